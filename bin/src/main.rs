@@ -1,0 +1,3 @@
+//! The `mpuc` program.
+
+fn main() {}
