@@ -1,0 +1,326 @@
+//! Checks of an op that need nothing but the op: its gradients against central differences in f64, every
+//! element written, adding against writing, gradients left out, f32 against f64.
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::op::{Backward, Case, Forward, Gradient, Plan, Values};
+use crate::philox::Philox;
+use crate::{Float, Op, Shape};
+
+/// The largest relative error of a gradient that passes.
+pub const TOLERANCE: f64 = 1e-6;
+
+/// What the checks of one op found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The op's name.
+    pub op: &'static str,
+    /// How many cases it was tried on.
+    pub cases: usize,
+    /// The worst relative error of a gradient over all cases.
+    pub worst_relative_error: f64,
+    /// The case, input and element of that error.
+    pub worst: String,
+    /// Everything that is wrong, a line each, with the smallest case that shows it.
+    pub findings: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.findings.is_empty() && self.worst_relative_error < TOLERANCE
+    }
+}
+
+/// Tries an op on its own cases and on `ragged` random ones that follow from the seed.
+pub fn check<O: Op>(ragged: u32, seed: u64) -> Report {
+    let report = RefCell::new(Report { op: O::NAME, ..Report::default() });
+    let try_case = |case: &Case<O>| -> Result<(), String> {
+        let outcome = check_case(case, seed);
+        let mut report = report.borrow_mut();
+        report.cases += 1;
+        let worst = outcome.map_err(|finding| finding.to_string())?;
+        if worst.error > report.worst_relative_error {
+            report.worst_relative_error = worst.error;
+            report.worst =
+                format!("input {} element {} of {:?}", worst.input, worst.element, case.op);
+        }
+        if worst.error < TOLERANCE {
+            return Ok(());
+        }
+        Err(format!(
+            "gradient of input {} element {}: {:e} by backward, {:e} by central difference",
+            worst.input, worst.element, worst.analytic, worst.numeric
+        ))
+    };
+    for case in O::cases() {
+        if let Err(finding) = try_case(&case) {
+            report.borrow_mut().findings.push(format!("{finding}; case {}", describe(&case)));
+        }
+    }
+    let config = Config {
+        cases: ragged,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let outcome = runner.run(&O::ragged(), |case| try_case(&case).map_err(TestCaseError::fail));
+    let mut report = report.into_inner();
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, case)) => {
+            report.findings.push(format!(
+                "{}; smallest case {}",
+                reason.message(),
+                describe(&case)
+            ));
+        }
+        Err(TestError::Abort(reason)) => report.findings.push(reason.message().to_string()),
+    }
+    report
+}
+
+fn describe<O: Op>(case: &Case<O>) -> String {
+    let shapes: Vec<_> = case.inputs.iter().map(|input| input.shape).collect();
+    format!("{:?} on {shapes:?}", case.op)
+}
+
+/// Why a case fails before its gradients are compared.
+#[derive(Debug)]
+struct Finding(String);
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Worst {
+    error: f64,
+    input: usize,
+    element: usize,
+    analytic: f64,
+    numeric: f64,
+}
+
+/// Numbers for the inputs of a case.
+pub fn inputs<O>(case: &Case<O>, seed: u64) -> Vec<Vec<f64>> {
+    let draw = |(position, input): (usize, &crate::op::Input)| {
+        let stream = Philox::new(seed, "check").at(position as u64);
+        let number = |i: usize| match input.values {
+            Values::Normal => stream.normal(i as u64),
+            Values::Uniform(low, high) => low + (high - low) * stream.uniform(i as u64),
+            Values::Bits => f64::from(stream.word(i as u64) & 1),
+        };
+        (0..input.shape.count()).map(number).collect()
+    };
+    case.inputs.iter().enumerate().map(draw).collect()
+}
+
+/// Everything one call of an op needs, owned.
+struct Call<'a, O: Op, T> {
+    case: &'a Case<O>,
+    shapes: Vec<Shape>,
+    index_shapes: Vec<Shape>,
+    plan: Plan,
+    inputs: Vec<Vec<T>>,
+}
+
+impl<'a, O: Op, T: Float> Call<'a, O, T> {
+    fn new(case: &'a Case<O>, inputs: &[Vec<f64>]) -> Result<Self, Finding> {
+        let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
+        let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
+        let plan =
+            case.op.plan(&shapes, &index_shapes).map_err(|error| Finding(error.to_string()))?;
+        let inputs = inputs.iter().map(|x| x.iter().map(|&v| T::from_f64(v)).collect()).collect();
+        Ok(Call { case, shapes, index_shapes, plan, inputs })
+    }
+
+    fn indices(&self) -> Vec<&'a [u32]> {
+        self.case.indices.iter().map(|(_, values)| &values[..]).collect()
+    }
+
+    /// Output and saved buffers, which start out as NaN.
+    fn forward(&self) -> (Vec<T>, Vec<Vec<T>>) {
+        let nan = T::from_f64(f64::NAN);
+        let mut output = vec![nan; self.plan.output.count()];
+        let mut saved: Vec<Vec<T>> = self.plan.saved.iter().map(|s| vec![nan; s.count()]).collect();
+        let inputs: Vec<&[T]> = self.inputs.iter().map(|x| &x[..]).collect();
+        self.case.op.forward(Forward {
+            shapes: &self.shapes,
+            inputs: &inputs,
+            index_shapes: &self.index_shapes,
+            indices: &self.indices(),
+            output: &mut output,
+            saved: &mut saved.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(),
+        });
+        (output, saved)
+    }
+
+    /// Gradients of the inputs for which `wanted` says so; they start out as `start`.
+    fn backward(
+        &self,
+        forward: &(Vec<T>, Vec<Vec<T>>),
+        grad_output: &[T],
+        start: Option<f64>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Vec<T>>> {
+        let keep = self.case.op.keep();
+        let inputs: Vec<&[T]> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, x)| if keep.input(i) { &x[..] } else { &[] })
+            .collect();
+        let fill = T::from_f64(start.unwrap_or(f64::NAN));
+        let mut gradients: Vec<Option<Vec<T>>> = (0..inputs.len())
+            .map(|i| wanted(i).then(|| vec![fill; self.shapes[i].count()]))
+            .collect();
+        let slots: Vec<Option<Gradient<'_, T>>> = gradients
+            .iter_mut()
+            .map(|g| g.as_mut().map(|data| Gradient { data: &mut data[..], add: start.is_some() }))
+            .collect();
+        self.case.op.backward(Backward {
+            shapes: &self.shapes,
+            inputs: &inputs,
+            index_shapes: &self.index_shapes,
+            indices: &self.indices(),
+            output: if keep.output { &forward.0 } else { &[] },
+            saved: &forward.1.iter().map(|s| &s[..]).collect::<Vec<_>>(),
+            grad_output,
+            gradients: slots,
+        });
+        gradients
+    }
+}
+
+fn check_case<O: Op>(case: &Case<O>, seed: u64) -> Result<Worst, Finding> {
+    let values = inputs(case, seed);
+    let mut call = Call::<O, f64>::new(case, &values)?;
+    let forward = call.forward();
+    finite("output", &forward.0)?;
+    for saved in &forward.1 {
+        finite("saved buffer", saved)?;
+    }
+    single_precision(case, &values, &forward.0)?;
+
+    let random = Philox::new(seed, "grad_output");
+    let grad_output: Vec<f64> = (0..forward.0.len()).map(|i| random.normal(i as u64)).collect();
+    let differentiable = |i: usize| case.inputs[i].differentiable;
+    let gradients = call.backward(&forward, &grad_output, None, differentiable);
+    for (i, gradient) in gradients.iter().enumerate() {
+        let Some(gradient) = gradient else { continue };
+        finite(&format!("gradient of input {i}"), gradient)?;
+        let alone = call.backward(&forward, &grad_output, None, |j| j == i);
+        same(
+            &format!("gradient of input {i} alone and with the others"),
+            alone[i].as_deref(),
+            gradient,
+            0.0,
+        )?;
+        let start = 0.75;
+        let added = call.backward(&forward, &grad_output, Some(start), |j| j == i);
+        let expected: Vec<f64> = gradient.iter().map(|g| g + start).collect();
+        same(
+            &format!("gradient of input {i} added and written"),
+            added[i].as_deref(),
+            &expected,
+            1e-12,
+        )?;
+    }
+
+    let mut worst = Worst::default();
+    for (i, gradient) in gradients.iter().enumerate() {
+        let Some(gradient) = gradient else { continue };
+        let scale = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        for element in sample(gradient.len(), seed) {
+            let error = |numeric: f64| {
+                let analytic = gradient[element];
+                let size = analytic.abs().max(numeric.abs()).max(0.01 * scale).max(1e-3);
+                (analytic - numeric).abs() / size
+            };
+            let here = call.inputs[i][element];
+            // A kink (ReLU, max pooling) inside the step spoils a difference; a smaller step leaves it out.
+            let mut best = f64::INFINITY;
+            let mut numeric = f64::NAN;
+            for step in [1e-5, 1e-6, 1e-7, 1e-4] {
+                let mut output_at = |x: f64| {
+                    call.inputs[i][element] = x;
+                    call.forward().0
+                };
+                let (up, down) = (output_at(here + step), output_at(here - step));
+                let difference: f64 = up
+                    .iter()
+                    .zip(&down)
+                    .zip(&grad_output)
+                    .map(|((u, d), r)| (u - d) * r)
+                    .sum::<f64>();
+                let candidate = difference / ((here + step) - (here - step));
+                if error(candidate) < best {
+                    best = error(candidate);
+                    numeric = candidate;
+                }
+                if best < TOLERANCE / 100.0 {
+                    break;
+                }
+            }
+            call.inputs[i][element] = here;
+            if best > worst.error || best.is_nan() {
+                worst =
+                    Worst { error: best, input: i, element, analytic: gradient[element], numeric };
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// Which elements to check: all of a small input, a random hundred of a large one.
+fn sample(count: usize, seed: u64) -> Vec<usize> {
+    let mut elements = Philox::new(seed, "elements").permutation(count);
+    elements.truncate(100);
+    elements
+}
+
+fn finite(what: &str, values: &[f64]) -> Result<(), Finding> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            Err(Finding(format!("{what}: element {at} is {} (never written?)", values[at])))
+        }
+    }
+}
+
+fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Result<(), Finding> {
+    let got = got.unwrap_or(&[]);
+    let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    let differs =
+        |(a, b): (&f64, &f64)| (a - b).abs() > tolerance * scale || a.is_nan() != b.is_nan();
+    match got.iter().zip(expected).position(differs) {
+        None if got.len() == expected.len() => Ok(()),
+        None => Err(Finding(format!("{what}: {} elements against {}", got.len(), expected.len()))),
+        Some(at) => {
+            Err(Finding(format!("{what}: element {at} is {} against {}", got[at], expected[at])))
+        }
+    }
+}
+
+/// The output in f32 must be the f64 one up to rounding.
+fn single_precision<O: Op>(
+    case: &Case<O>,
+    values: &[Vec<f64>],
+    expected: &[f64],
+) -> Result<(), Finding> {
+    let rounded: Vec<Vec<f64>> =
+        values.iter().map(|x| x.iter().map(|&v| f64::from(v as f32)).collect()).collect();
+    let output = Call::<O, f32>::new(case, &rounded)?.forward().0;
+    let wide: Vec<f64> = output.iter().map(|&y| f64::from(y)).collect();
+    finite("output in f32", &wide)?;
+    same("output in f32 and in f64", Some(&wide), expected, 1e-4)
+}

@@ -1,0 +1,293 @@
+//! Vectors of the processor at hand, chosen once at run time.
+//!
+//! Code that wants them is written once as a [`Work`], generic over an instruction set ([`Isa`]) and a number
+//! type; [`run`] compiles it for each instruction set and enters the best one. Plain loops inside a [`Work`]
+//! are vectorised with that instruction set too, so most ops need no vector types at all.
+
+use std::sync::OnceLock;
+
+/// An instruction set: marker types [`Avx512`], [`Avx2`] and [`Portable`].
+pub trait Isa: Copy + Send + Sync + 'static {
+    /// Vectors of f32 on it.
+    type F32: Vector<f32>;
+    /// Vectors of f64 on it.
+    type F64: Vector<f64>;
+    /// Rows of the tile of a matrix product that its registers hold, with two vectors a row.
+    const TILE_ROWS: usize;
+}
+
+/// The number types that have vectors.
+pub trait Vectors: Sized {
+    /// This number's vector on an instruction set.
+    type On<I: Isa>: Vector<Self>;
+}
+
+impl Vectors for f32 {
+    type On<I: Isa> = I::F32;
+}
+
+impl Vectors for f64 {
+    type On<I: Isa> = I::F64;
+}
+
+/// A register full of numbers.
+///
+/// # Safety
+/// Every method may only run where the instruction set is present, that is inside a [`Work`] that [`run`]
+/// entered; `load` and `store` need `LANES` readable or writable numbers behind the pointer, of any alignment.
+#[allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
+pub trait Vector<T>: Copy {
+    /// How many numbers it holds.
+    const LANES: usize;
+    /// The same number in every lane.
+    unsafe fn splat(value: T) -> Self;
+    /// Reads a vector.
+    unsafe fn load(from: *const T) -> Self;
+    /// Writes a vector.
+    unsafe fn store(self, to: *mut T);
+    /// self * b + c, rounded once where the instruction set can.
+    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// self + b.
+    unsafe fn add(self, b: Self) -> Self;
+}
+
+/// No assumption but what the target triple promises.
+#[derive(Debug, Clone, Copy)]
+pub struct Portable;
+/// AVX2 with FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2;
+/// AVX-512 F, VL, DQ and BW.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512;
+
+macro_rules! portable_vector {
+    ($t:ty, $lanes:literal) => {
+        impl Vector<$t> for [$t; $lanes] {
+            const LANES: usize = $lanes;
+            #[inline(always)]
+            unsafe fn splat(value: $t) -> Self {
+                [value; $lanes]
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $t) -> Self {
+                // SAFETY: the caller gives LANES readable numbers.
+                unsafe { from.cast::<Self>().read_unaligned() }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $t) {
+                // SAFETY: the caller gives LANES writable numbers.
+                unsafe { to.cast::<Self>().write_unaligned(self) }
+            }
+            #[inline(always)]
+            unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                // A fused multiply-add without the instruction is a slow library call.
+                #[cfg(target_arch = "aarch64")]
+                return std::array::from_fn(|i| self[i].mul_add(b[i], c[i]));
+                #[cfg(not(target_arch = "aarch64"))]
+                return std::array::from_fn(|i| self[i] * b[i] + c[i]);
+            }
+            #[inline(always)]
+            unsafe fn add(self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] + b[i])
+            }
+        }
+    };
+}
+
+portable_vector!(f32, 4);
+portable_vector!(f64, 2);
+
+impl Isa for Portable {
+    type F32 = [f32; 4];
+    type F64 = [f64; 2];
+    const TILE_ROWS: usize = 4;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Avx2, Avx512, Isa, Vector};
+    use std::arch::x86_64::*;
+
+    macro_rules! vector {
+        ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident) => {
+            impl Vector<$t> for $v {
+                const LANES: usize = $lanes;
+                #[inline(always)]
+                unsafe fn splat(value: $t) -> Self {
+                    // SAFETY: the instruction set is present, as the trait demands.
+                    unsafe { $splat(value) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const $t) -> Self {
+                    // SAFETY: as above, and the caller gives LANES readable numbers.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $t) {
+                    // SAFETY: as above, and the caller gives LANES writable numbers.
+                    unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn mul_add(self, b: Self, c: Self) -> Self {
+                    // SAFETY: the instruction set is present, as the trait demands.
+                    unsafe { $fma(self, b, c) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, b: Self) -> Self {
+                    // SAFETY: the instruction set is present, as the trait demands.
+                    unsafe { $add(self, b) }
+                }
+            }
+        };
+    }
+
+    vector!(
+        __m512,
+        f32,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
+    vector!(
+        __m512d,
+        f64,
+        8,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_fmadd_pd,
+        _mm512_add_pd
+    );
+    vector!(
+        __m256,
+        f32,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps
+    );
+    vector!(
+        __m256d,
+        f64,
+        4,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_fmadd_pd,
+        _mm256_add_pd
+    );
+
+    impl Isa for Avx512 {
+        type F32 = __m512;
+        type F64 = __m512d;
+        const TILE_ROWS: usize = 14;
+    }
+
+    impl Isa for Avx2 {
+        type F32 = __m256;
+        type F64 = __m256d;
+        const TILE_ROWS: usize = 6;
+    }
+}
+
+/// Code compiled once for each instruction set. Mark `run` `#[inline(always)]`, and everything hot it calls.
+pub trait Work {
+    /// What it gives back.
+    type Output;
+    /// Does the work with the vectors of `I`.
+    ///
+    /// # Safety
+    /// Only where `I` is present; [`run`] sees to that.
+    unsafe fn run<I: Isa>(self) -> Self::Output;
+}
+
+/// The instruction sets, best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// [`Portable`].
+    Portable,
+    /// [`Avx2`].
+    Avx2,
+    /// [`Avx512`].
+    Avx512,
+}
+
+/// The best instruction set of this processor. `MPUC_ISA=avx2` or `portable` asks for a lesser one, to try
+/// the other paths.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let best = detect();
+        match std::env::var("MPUC_ISA").as_deref() {
+            Ok("portable") => Level::Portable,
+            Ok("avx2") if best == Level::Avx512 => Level::Avx2,
+            _ => best,
+        }
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw");
+    match (avx2, avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        _ => Level::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Portable
+}
+
+/// Does the work with the best vectors of this processor.
+#[inline]
+pub fn run<W: Work>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi2")]
+        unsafe fn avx512<W: Work>(work: W) -> W::Output {
+            // SAFETY: this function is entered only where AVX-512 was found.
+            unsafe { work.run::<Avx512>() }
+        }
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2<W: Work>(work: W) -> W::Output {
+            // SAFETY: this function is entered only where AVX2 and FMA were found.
+            unsafe { work.run::<Avx2>() }
+        }
+        match level() {
+            // SAFETY: `level` found the features these functions are compiled for.
+            Level::Avx512 => return unsafe { avx512(work) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { avx2(work) },
+            Level::Portable => {}
+        }
+    }
+    // SAFETY: the portable code needs nothing.
+    unsafe { work.run::<Portable>() }
+}
+
+/// Runs a closure compiled for the best instruction set: plain loops in it are vectorised with it.
+#[inline(always)]
+pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+    struct Body<F>(F);
+    impl<R, F: FnOnce() -> R> Work for Body<F> {
+        type Output = R;
+        #[inline(always)]
+        unsafe fn run<I: Isa>(self) -> R {
+            (self.0)()
+        }
+    }
+    run(Body(body))
+}

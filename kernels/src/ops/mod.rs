@@ -1,0 +1,49 @@
+//! The one list of ops. A word here gives an op its gradient check, its property tests, its row in the op
+//! table and its row in the bench.
+
+use crate::Op;
+
+/// Something to be done with every op.
+pub trait Visitor {
+    /// Called once for each op.
+    fn visit<O: Op>(&mut self);
+}
+
+macro_rules! ops {
+    ($($module:ident::$op:ident),* $(,)?) => {
+        $(pub mod $module; pub use $module::$op;)*
+
+        /// Shows every op to the visitor, in the order of the list.
+        pub fn visit(visitor: &mut impl Visitor) {
+            $(visitor.visit::<$op>();)*
+        }
+    };
+}
+
+ops! {
+    activation::Activation,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Report, check};
+
+    struct Check(Vec<Report>);
+
+    impl Visitor for Check {
+        fn visit<O: Op>(&mut self) {
+            self.0.push(check::<O>(20, 1));
+        }
+    }
+
+    #[test]
+    fn every_op_passes_its_checks() {
+        let mut check = Check(Vec::new());
+        visit(&mut check);
+        for report in &check.0 {
+            println!("{report:?}");
+        }
+        assert!(check.0.iter().all(Report::passed), "{:#?}", check.0);
+    }
+}
