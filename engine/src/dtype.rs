@@ -1,0 +1,77 @@
+//! The types of numbers a tensor can hold.
+
+use half::bf16;
+use std::fmt;
+
+/// The type of a tensor's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit floating point: what training runs in.
+    F32,
+    /// 64-bit floating point: what checks run in.
+    F64,
+    /// bfloat16: storage only on the CPU.
+    Bf16,
+    /// 32-bit whole numbers: classes, lengths, graph structure.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::F64 => 8,
+            DType::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::Bf16 => "bf16",
+            DType::U32 => "u32",
+        })
+    }
+}
+
+/// A Rust type that tensors can hold.
+pub trait Element: bytemuck::Pod + Send + Sync {
+    /// Its name as a [`DType`].
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for f64 {
+    const DTYPE: DType = DType::F64;
+}
+impl Element for bf16 {
+    const DTYPE: DType = DType::Bf16;
+}
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
+/// Evaluates an expression with a type name bound to f32 or f64, whichever a [`DType`] says; other types
+/// evaluate the last arm.
+macro_rules! with_float {
+    ($dtype:expr, $T:ident => $body:expr, $other:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+pub(crate) use with_float;

@@ -1,0 +1,290 @@
+//! Everything a model learns or measures, by name.
+//!
+//! A model's structs hold [`ParameterId`]s and no numbers; the numbers stand here, in one place, for the
+//! optimiser to change and a checkpoint to save.
+
+use crate::dtype::with_float;
+use crate::{DType, Error, Philox, Result, Tensor};
+use kernels::{Float, Shape};
+use std::collections::HashMap;
+
+/// Names a parameter in its [`Parameters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(pub(crate) usize);
+
+/// What may change a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The optimiser.
+    Trainable,
+    /// Nothing.
+    Frozen,
+    /// The forward passes of training: running statistics.
+    Statistic,
+}
+
+/// How a parameter starts out. Random ones depend on the seed and the parameter's name alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// The same number everywhere.
+    Constant(f64),
+    /// Uniform between -bound and bound.
+    Uniform(f64),
+    /// Normal with mean 0 and this deviation.
+    Normal(f64),
+}
+
+impl Init {
+    /// PyTorch's default for linear and convolution layers, weights and biases: uniform in ±1/√fan_in.
+    pub fn fan_in(fan_in: usize) -> Self {
+        Init::Uniform(1.0 / (fan_in as f64).sqrt())
+    }
+
+    /// He et al. 2015 for ReLU: normal with deviation √(2/fan_out), as torchvision's video networks start.
+    pub fn kaiming_fan_out(fan_out: usize) -> Self {
+        Init::Normal((2.0 / fan_out as f64).sqrt())
+    }
+
+    /// Glorot & Bengio 2010: uniform in ±√(6/(fan_in + fan_out)).
+    pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
+        Init::Uniform((6.0 / (fan_in + fan_out) as f64).sqrt())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: String,
+    value: Tensor,
+    kind: Kind,
+    logical: Shape,
+}
+
+/// The parameters of a model, in the order they were made.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    entries: Vec<Entry>,
+    by_name: HashMap<String, ParameterId>,
+    dtype: DType,
+    seed: u64,
+}
+
+impl Parameters {
+    /// No parameters yet; those to come hold numbers of this type and start from this seed.
+    pub fn new(dtype: DType, seed: u64) -> Self {
+        Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed }
+    }
+
+    /// The place to make parameters whose names have no prefix.
+    pub fn scope(&mut self) -> Scope<'_> {
+        Scope { parameters: self, prefix: String::new() }
+    }
+
+    /// The type of the numbers.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// All of them, in the order they were made.
+    pub fn ids(&self) -> impl Iterator<Item = ParameterId> + use<> {
+        (0..self.entries.len()).map(ParameterId)
+    }
+
+    /// Those the optimiser changes.
+    pub fn trainable(&self) -> impl Iterator<Item = ParameterId> {
+        self.ids().filter(|&id| self.kind(id) == Kind::Trainable)
+    }
+
+    /// The parameter of this name.
+    pub fn find(&self, name: &str) -> Option<ParameterId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// A parameter's name.
+    pub fn name(&self, id: ParameterId) -> &str {
+        &self.entries[id.0].name
+    }
+
+    /// A parameter's numbers, as they are stored: with padded channels.
+    pub fn value(&self, id: ParameterId) -> &Tensor {
+        &self.entries[id.0].value
+    }
+
+    /// The same, to change them.
+    pub fn value_mut(&mut self, id: ParameterId) -> &mut Tensor {
+        &mut self.entries[id.0].value
+    }
+
+    /// What may change it.
+    pub fn kind(&self, id: ParameterId) -> Kind {
+        self.entries[id.0].kind
+    }
+
+    /// Its shape without padding: what the literature means by it, and what files hold.
+    pub fn logical(&self, id: ParameterId) -> Shape {
+        self.entries[id.0].logical
+    }
+
+    /// How many numbers are learned, without padding.
+    pub fn count(&self) -> usize {
+        self.ids().filter(|&id| self.kind(id) != Kind::Statistic).map(|id| self.logical(id).count()).sum()
+    }
+
+    /// Freezes every trainable parameter whose name starts so, and says how many it froze.
+    pub fn freeze(&mut self, prefix: &str) -> usize {
+        let matching = self.entries.iter_mut().filter(|e| e.kind == Kind::Trainable && e.name.starts_with(prefix));
+        matching.map(|entry| entry.kind = Kind::Frozen).count()
+    }
+
+    /// A parameter's numbers without padding, of its logical shape.
+    pub fn export(&self, id: ParameterId) -> Tensor {
+        let entry = &self.entries[id.0];
+        crop(&entry.value, entry.logical)
+    }
+
+    /// Replaces a parameter's numbers; padding stays zero.
+    ///
+    /// # Errors
+    /// When the shape is not the parameter's logical one.
+    pub fn import(&mut self, id: ParameterId, value: &Tensor) -> Result<()> {
+        let entry = &mut self.entries[id.0];
+        if value.shape() != entry.logical {
+            return Err(Error::Parameter {
+                name: entry.name.clone(),
+                what: format!(
+                    "got shape {}, expected {}; was the file made by another configuration?",
+                    value.shape(),
+                    entry.logical
+                ),
+            });
+        }
+        entry.value = pad(&value.to(entry.value.dtype()), entry.value.shape());
+        Ok(())
+    }
+
+    fn insert(&mut self, name: String, kind: Kind, logical: Shape, stored: Shape, init: Init) -> Result<ParameterId> {
+        if self.by_name.contains_key(&name) {
+            return Err(Error::Parameter { name, what: "the name is taken; give each layer its own scope".into() });
+        }
+        let random = Philox::new(self.seed, &format!("init {name}"));
+        let number = |i: usize| match init {
+            Init::Constant(value) => value,
+            Init::Uniform(bound) => bound * (2.0 * random.uniform(i as u64) - 1.0),
+            Init::Normal(deviation) => deviation * random.normal(i as u64),
+        };
+        let mut value = Tensor::uninitialised(logical, self.dtype);
+        with_float!(
+            self.dtype,
+            T => value.cast_mut::<T>().iter_mut().enumerate().for_each(|(i, v)| *v = T::from_f64(number(i))),
+            return Err(Error::DType { what: name, got: self.dtype, expected: DType::F32 })
+        );
+        let id = ParameterId(self.entries.len());
+        self.by_name.insert(name.clone(), id);
+        self.entries.push(Entry { name, value: pad(&value, stored), kind, logical });
+        Ok(id)
+    }
+}
+
+/// Where parameters are made: a prefix for their names.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    parameters: &'a mut Parameters,
+    prefix: String,
+}
+
+impl Scope<'_> {
+    /// The scope below this one: its names start with `prefix.name.`.
+    pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        let prefix = format!("{}{name}.", self.prefix);
+        Scope { parameters: self.parameters, prefix }
+    }
+
+    /// Makes a trainable parameter.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Result<ParameterId> {
+        self.padded(name, shape, shape, init)
+    }
+
+    /// Makes a trainable parameter whose storage is larger than its logical shape. What lies outside is zero,
+    /// and stays zero as long as the layers' channels are padded alike: its gradient is then zero too.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn padded(&mut self, name: &str, logical: &[usize], stored: &[usize], init: Init) -> Result<ParameterId> {
+        let name = format!("{}{name}", self.prefix);
+        self.parameters.insert(name, Kind::Trainable, logical.into(), stored.into(), init)
+    }
+
+    /// Makes a statistic: a buffer that forward passes of training change.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn statistic(&mut self, name: &str, logical: &[usize], stored: &[usize], init: f64) -> Result<ParameterId> {
+        let name = format!("{}{name}", self.prefix);
+        self.parameters.insert(name, Kind::Statistic, logical.into(), stored.into(), Init::Constant(init))
+    }
+}
+
+/// The corner of a tensor that starts at 0 on every axis.
+fn crop(tensor: &Tensor, shape: Shape) -> Tensor {
+    if tensor.shape() == shape {
+        return tensor.detached();
+    }
+    let mut out = Tensor::zeros(&shape, tensor.dtype());
+    copy_corner(tensor, &mut out, shape);
+    out
+}
+
+/// A tensor in the corner of a larger one of zeros.
+fn pad(tensor: &Tensor, shape: Shape) -> Tensor {
+    if tensor.shape() == shape {
+        return tensor.detached();
+    }
+    let mut out = Tensor::zeros(&shape, tensor.dtype());
+    copy_corner(tensor, &mut out, tensor.shape());
+    out
+}
+
+fn copy_corner(from: &Tensor, to: &mut Tensor, corner: Shape) {
+    let size = from.dtype().size();
+    let (from_shape, to_shape) = (from.shape(), to.shape());
+    let row = corner.features() * size;
+    for number in 0..corner.rows() {
+        let (mut rest, mut from_row, mut to_row) = (number, 0, 0);
+        let (mut from_step, mut to_step) = (1, 1);
+        for axis in (0..corner.len().saturating_sub(1)).rev() {
+            let at = rest % corner[axis];
+            rest /= corner[axis];
+            from_row += at * from_step;
+            to_row += at * to_step;
+            from_step *= from_shape[axis];
+            to_step *= to_shape[axis];
+        }
+        let source = from_row * from_shape.features() * size;
+        let target = to_row * to_shape.features() * size;
+        to.bytes_mut()[target..target + row].copy_from_slice(&from.bytes()[source..source + row]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_stays_outside() -> Result<()> {
+        let mut parameters = Parameters::new(DType::F32, 3);
+        let id = parameters.scope().sub("a").padded("w", &[2, 3], &[2, 4], Init::Normal(1.0))?;
+        assert_eq!(parameters.name(id), "a.w");
+        assert_eq!(parameters.count(), 6);
+        let stored = parameters.value(id).to_vec();
+        assert_eq!((stored[3], stored[7]), (0.0, 0.0));
+        let export = parameters.export(id);
+        assert_eq!(export.to_vec(), [stored[0], stored[1], stored[2], stored[4], stored[5], stored[6]]);
+        parameters.import(id, &export)?;
+        assert_eq!(parameters.value(id).to_vec(), stored);
+        assert!(parameters.import(id, &Tensor::zeros(&[2, 4], DType::F32)).is_err());
+        assert!(parameters.scope().sub("a").parameter("w", &[1], Init::Constant(0.0)).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! The tape: a straight list of what was computed, played back once for the gradients.
+
+use crate::tensor::{Tensor, accumulate};
+use crate::{Error, Result};
+use kernels::Shape;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A list of ops in the order they ran. First order only: playing it back uses it up.
+#[derive(Debug, Clone, Default)]
+pub struct Tape {
+    list: Arc<Mutex<List>>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    entries: Vec<Entry>,
+    nodes: usize,
+    played: bool,
+}
+
+/// Where a tensor stands on a tape.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    tape: Tape,
+    node: usize,
+}
+
+struct Entry {
+    output: usize,
+    inputs: Vec<Option<usize>>,
+    step: Step,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match &self.step {
+            Step::Op(record) => record.name(),
+            Step::Reshape(_) => "reshape",
+        };
+        write!(f, "{name} {:?} -> {}", self.inputs, self.output)
+    }
+}
+
+/// A gradient being gathered.
+pub(crate) struct Slot {
+    pub gradient: Tensor,
+    /// Whether it holds something already.
+    pub add: bool,
+}
+
+/// One op on the tape.
+pub(crate) trait Record: Send {
+    fn name(&self) -> &'static str;
+    /// Writes or adds the gradient of each input into its slot.
+    fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()>;
+    /// The shapes of its inputs.
+    fn input_shapes(&self) -> &[Shape];
+}
+
+/// What stands on the tape: an op, or a change of shape, through which gradients pass without a copy.
+pub(crate) enum Step {
+    Op(Box<dyn Record>),
+    Reshape(Shape),
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Tape::default()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tensor as a leaf of this tape: a gradient for it will be gathered.
+    pub fn leaf(&self, tensor: &Tensor) -> Tensor {
+        let mut list = self.list();
+        list.nodes += 1;
+        let place = Place { tape: self.clone(), node: list.nodes - 1 };
+        drop(list);
+        tensor.detached().placed(place)
+    }
+
+    /// How many ops are recorded.
+    pub fn len(&self) -> usize {
+        self.list().entries.len()
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tape that these tensors are on, if any is.
+    pub(crate) fn of(inputs: &[&Tensor]) -> Result<Option<Tape>> {
+        let mut tapes = inputs.iter().filter_map(|x| x.place()).map(|place| &place.tape);
+        let Some(first) = tapes.next() else { return Ok(None) };
+        if tapes.any(|tape| !Arc::ptr_eq(&tape.list, &first.list)) {
+            return Err(Error::Tape("inputs of one op lie on different tapes; detach those of the older one"));
+        }
+        Ok(Some(first.clone()))
+    }
+
+    pub(crate) fn record(&self, inputs: &[&Tensor], output: Tensor, step: Step) -> Result<Tensor> {
+        let mut list = self.list();
+        if list.played {
+            return Err(Error::Tape("this tape was played back already; record each step on a new one"));
+        }
+        let node = list.nodes;
+        list.nodes += 1;
+        let inputs = inputs.iter().map(|x| x.place().map(|place| place.node)).collect();
+        list.entries.push(Entry { output: node, inputs, step });
+        drop(list);
+        Ok(output.placed(Place { tape: self.clone(), node }))
+    }
+
+    /// Plays the tape back from a scalar: what each leaf (and nothing else) has for a gradient.
+    ///
+    /// Buffers kept for the backward pass are freed as it goes.
+    ///
+    /// # Errors
+    /// When the loss is not a scalar on this tape.
+    pub fn backward(self, loss: &Tensor) -> Result<Gradients> {
+        if loss.count() != 1 {
+            return Err(Error::Tape("backward starts at one number; reduce the loss first"));
+        }
+        let Some(place) = loss.place().filter(|place| Arc::ptr_eq(&place.tape.list, &self.list)) else {
+            return Err(Error::Tape("the loss is not on this tape: nothing it was computed from is a leaf"));
+        };
+        let one = Tensor::scalar(1.0f64).to(loss.dtype()).reshaped(loss.shape());
+        let start = place.node;
+        let (mut entries, nodes) = {
+            let mut list = self.list();
+            list.played = true;
+            (std::mem::take(&mut list.entries), list.nodes)
+        };
+        let mut gradients: Vec<Option<Tensor>> = Vec::new();
+        gradients.resize_with(nodes, || None);
+        gradients[start] = Some(one);
+        while let Some(entry) = entries.pop() {
+            let Some(grad_output) = gradients[entry.output].take() else { continue };
+            play(entry, grad_output, &mut gradients)?;
+        }
+        Ok(Gradients { tape: self, by_node: gradients })
+    }
+}
+
+fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> Result<()> {
+    match entry.step {
+        Step::Reshape(input) => {
+            let through = grad_output.reshaped(input);
+            drop(grad_output);
+            entry.inputs.into_iter().flatten().try_for_each(|node| gather(&mut gradients[node], through.clone()))
+        }
+        Step::Op(record) => {
+            let dtype = grad_output.dtype();
+            // A tensor that is two inputs of one op gets a slot of its own for each, added up afterwards.
+            let fill = |(node, &shape): (&Option<usize>, &Shape)| {
+                node.map(|node| match gradients[node].take() {
+                    Some(gradient) => Slot { gradient, add: true },
+                    None => Slot { gradient: Tensor::uninitialised(shape, dtype), add: false },
+                })
+            };
+            let mut slots: Vec<_> = entry.inputs.iter().zip(record.input_shapes()).map(fill).collect();
+            record.backward(grad_output, &mut slots)?;
+            let filled = entry.inputs.into_iter().zip(slots).filter_map(|(node, slot)| Some((node?, slot?.gradient)));
+            filled.into_iter().try_for_each(|(node, gradient)| gather(&mut gradients[node], gradient))
+        }
+    }
+}
+
+/// Adds a gradient to what a node has.
+fn gather(sum: &mut Option<Tensor>, gradient: Tensor) -> Result<()> {
+    match sum {
+        Some(sum) => accumulate(sum, &gradient),
+        None => {
+            *sum = Some(gradient);
+            Ok(())
+        }
+    }
+}
+
+/// The gradients of a tape's leaves.
+#[derive(Debug)]
+pub struct Gradients {
+    tape: Tape,
+    by_node: Vec<Option<Tensor>>,
+}
+
+impl Gradients {
+    /// The gradient of a leaf; `None` if the loss does not depend on it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.by_node[self.node(leaf)?].as_ref()
+    }
+
+    /// Takes the gradient of a leaf out of the map.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
+        let node = self.node(leaf)?;
+        self.by_node[node].take()
+    }
+
+    fn node(&self, leaf: &Tensor) -> Option<usize> {
+        let place = leaf.place()?;
+        Arc::ptr_eq(&place.tape.list, &self.tape.list).then_some(place.node)
+    }
+}

@@ -1,0 +1,117 @@
+//! Running an op on tensors, and recording it where a gradient will be asked for.
+
+use super::Tensor;
+use crate::dtype::with_float;
+use crate::tape::{Record, Slot, Step, Tape};
+use crate::{DType, Error, Result};
+use kernels::op::{Backward, Forward, Gradient, Plan};
+use kernels::{Op, Shape};
+
+/// What an op made.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its output.
+    pub output: Tensor,
+    /// Its saved buffers, for layers that read them (running statistics) and reports.
+    pub saved: Vec<Tensor>,
+}
+
+impl Tensor {
+    /// Runs an op. The result is on the tape of its inputs, if any of them is on one.
+    ///
+    /// # Errors
+    /// When the op refuses the shapes, or the inputs differ in type or lie on different tapes.
+    pub fn apply<O: Op>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Applied> {
+        let dtype = inputs.first().map_or(DType::F32, |x| x.dtype);
+        for x in inputs {
+            x.expect_dtype(O::NAME, dtype)?;
+        }
+        for index in indices {
+            index.expect_dtype(O::NAME, DType::U32)?;
+        }
+        let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
+        let index_shapes: Vec<Shape> = indices.iter().map(|x| x.shape).collect();
+        let plan = op.plan(&shapes, &index_shapes)?;
+        let mut output = Tensor::uninitialised(plan.output, dtype);
+        let mut saved: Vec<Tensor> = plan.saved.iter().map(|&s| Tensor::uninitialised(s, dtype)).collect();
+        with_float!(
+            dtype,
+            T => op.forward(Forward {
+                shapes: &shapes,
+                inputs: &inputs.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
+                index_shapes: &index_shapes,
+                indices: &indices.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
+                output: output.cast_mut::<T>(),
+                saved: &mut saved.iter_mut().map(|s| s.cast_mut::<T>()).collect::<Vec<_>>(),
+            }),
+            return Err(Error::DType { what: O::NAME.into(), got: dtype, expected: DType::F32 })
+        );
+        let output = match Tape::of(inputs)? {
+            None => output,
+            Some(tape) => {
+                let keep = op.keep();
+                let kept = inputs.iter().enumerate().map(|(i, x)| keep.input(i).then(|| x.detached())).collect();
+                let recorded = Recorded {
+                    op,
+                    plan,
+                    shapes,
+                    index_shapes,
+                    inputs: kept,
+                    indices: indices.iter().map(|x| x.detached()).collect(),
+                    output: keep.output.then(|| output.clone()),
+                    saved: saved.clone(),
+                };
+                tape.record(inputs, output, Step::Op(Box::new(recorded)))?
+            }
+        };
+        Ok(Applied { output, saved })
+    }
+}
+
+/// An op on the tape with what its backward pass reads.
+struct Recorded<O> {
+    op: O,
+    plan: Plan,
+    shapes: Vec<Shape>,
+    index_shapes: Vec<Shape>,
+    inputs: Vec<Option<Tensor>>,
+    indices: Vec<Tensor>,
+    output: Option<Tensor>,
+    saved: Vec<Tensor>,
+}
+
+impl<O: Op> Record for Recorded<O> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn input_shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
+        debug_assert_eq!(grad_output.shape, self.plan.output);
+        with_float!(
+            grad_output.dtype,
+            T => self.op.backward(Backward {
+                shapes: &self.shapes,
+                inputs: &self
+                    .inputs
+                    .iter()
+                    .map(|x| x.as_ref().map_or(&[][..], |x| x.cast::<T>()))
+                    .collect::<Vec<_>>(),
+                index_shapes: &self.index_shapes,
+                indices: &self.indices.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
+                output: self.output.as_ref().map_or(&[], |y| y.cast::<T>()),
+                saved: &self.saved.iter().map(|s| s.cast::<T>()).collect::<Vec<_>>(),
+                grad_output: grad_output.cast::<T>(),
+                gradients: slots
+                    .iter_mut()
+                    .map(|slot| slot.as_mut().map(|s| Gradient { data: s.gradient.cast_mut::<T>(), add: s.add }))
+                    .collect(),
+            }),
+            return Err(Error::Tape("only f32 and f64 tensors have gradients"))
+        );
+        Ok(())
+    }
+}
