@@ -22,6 +22,12 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    prelu::Prelu,
+    gate::Gate,
+    arithmetic::Arithmetic,
+    affine::Affine,
+    softmax::Softmax,
+    dropout::Dropout,
 }
 
 #[cfg(test)]
