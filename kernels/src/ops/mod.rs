@@ -28,6 +28,18 @@ ops! {
     affine::Affine,
     softmax::Softmax,
     dropout::Dropout,
+    batch_norm::BatchNorm,
+    layer_norm::LayerNorm,
+    cross_entropy::CrossEntropy,
+    bce::Bce,
+    mse::Mse,
+    ccc::Ccc,
+    pool::Pool,
+    sequence_pool::SequencePool,
+    embedding::Embedding,
+    permute::Permute,
+    concat::Concat,
+    slice::Slice,
 }
 
 #[cfg(test)]
