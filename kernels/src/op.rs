@@ -290,6 +290,15 @@ pub mod expect {
         Err(Error::Shape { op, what: what.into(), got, expected: format!("{expected} axes") })
     }
 
+    /// No axis of the input is empty.
+    pub fn filled(op: &'static str, what: &str, got: Shape) -> Result<()> {
+        if got.count() > 0 {
+            return Ok(());
+        }
+        let what = format!("{what} has an empty axis: leave the call out");
+        Err(Error::Shape { op, what, got, expected: "at least 1 on every axis".into() })
+    }
+
     /// A setting is in order.
     pub fn setting(op: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::Setting { op, what: what() }) }

@@ -1,6 +1,8 @@
 //! What the ops share on the CPU: vectors chosen at run time, the matrix product, fixed splitting of work.
 
+pub mod blocks;
 pub mod parallel;
 pub mod reduce;
 pub mod scratch;
 pub mod simd;
+pub mod sums;

@@ -291,3 +291,18 @@ pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     }
     run(Body(body))
 }
+
+/// Calls a function compiled for the best instruction set. Marked `#[inline(always)]` the function is certain
+/// to be, however long it is; the closure of [`vectorised`] only as long as the compiler inlines it.
+#[inline(always)]
+pub fn call<A, R>(arguments: A, function: impl FnOnce(A) -> R) -> R {
+    struct Call<A, F>(A, F);
+    impl<A, R, F: FnOnce(A) -> R> Work for Call<A, F> {
+        type Output = R;
+        #[inline(always)]
+        unsafe fn run<I: Isa>(self) -> R {
+            (self.1)(self.0)
+        }
+    }
+    run(Call(arguments, function))
+}

@@ -22,6 +22,24 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    prelu::Prelu,
+    gate::Gate,
+    arithmetic::Arithmetic,
+    affine::Affine,
+    softmax::Softmax,
+    dropout::Dropout,
+    batch_norm::BatchNorm,
+    layer_norm::LayerNorm,
+    cross_entropy::CrossEntropy,
+    bce::Bce,
+    mse::Mse,
+    ccc::Ccc,
+    pool::Pool,
+    sequence_pool::SequencePool,
+    embedding::Embedding,
+    permute::Permute,
+    concat::Concat,
+    slice::Slice,
 }
 
 #[cfg(test)]

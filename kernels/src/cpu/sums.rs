@@ -1,0 +1,61 @@
+//! Sums to one number in a fixed order: lanes of partial sums in the working precision, flushed to f64.
+
+use super::{parallel, scratch};
+use crate::Float;
+
+/// Partial sums side by side: two of the widest vectors, whatever the instruction set, so that the bits do
+/// not depend on it.
+const LANES: usize = 32;
+/// Terms that are summed in the working precision before the sum is flushed to f64.
+const BLOCK: usize = 64 * LANES;
+
+/// Sum of f over a slice.
+#[inline(always)]
+pub fn one<T: Float>(a: &[T], f: impl Fn(T) -> T) -> f64 {
+    three(a, a, a, |a, _, _| f(a))
+}
+
+/// Sum of f over two slices of one length.
+#[inline(always)]
+pub fn two<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    three(a, b, b, |a, b, _| f(a, b))
+}
+
+/// Sum of f over three slices of one length.
+#[inline(always)]
+pub fn three<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
+    let mut total = 0.0;
+    for ((a, b), c) in a.chunks(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)) {
+        let mut sums = [T::ZERO; LANES];
+        let (a, b, c) = (a.chunks_exact(LANES), b.chunks_exact(LANES), c.chunks_exact(LANES));
+        let rest = a.remainder().iter().zip(b.remainder()).zip(c.remainder());
+        for (sum, ((&a, &b), &c)) in sums.iter_mut().zip(rest) {
+            *sum += f(a, b, c);
+        }
+        for ((a, b), c) in a.zip(b).zip(c) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += f(a[i], b[i], c[i]);
+            }
+        }
+        total += sums.iter().map(|sum| sum.to_f64()).sum::<f64>();
+    }
+    total
+}
+
+/// Sum over rows: `part(first, end)` gives that of the rows from `first` to before `end`.
+///
+/// `work` is how many numbers a row touches.
+pub fn total(rows: usize, work: usize, part: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
+    let rows_a_task = parallel::rows_a_task(work);
+    let tasks = rows.div_ceil(rows_a_task).max(1);
+    scratch::with::<f64, _>(tasks, |parts| {
+        let shared = parallel::Shared::new(parts);
+        parallel::tasks(tasks, |task| {
+            let first = task * rows_a_task;
+            // SAFETY: each task has its own number.
+            let here = unsafe { shared.part(task, 1) };
+            here[0] = part(first, rows.min(first + rows_a_task));
+        });
+        parts.iter().sum()
+    })
+}

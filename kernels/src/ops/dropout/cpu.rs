@@ -1,0 +1,40 @@
+use super::Dropout;
+use crate::Float;
+use crate::cpu::{parallel, simd};
+use crate::philox::Philox;
+
+/// Blocks of four words that are drawn side by side, a vector's worth.
+const SIDE: usize = 16;
+
+/// The forward pass on x, and the backward pass on the gradient of the output.
+pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool) {
+    // Rounded to nearest; 2^32 words make a probability exact to 1e-10.
+    let threshold = (op.probability * 2f64.powi(32)) as u32;
+    let scale = T::from_f64(1.0 / (1.0 - op.probability));
+    parallel::rows(target, 4 * SIDE, 4 * 4 * SIDE, |first, target| {
+        let start = first * 4 * SIDE;
+        let x = &x[start..start + target.len()];
+        simd::call((op.stream, threshold, scale, start / 4, x, target, add), masked);
+    });
+}
+
+type Arguments<'a, T> = (Philox, u32, T, usize, &'a [T], &'a mut [T], bool);
+
+#[inline(always)]
+fn masked<T: Float>((stream, threshold, scale, block, x, target, add): Arguments<'_, T>) {
+    let chunks = target.chunks_mut(4 * SIDE).zip(x.chunks(4 * SIDE));
+    for (chunk, (target, x)) in chunks.enumerate() {
+        let mut factors = [T::ZERO; 4 * SIDE];
+        for (i, four) in factors.chunks_exact_mut(4).enumerate() {
+            let words = stream.words((block + chunk * SIDE + i) as u64);
+            for (factor, word) in four.iter_mut().zip(words) {
+                *factor = if word < threshold { T::ZERO } else { scale };
+            }
+        }
+        for ((y, &x), &factor) in target.iter_mut().zip(x).zip(&factors) {
+            // Chosen, not multiplied: an infinite element that is dropped is 0 and not NaN.
+            let value = if factor == T::ZERO { T::ZERO } else { x * factor };
+            *y = if add { *y + value } else { value };
+        }
+    }
+}

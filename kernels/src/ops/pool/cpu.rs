@@ -1,0 +1,171 @@
+use super::Pool;
+use crate::cpu::{parallel, simd};
+use crate::op::Gradient;
+use crate::{Float, Shape};
+
+/// The windows of a call: three axes of input and output, and how they meet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    padding: [usize; 3],
+    input: [usize; 3],
+    output: [usize; 3],
+    features: usize,
+}
+
+impl Window {
+    /// For an op and an x that its plan took.
+    pub(super) fn new(op: &Pool, x: Shape) -> Self {
+        let (kernel, stride, padding) = (op.kernel, op.stride, op.padding);
+        let input = [x[1], x[2], x[3]];
+        let output =
+            std::array::from_fn(|i| (input[i] + 2 * padding[i] - kernel[i]) / stride[i] + 1);
+        Window { kernel, stride, padding, input, output, features: x[4] }
+    }
+
+    fn taps(self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// Calls the body with each tap of an output pixel that is no padding, and the input pixel there.
+    #[inline(always)]
+    fn inputs_of(self, pixel: usize, mut body: impl FnMut(usize, usize)) {
+        let (sample, [d, h, w]) = split(pixel, self.output);
+        let at = |axis: usize, output: usize, tap: usize| {
+            let place = (output * self.stride[axis] + tap).wrapping_sub(self.padding[axis]);
+            (place < self.input[axis]).then_some(place)
+        };
+        for kd in 0..self.kernel[0] {
+            let Some(d) = at(0, d, kd) else { continue };
+            for kh in 0..self.kernel[1] {
+                let Some(h) = at(1, h, kh) else { continue };
+                for kw in 0..self.kernel[2] {
+                    let Some(w) = at(2, w, kw) else { continue };
+                    let tap = (kd * self.kernel[1] + kh) * self.kernel[2] + kw;
+                    body(tap, join(sample, [d, h, w], self.input));
+                }
+            }
+        }
+    }
+
+    /// Calls the body with each tap and output pixel that an input pixel goes to.
+    #[inline(always)]
+    fn outputs_of(self, pixel: usize, mut body: impl FnMut(usize, usize)) {
+        let (sample, [d, h, w]) = split(pixel, self.input);
+        let at = |axis: usize, input: usize, tap: usize| {
+            let start = (input + self.padding[axis]).checked_sub(tap)?;
+            let place = start / self.stride[axis];
+            (start % self.stride[axis] == 0 && place < self.output[axis]).then_some(place)
+        };
+        for kd in 0..self.kernel[0] {
+            let Some(d) = at(0, d, kd) else { continue };
+            for kh in 0..self.kernel[1] {
+                let Some(h) = at(1, h, kh) else { continue };
+                for kw in 0..self.kernel[2] {
+                    let Some(w) = at(2, w, kw) else { continue };
+                    let tap = (kd * self.kernel[1] + kh) * self.kernel[2] + kw;
+                    body(tap, join(sample, [d, h, w], self.output));
+                }
+            }
+        }
+    }
+
+    pub(super) fn max<T: Float>(self, x: &[T], output: &mut [T], taps: &mut [T]) {
+        let width = self.features;
+        let taps = parallel::Shared::new(taps);
+        parallel::rows(output, width, (self.taps() + 2) * width, |first, output| {
+            // SAFETY: the same part as that of the output, which is this task's alone.
+            let taps = unsafe { taps.part(first * width, output.len()) };
+            simd::vectorised(|| {
+                let rows = output.chunks_exact_mut(width).zip(taps.chunks_exact_mut(width));
+                for (pixel, (output, taps)) in (first..).zip(rows) {
+                    let mut fresh = true;
+                    self.inputs_of(pixel, |tap, source| {
+                        let x = &x[source * width..][..width];
+                        let tap = T::from_usize(tap);
+                        if fresh {
+                            fresh = false;
+                            output.copy_from_slice(x);
+                            return taps.fill(tap);
+                        }
+                        for ((y, t), &x) in output.iter_mut().zip(taps.iter_mut()).zip(x) {
+                            // A NaN is taken and then kept.
+                            #[allow(clippy::eq_op, reason = "asks for NaN")]
+                            let larger = x > *y || x != x;
+                            *y = if larger { x } else { *y };
+                            *t = if larger { tap } else { *t };
+                        }
+                    });
+                }
+            });
+        });
+    }
+
+    pub(super) fn average<T: Float>(self, x: &[T], output: &mut [T]) {
+        let width = self.features;
+        let share = T::from_f64(1.0 / self.taps() as f64);
+        parallel::rows(output, width, (self.taps() + 1) * width, |first, output| {
+            simd::vectorised(|| {
+                for (pixel, output) in (first..).zip(output.chunks_exact_mut(width)) {
+                    output.fill(T::ZERO);
+                    self.inputs_of(pixel, |_, source| {
+                        for (y, &x) in output.iter_mut().zip(&x[source * width..]) {
+                            *y += x;
+                        }
+                    });
+                    output.iter_mut().for_each(|y| *y = *y * share);
+                }
+            });
+        });
+    }
+
+    pub(super) fn grad_max<T: Float>(self, taps: &[T], dy: &[T], gradient: &mut Gradient<T>) {
+        self.gather(gradient, |gradient, tap, target| {
+            let range = target * self.features..(target + 1) * self.features;
+            let tap = T::from_usize(tap);
+            for ((g, &t), &dy) in gradient.iter_mut().zip(&taps[range.clone()]).zip(&dy[range]) {
+                *g += if t == tap { dy } else { T::ZERO };
+            }
+        });
+    }
+
+    pub(super) fn grad_average<T: Float>(self, dy: &[T], gradient: &mut Gradient<T>) {
+        let share = T::from_f64(1.0 / self.taps() as f64);
+        self.gather(gradient, |gradient, _, target| {
+            for (g, &dy) in gradient.iter_mut().zip(&dy[target * self.features..]) {
+                *g += dy * share;
+            }
+        });
+    }
+
+    /// Sums for each input pixel over the windows it is in, so that no two tasks write to one place.
+    fn gather<T: Float>(
+        self,
+        gradient: &mut Gradient<T>,
+        add: impl Fn(&mut [T], usize, usize) + Sync,
+    ) {
+        let (width, keep) = (self.features, gradient.add);
+        parallel::rows(gradient.data, width, (self.taps() + 1) * width, |first, gradient| {
+            simd::vectorised(|| {
+                for (pixel, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
+                    if !keep {
+                        gradient.fill(T::ZERO);
+                    }
+                    self.outputs_of(pixel, |tap, target| add(gradient, tap, target));
+                }
+            });
+        });
+    }
+}
+
+/// Sample and place of a pixel.
+#[inline(always)]
+fn split(pixel: usize, [d, h, w]: [usize; 3]) -> (usize, [usize; 3]) {
+    (pixel / w / h / d, [pixel / w / h % d, pixel / w % h, pixel % w])
+}
+
+#[inline(always)]
+fn join(sample: usize, [d, h, w]: [usize; 3], extents: [usize; 3]) -> usize {
+    ((sample * extents[0] + d) * extents[1] + h) * extents[2] + w
+}

@@ -1,0 +1,155 @@
+//! Pooling over space and time.
+
+mod cpu;
+
+use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
+use crate::{Float, Op, Result, Shape};
+use proptest::prelude::*;
+use proptest::strategy::BoxedStrategy;
+
+/// What becomes of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Its largest element, the first of equal ones; padding is -inf.
+    Max,
+    /// Its sum over the number of its taps, those in the padding included (PyTorch's `count_include_pad`).
+    Average,
+}
+
+/// Max or average over windows of three axes, each feature for itself. An output axis has
+/// (input + 2 padding - kernel) / stride + 1 windows, rounded down.
+///
+/// Input: x `[N, D, H, W, C]`. Output: `[N, D', H', W', C]`. Saved by max pooling: the tap of the largest element of
+/// each window, counted in D, H, W order, in the output's shape (a number type holds it exactly: windows are small).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Max or average.
+    pub kind: PoolKind,
+    /// Extents of the window.
+    pub kernel: [usize; 3],
+    /// Steps between windows.
+    pub stride: [usize; 3],
+    /// Padding on both sides, at most half the kernel.
+    pub padding: [usize; 3],
+}
+
+impl Op for Pool {
+    const NAME: &'static str = "pool";
+
+    fn plan(&self, inputs: &[Shape], _: &[Shape]) -> Result<Plan> {
+        expect::arity(Self::NAME, inputs, 1)?;
+        let x = inputs[0];
+        expect::rank(Self::NAME, "x: reshape it to [N, D, H, W, C]", x, 5)?;
+        expect::filled(Self::NAME, "x", x)?;
+        let mut output = [x[0], 0, 0, 0, x[4]];
+        for axis in 0..3 {
+            let (kernel, stride) = (self.kernel[axis], self.stride[axis]);
+            let padding = self.padding[axis];
+            expect::setting(Self::NAME, kernel > 0 && stride > 0 && 2 * padding <= kernel, || {
+                format!(
+                    "kernel {kernel}, stride {stride}, padding {padding}: give a kernel and a stride above 0 \
+                     and a padding of at most half the kernel"
+                )
+            })?;
+            let padded = x[axis + 1] + 2 * padding;
+            expect::setting(Self::NAME, padded >= kernel, || {
+                format!("kernel {:?} is larger than padded x {x}: shrink it", self.kernel)
+            })?;
+            output[axis + 1] = (padded - kernel) / stride + 1;
+        }
+        let taps: usize = self.kernel.iter().product();
+        expect::setting(Self::NAME, taps < 1 << 24, || {
+            format!("kernel {:?} has 2^24 taps or more: shrink it", self.kernel)
+        })?;
+        let output = Shape::from(output);
+        Ok(match self.kind {
+            PoolKind::Max => Plan::saving(output, vec![output]),
+            PoolKind::Average => Plan::new(output),
+        })
+    }
+
+    fn keep(&self) -> Keep {
+        Keep::NOTHING
+    }
+
+    fn forward<T: Float>(&self, call: Forward<'_, T>) {
+        let window = cpu::Window::new(self, call.shapes[0]);
+        match (self.kind, call.saved) {
+            (PoolKind::Max, [taps]) => window.max(call.inputs[0], call.output, taps),
+            _ => window.average(call.inputs[0], call.output),
+        }
+    }
+
+    fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
+        let window = cpu::Window::new(self, call.shapes[0]);
+        let Some(gradient) = &mut call.gradients[0] else { return };
+        match self.kind {
+            PoolKind::Max => window.grad_max(call.saved[0], call.grad_output, gradient),
+            PoolKind::Average => window.grad_average(call.grad_output, gradient),
+        }
+    }
+
+    fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
+        let taps: usize = self.kernel.iter().product();
+        let input = inputs[0].count() as f64;
+        let output = self.plan(inputs, &[]).map_or(0, |plan| plan.output.count()) as f64;
+        let saved = if self.kind == PoolKind::Max { output } else { 0.0 };
+        Cost {
+            forward_flops: taps as f64 * output,
+            backward_flops: taps as f64 * output,
+            forward_bytes: 4.0 * (input + output + saved),
+            backward_bytes: 4.0 * (input + output + saved),
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let pool = |kind, kernel, stride, padding| Pool { kind, kernel, stride, padding };
+        vec![
+            // The poolings of MTCNN and of ResNet stems.
+            Case::new(pool(PoolKind::Max, [1, 3, 3], [1, 2, 2], [0, 1, 1]), &[&[1, 1, 6, 5, 4]]),
+            Case::new(pool(PoolKind::Max, [1, 2, 2], [1, 2, 2], [0; 3]), &[&[1, 1, 5, 5, 3]]),
+            Case::new(pool(PoolKind::Average, [2, 3, 3], [1, 2, 2], [1; 3]), &[&[1, 3, 4, 5, 2]]),
+            Case::new(pool(PoolKind::Average, [1; 3], [2; 3], [0; 3]), &[&[2, 3, 2, 2, 1]]),
+        ]
+    }
+
+    fn ragged() -> BoxedStrategy<Case<Self>> {
+        let axis = || (1usize..4, 1usize..4, 0usize..2, 0usize..3);
+        (any::<bool>(), axis(), axis(), axis(), 1usize..3, 1usize..6)
+            .prop_map(|(max, d, h, w, n, c)| {
+                let axes = [d, h, w];
+                let padding = axes.map(|(kernel, _, padding, _)| padding.min(kernel / 2));
+                let kind = if max { PoolKind::Max } else { PoolKind::Average };
+                let [d, h, w] = axes.map(|(kernel, _, _, more)| kernel + more);
+                let op =
+                    Pool { kind, kernel: axes.map(|a| a.0), stride: axes.map(|a| a.1), padding };
+                Case::new(op, &[&[n, d, h, w, c]])
+            })
+            .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_first_and_padding_is_never_chosen() {
+        let op =
+            Pool { kind: PoolKind::Max, kernel: [1, 1, 3], stride: [1; 3], padding: [0, 0, 1] };
+        let window = cpu::Window::new(&op, Shape::new(&[1, 1, 1, 3, 1]));
+        let (mut y, mut taps) = ([f32::NAN; 3], [f32::NAN; 3]);
+        window.max(&[-2.0, -2.0, f32::NEG_INFINITY], &mut y, &mut taps);
+        assert_eq!((y, taps), ([-2.0; 3], [1.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn averages_count_the_padding() {
+        let op =
+            Pool { kind: PoolKind::Average, kernel: [1, 1, 2], stride: [1; 3], padding: [0, 0, 1] };
+        let window = cpu::Window::new(&op, Shape::new(&[1, 1, 1, 2, 1]));
+        let mut y = [f32::NAN; 3];
+        window.average(&[2.0, 4.0], &mut y);
+        assert_eq!(y, [1.0, 3.0, 2.0]);
+    }
+}
