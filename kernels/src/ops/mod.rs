@@ -22,6 +22,7 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    info_nce::InfoNce,
 }
 
 #[cfg(test)]
