@@ -22,6 +22,7 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    attention::Attention,
     info_nce::InfoNce,
 }
 
