@@ -23,6 +23,7 @@ macro_rules! ops {
 ops! {
     activation::Activation,
     attention::Attention,
+    depthwise_conv::DepthwiseConv,
     graph_conv::GraphConv,
     info_nce::InfoNce,
 }
