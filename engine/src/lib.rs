@@ -5,7 +5,7 @@
 //! [`Tape`] and plays the tape back. It knows no model.
 //!
 //! A training step reads:
-//! ```text
+//! ```
 //! use engine::{DType, Init, Parameters, Pass, Tensor, optim::{Optimizer, Rule}};
 //! # fn main() -> engine::Result<()> {
 //! let mut parameters = Parameters::new(DType::F32, 7);
@@ -14,18 +14,19 @@
 //!
 //! let pass = Pass::train(&parameters, kernels::philox::Philox::new(7, "step"));
 //! let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], &[1, 3])?;
-//! let y = x.linear(&pass.get(weight), None)?;
+//! let y = x.linear(&pass.get(weight), None, false)?;
 //! let loss = y.mse(&Tensor::zeros(&[1, 2], DType::F32))?;
 //! let outcome = pass.backward(&loss)?;
 //! optimizer.step(&mut parameters, &outcome.gradients, 0.1)?;
 //! # Ok(())
 //! # }
-//! ```text
+//! ```
 
 pub mod checkpoint;
 mod dtype;
 mod error;
 
+pub mod nn;
 pub mod optim;
 mod parameters;
 mod pass;

@@ -40,6 +40,10 @@ ops! {
     permute::Permute,
     concat::Concat,
     slice::Slice,
+    attention::Attention,
+    depthwise_conv::DepthwiseConv,
+    graph_conv::GraphConv,
+    info_nce::InfoNce,
 }
 
 #[cfg(test)]

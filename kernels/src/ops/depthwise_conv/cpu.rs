@@ -1,0 +1,332 @@
+//! Sums stay in registers over the taps: [`TILE`] steps by a handful of vectors of features where every tap
+//! is inside the sequence, one step at its ends.
+
+use super::DepthwiseConv;
+use crate::Float;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::{reduce, scratch, simd};
+use crate::op::{Backward, Forward, Gradient};
+
+/// Output steps that share one load of the weights.
+const TILE: usize = 4;
+/// Output steps whose share of the weight's gradient is summed in the working precision, and which with the
+/// inputs of 64 features fit in L1.
+const SEGMENT: usize = 64;
+/// The most slices of steps that the weight's gradient is summed in.
+const SLICES: usize = 16;
+
+/// A convolution of sequences of `steps` steps.
+#[derive(Clone, Copy)]
+struct Taps {
+    steps: usize,
+    features: usize,
+    kernel: usize,
+    stride: usize,
+    /// Negative where the first tap of the first output lies inside the sequence.
+    padding: isize,
+    dilation: usize,
+}
+
+impl Taps {
+    /// Which taps of an output step are inside the sequence.
+    #[inline(always)]
+    fn inside(&self, step: usize) -> std::ops::Range<usize> {
+        let origin = (step * self.stride) as isize - self.padding;
+        let dilation = self.dilation as isize;
+        let kernel = self.kernel as isize;
+        let first = if origin < 0 { (-origin + dilation - 1) / dilation } else { 0 };
+        let left = self.steps as isize - origin;
+        let end = if left > 0 { (left + dilation - 1) / dilation } else { 0 };
+        let end = end.min(kernel);
+        first.min(end) as usize..end as usize
+    }
+
+    /// The input step of a tap that is inside.
+    #[inline(always)]
+    fn input(&self, step: usize, tap: usize) -> usize {
+        ((step * self.stride + tap * self.dilation) as isize - self.padding) as usize
+    }
+
+    /// `STEPS` output steps of `LANES` features, over the taps given.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
+    fn tile<T: Float, const STEPS: usize, const LANES: usize>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        step: usize,
+        feature: usize,
+        taps: std::ops::Range<usize>,
+        output: &mut [T],
+        add: bool,
+    ) {
+        let mut start = [T::ZERO; LANES];
+        if let Some(bias) = bias {
+            start.copy_from_slice(&bias[feature..feature + LANES]);
+        }
+        let mut sums = [start; STEPS];
+        for tap in taps {
+            let w = &weight[tap * self.features + feature..][..LANES];
+            for (s, sums) in sums.iter_mut().enumerate() {
+                let x = &x[self.input(step + s, tap) * self.features + feature..][..LANES];
+                for ((sum, &x), &w) in sums.iter_mut().zip(x).zip(w) {
+                    *sum += x * w;
+                }
+            }
+        }
+        for (s, sums) in sums.iter().enumerate() {
+            let output = &mut output[s * self.features + feature..][..LANES];
+            for (y, &sum) in output.iter_mut().zip(sums) {
+                let old = if add { *y } else { T::ZERO };
+                *y = old + sum;
+            }
+        }
+    }
+
+    /// `STEPS` output steps from `step` on, all features.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
+    fn features<T: Float, const STEPS: usize>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        step: usize,
+        taps: std::ops::Range<usize>,
+        output: &mut [T],
+        add: bool,
+    ) {
+        let mut c = 0;
+        while c + 32 <= self.features {
+            self.tile::<T, STEPS, 32>(x, weight, bias, step, c, taps.clone(), output, add);
+            c += 32;
+        }
+        while c + 8 <= self.features {
+            self.tile::<T, STEPS, 8>(x, weight, bias, step, c, taps.clone(), output, add);
+            c += 8;
+        }
+        while c < self.features {
+            self.tile::<T, STEPS, 1>(x, weight, bias, step, c, taps.clone(), output, add);
+            c += 1;
+        }
+    }
+
+    /// Rows of the output `[N, outputs, C]`, from row `first` on.
+    #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
+    fn rows<T: Float>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        outputs: usize,
+        first: usize,
+        rows: &mut [T],
+        add: bool,
+    ) {
+        simd::vectorised(|| {
+            let count = rows.len() / self.features;
+            let mut done = 0;
+            while done < count {
+                let (clip, step) = ((first + done) / outputs, (first + done) % outputs);
+                let x = &x[clip * self.steps * self.features..][..self.steps * self.features];
+                let output = &mut rows[done * self.features..];
+                let left = (count - done).min(outputs - step);
+                let all = 0..self.kernel;
+                // Taps move on with the steps: the first step has the fewest before the sequence, the last
+                // the fewest behind it.
+                if left >= TILE
+                    && self.inside(step) == all
+                    && self.inside(step + TILE - 1) == all
+                {
+                    self.features::<T, TILE>(x, weight, bias, step, all, output, add);
+                    done += TILE;
+                } else {
+                    self.features::<T, 1>(x, weight, bias, step, self.inside(step), output, add);
+                    done += 1;
+                }
+            }
+        });
+    }
+}
+
+pub(super) fn forward<T: Float>(op: &DepthwiseConv, call: Forward<'_, T>) {
+    let (x, weight) = (call.shapes[0], call.shapes[1]);
+    let taps = Taps {
+        steps: x[1],
+        features: x[2],
+        kernel: weight[0],
+        stride: op.stride,
+        padding: op.padding as isize,
+        dilation: op.dilation,
+    };
+    let outputs = outputs(op, &taps);
+    let (inputs, bias) = (call.inputs, op.bias.then(|| call.inputs[2]));
+    parallel::rows(call.output, taps.features, 2 * taps.features, |first, rows| {
+        taps.rows(inputs[0], inputs[1], bias, outputs, first, rows, false);
+    });
+}
+
+fn outputs(op: &DepthwiseConv, taps: &Taps) -> usize {
+    (taps.steps + 2 * op.padding - taps.dilation * (taps.kernel - 1) - 1) / taps.stride + 1
+}
+
+pub(super) fn backward<T: Float>(op: &DepthwiseConv, mut call: Backward<'_, T>) {
+    let (x_shape, weight_shape) = (call.shapes[0], call.shapes[1]);
+    let taps = Taps {
+        steps: x_shape[1],
+        features: x_shape[2],
+        kernel: weight_shape[0],
+        stride: op.stride,
+        padding: op.padding as isize,
+        dilation: op.dilation,
+    };
+    let outputs = outputs(op, &taps);
+    let clips = x_shape[0];
+    let (x, weight, grad_output) = (call.inputs[0], call.inputs[1], call.grad_output);
+    if let Some(gradient) = &mut call.gradients[0] {
+        grad_input(&taps, weight, outputs, grad_output, gradient);
+    }
+    if let Some(gradient) = &mut call.gradients[1] {
+        grad_weight(&taps, x, clips, outputs, grad_output, gradient);
+    }
+    if op.bias
+        && let Some(gradient) = &mut call.gradients[2]
+    {
+        let features = taps.features;
+        reduce::columns(clips * outputs, features, features, gradient.data, gradient.add, |row, sums| {
+            for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * features..]) {
+                *sum += dy;
+            }
+        });
+    }
+}
+
+/// With stride 1 the convolution of grad_output with the filter turned round; else each step gathers the
+/// outputs that saw it.
+fn grad_input<T: Float>(
+    taps: &Taps,
+    weight: &[T],
+    outputs: usize,
+    grad_output: &[T],
+    gradient: &mut Gradient<'_, T>,
+) {
+    let (features, kernel, add) = (taps.features, taps.kernel, gradient.add);
+    if taps.stride == 1 {
+        let turned = Taps {
+            steps: outputs,
+            padding: (taps.dilation * (kernel - 1)) as isize - taps.padding,
+            ..*taps
+        };
+        scratch::with::<T, _>(weight.len(), |flipped| {
+            let rows = flipped.chunks_exact_mut(features).rev().zip(weight.chunks_exact(features));
+            rows.for_each(|(to, from)| to.copy_from_slice(from));
+            let flipped = &*flipped;
+            parallel::rows(gradient.data, features, 2 * features, |first, rows| {
+                turned.rows(grad_output, flipped, None, taps.steps, first, rows, add);
+            });
+        });
+        return;
+    }
+    parallel::rows(gradient.data, features, 2 * features, |first, rows| {
+        simd::vectorised(|| {
+            for (r, dx) in rows.chunks_exact_mut(features).enumerate() {
+                let (clip, step) = ((first + r) / taps.steps, (first + r) % taps.steps);
+                if !add {
+                    dx.fill(T::ZERO);
+                }
+                for (tap, w) in weight.chunks_exact(features).enumerate() {
+                    let at = step as isize + taps.padding - (tap * taps.dilation) as isize;
+                    let Ok(at) = usize::try_from(at) else { continue };
+                    if at % taps.stride != 0 || at / taps.stride >= outputs {
+                        continue;
+                    }
+                    let dy = &grad_output[(clip * outputs + at / taps.stride) * features..];
+                    for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
+                        *dx += dy * w;
+                    }
+                }
+            }
+        });
+    });
+}
+
+fn grad_weight<T: Float>(
+    taps: &Taps,
+    x: &[T],
+    clips: usize,
+    outputs: usize,
+    grad_output: &[T],
+    gradient: &mut Gradient<'_, T>,
+) {
+    let size = taps.kernel * taps.features;
+    let a_clip = outputs.div_ceil(SEGMENT);
+    let segments = clips * a_clip;
+    let slices = segments.min(SLICES);
+    scratch::with::<f64, _>(slices * size, |partial| {
+        let shared = Shared::new(partial);
+        parallel::tasks(slices, |slice| {
+            // SAFETY: each slice has its own sums.
+            let sums = unsafe { shared.part(slice * size, size) };
+            sums.fill(0.0);
+            simd::vectorised(|| {
+                for segment in slice * segments / slices..(slice + 1) * segments / slices {
+                    let (clip, first) = (segment / a_clip, segment % a_clip * SEGMENT);
+                    let steps = first..outputs.min(first + SEGMENT);
+                    let x = &x[clip * taps.steps * taps.features..];
+                    let dy = &grad_output[clip * outputs * taps.features..];
+                    let mut c = 0;
+                    while c + 64 <= taps.features {
+                        taps.weight::<T, 64>(x, dy, steps.clone(), c, sums);
+                        c += 64;
+                    }
+                    while c + 8 <= taps.features {
+                        taps.weight::<T, 8>(x, dy, steps.clone(), c, sums);
+                        c += 8;
+                    }
+                    while c < taps.features {
+                        taps.weight::<T, 1>(x, dy, steps.clone(), c, sums);
+                        c += 1;
+                    }
+                }
+            });
+        });
+        for i in 0..size {
+            let sum: f64 = (0..slices).map(|slice| partial[slice * size + i]).sum();
+            gradient.put(i, T::from_f64(sum));
+        }
+    });
+}
+
+impl Taps {
+    /// Adds to the sums of `LANES` features what some steps of one clip contribute.
+    #[inline(always)]
+    fn weight<T: Float, const LANES: usize>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        steps: std::ops::Range<usize>,
+        feature: usize,
+        sums: &mut [f64],
+    ) {
+        for tap in 0..self.kernel {
+            let mut of_tap = [T::ZERO; LANES];
+            for step in steps.clone() {
+                let at = (step * self.stride + tap * self.dilation) as isize - self.padding;
+                // Steps before and behind the sequence are few and together: the branch is predicted.
+                if at < 0 || at >= self.steps as isize {
+                    continue;
+                }
+                let x = &x[at as usize * self.features + feature..][..LANES];
+                let dy = &dy[step * self.features + feature..][..LANES];
+                for ((sum, &x), &dy) in of_tap.iter_mut().zip(x).zip(dy) {
+                    *sum += x * dy;
+                }
+            }
+            let sums = &mut sums[tap * self.features + feature..][..LANES];
+            for (total, sum) in sums.iter_mut().zip(of_tap) {
+                *total += sum.to_f64();
+            }
+        }
+    }
+}

@@ -1,0 +1,590 @@
+//! Work goes in blocks of whole rows (a row: V nodes of features). Forward aggregates before the linear map or
+//! after it, where the features are fewer. With U_k = A_kᵀ · grad_output, backward is grad_x = Σ_k U_k W_kᵀ and
+//! grad_W_k = xᵀ U_k, so it repeats nothing of forward. Parameter gradients are summed in a block in the working precision,
+//! over blocks in f64 in a fixed number of slices, and over slices in order.
+
+use super::{Adjacency, GraphConv};
+use crate::cpu::block::{self, Product};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::{scratch, simd};
+use crate::op::{Backward, Forward};
+use crate::{Float, Shape};
+
+/// Nodes of a block, about: enough to pay for flushing parameter gradients.
+const NODES: usize = 256;
+/// Numbers of aggregated features of a block, about: a share of L2.
+const NUMBERS: usize = 64 * 1024;
+/// The most slices of rows that parameter gradients are summed in.
+const SLICES: usize = 16;
+
+/// The sizes of a call.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    nodes: usize,
+    partitions: usize,
+    inward: usize,
+    outward: usize,
+    /// C_in and C_out in whole vectors.
+    padded_in: usize,
+    padded_out: usize,
+    /// Rows of a block.
+    block: usize,
+}
+
+impl Sizes {
+    fn new(shapes: &[Shape]) -> Self {
+        let (x, weight) = (shapes[0], shapes[1]);
+        let nodes = x[x.len() - 2];
+        let (padded_in, padded_out) = (block::padded(weight[1]), block::padded(weight[2]));
+        let width = weight[0] * padded_in.max(padded_out);
+        Sizes {
+            rows: x.rows() / nodes,
+            nodes,
+            partitions: weight[0],
+            inward: weight[1],
+            outward: weight[2],
+            padded_in,
+            padded_out,
+            block: (NODES / nodes).min(NUMBERS / (nodes * width)).max(1),
+        }
+    }
+
+    fn blocks(&self) -> usize {
+        self.rows.div_ceil(self.block)
+    }
+}
+
+/// The adjacency matrices.
+#[derive(Clone, Copy)]
+enum Edges<'a, T> {
+    Dense(&'a [T]),
+    Sparse { weights: &'a [T], targets: &'a [u32], sources: &'a [u32], partitions: &'a [u32] },
+}
+
+/// Where the rows of nodes of one partition after the other stand.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Distance of two nodes.
+    row: usize,
+    /// Distance of two partitions; 0 if all share one place.
+    partition: usize,
+}
+
+impl<'a, T: Float> Edges<'a, T> {
+    fn new(op: &GraphConv, weights: &'a [T], indices: &[&'a [u32]]) -> Self {
+        match op.adjacency {
+            Adjacency::Dense => Edges::Dense(weights),
+            Adjacency::Sparse => Edges::Sparse {
+                weights,
+                targets: indices[0],
+                sources: indices[1],
+                partitions: indices[2],
+            },
+        }
+    }
+
+    /// Number, target, source and partition of each edge in range.
+    #[inline(always)]
+    fn each(
+        (targets, sources, partitions): (&[u32], &[u32], &[u32]),
+        sizes: Sizes,
+        mut body: impl FnMut(usize, usize, usize, usize),
+    ) {
+        let edges = targets.iter().zip(sources).zip(partitions).enumerate();
+        for (edge, ((&target, &source), &partition)) in edges {
+            let (v, w, k) = (target as usize, source as usize, partition as usize);
+            if v < sizes.nodes && w < sizes.nodes && k < sizes.partitions {
+                body(edge, v, w, k);
+            }
+        }
+    }
+
+    /// to_k = A_k from_k, or its transpose, for the nodes of one row and so many columns; where all partitions share
+    /// one place in `to`, their sum.
+    #[allow(clippy::too_many_arguments, reason = "two matrices with their strides")]
+    fn aggregate(
+        &self,
+        sizes: Sizes,
+        transposed: bool,
+        columns: usize,
+        from: &[T],
+        from_place: Place,
+        to: &mut [T],
+        to_place: Place,
+    ) {
+        let nodes = sizes.nodes;
+        match *self {
+            Edges::Dense(adjacency) => {
+                for k in 0..sizes.partitions {
+                    Product {
+                        rows: nodes,
+                        depth: nodes,
+                        columns,
+                        left: &adjacency[k * nodes * nodes..],
+                        left_row: if transposed { 1 } else { nodes },
+                        left_column: if transposed { nodes } else { 1 },
+                        right: &from[k * from_place.partition..],
+                        right_row: from_place.row,
+                        result: &mut to[k * to_place.partition..],
+                        result_row: to_place.row,
+                        add: k > 0 && to_place.partition == 0,
+                    }
+                    .compute();
+                }
+            }
+            Edges::Sparse { weights, targets, sources, partitions } => simd::vectorised(|| {
+                let places = if to_place.partition == 0 { 1 } else { sizes.partitions };
+                for k in 0..places {
+                    for v in 0..nodes {
+                        to[k * to_place.partition + v * to_place.row..][..columns].fill(T::ZERO);
+                    }
+                }
+                Self::each((targets, sources, partitions), sizes, |edge, v, w, k| {
+                    let (v, w) = if transposed { (w, v) } else { (v, w) };
+                    let from = &from[k * from_place.partition + w * from_place.row..][..columns];
+                    let to = &mut to[k * to_place.partition + v * to_place.row..][..columns];
+                    let weight = weights[edge];
+                    for (y, &x) in to.iter_mut().zip(from) {
+                        *y += weight * x;
+                    }
+                });
+            }),
+        }
+    }
+
+    /// Σ_w A_k(v, w) for each partition and node.
+    fn degrees(&self, sizes: Sizes, degrees: &mut [T]) {
+        match *self {
+            Edges::Dense(adjacency) => {
+                for (degree, row) in degrees.iter_mut().zip(adjacency.chunks_exact(sizes.nodes)) {
+                    *degree = block::sum(row.len(), |w| row[w]);
+                }
+            }
+            Edges::Sparse { weights, targets, sources, partitions } => {
+                degrees.fill(T::ZERO);
+                Self::each((targets, sources, partitions), sizes, |edge, v, _, k| {
+                    degrees[k * sizes.nodes + v] += weights[edge];
+                });
+            }
+        }
+    }
+}
+
+pub(super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) {
+    let sizes = Sizes::new(call.shapes);
+    let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
+    let (x, weight) = (call.inputs[0], call.inputs[1]);
+    let edges = Edges::new(op, call.inputs[call.inputs.len() - 1], call.indices);
+    let after = padded_out < padded_in;
+    // Aggregated first: the partitions' weights below each other; after the map: side by side.
+    let (depth, width) =
+        if after { (inward, partitions * padded_out) } else { (partitions * padded_in, padded_out) };
+    let lengths = [depth * width, nodes * padded_out, partitions * nodes];
+    scratch::with::<T, _>(lengths.iter().sum(), |memory| {
+        let (packed, memory) = memory.split_at_mut(lengths[0]);
+        let (bias_map, degrees) = memory.split_at_mut(lengths[1]);
+        packed.fill(T::ZERO);
+        for (row, from) in weight.chunks_exact(outward).enumerate() {
+            let (k, c) = (row / inward, row % inward);
+            let to = if after { c * width + k * padded_out } else { (k * padded_in + c) * width };
+            packed[to..to + outward].copy_from_slice(from);
+        }
+        bias_map.fill(T::ZERO);
+        if op.bias {
+            edges.degrees(sizes, degrees);
+            for (kv, &degree) in degrees.iter().enumerate() {
+                let (k, v) = (kv / nodes, kv % nodes);
+                let bias = &call.inputs[2][k * outward..(k + 1) * outward];
+                for (y, &b) in bias_map[v * padded_out..].iter_mut().zip(bias) {
+                    *y += degree * b;
+                }
+            }
+        }
+        let (packed, bias_map) = (&*packed, &*bias_map);
+        let output = Shared::new(call.output);
+        parallel::tasks(sizes.blocks(), |task| {
+            let first = task * sizes.block;
+            let count = (rows - first).min(sizes.block);
+            // SAFETY: each task has its own rows.
+            let output = unsafe { output.part(first * nodes * outward, count * nodes * outward) };
+            let x = &x[first * nodes * inward..(first + count) * nodes * inward];
+            let all = count * nodes;
+            let middle_row = partitions * if after { padded_out } else { padded_in };
+            let wide = if after || padded_in == inward { 0 } else { all * padded_in };
+            let memory = wide + all * (middle_row + padded_out);
+            scratch::with::<T, _>(memory, |memory| {
+                let (wide, memory) = memory.split_at_mut(wide);
+                let (middle, result) = memory.split_at_mut(all * middle_row);
+                let shared = Place { row: padded_out, partition: 0 };
+                let linear = |left: &[T], left_row, result: &mut [T], result_row| {
+                    Product {
+                        rows: all,
+                        depth,
+                        columns: width,
+                        left,
+                        left_row,
+                        left_column: 1,
+                        right: packed,
+                        right_row: width,
+                        result,
+                        result_row,
+                        add: false,
+                    }
+                    .compute();
+                };
+                if after {
+                    linear(x, inward, middle, middle_row);
+                    let place = Place { row: middle_row, partition: padded_out };
+                    for r in 0..count {
+                        let from = &middle[r * nodes * middle_row..];
+                        let to = &mut result[r * nodes * padded_out..];
+                        edges.aggregate(sizes, false, padded_out, from, place, to, shared);
+                    }
+                } else {
+                    let x = if wide.is_empty() {
+                        x
+                    } else {
+                        block::copy_padded(all, inward, x, inward, wide, padded_in);
+                        &*wide
+                    };
+                    let place = Place { row: padded_in, partition: 0 };
+                    let aggregated = Place { row: middle_row, partition: padded_in };
+                    for r in 0..count {
+                        let from = &x[r * nodes * padded_in..];
+                        let to = &mut middle[r * nodes * middle_row..];
+                        edges.aggregate(sizes, false, padded_in, from, place, to, aggregated);
+                    }
+                    linear(middle, middle_row, result, padded_out);
+                }
+                simd::vectorised(|| {
+                    let nodes = bias_map.chunks_exact(padded_out).cycle();
+                    let from = result.chunks_exact(padded_out).zip(nodes);
+                    for (y, (r, b)) in output.chunks_exact_mut(outward).zip(from) {
+                        for ((y, &r), &b) in y.iter_mut().zip(r).zip(b) {
+                            let sum = r + b;
+                            *y = if op.relu { sum.max(T::ZERO) } else { sum };
+                        }
+                    }
+                });
+            });
+        });
+    });
+}
+
+/// Lengths of the parameter gradients that a slice sums up; 0 for what nobody needs.
+struct Sums {
+    /// `[C_in][K][padded C_out]`.
+    weight: usize,
+    /// Sum of grad_output over rows, `[V][padded C_out]`.
+    nodes: usize,
+    /// `[K][V][padded V]`, or one number an edge.
+    adjacency: usize,
+}
+
+pub(super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
+    let sizes = Sizes::new(call.shapes);
+    let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
+    let (x, weight) = (call.inputs[0], call.inputs[1]);
+    let last = call.inputs.len() - 1;
+    let edges = Edges::new(op, call.inputs[last], call.indices);
+    let (output, grad_output) = (call.output, call.grad_output);
+    let mut grad_x = call.gradients[0].take();
+    let mut grad_weight = call.gradients[1].take();
+    let mut grad_bias = if op.bias { call.gradients[2].take() } else { None };
+    let mut grad_edges = call.gradients[last].take();
+    let dense = op.adjacency == Adjacency::Dense;
+
+    let padded_nodes = block::padded(nodes);
+    let width = partitions * padded_out;
+    let edge_numbers = if dense { partitions * nodes * padded_nodes } else { call.inputs[last].len() };
+    let sums = Sums {
+        weight: if grad_weight.is_some() { inward * width } else { 0 },
+        nodes: if op.bias && (grad_bias.is_some() || grad_edges.is_some()) { nodes * padded_out } else { 0 },
+        adjacency: if grad_edges.is_some() { edge_numbers } else { 0 },
+    };
+    let a_slice = sums.weight + sums.nodes + sums.adjacency;
+    let (blocks, slices) = (sizes.blocks(), sizes.blocks().min(SLICES));
+    let x_slot = grad_x.as_mut().map(|g| (Shared::new(g.data), g.add));
+
+    // The weights turned round: for grad_x `[K padded C_out][padded C_in]`, for x's gradient before the aggregation
+    // `[C_out][K padded C_in]`.
+    let (below, beside) = (width * padded_in, outward * partitions * padded_in);
+    scratch::with::<T, _>(below + beside, |turned| {
+        let (below, beside) = turned.split_at_mut(below);
+        below.fill(T::ZERO);
+        beside.fill(T::ZERO);
+        for (row, from) in weight.chunks_exact(outward).enumerate() {
+            let (k, c) = (row / inward, row % inward);
+            for (o, &w) in from.iter().enumerate() {
+                below[(k * padded_out + o) * padded_in + c] = w;
+                beside[(o * partitions + k) * padded_in + c] = w;
+            }
+        }
+        let (below, beside) = (&*below, &*beside);
+        scratch::with::<f64, _>(slices * a_slice, |partial| {
+            let shared = Shared::new(partial);
+            parallel::tasks(slices, |slice| {
+                // SAFETY: each slice has its own sums.
+                let partial = unsafe { shared.part(slice * a_slice, a_slice) };
+                partial.fill(0.0);
+                for task in slice * blocks / slices..(slice + 1) * blocks / slices {
+                    let first = task * sizes.block;
+                    let count = (rows - first).min(sizes.block);
+                    let all = count * nodes;
+                    let span = first * nodes * outward..(first + count) * nodes * outward;
+                    let kept = if op.relu { &output[span.clone()] } else { &[][..] };
+                    let x = &x[first * nodes * inward..][..all * inward];
+                    let numbers = Block { sizes, edges, below, beside, count, x, dense };
+                    let out = x_slot.as_ref().map(|(shared, add)| {
+                        // SAFETY: each block has its own rows.
+                        (unsafe { shared.part(first * nodes * inward, all * inward) }, *add)
+                    });
+                    numbers.backward(&grad_output[span], kept, out, &sums, partial);
+                }
+            });
+            let total = |at: usize| -> T {
+                T::from_f64((0..slices).map(|slice| partial[slice * a_slice + at]).sum())
+            };
+            if let Some(gradient) = &mut grad_weight {
+                for k in 0..partitions {
+                    for c in 0..inward {
+                        for o in 0..outward {
+                            let value = total(c * width + k * padded_out + o);
+                            gradient.put((k * inward + c) * outward + o, value);
+                        }
+                    }
+                }
+            }
+            let node = |v: usize, o: usize| total(sums.weight + v * padded_out + o);
+            if let Some(gradient) = &mut grad_bias {
+                scratch::with::<T, _>(partitions * nodes, |degrees| {
+                    edges.degrees(sizes, degrees);
+                    for k in 0..partitions {
+                        for o in 0..outward {
+                            let sum = (0..nodes).map(|v| degrees[k * nodes + v] * node(v, o)).sum();
+                            gradient.put(k * outward + o, sum);
+                        }
+                    }
+                });
+            }
+            if let Some(gradient) = &mut grad_edges {
+                // What reaches A_k(v, w) by way of the bias: the same for every w.
+                let by_bias = |k: usize, v: usize| -> T {
+                    if !op.bias {
+                        return T::ZERO;
+                    }
+                    let bias = &call.inputs[2][k * outward..(k + 1) * outward];
+                    bias.iter().enumerate().map(|(o, &b)| b * node(v, o)).sum()
+                };
+                let start = sums.weight + sums.nodes;
+                match edges {
+                    Edges::Dense(_) => {
+                        for kv in 0..partitions * nodes {
+                            let constant = by_bias(kv / nodes, kv % nodes);
+                            for w in 0..nodes {
+                                let value = total(start + kv * padded_nodes + w);
+                                gradient.put(kv * nodes + w, value + constant);
+                            }
+                        }
+                    }
+                    Edges::Sparse { targets, sources, partitions, .. } => {
+                        gradient.clear();
+                        Edges::<T>::each((targets, sources, partitions), sizes, |edge, v, _, k| {
+                            gradient.put(edge, total(start + edge) + by_bias(k, v));
+                        });
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// A block of rows in backward.
+struct Block<'a, T> {
+    sizes: Sizes,
+    edges: Edges<'a, T>,
+    below: &'a [T],
+    beside: &'a [T],
+    count: usize,
+    x: &'a [T],
+    dense: bool,
+}
+
+impl<T: Float> Block<'_, T> {
+    /// Writes the gradient of the block's features and adds to the slice's sums.
+    fn backward(
+        &self,
+        grad_output: &[T],
+        kept: &[T],
+        grad_x: Option<(&mut [T], bool)>,
+        sums: &Sums,
+        partial: &mut [f64],
+    ) {
+        let Sizes { nodes, partitions, inward, outward, padded_in, padded_out, .. } = self.sizes;
+        let (count, all, padded_nodes) = (self.count, self.count * nodes, block::padded(nodes));
+        let width = partitions * padded_out;
+        let width_in = partitions * padded_in;
+        let aggregates = grad_x.is_some() || sums.weight > 0;
+        let lengths = [
+            all * padded_out,
+            if aggregates { all * width } else { 0 },
+            if grad_x.is_some() { all * padded_in } else { 0 },
+            sums.weight,
+            if sums.adjacency > 0 { all * width_in } else { 0 },
+            if sums.adjacency > 0 && self.dense { inward * padded_nodes } else { 0 },
+            sums.adjacency,
+        ];
+        let (weight_sums, rest) = partial.split_at_mut(sums.weight);
+        let (node_sums, edge_sums) = rest.split_at_mut(sums.nodes);
+        scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
+            let [grad, gathered, features, weights, before, turned, adjacency] =
+                lengths.map(|length| {
+                    let (part, rest) = std::mem::take(&mut memory).split_at_mut(length);
+                    memory = rest;
+                    part
+                });
+            block::copy_padded(all, outward, grad_output, outward, grad, padded_out);
+            simd::vectorised(|| {
+                for (g, y) in grad.chunks_exact_mut(padded_out).zip(kept.chunks_exact(outward)) {
+                    for (g, &y) in g.iter_mut().zip(y) {
+                        *g = if y > T::ZERO { *g } else { T::ZERO };
+                    }
+                }
+                for row in grad.chunks_exact(nodes * padded_out) {
+                    for (sum, &g) in node_sums.iter_mut().zip(row) {
+                        *sum += g.to_f64();
+                    }
+                }
+            });
+            if aggregates {
+                let from = Place { row: padded_out, partition: 0 };
+                let to = Place { row: width, partition: padded_out };
+                for r in 0..count {
+                    self.edges.aggregate(
+                        self.sizes,
+                        true,
+                        padded_out,
+                        &grad[r * nodes * padded_out..],
+                        from,
+                        &mut gathered[r * nodes * width..],
+                        to,
+                    );
+                }
+            }
+            if let Some((out, add)) = grad_x {
+                Product {
+                    rows: all,
+                    depth: width,
+                    columns: padded_in,
+                    left: gathered,
+                    left_row: width,
+                    left_column: 1,
+                    right: self.below,
+                    right_row: padded_in,
+                    result: features,
+                    result_row: padded_in,
+                    add: false,
+                }
+                .compute();
+                simd::vectorised(|| {
+                    for (out, g) in out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in)) {
+                        for (out, &g) in out.iter_mut().zip(g) {
+                            let old = if add { *out } else { T::ZERO };
+                            *out = old + g;
+                        }
+                    }
+                });
+            }
+            if sums.weight > 0 {
+                Product {
+                    rows: inward,
+                    depth: all,
+                    columns: width,
+                    left: self.x,
+                    left_row: 1,
+                    left_column: inward,
+                    right: gathered,
+                    right_row: width,
+                    result: weights,
+                    result_row: width,
+                    add: false,
+                }
+                .compute();
+                flush(weights, weight_sums);
+            }
+            if sums.adjacency > 0 {
+                Product {
+                    rows: all,
+                    depth: outward,
+                    columns: width_in,
+                    left: grad,
+                    left_row: padded_out,
+                    left_column: 1,
+                    right: self.beside,
+                    right_row: width_in,
+                    result: before,
+                    result_row: width_in,
+                    add: false,
+                }
+                .compute();
+                self.adjacency(before, turned, adjacency);
+                flush(adjacency, edge_sums);
+            }
+        });
+    }
+
+    /// The gradient of the adjacency over the block's rows: `before` holds grad_output W_kᵀ.
+    fn adjacency(&self, before: &[T], turned: &mut [T], result: &mut [T]) {
+        let Sizes { nodes, partitions, inward, padded_in, .. } = self.sizes;
+        let width = partitions * padded_in;
+        let padded_nodes = block::padded(nodes);
+        result.fill(T::ZERO);
+        for (x, before) in
+            self.x.chunks_exact(nodes * inward).zip(before.chunks_exact(nodes * width))
+        {
+            match self.edges {
+                Edges::Dense(_) => {
+                    turned.fill(T::ZERO);
+                    for (w, x) in x.chunks_exact(inward).enumerate() {
+                        for (to, &x) in turned.chunks_exact_mut(padded_nodes).zip(x) {
+                            to[w] = x;
+                        }
+                    }
+                    for k in 0..partitions {
+                        Product {
+                            rows: nodes,
+                            depth: inward,
+                            columns: padded_nodes,
+                            left: &before[k * padded_in..],
+                            left_row: width,
+                            left_column: 1,
+                            right: turned,
+                            right_row: padded_nodes,
+                            result: &mut result[k * nodes * padded_nodes..],
+                            result_row: padded_nodes,
+                            add: true,
+                        }
+                        .compute();
+                    }
+                }
+                Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(|| {
+                    Edges::<T>::each((targets, sources, partitions), self.sizes, |edge, v, w, k| {
+                        let g = &before[v * width + k * padded_in..][..inward];
+                        let x = &x[w * inward..][..inward];
+                        result[edge] += block::sum(inward, |c| g[c] * x[c]);
+                    });
+                }),
+            }
+        }
+    }
+}
+
+/// Adds sums of a block to those of its slice.
+fn flush<T: Float>(block: &[T], slice: &mut [f64]) {
+    simd::vectorised(|| {
+        for (total, &sum) in slice.iter_mut().zip(block) {
+            *total += sum.to_f64();
+        }
+    });
+}
