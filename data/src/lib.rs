@@ -3,6 +3,8 @@
 //! This crate knows no tensor: everything it gives is plain host arrays ([`Array`]) with time first and features
 //! last. Files that are corrupt, cut short or hostile give an [`Error`] that names them, never a panic.
 
+pub mod datasets;
+pub mod features;
 pub mod formats;
 
 mod array;

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use hound::{WavSpec, WavWriter};
     use proptest::prelude::*;
-    use std::f32::consts::TAU;
+    use std::f64::consts::TAU;
 
     fn write<S: hound::Sample + Copy>(path: &Path, spec: WavSpec, values: &[S]) {
         let mut writer = WavWriter::create(path, spec).unwrap();
@@ -261,17 +261,19 @@ mod tests {
 
     #[test]
     fn resampling_keeps_a_tone_and_removes_what_cannot_be_carried() {
-        let tone = |hz: f32| Sound {
-            samples: (0..48_000).map(|n| (TAU * hz * n as f32 / 48_000.0).sin()).collect(),
+        let wave =
+            |hz: f64, rate: u32, n: usize| (TAU * hz * n as f64 / f64::from(rate)).sin() as f32;
+        let tone = |hz: f64| Sound {
+            samples: (0..48_000).map(|n| wave(hz, 48_000, n)).collect(),
             rate: 48_000,
         };
         for rate in [22_050u32, 16_000, 44_100, 96_000] {
             let out = tone(440.0).resampled(rate).unwrap();
             assert_eq!(out.samples.len(), rate as usize);
             let worst = (2_000..rate as usize - 2_000)
-                .map(|n| (out.samples[n] - (TAU * (440 * n) as f32 / rate as f32).sin()).abs())
+                .map(|n| (out.samples[n] - wave(440.0, rate, n)).abs())
                 .fold(0.0, f32::max);
-            assert!(worst < 1e-3, "{rate}: {worst}");
+            assert!(worst < 1e-4, "{rate}: {worst}");
         }
         let gone = tone(12_000.0).resampled(16_000).unwrap();
         let loudest = gone.samples[2_000..14_000].iter().fold(0.0f32, |a, x| a.max(x.abs()));
