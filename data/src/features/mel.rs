@@ -352,11 +352,12 @@ mod tests {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mel").join(fixture);
         let wanted = npy::read(&path).unwrap().into_f32().unwrap();
-        let settings = MelSettings { stride: 16, ..settings };
-        let got =
-            Mel::new(&settings).unwrap().compute(&tone(settings.sample_rate, seconds)).unwrap();
-        assert_eq!(got.shape(), wanted.shape());
-        got.data().iter().zip(wanted.data()).fold(0.0, |worst, (a, b)| worst.max((a - b).abs()))
+        let sound = tone(settings.sample_rate, seconds);
+        let got = Mel::new(&settings).unwrap().compute(&sound).unwrap();
+        let bands = settings.bands;
+        assert_eq!([got.shape()[0].div_ceil(16), bands], wanted.shape());
+        let kept = got.data().chunks(bands).step_by(16).flatten();
+        kept.zip(wanted.data()).fold(0.0, |worst, (a, b)| worst.max((a - b).abs()))
     }
 
     #[test]
