@@ -87,11 +87,9 @@ impl Cache {
     fn entry(&self, decoder: &Decoder, source: &Source) -> Result<PathBuf> {
         let mut content = blake3::Hasher::new();
         match source {
-            Source::Text(text) => drop(content.update(text.as_bytes())),
-            Source::File(path) => {
-                drop(content.update_mmap(path).map_err(|e| Error::reading(path, e))?)
-            }
-        }
+            Source::Text(text) => content.update(text.as_bytes()),
+            Source::File(path) => content.update_mmap(path).map_err(|e| Error::reading(path, e))?,
+        };
         let mut key = blake3::Hasher::new();
         key.update(content.finalize().as_bytes()).update(decoder.fingerprint()?.as_bytes());
         let name = key.finalize().to_hex();

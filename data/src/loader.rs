@@ -96,7 +96,7 @@ impl Loader {
     /// Starts `workers` threads that each keep up to `ahead` batches ready.
     ///
     /// # Errors
-    /// Bad settings when windows or plan do not fit the data set; input/output errors when no thread can be started.
+    /// Bad settings when windows or plan do not fit the data set, or no thread can be started.
     pub fn new(
         dataset: Arc<Dataset>,
         windows: Vec<Window>,
@@ -189,7 +189,7 @@ fn check(dataset: &Dataset, windows: &[Window], plan: &[Vec<Item>]) -> Result<()
                 names[modality]
             )));
         }
-        if width == 0 || size % width != 0 {
+        if width == 0 || !size.is_multiple_of(width) {
             return Err(Error::config(format!(
                 "loader: a standardiser of {width} values for `{}`, whose steps have shape {shape:?}; fit it on this modality",
                 names[modality]
@@ -367,8 +367,8 @@ mod tests {
         set.break_feature(1, folder.path().join("gone"));
         let item = |sample| vec![Item { sample, starts: vec![0] }];
         let window = Window { steps: 1, pick: None, padding: Padding::Zero, standardiser: None };
-        let plan = vec![item(0), item(1), item(0), item(0)];
-        let loader = Loader::new(Arc::new(set), vec![window], plan, 2, 1).unwrap();
+        let short = vec![item(0), item(1), item(0), item(0)];
+        let loader = Loader::new(Arc::new(set), vec![window], short, 2, 1).unwrap();
         let answers: Vec<bool> = loader.map(|batch| batch.is_ok()).collect();
         assert_eq!(answers, [true, false, true, true]);
         let mut early = Loader::new(dataset(), windows(Padding::Zero), plan(10_000), 3, 1).unwrap();
