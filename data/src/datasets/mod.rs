@@ -1,0 +1,3 @@
+//! Data sets: one module each.
+
+pub mod synth;
