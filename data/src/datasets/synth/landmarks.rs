@@ -114,6 +114,11 @@ pub(super) fn track(
         for axis in &mut place {
             *axis += stream.normal() * 0.006 * walk;
         }
+        let mut biased = shape;
+        for (point, error) in biased.iter_mut().zip(&actor.tracker_bias) {
+            point[0] += error[0];
+            point[1] += error[1];
+        }
         tracked.push(observe(
             &shape,
             rotation,

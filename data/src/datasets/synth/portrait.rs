@@ -28,7 +28,7 @@ const SENSOR_NOISE: f32 = 0.025;
 /// Exposure in a clip whose frames are weak.
 const DIM: f32 = 0.5;
 
-/// Light and framing of one clip.
+/// Light and framing of one clip: a studio with a plain light backdrop, as RAVDESS's, where takes differ a little.
 struct Shot {
     light: [f32; 3],
     ambient: f32,
@@ -42,15 +42,15 @@ impl Shot {
     fn new(settings: &WorldSettings, weak: bool, stream: &mut Stream) -> Self {
         let nuisance = settings.light;
         let mut normal = |level: f64| (stream.normal() * level * nuisance) as f32;
-        let direction = [normal(0.35), -0.45 + normal(0.2), 0.8];
+        let direction = [normal(0.20), -0.45 + normal(0.1), 0.8];
         let length = direction.iter().map(|value| value * value).sum::<f32>().sqrt();
-        let exposure = (1.0 + normal(0.10)).clamp(0.7, 1.3) * if weak { DIM } else { 1.0 };
-        let gains = [0; 3].map(|_| exposure * (1.0 + normal(0.03)));
-        let ambient = (0.50 + normal(0.06)).clamp(0.3, 0.7);
-        let offset = [normal(0.05), normal(0.05)];
-        let scale = 1.0 + normal(0.04);
-        let mut tone = || [0; 3].map(|_| stream.between(0.15, 0.85) as f32);
-        let background = [tone(), tone()];
+        let exposure = (1.0 + normal(0.06)).clamp(0.7, 1.3) * if weak { DIM } else { 1.0 };
+        let gains = [0; 3].map(|_| exposure * (1.0 + normal(0.015)));
+        let ambient = (0.50 + normal(0.04)).clamp(0.3, 0.7);
+        let offset = [normal(0.03), normal(0.03)];
+        let scale = 1.0 + normal(0.03);
+        let tone = (0.78 + normal(0.04)).clamp(0.5, 0.95);
+        let background = [[tone; 3], [tone * 0.92; 3]];
         Self {
             light: direction.map(|value| value / length),
             ambient,
@@ -76,6 +76,8 @@ pub(super) fn paint(
     let size = settings.face_size;
     let mut canvas = Canvas::new(size);
     let mut frames = Vec::with_capacity(settings.video_frames() * size * size * 3);
+    // A detector's box follows the size of the face.
+    let face_width = ((actor.shape[16][0] - actor.shape[0][0]) / 2.0) as f32;
     let noise = SENSOR_NOISE * settings.light as f32 * 2.0;
     for frame in 0..settings.video_frames() {
         let seconds = frame as f64 / settings.video_fps;
@@ -84,7 +86,7 @@ pub(super) fn paint(
         let centre = portrait.centre();
         canvas.aim(
             [centre[0] + shot.offset[0], centre[1] + shot.offset[1]],
-            size as f32 / CROP * shot.scale,
+            size as f32 / CROP / face_width * shot.scale,
         );
         portrait.draw(&mut canvas);
         let values = canvas.pixels().as_flattened();
@@ -227,7 +229,7 @@ impl<'a> Portrait<'a> {
             let y = -(away[0] * self.up[0] + away[1] * self.up[1]) / size2 / 1.4;
             let z = (1.0 - x * x - y * y).max(0.04).sqrt();
             let facing = (x * lx + y * ly + z * lz).max(0.0);
-            let light = self.shot.ambient + (1.0 - self.shot.ambient) * 1.15 * facing;
+            let light = self.shot.ambient + (1.0 - self.shot.ambient) * 1.05 * facing;
             flushed.map(|value| value * light)
         });
     }
@@ -285,12 +287,12 @@ impl<'a> Portrait<'a> {
         let furrow = -FURROW * line(unit::BROW_LOWER);
         for out in [-0.07, 0.07] {
             let top = [
-                glabella[0] + flat[0] * out + self.up[0] * 0.1,
-                glabella[1] + flat[1] * out + self.up[1] * 0.1,
+                glabella[0] + flat[0] * out + self.up[0] * 0.0,
+                glabella[1] + flat[1] * out + self.up[1] * 0.0,
             ];
             let foot = [
-                glabella[0] + flat[0] * out - self.up[0] * 0.14,
-                glabella[1] + flat[1] * out - self.up[1] * 0.14,
+                glabella[0] + flat[0] * out - self.up[0] * 0.2,
+                glabella[1] + flat[1] * out - self.up[1] * 0.2,
             ];
             canvas.crease(top, foot, 0.07, furrow);
         }

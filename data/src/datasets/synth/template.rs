@@ -17,10 +17,12 @@ pub(super) const SHAPE_MODES: usize = 12;
 const PARTS: [core::ops::Range<usize>; 7] = [0..17, 17..22, 22..27, 27..36, 36..42, 42..48, 48..68];
 /// Deviation of a part's place and of its size per shape mode; twelve modes at identity 0.7 give each point about
 /// 0.06, as the prototype's independent points had, while a face stays a face.
-const PART_SHIFT: f64 = 0.02;
+const PART_SHIFT: f64 = 0.017;
 const PART_STRETCH: f64 = 0.05;
+/// The jaw holds the other parts and stretches less, or eyes would leave the face.
+const JAW_STRETCH: f64 = 0.025;
 /// Deviation of single points per mode: faces are not quite regular.
-const POINT_JITTER: f64 = 0.007;
+const POINT_JITTER: f64 = 0.008;
 
 fn spaced(from: f64, to: f64, count: usize, index: usize) -> f64 {
     from + (to - from) * index as f64 / (count - 1) as f64
@@ -111,15 +113,16 @@ pub(super) fn shape_modes(world_seed: u64) -> [Shape; SHAPE_MODES] {
             previous = drawn;
             let paired = matches!(index, 1 | 2 | 4 | 5);
             let side = if mirrored { -1.0 } else { 1.0 };
+            let stretch = if index == 0 { JAW_STRETCH } else { PART_STRETCH };
             let count = part.len() as f64;
             let centre: [f64; 2] = core::array::from_fn(|axis| {
                 part.clone().map(|p| face[p][axis]).sum::<f64>() / count
             });
             for point in part {
                 let across = if paired { side * drawn[0] * PART_SHIFT } else { 0.0 };
-                mode[point][0] = across + drawn[2] * PART_STRETCH * (face[point][0] - centre[0]);
+                mode[point][0] = across + drawn[2] * stretch * (face[point][0] - centre[0]);
                 mode[point][1] =
-                    drawn[1] * PART_SHIFT + drawn[3] * PART_STRETCH * (face[point][1] - centre[1]);
+                    drawn[1] * PART_SHIFT + drawn[3] * stretch * (face[point][1] - centre[1]);
             }
         }
         for point in &mut mode {
