@@ -13,6 +13,10 @@ use super::world::ClipId;
 pub(super) const CAMERA: [f64; 2] = [1280.0, 720.0];
 /// Pixels of half a face's width: a face fills about half of the frame's height.
 const PIXELS_OF_UNIT: f64 = 110.0;
+/// Share of the head's rotation that the alignment of the face frames leaves.
+const ALIGNED_SHARE: f64 = 0.25;
+/// The tracker's error from frame to frame, face units (3 pixels).
+const TRACKER_NOISE: f64 = 0.03;
 /// Upper lids, which blinks and lid units move.
 const UPPER_LIDS: [usize; 4] = [37, 38, 43, 44];
 /// How far a blink lowers the upper lid; the raster closes the eye with it.
@@ -39,7 +43,7 @@ pub struct LandmarkFrame {
 
 /// A face's true shape at one landmark frame, for the portrait.
 pub(super) struct TrueFrame {
-    /// Points after head rotation, face units, without drift and tracker noise.
+    /// Points in an aligned crop, face units: a share of the head's rotation is left, no drift, no tracker noise.
     pub(super) shape: Shape,
     /// Pitch, yaw, roll, radians.
     pub(super) rotation: [f64; 3],
@@ -110,6 +114,11 @@ pub(super) fn track(
         yaw += stream.normal() * 0.01 * walk;
         pitch += stream.normal() * 0.01 * walk;
         let rotation = [pitch + accent * 0.15, yaw, roll];
+        // Face frames come aligned, as preprocessing makes them; without that, telling which landmarks go with which
+        // frames would be a matter of head pose and teach nothing of the emotion.
+        let residue = rotation.map(|angle| angle * ALIGNED_SHARE);
+        let mut aligned = shape;
+        rotate(&mut aligned, residue);
         rotate(&mut shape, rotation);
         for axis in &mut place {
             *axis += stream.normal() * 0.006 * walk;
@@ -128,7 +137,7 @@ pub(super) fn track(
             settings.pose,
             &mut stream,
         ));
-        truth.push(TrueFrame { shape, rotation, blink: blinking[frame], apex });
+        truth.push(TrueFrame { shape: aligned, rotation: residue, blink: blinking[frame], apex });
     }
     (truth, tracked)
 }
@@ -169,7 +178,7 @@ fn observe(
     stream: &mut Stream,
 ) -> LandmarkFrame {
     let shift = stream.normals::<2>().map(|normal| if lost { normal * LOST_SHIFT } else { 0.0 });
-    let scatter = 0.02 * pose + if lost { LOST_SCATTER } else { 0.0 };
+    let scatter = TRACKER_NOISE * pose + if lost { LOST_SCATTER } else { 0.0 };
     let points = shape.map(|point| {
         core::array::from_fn(|axis| {
             let units = point[axis] * scale + place[axis] + shift[axis] + stream.normal() * scatter;

@@ -13,14 +13,14 @@ use super::world::ClipId;
 /// Height and width of the crop, face units: the face with some hair and background, as a detector's box has it.
 const CROP: f32 = 2.75;
 /// Depth of lines and folds at full strength, share of the light taken.
-const FURROW: f32 = 0.55;
-const FOREHEAD_LINE: f32 = 0.30;
-const FOLD: f32 = 0.35;
+const FURROW: f32 = 0.65;
+const FOREHEAD_LINE: f32 = 0.38;
+const FOLD: f32 = 0.45;
 /// Change of red, green and blue at full flush, on the cheeks and over all the skin.
-const CHEEK_FLUSH: Colour = [0.10, -0.26, -0.22];
-const SKIN_FLUSH: Colour = [0.03, -0.09, -0.07];
+const CHEEK_FLUSH: Colour = [0.12, -0.32, -0.27];
+const SKIN_FLUSH: Colour = [0.04, -0.12, -0.10];
 /// Highlight at full gloss.
-const GLOSS: f32 = 0.30;
+const GLOSS: f32 = 0.38;
 /// Iris shift of a full downward gaze, face units.
 const GAZE_SHIFT: f32 = 0.05;
 /// Sensor noise (half range, of full scale) at `light` 1.
@@ -166,7 +166,8 @@ impl<'a> Portrait<'a> {
     /// Upper half of an ellipse in the head's axes, from the right ear over the top to the left.
     fn arch(&self, width: f32, height: f32) -> Vec<Place> {
         // Sines of 0 to 180 degrees in steps of 15: no library sine needed per frame.
-        const SINES: [f32; 7] = [0.0, 0.258_819, 0.5, 0.707_107, 0.866_025, 0.965_926, 1.0];
+        const SINES: [f32; 7] =
+            [0.0, 0.258_819, 0.5, core::f32::consts::FRAC_1_SQRT_2, 0.866_025, 0.965_926, 1.0];
         let sine = |step: usize| SINES[if step <= 6 { step } else { 12 - step }];
         let cosine = |step: usize| if step <= 6 { SINES[6 - step] } else { -SINES[step - 6] };
         (0..=12).map(|step| self.head(width * cosine(step), height * sine(step))).collect()

@@ -31,9 +31,9 @@ fn spaced(from: f64, to: f64, count: usize, index: usize) -> f64 {
 /// The mean face.
 pub(super) fn mean_face() -> Shape {
     let mut face = [[0.0; 2]; POINTS];
-    for i in 0..17 {
+    for (i, point) in face[..17].iter_mut().enumerate() {
         let angle = spaced(PI, 0.0, 17, i);
-        face[i] = [libm::cos(angle), 0.1 + 1.15 * libm::sin(angle)];
+        *point = [libm::cos(angle), 0.1 + 1.15 * libm::sin(angle)];
     }
     for i in 0..5 {
         let left = libm::sin(spaced(0.3, PI - 0.2, 5, i));
