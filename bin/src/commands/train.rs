@@ -1,0 +1,44 @@
+//! `mpuc train`.
+
+use crate::Context;
+use crate::cli::TrainArgs;
+use crate::config::{Layers, Resolved};
+use crate::failure::{Failure, Kind, Result};
+use crate::run_folder::RunFolder;
+use toml::Value;
+
+/// The configuration a command line asks for.
+///
+/// # Errors
+/// See [`Resolved::new`].
+pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
+    let mut flags = Vec::new();
+    if let Some(path) = &args.data {
+        flags.push(("--data", "data.path", Value::String(path.to_string_lossy().into_owned())));
+    }
+    if let Some(seeds) = &args.seeds {
+        let seed = |&seed: &u64| i64::try_from(seed).map(Value::Integer);
+        let seeds = seeds.iter().map(seed).collect::<std::result::Result<_, _>>();
+        let seeds = seeds.map_err(|_| Failure::config("--seeds: a seed must be less than 2^63"))?;
+        flags.push(("--seeds", "seeds", Value::Array(seeds)));
+    }
+    Resolved::new(&Layers { preset: args.preset.as_deref(), file: args.config.as_deref(), set: &args.set, flags })
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever training ends with.
+pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
+    let resolved = resolve(args)?;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => RunFolder::default_path(&resolved)?,
+    };
+    let stop = context.stop.within(args.max_time);
+    let (run, _) = RunFolder::create(&path, &resolved, args.fresh)?;
+    if let Some(reason) = stop.asked() {
+        return Err(reason.saved("the same command goes on"));
+    }
+    Err(Failure::new(Kind::Other, format!("{}: training is not here yet", run.path().display())))
+}
