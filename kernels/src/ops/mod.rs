@@ -22,6 +22,8 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    linear::Linear,
+    conv3d::Conv3d,
 }
 
 #[cfg(test)]
