@@ -52,13 +52,16 @@ pub(super) struct Stretch {
     pub(super) depth: usize,
 }
 
-/// Rows of the next tile when `left` remain.
+/// Rows of the next tile when `left` remain: few sizes, for each is compiled for every instruction set.
 #[inline(always)]
 pub(super) fn step(most: usize, left: usize) -> usize {
     if left >= most {
-        return most;
+        most
+    } else if left >= 4 {
+        4
+    } else {
+        1
     }
-    [8, 4, 2].into_iter().find(|&rows| rows <= left && rows < most).unwrap_or(1)
 }
 
 /// tile = the sum over all stretches of A's rows times B, for `R` rows of the pointer table from `row` on.
@@ -216,17 +219,22 @@ impl<T: Float> Finish<'_, T> {
     }
 }
 
-/// Calls a kernel with its number of rows as a constant.
+/// Calls a kernel with its number of rows as a constant. The `const` conditions keep the tiles that an
+/// instruction set has no use for from being compiled.
 macro_rules! with_rows {
-    ($rows:expr, $i:ident, $v:ident, $kernel:ident, ($($argument:expr),* $(,)?)) => {
+    ($rows:expr, $i:ident, $v:ident, $kernel:ident, $most:literal, ($($argument:expr),* $(,)?)) => {
         match $rows {
-            14 if $i::TILE_ROWS >= 12 && $v <= 2 => $kernel::<T, $i, 14, $v>($($argument),*),
-            12 if $i::TILE_ROWS >= 12 && $v <= 2 => $kernel::<T, $i, 12, $v>($($argument),*),
-            8 if $i::TILE_ROWS >= 12 => $kernel::<T, $i, 8, $v>($($argument),*),
-            6 if $i::TILE_ROWS == 6 => $kernel::<T, $i, 6, $v>($($argument),*),
             4 => $kernel::<T, $i, 4, $v>($($argument),*),
-            2 => $kernel::<T, $i, 2, $v>($($argument),*),
-            _ => $kernel::<T, $i, 1, $v>($($argument),*),
+            1 => $kernel::<T, $i, 1, $v>($($argument),*),
+            _ => {
+                if const { $v == 3 } {
+                    $kernel::<T, $i, 8, $v>($($argument),*)
+                } else if const { $i::TILE_ROWS == 12 } {
+                    $kernel::<T, $i, $most, $v>($($argument),*)
+                } else if const { $i::TILE_ROWS == 6 } {
+                    $kernel::<T, $i, 6, $v>($($argument),*)
+                }
+            }
         }
     };
 }

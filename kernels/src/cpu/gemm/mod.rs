@@ -266,7 +266,8 @@ impl<T: Float> Work for Serial<'_, T> {
                 match self.layout.vectors(panel) {
                     1 => self.panel::<I, 1>(panel, b, ldb, by_rows),
                     2 => self.panel::<I, 2>(panel, b, ldb, by_rows),
-                    _ => self.panel::<I, 3>(panel, b, ldb, by_rows),
+                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel, b, ldb, by_rows),
+                    _ => {}
                 }
             }
         }
@@ -299,13 +300,13 @@ impl<T: Float> Serial<'_, T> {
                 let count = if by_rows {
                     let count = step(most_rows::<I, V>(), m - row);
                     let table = &self.addresses[..];
-                    with_rows!(count, I, V, rows_kernel, (table, row, &all, b, ldb, &mut tile));
+                    with_rows!(count, I, V, rows_kernel, 12, (table, row, &all, b, ldb, &mut tile));
                     count
                 } else {
                     let count = step(most_columns::<I, V>(), m - row);
                     let table = &self.addresses[..];
                     let at = |k: usize| std::ptr::with_exposed_provenance::<T>(table[k]).add(row);
-                    with_rows!(count, I, V, columns_kernel, (at, k, b, ldb, &mut tile));
+                    with_rows!(count, I, V, columns_kernel, 14, (at, k, b, ldb, &mut tile));
                     count
                 };
                 let ldc = self.ldc;

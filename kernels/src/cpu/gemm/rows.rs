@@ -377,7 +377,8 @@ impl<T: Float> Work for Batch<'_, T> {
                 match self.layout.vectors(panel) {
                     1 => self.panel::<I, 1>(panel),
                     2 => self.panel::<I, 2>(panel),
-                    _ => self.panel::<I, 3>(panel),
+                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel),
+                    _ => {}
                 }
             }
         }
@@ -402,6 +403,7 @@ impl<T: Float> Batch<'_, T> {
                     I,
                     V,
                     rows_kernel,
+                    12,
                     (self.table, row, self.stretches, b, ldb, &mut tile)
                 );
                 let places = self.places[row..row + count].iter().copied();

@@ -201,7 +201,8 @@ impl<T: Float> Work for Batch<'_, T> {
             match self.layout.vectors(first) {
                 1 => self.strips::<I, 1>(first..most),
                 2 => self.strips::<I, 2>(first..most),
-                _ => self.strips::<I, 3>(first..most),
+                _ if const { I::TILE_ROWS >= 12 } => self.strips::<I, 3>(first..most),
+                _ => {}
             }
             if !same {
                 self.strips::<I, 1>(last..last + 1);
@@ -232,7 +233,7 @@ impl<T: Float> Batch<'_, T> {
                             .add(start)
                     };
                     let ldb = V * T::On::<I>::LANES;
-                    with_rows!(count, I, V, columns_kernel, (at, depth, b, ldb, &mut tile));
+                    with_rows!(count, I, V, columns_kernel, 14, (at, depth, b, ldb, &mut tile));
                     let row = self.first_row + done;
                     let places = (row..row + count).map(|row| row * self.columns);
                     let column = self.layout.start(panel);
