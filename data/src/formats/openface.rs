@@ -8,7 +8,6 @@ use std::path::Path;
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
 
-use super::map_file;
 use crate::{Array, Error, Result};
 
 /// Points of the landmark scheme (iBUG 68).
@@ -64,7 +63,8 @@ pub struct Track {
 /// Bad data with line and column when it is no OpenFace CSV, a row is cut short or holds something that is no number,
 /// or no frame shows a face.
 pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
-    parse(path, &map_file(path)?, coordinates)
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    parse(path, &bytes, coordinates)
 }
 
 /// Where the wanted numbers stand in a row.
@@ -133,26 +133,31 @@ impl Layout {
 
     /// Fills `row` with the wanted numbers of one line.
     fn read_row(&self, path: &Path, number: usize, line: &[u8], row: &mut [f32]) -> Result<()> {
-        let mut wanted = self.wanted.iter().peekable();
-        let (mut column, mut start) = (0, 0);
-        for end in memchr_iter(b',', line).chain([line.len()]) {
-            if let Some(&&(_, place)) = wanted.peek().filter(|(next, _)| *next == column) {
-                row[place] = number_in(&line[start..end]).ok_or_else(|| {
-                    let text = String::from_utf8_lossy(&line[start..end.min(start + 20)])
-                        .trim()
-                        .to_owned();
-                    Error::bad_at(
-                        path,
-                        number,
-                        column + 1,
-                        format!("`{text}` is no number; run OpenFace on the clip again"),
-                    )
-                })?;
-                wanted.next();
+        let mut commas = memchr_iter(b',', line);
+        // Columns that ended so far, and where the next one starts (None after the last).
+        let (mut column, mut start) = (0, Some(0));
+        for &(wanted, place) in &self.wanted {
+            if let Some(skipped) = (wanted - column).checked_sub(1) {
+                start = start.and(commas.nth(skipped)).map(|comma| comma + 1);
             }
-            column += 1;
-            start = end + 1;
+            let Some(from) = start else { break };
+            let end = commas.next();
+            let field = &line[from..end.unwrap_or(line.len())];
+            row[place] = number_in(field).ok_or_else(|| {
+                let text = String::from_utf8_lossy(&field[..field.len().min(20)]).trim().to_owned();
+                Error::bad_at(
+                    path,
+                    number,
+                    wanted + 1,
+                    format!("`{text}` is no number; run OpenFace on the clip again"),
+                )
+            })?;
+            (column, start) = (wanted + 1, end.map(|end| end + 1));
         }
+        let column = match start {
+            Some(_) => column + commas.count() + 1,
+            None => memchr_iter(b',', line).count() + 1,
+        };
         if column != self.width {
             return Err(Error::bad_at(
                 path,
