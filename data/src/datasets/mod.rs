@@ -1,0 +1,55 @@
+//! Data sets: which files belong to which sample, and what is known of each.
+
+pub mod manifest;
+pub mod ravdess;
+
+use crate::features::Source;
+
+/// One sample: a performance, an utterance, a row of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Unique within the corpus.
+    pub id: String,
+    /// For each modality of the corpus, its source; `None` where the sample lacks it.
+    pub files: Vec<Option<Source>>,
+    /// Index into [`Corpus::classes`], where known.
+    pub label: Option<usize>,
+    /// Who or what must not be in two parts of a split by group, e.g. the actor.
+    pub group: Option<String>,
+    /// Samples with the same key are near-copies and must never be in two parts of any split.
+    pub leak_key: String,
+}
+
+/// A data set as files: shared by all readers in this module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corpus {
+    /// Names of the modalities, e.g. "voice".
+    pub modalities: Vec<String>,
+    /// Names of the classes, by label.
+    pub classes: Vec<String>,
+    /// The samples, in a fixed order.
+    pub samples: Vec<Sample>,
+    /// What a person should know: missing files, duplicates, videos that need converting.
+    pub notices: Vec<String>,
+}
+
+impl Corpus {
+    /// For each modality, how many samples lack it.
+    pub fn missing(&self) -> Vec<usize> {
+        (0..self.modalities.len())
+            .map(|modality| {
+                self.samples.iter().filter(|sample| sample.files[modality].is_none()).count()
+            })
+            .collect()
+    }
+
+    /// Adds a notice for each modality that some samples lack.
+    fn note_missing(&mut self) {
+        for (name, missing) in self.modalities.iter().zip(self.missing()) {
+            if missing > 0 {
+                self.notices
+                    .push(format!("{missing} of {} samples have no {name}", self.samples.len()));
+            }
+        }
+    }
+}

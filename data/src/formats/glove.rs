@@ -1,0 +1,327 @@
+//! GloVe word vectors: a text file, one word and its numbers a line.
+//!
+//! The file (up to 5 GB) is mapped, never loaded: an index of 16 bytes a word finds the line, and a line is parsed
+//! when its word is asked for. Lines are read from the right, because some tokens of `glove.840B` hold spaces.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use memchr::{memchr, memchr_iter, memrchr};
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::map_file;
+use crate::{Array, Error, Result};
+
+/// Lines looked at to find the dimension. A word that is itself a number makes its line look one longer, so the
+/// shortest of them counts.
+const LINES_PROBED: usize = 200;
+/// Bytes that one index task reads.
+const CHUNK: usize = 1 << 24;
+
+/// Word vectors, ready to be looked up.
+#[derive(Debug)]
+pub struct Glove {
+    path: PathBuf,
+    map: Mmap,
+    dimension: usize,
+    /// `(hash of the word, start of its line)`, sorted.
+    index: Vec<(u64, u64)>,
+}
+
+/// A text as vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// `[T, dimension]`, a row for each known word; one row of zeros when no word is known.
+    pub vectors: Array<f32>,
+    /// How many words had a vector.
+    pub known: usize,
+    /// Words without a vector, in alphabetical order, each once.
+    pub unknown: BTreeSet<String>,
+}
+
+impl Glove {
+    /// Maps the file and indexes its words.
+    ///
+    /// # Errors
+    /// Bad data when the first lines are not words followed by equally many numbers.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = map_file(path)?;
+        let dimension = dimension(path, &map)?;
+        let mut starts = vec![0];
+        while let Some(from) =
+            starts.last().map(|start| start + CHUNK).filter(|from| *from < map.len())
+        {
+            match memchr(b'\n', &map[from..]) {
+                Some(end) => starts.push(from + end + 1),
+                None => break,
+            }
+        }
+        starts.push(map.len());
+        let mut index: Vec<(u64, u64)> = starts
+            .par_windows(2)
+            .flat_map_iter(|part| {
+                let (mut from, to) = (part[0], part[1]);
+                let map = &map;
+                std::iter::from_fn(move || {
+                    if from >= to {
+                        return None;
+                    }
+                    let start = from;
+                    let line = line_at(map, start);
+                    from += line.len() + 1;
+                    Some(split(line, dimension).map(|(word, _)| (hash(word), start as u64)))
+                })
+                .flatten()
+            })
+            .collect();
+        index.par_sort_unstable();
+        Ok(Self { path: path.to_owned(), map, dimension, index })
+    }
+
+    /// Numbers a word.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Words in the file.
+    pub fn word_count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A short name of the file's content, for cache keys: its length and the hash of its ends.
+    pub fn fingerprint(&self) -> String {
+        let ends = self.map.len().min(1 << 20);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.map.len() as u64).to_le_bytes());
+        hasher.update(&self.map[..ends]);
+        hasher.update(&self.map[self.map.len() - ends..]);
+        hasher.finalize().to_hex().as_str()[..32].to_owned()
+    }
+
+    /// The vector of `word` exactly as written (GloVe 6B is all lower case), `dimension` numbers; `None` when the
+    /// file does not have it.
+    ///
+    /// # Errors
+    /// Bad data when the word's line holds something that is no finite number.
+    pub fn vector(&self, word: &str) -> Result<Option<Vec<f32>>> {
+        let wanted = hash(word.as_bytes());
+        let first = self.index.partition_point(|(hash, _)| *hash < wanted);
+        for &(_, start) in self.index[first..].iter().take_while(|(hash, _)| *hash == wanted) {
+            let line = line_at(&self.map, start as usize);
+            if let Some((_, numbers)) =
+                split(line, self.dimension).filter(|(found, _)| *found == word.as_bytes())
+            {
+                return self.parse(word, numbers, start as usize).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn parse(&self, word: &str, numbers: &[u8], start: usize) -> Result<Vec<f32>> {
+        numbers
+            .split(|byte| *byte == b' ')
+            .map(|number| {
+                let value = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok());
+                value.filter(|value: &f32| value.is_finite()).ok_or_else(|| {
+                    let line = memchr_iter(b'\n', &self.map[..start]).count() + 1;
+                    Error::bad_at(
+                        &self.path,
+                        line,
+                        0,
+                        format!("the vector of `{word}` holds something that is no number; download the file again"),
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// The vectors of a text's words, in order. Unknown words are left out and reported.
+    ///
+    /// # Errors
+    /// As [`Glove::vector`].
+    pub fn embed(&self, text: &str) -> Result<Embedded> {
+        let mut values = Vec::new();
+        let mut unknown = BTreeSet::new();
+        for word in words(text) {
+            match self.vector(&word)? {
+                Some(vector) => values.extend(vector),
+                None => drop(unknown.insert(word)),
+            }
+        }
+        let known = values.len() / self.dimension;
+        if known == 0 {
+            values.resize(self.dimension, 0.0);
+        }
+        Ok(Embedded {
+            vectors: Array::new([known.max(1), self.dimension], values)?,
+            known,
+            unknown,
+        })
+    }
+}
+
+/// The words of a text as GloVe 6B counts them: lower case, each punctuation mark a word of its own, and the endings
+/// `'s 're 've 'll 'd 'm n't` split off (Stanford tokeniser's rule).
+pub fn words(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut word = String::new();
+    let text = text.to_lowercase().replace('\u{2019}', "'");
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let inside = !word.is_empty() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        let digit_before = word.ends_with(|c: char| c.is_ascii_digit());
+        let digit_after = letters.peek().is_some_and(|next| next.is_ascii_digit());
+        if letter.is_alphanumeric() || (letter == '\'' && inside) {
+            word.push(letter);
+        } else if matches!(letter, '.' | ',') && digit_before && digit_after {
+            word.push(letter); // 3.5 and 1,000 are one word
+        } else {
+            push_word(&mut found, std::mem::take(&mut word));
+            if !letter.is_whitespace() && !letter.is_control() {
+                found.push(letter.to_string());
+            }
+        }
+    }
+    push_word(&mut found, word);
+    found
+}
+
+/// Adds a word, its contracted ending split off.
+fn push_word(found: &mut Vec<String>, word: String) {
+    let ending = ["n't", "'s", "'re", "'ve", "'ll", "'d", "'m"]
+        .into_iter()
+        .find(|ending| word.ends_with(ending) && word.len() > ending.len());
+    match ending {
+        Some(ending) => {
+            found.push(word[..word.len() - ending.len()].to_owned());
+            found.push(ending.to_owned());
+        }
+        None if word.is_empty() => {}
+        None => found.push(word),
+    }
+}
+
+fn hash(word: &[u8]) -> u64 {
+    let digest = blake3::hash(word);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+/// The line that starts at `start`, without its end.
+fn line_at(map: &[u8], start: usize) -> &[u8] {
+    let rest = &map[start..];
+    &rest[..memchr(b'\n', rest).unwrap_or(rest.len())]
+}
+
+/// A line as its word and its `dimension` numbers (still text); `None` when it has too few fields.
+fn split(line: &[u8], dimension: usize) -> Option<(&[u8], &[u8])> {
+    let line = line.trim_ascii_end();
+    let mut end = line.len();
+    for _ in 0..dimension {
+        end = memrchr(b' ', &line[..end])?;
+    }
+    (end > 0).then(|| (&line[..end], &line[end + 1..]))
+}
+
+/// How many numbers follow each word. A word2vec header line (two numbers) counts as no word.
+fn dimension(path: &Path, map: &[u8]) -> Result<usize> {
+    let numbers = |line: &[u8]| {
+        let fields = line.trim_ascii_end().split(|byte| *byte == b' ');
+        let is_number =
+            |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());
+        fields.rev().take_while(|field| is_number(field)).count()
+    };
+    let lines = map.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let counts: Vec<usize> = lines.take(LINES_PROBED).map(numbers).collect();
+    let body = match counts.as_slice() {
+        [2, rest @ ..] if rest.iter().all(|count| *count > 2) && !rest.is_empty() => rest,
+        all => all,
+    };
+    match body.iter().min() {
+        Some(&count) if count > 1 => Ok(count),
+        _ => Err(Error::bad(
+            path,
+            "its first lines are not words followed by numbers; give a GloVe text file such as glove.6B.300d.txt",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn glove(text: &[u8]) -> Result<Glove> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors.txt");
+        std::fs::write(&path, text).unwrap();
+        Glove::open(&path)
+    }
+
+    const SMALL: &[u8] = b"the 0.5 -1 2\n. . . 1 2 3\n7 1e-2 0 0\nkids 4 5 6\n's 7 8 9\n";
+
+    #[test]
+    fn lines_are_read_from_the_right() {
+        let glove = glove(SMALL).unwrap();
+        assert_eq!((glove.dimension(), glove.word_count()), (3, 5));
+        assert_eq!(glove.vector(". . .").unwrap(), Some(vec![1.0, 2.0, 3.0]));
+        assert_eq!(glove.vector("7").unwrap(), Some(vec![0.01, 0.0, 0.0]));
+        assert_eq!(glove.vector("dogs").unwrap(), None);
+    }
+
+    #[test]
+    fn a_text_becomes_rows_and_a_list_of_unknown_words() {
+        let glove = glove(SMALL).unwrap();
+        let embedded = glove.embed("The kids' dogs, the KIDS's dogs").unwrap();
+        assert_eq!(embedded.vectors.shape(), [5, 3]);
+        assert_eq!(embedded.vectors.data()[3..6], [4.0, 5.0, 6.0]);
+        assert_eq!(embedded.unknown.iter().collect::<Vec<_>>(), ["'", ",", "dogs"]);
+        let nothing = glove.embed("").unwrap();
+        assert_eq!((nothing.vectors.data(), nothing.known), (&[0.0f32; 3][..], 0));
+    }
+
+    #[test]
+    fn words_are_split_as_glove_counts_them() {
+        assert_eq!(
+            words("Don't stop, it\u{2019}s 3.5 km!"),
+            ["do", "n't", "stop", ",", "it", "'s", "3.5", "km", "!"]
+        );
+        assert_eq!(
+            words("  well-known (\"yes\")"),
+            ["well", "-", "known", "(", "\"", "yes", "\"", ")"]
+        );
+        assert!(words(" \n\t").is_empty());
+    }
+
+    #[test]
+    fn a_word2vec_header_is_no_word_and_bad_files_are_named() {
+        assert_eq!(glove(b"2 3\na 1 2 3\nb 1 2 3\n").unwrap().word_count(), 2);
+        assert!(
+            glove(b"hello world\n")
+                .unwrap_err()
+                .to_string()
+                .contains("vectors.txt: its first lines")
+        );
+        assert!(glove(b"").is_err());
+        let mut text = SMALL.repeat(60);
+        text.extend(b"late 1 x 2\n");
+        let message = glove(&text).unwrap().vector("late").unwrap_err().to_string();
+        assert!(message.contains("vectors.txt:301: the vector of `late`"), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(glove) = glove(&bytes) {
+                let _ = glove.embed(&String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Readers (and a few writers) of the file formats that data sets come in.
+//!
+//! All of them take hostile input: a truncated or corrupt file gives an error that names it, and memory stays
+//! within a small multiple of the file's real size whatever its header promises.
+
+pub mod glove;
+pub mod npy;
+pub mod openface;
+pub mod wav;
+
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::{Error, Result};
+
+/// Maps the whole file at `path` into memory for reading.
+pub(crate) fn map_file(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(|e| Error::reading(path, e))?;
+    // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as plain numbers or
+    // checked text, so a writer that changes them meanwhile can give wrong values but no undefined layout; a file
+    // that shrinks under the map raises SIGBUS, which the program reports as an input/output error.
+    unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))
+}
+
+/// Writes a file beside its final name and renames it, so that nobody ever sees half of it.
+pub(crate) fn write_aside(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut aside = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666)) // less the process's umask, as for any other file
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(|e| Error::writing(path, e))?;
+    let mut file = BufWriter::new(aside.as_file_mut());
+    fill(&mut file).and_then(|()| file.flush()).map_err(|e| Error::writing(path, e))?;
+    drop(file);
+    aside.persist(path).map_err(|e| Error::writing(path, e.error))?;
+    Ok(())
+}

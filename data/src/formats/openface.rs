@@ -1,0 +1,307 @@
+//! Facial landmarks from the CSV files that OpenFace writes (2.1 as RAVDESS ships it, generic 2.x, and older).
+//!
+//! Columns are found by their trimmed header name, never by position; positions are used only for a file without a
+//! header row. A frame without a face holds the last good one, so that the clip keeps its length and its timing.
+
+use std::path::Path;
+
+use memchr::{memchr, memchr_iter};
+use serde::{Deserialize, Serialize};
+
+use crate::{Array, Error, Result};
+
+/// Points of the landmark scheme (iBUG 68).
+pub const POINTS: usize = 68;
+/// Frames with less tracking confidence count as "no face" where the file has no `success` column.
+const LEAST_CONFIDENCE: f32 = 0.5;
+/// Leading columns before the landmarks in files without a header, by the number of columns in all
+/// (RAVDESS's own layout, OpenFace 2.x without the face number, generic OpenFace 2.x).
+const HEADERLESS: [(usize, usize); 3] = [(712, 297), (713, 298), (714, 299)];
+
+/// Which coordinates to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coordinates {
+    /// `x_*`, `y_*`: pixels in the image.
+    #[default]
+    Image,
+    /// `X_*`, `Y_*`, `Z_*`: millimetres in front of the camera.
+    Space,
+}
+
+impl Coordinates {
+    /// Numbers a point: 2 in the image, 3 in space.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Image => 2,
+            Self::Space => 3,
+        }
+    }
+
+    fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Image => &["x_", "y_"],
+            Self::Space => &["X_", "Y_", "Z_"],
+        }
+    }
+}
+
+/// The landmarks of one clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track {
+    /// `[T, 68, 2]` pixels or `[T, 68, 3]` millimetres.
+    pub frames: Array<f32>,
+    /// Frames per second from the median step of the timestamps, when the file has them.
+    pub rate: Option<f64>,
+    /// How many frames had no face and hold another frame's points.
+    pub held: usize,
+}
+
+/// Reads an OpenFace CSV.
+///
+/// # Errors
+/// Bad data with line and column when it is no OpenFace CSV, a row is cut short or holds something that is no number,
+/// or no frame shows a face.
+pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    parse(path, &bytes, coordinates)
+}
+
+/// Where the wanted numbers stand in a row.
+struct Layout {
+    /// Columns in all.
+    width: usize,
+    /// `(column, place in the row buffer)`, by column. Places: points first, then the four of [`Slot`].
+    wanted: Vec<(usize, usize)>,
+    has_success: bool,
+    has_confidence: bool,
+    has_timestamp: bool,
+}
+
+/// Numbers beside the points, in the row buffer after them.
+#[derive(Clone, Copy)]
+enum Slot {
+    Confidence,
+    Success,
+    Timestamp,
+    FaceId,
+}
+
+impl Layout {
+    fn new(path: &Path, first: &[u8], coordinates: Coordinates) -> Result<(Self, bool)> {
+        let line = std::str::from_utf8(first).map_err(|_| {
+            Error::bad_at(
+                path,
+                1,
+                0,
+                "the first line is no text; give a CSV file as OpenFace writes it",
+            )
+        })?;
+        let names: Vec<&str> =
+            line.trim_start_matches('\u{feff}').split(',').map(str::trim).collect();
+        let has_header = names.iter().any(|name| name.parse::<f32>().is_err());
+        let find = |name: &str| -> Option<usize> {
+            match has_header {
+                true => names.iter().position(|&found| found == name),
+                false => headerless(names.len(), name),
+            }
+        };
+        let mut wanted = Vec::with_capacity(coordinates.count() * POINTS + 4);
+        for (axis, prefix) in coordinates.prefixes().iter().enumerate() {
+            for point in 0..POINTS {
+                let name = format!("{prefix}{point}");
+                let column =
+                    find(&name).ok_or_else(|| no_column(path, &name, &names, has_header))?;
+                wanted.push((column, point * coordinates.count() + axis));
+            }
+        }
+        let extra = coordinates.count() * POINTS;
+        let mut add = |name: &str, slot: Slot| {
+            let column = find(name);
+            wanted.extend(column.map(|column| (column, extra + slot as usize)));
+            column.is_some()
+        };
+        let has_confidence = add("confidence", Slot::Confidence);
+        let has_success = add("success", Slot::Success);
+        let has_timestamp = add("timestamp", Slot::Timestamp);
+        add("face_id", Slot::FaceId);
+        wanted.sort_unstable();
+        let layout =
+            Self { width: names.len(), wanted, has_success, has_confidence, has_timestamp };
+        Ok((layout, has_header))
+    }
+
+    /// Fills `row` with the wanted numbers of one line.
+    fn read_row(&self, path: &Path, number: usize, line: &[u8], row: &mut [f32]) -> Result<()> {
+        let mut commas = memchr_iter(b',', line);
+        // Columns that ended so far, and where the next one starts (None after the last).
+        let (mut column, mut start) = (0, Some(0));
+        for &(wanted, place) in &self.wanted {
+            if let Some(skipped) = (wanted - column).checked_sub(1) {
+                start = start.and(commas.nth(skipped)).map(|comma| comma + 1);
+            }
+            let Some(from) = start else { break };
+            let end = commas.next();
+            let field = &line[from..end.unwrap_or(line.len())];
+            row[place] = number_in(field).ok_or_else(|| {
+                let text = String::from_utf8_lossy(&field[..field.len().min(20)]).trim().to_owned();
+                Error::bad_at(
+                    path,
+                    number,
+                    wanted + 1,
+                    format!("`{text}` is no number; run OpenFace on the clip again"),
+                )
+            })?;
+            (column, start) = (wanted + 1, end.map(|end| end + 1));
+        }
+        let column = match start {
+            Some(_) => column + commas.count() + 1,
+            None => memchr_iter(b',', line).count() + 1,
+        };
+        if column != self.width {
+            return Err(Error::bad_at(
+                path,
+                number,
+                0,
+                format!(
+                    "{column} columns where the first line has {}: the file is cut short or mixed up; run OpenFace on the clip again",
+                    self.width
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The column of `name` in a file without a header and with `width` columns.
+fn headerless(width: usize, name: &str) -> Option<usize> {
+    let (_, points) = *HEADERLESS.iter().find(|(columns, _)| *columns == width)?;
+    let leading: &[&str] = match width {
+        712 => &["frame", "timestamp", "confidence"],
+        713 => &["frame", "timestamp", "confidence", "success"],
+        _ => &["frame", "face_id", "timestamp", "confidence", "success"],
+    };
+    if let Some(column) = leading.iter().position(|&leading| leading == name) {
+        return Some(column);
+    }
+    let block =
+        ["x_", "y_", "X_", "Y_", "Z_"].iter().position(|prefix| name.starts_with(prefix))?;
+    let point: usize = name.get(2..)?.parse().ok()?;
+    Some(points + block * POINTS + point)
+}
+
+fn no_column(path: &Path, name: &str, names: &[&str], has_header: bool) -> Error {
+    if !has_header {
+        return Error::bad_at(
+            path,
+            1,
+            0,
+            format!(
+                "no header row, and {} columns fit no known layout (712, 713 or 714); keep the header OpenFace writes",
+                names.len()
+            ),
+        );
+    }
+    let shown: Vec<String> =
+        names.iter().take(6).map(|name| name.chars().take(20).collect()).collect();
+    Error::bad_at(
+        path,
+        1,
+        0,
+        format!(
+            "no column `{name}` among its {} (the first: {}); run OpenFace's FeatureExtraction with -2Dfp -3Dfp",
+            names.len(),
+            shown.join(", ")
+        ),
+    )
+}
+
+fn number_in(field: &[u8]) -> Option<f32> {
+    std::str::from_utf8(field).ok()?.trim().parse().ok()
+}
+
+/// Lines with their numbers from 1, without line ends, blank ones left out.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut rest = Some(bytes);
+    let mut number = 0;
+    std::iter::from_fn(move || {
+        let now = rest?;
+        number += 1;
+        let (line, after) = match memchr(b'\n', now) {
+            Some(end) => (&now[..end], Some(&now[end + 1..])),
+            None => (now, None),
+        };
+        rest = after;
+        Some((number, line.trim_ascii_end()))
+    })
+    .filter(|(_, line)| !line.is_empty())
+}
+
+/// Parses the bytes of an OpenFace CSV; `path` is for messages.
+fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Track> {
+    let mut rows = lines(bytes).peekable();
+    let &(_, first) =
+        rows.peek().ok_or_else(|| Error::bad(path, "is empty; run OpenFace on the clip again"))?;
+    let (layout, has_header) = Layout::new(path, first, coordinates)?;
+    if has_header {
+        rows.next();
+    }
+    let size = coordinates.count() * POINTS;
+    let mut row = vec![0.0f32; size + 4];
+    let (mut values, mut times) = (Vec::new(), Vec::new());
+    let (mut frames, mut held, mut leading, mut face) = (0usize, 0usize, 0usize, None);
+    for (number, line) in rows {
+        layout.read_row(path, number, line, &mut row)?;
+        let side = |slot: Slot| row[size + slot as usize];
+        // Several faces give several rows a frame; the first face is the one followed.
+        if *face.get_or_insert(side(Slot::FaceId)) != side(Slot::FaceId) {
+            continue;
+        }
+        let tracked = if layout.has_success {
+            side(Slot::Success) == 1.0
+        } else {
+            !layout.has_confidence || side(Slot::Confidence) >= LEAST_CONFIDENCE
+        };
+        if layout.has_timestamp {
+            times.push(f64::from(side(Slot::Timestamp)));
+        }
+        frames += 1;
+        if tracked && row[..size].iter().all(|x| x.is_finite()) {
+            values.extend_from_slice(&row[..size]);
+        } else {
+            held += 1;
+            match values.len().checked_sub(size) {
+                Some(last) => values.extend_from_within(last..),
+                None => leading += 1,
+            }
+        }
+    }
+    if frames == held {
+        let why = if frames == 0 { "no frames" } else { "no frame with a face" };
+        return Err(Error::bad(
+            path,
+            format!("{why} ({frames} rows); leave the sample out or track the clip again"),
+        ));
+    }
+    if leading > 0 {
+        let good = values[..size].to_vec();
+        values.splice(0..0, good.iter().copied().cycle().take(leading * size));
+    }
+    Ok(Track {
+        frames: Array::new([frames, POINTS, coordinates.count()], values)?,
+        rate: median_rate(&times),
+        held,
+    })
+}
+
+/// Frames per second from timestamps in seconds, by their median step.
+fn median_rate(times: &[f64]) -> Option<f64> {
+    let mut steps: Vec<f64> =
+        times.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.0).collect();
+    steps.sort_unstable_by(f64::total_cmp);
+    let median = *steps.get(steps.len() / 2)?;
+    (median.is_finite() && median > 1e-4).then(|| 1.0 / median)
+}
+
+#[cfg(test)]
+mod tests;

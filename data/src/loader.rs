@@ -1,0 +1,284 @@
+//! Batches, cut and stacked ahead of time by threads, in the order of an explicit plan.
+//!
+//! Worker `w` of `n` makes batches `w`, `w + n`, ... and puts them into a queue of its own; the reader takes from the
+//! queues in turn. So the order, and every value, is the same for any number of workers, and memory is bounded by the
+//! queues' lengths.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Dataset;
+use crate::features::clip::frame_indices;
+use crate::standardise::Standardiser;
+use crate::{Array, Error, Result};
+
+/// What stands where a sample is shorter than the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// The last step again.
+    #[default]
+    RepeatLast,
+    /// Zeros (after standardising: the training mean).
+    Zero,
+}
+
+/// How one modality is cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// Steps in the window.
+    pub steps: usize,
+    /// Take only this many of them, evenly spread over what the sample has of the window (video frames).
+    pub pick: Option<usize>,
+    /// What fills up short samples.
+    pub padding: Padding,
+    /// Applied to every value; pixels count from 0 to 255 ([`Standardiser::kinetics`]).
+    pub standardiser: Option<Standardiser>,
+}
+
+impl Window {
+    /// Steps that come out.
+    pub fn length(&self) -> usize {
+        self.pick.unwrap_or(self.steps)
+    }
+}
+
+/// One sample of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Index of the sample.
+    pub sample: usize,
+    /// For each modality the first step of its window; ignored where the sample lacks it.
+    pub starts: Vec<usize>,
+}
+
+/// One modality of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stacked {
+    /// `[N, window, ...]`; zeros where a sample lacks the modality.
+    pub values: Array<f32>,
+    /// For each sample, how many steps are its own; the rest is padding.
+    pub lengths: Vec<usize>,
+    /// For each sample, whether it has the modality.
+    pub present: Vec<bool>,
+}
+
+/// A batch, as planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Place in the plan, from 0.
+    pub index: usize,
+    /// Indices of the samples.
+    pub samples: Vec<usize>,
+    /// One for each modality.
+    pub modalities: Vec<Stacked>,
+}
+
+/// An iterator over the planned batches. Dropping it stops the workers.
+pub struct Loader {
+    queues: Vec<Receiver<Result<Batch>>>,
+    workers: Vec<JoinHandle<()>>,
+    next: usize,
+    total: usize,
+}
+
+/// What the workers share.
+struct Job {
+    dataset: Arc<Dataset>,
+    windows: Vec<Window>,
+    plan: Vec<Vec<Item>>,
+}
+
+impl Loader {
+    /// Starts `workers` threads that each keep up to `ahead` batches ready.
+    ///
+    /// # Errors
+    /// Bad settings when windows or plan do not fit the data set, or no thread can be started.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        windows: Vec<Window>,
+        plan: Vec<Vec<Item>>,
+        workers: usize,
+        ahead: usize,
+    ) -> Result<Self> {
+        check(&dataset, &windows, &plan)?;
+        let total = plan.len();
+        let count = workers.clamp(1, total.max(1));
+        let job = Arc::new(Job { dataset, windows, plan });
+        let mut loader = Self { queues: Vec::new(), workers: Vec::new(), next: 0, total };
+        for worker in 0..count {
+            let (sender, queue) = sync_channel(ahead.max(1));
+            let job = job.clone();
+            let run = move || work(&job, worker, count, &sender);
+            let handle = std::thread::Builder::new()
+                .name(format!("loader-{worker}"))
+                .spawn(run)
+                .map_err(|e| {
+                    Error::config(format!(
+                        "cannot start loading thread {worker}: {e}; use fewer workers"
+                    ))
+                })?;
+            loader.queues.push(queue);
+            loader.workers.push(handle);
+        }
+        Ok(loader)
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.total {
+            return None;
+        }
+        let queue = &self.queues[self.next % self.queues.len()];
+        self.next += 1;
+        let lost = || {
+            Error::config(
+                "a loading thread stopped without an answer; report this with its message above",
+            )
+        };
+        Some(queue.recv().unwrap_or_else(|_| {
+            self.next = self.total;
+            Err(lost())
+        }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.total - self.next, Some(self.total - self.next))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.queues.clear(); // a worker's next send fails and ends it
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // a worker's panic was already reported by `next`
+        }
+    }
+}
+
+fn work(job: &Job, worker: usize, count: usize, sender: &SyncSender<Result<Batch>>) {
+    for index in (worker..job.plan.len()).step_by(count) {
+        if sender.send(job.batch(index)).is_err() {
+            return;
+        }
+    }
+}
+
+fn check(dataset: &Dataset, windows: &[Window], plan: &[Vec<Item>]) -> Result<()> {
+    let names = dataset.modalities();
+    if windows.len() != names.len() {
+        return Err(Error::config(format!(
+            "loader: {} windows for {} modalities; give one for each",
+            windows.len(),
+            names.len()
+        )));
+    }
+    for (modality, window) in windows.iter().enumerate() {
+        let shape = dataset.step_shape(modality);
+        let size: usize = shape.iter().product();
+        let width = window.standardiser.as_ref().map_or(1, Standardiser::width);
+        if window.steps == 0 || window.length() == 0 {
+            return Err(Error::config(format!(
+                "loader: the window of `{}` has no steps; set at least 1",
+                names[modality]
+            )));
+        }
+        if width == 0 || !size.is_multiple_of(width) {
+            return Err(Error::config(format!(
+                "loader: a standardiser of {width} values for `{}`, whose steps have shape {shape:?}; fit it on this modality",
+                names[modality]
+            )));
+        }
+    }
+    for (index, batch) in plan.iter().enumerate() {
+        for item in batch {
+            let fits = item.sample < dataset.len() && item.starts.len() == names.len();
+            let inside = |modality: usize| {
+                let length = dataset.length(item.sample, modality);
+                length.is_none_or(|length| item.starts[modality] < length)
+            };
+            if !fits || !(0..names.len()).all(inside) {
+                return Err(Error::config(format!(
+                    "loader: batch {index} of the plan asks for sample {} at {:?}, which lies outside the data set; plan within its lengths",
+                    item.sample, item.starts
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Job {
+    fn batch(&self, index: usize) -> Result<Batch> {
+        let items = &self.plan[index];
+        let modalities = (0..self.windows.len())
+            .map(|modality| self.stack(items, modality))
+            .collect::<Result<_>>()?;
+        Ok(Batch { index, samples: items.iter().map(|item| item.sample).collect(), modalities })
+    }
+
+    fn stack(&self, items: &[Item], modality: usize) -> Result<Stacked> {
+        let window = &self.windows[modality];
+        let shape = self.dataset.step_shape(modality);
+        let step: usize = shape.iter().product();
+        let size = window.length() * step;
+        let mut values = vec![0.0; items.len() * size];
+        let mut lengths = vec![0; items.len()];
+        for (place, item) in items.iter().enumerate() {
+            let out = &mut values[place * size..][..size];
+            lengths[place] = self.cut(item, modality, step, out)?;
+        }
+        let shape: Vec<usize> =
+            [items.len(), window.length()].into_iter().chain(shape.iter().copied()).collect();
+        let present = lengths.iter().map(|length| *length > 0).collect();
+        Ok(Stacked { values: Array::new(shape, values)?, lengths, present })
+    }
+
+    /// Fills one sample's window; gives how many steps are its own (0 where the sample lacks the modality).
+    fn cut(&self, item: &Item, modality: usize, step: usize, out: &mut [f32]) -> Result<usize> {
+        let window = &self.windows[modality];
+        let Some(feature) = self.dataset.feature(item.sample, modality) else { return Ok(0) };
+        let view = feature.open()?;
+        let start = item.starts[modality];
+        let length = self.dataset.length(item.sample, modality).unwrap_or(0);
+        if view.shape().first() != Some(&length) {
+            return Err(Error::config(format!(
+                "a feature of sample {} changed its length during the run; run `data prepare` again",
+                item.sample
+            )));
+        }
+        let own = window.steps.min(length - start);
+        let filled = match window.pick {
+            Some(count) => {
+                for (frame, out) in
+                    frame_indices(start, own, count).into_iter().zip(out.chunks_exact_mut(step))
+                {
+                    view.numbers().copy_to(frame * step..(frame + 1) * step, out);
+                }
+                count
+            }
+            None => {
+                view.numbers().copy_to(start * step..(start + own) * step, &mut out[..own * step]);
+                own
+            }
+        };
+        if let Some(standardiser) = &window.standardiser {
+            standardiser.apply(&mut out[..filled * step]);
+        }
+        if window.padding == Padding::RepeatLast {
+            let (own, rest) = out.split_at_mut(filled * step);
+            let last = &own[(filled - 1) * step..];
+            rest.chunks_exact_mut(step).for_each(|out| out.copy_from_slice(last));
+        }
+        Ok(filled)
+    }
+}
+
+#[cfg(test)]
+mod tests;
