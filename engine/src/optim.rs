@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a gradient changes a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Rule {
     /// g += decay w; v = momentum v + g; w -= rate v. Weight decay touches every parameter, biases and batch
     /// norm too, as PyTorch's SGD does.

@@ -32,6 +32,28 @@ impl Philox {
         block(self.key, [self.stream[0], self.stream[1], counter as u32, (counter >> 32) as u32])
     }
 
+    /// The words of N counters from `counter` on, side by side for vectors: word w of counter i is `[w][i]`.
+    #[inline(always)]
+    pub fn words_of<const N: usize>(&self, counter: u64) -> [[u32; N]; 4] {
+        let counters: [u64; N] = std::array::from_fn(|i| counter.wrapping_add(i as u64));
+        let mut key = self.key;
+        let [mut a, mut b] = self.stream.map(|word| [word; N]);
+        let mut c = counters.map(|counter| counter as u32);
+        let mut d = counters.map(|counter| (counter >> 32) as u32);
+        for _ in 0..10 {
+            for i in 0..N {
+                let first = u64::from(a[i]) * 0xD251_1F53;
+                let second = u64::from(c[i]) * 0xCD9E_8D57;
+                a[i] = (second >> 32) as u32 ^ b[i] ^ key[0];
+                b[i] = second as u32;
+                c[i] = (first >> 32) as u32 ^ d[i] ^ key[1];
+                d[i] = first as u32;
+            }
+            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        }
+        [a, b, c, d]
+    }
+
     /// A random word for a counter.
     pub fn word(&self, counter: u64) -> u32 {
         self.words(counter / 4)[(counter % 4) as usize]
@@ -106,6 +128,16 @@ mod tests {
             block([u32::MAX; 2], [u32::MAX; 4]),
             [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
         );
+    }
+
+    #[test]
+    fn words_side_by_side_are_those_one_by_one() {
+        let stream = Philox::new(7, "test");
+        let start = (1 << 32) - 3;
+        let words = stream.words_of::<8>(start);
+        for i in 0..8 {
+            assert_eq!(words.map(|w| w[i]), stream.words(start + i as u64));
+        }
     }
 
     #[test]

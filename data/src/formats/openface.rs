@@ -8,7 +8,6 @@ use std::path::Path;
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
 
-use super::map_file;
 use crate::{Array, Error, Result};
 
 /// Points of the landmark scheme (iBUG 68).
@@ -64,7 +63,8 @@ pub struct Track {
 /// Bad data with line and column when it is no OpenFace CSV, a row is cut short or holds something that is no number,
 /// or no frame shows a face.
 pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
-    parse(path, &map_file(path)?, coordinates)
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    parse(path, &bytes, coordinates)
 }
 
 /// Where the wanted numbers stand in a row.
@@ -133,26 +133,31 @@ impl Layout {
 
     /// Fills `row` with the wanted numbers of one line.
     fn read_row(&self, path: &Path, number: usize, line: &[u8], row: &mut [f32]) -> Result<()> {
-        let mut wanted = self.wanted.iter().peekable();
-        let (mut column, mut start) = (0, 0);
-        for end in memchr_iter(b',', line).chain([line.len()]) {
-            if let Some(&&(_, place)) = wanted.peek().filter(|(next, _)| *next == column) {
-                row[place] = number_in(&line[start..end]).ok_or_else(|| {
-                    let text = String::from_utf8_lossy(&line[start..end.min(start + 20)])
-                        .trim()
-                        .to_owned();
-                    Error::bad_at(
-                        path,
-                        number,
-                        column + 1,
-                        format!("`{text}` is no number; run OpenFace on the clip again"),
-                    )
-                })?;
-                wanted.next();
+        let mut commas = memchr_iter(b',', line);
+        // Columns that ended so far, and where the next one starts (None after the last).
+        let (mut column, mut start) = (0, Some(0));
+        for &(wanted, place) in &self.wanted {
+            if let Some(skipped) = (wanted - column).checked_sub(1) {
+                start = start.and(commas.nth(skipped)).map(|comma| comma + 1);
             }
-            column += 1;
-            start = end + 1;
+            let Some(from) = start else { break };
+            let end = commas.next();
+            let field = &line[from..end.unwrap_or(line.len())];
+            row[place] = number_in(field).ok_or_else(|| {
+                let text = String::from_utf8_lossy(&field[..field.len().min(20)]).trim().to_owned();
+                Error::bad_at(
+                    path,
+                    number,
+                    wanted + 1,
+                    format!("`{text}` is no number; run OpenFace on the clip again"),
+                )
+            })?;
+            (column, start) = (wanted + 1, end.map(|end| end + 1));
         }
+        let column = match start {
+            Some(_) => column + commas.count() + 1,
+            None => memchr_iter(b',', line).count() + 1,
+        };
         if column != self.width {
             return Err(Error::bad_at(
                 path,
@@ -299,105 +304,4 @@ fn median_rate(times: &[f64]) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A CSV with `leading` columns, then 2-D and 3-D points; point p of frame t is (100 t + p, -p).
-    fn csv(leading: &[&str], frames: &[(f32, f32)], padded: bool) -> String {
-        let mut names: Vec<String> = leading.iter().map(|s| s.to_string()).collect();
-        for prefix in ["x_", "y_", "X_", "Y_", "Z_"] {
-            names.extend((0..POINTS).map(|p| format!("{prefix}{p}")));
-        }
-        let mut text = names.join(if padded { ", " } else { "," }) + "\r\n";
-        for (t, &(confidence, success)) in frames.iter().enumerate() {
-            let mut row: Vec<String> = leading
-                .iter()
-                .map(|&name| match name {
-                    "timestamp" => format!("{:.3}", t as f32 / 30.0),
-                    "confidence" => confidence.to_string(),
-                    "success" => success.to_string(),
-                    _ => "0".into(),
-                })
-                .collect();
-            row.extend((0..POINTS).map(|p| (100 * t + p).to_string()));
-            row.extend((0..POINTS).map(|p| format!("-{p}")));
-            row.extend((0..3 * POINTS).map(|i| format!("{i}.5")));
-            text += &(row.join(", ") + "\n");
-        }
-        text
-    }
-
-    fn track(text: &str, coordinates: Coordinates) -> Result<Track> {
-        parse(Path::new("clip.csv"), text.as_bytes(), coordinates)
-    }
-
-    #[test]
-    fn columns_are_found_by_name_in_any_layout() {
-        for leading in [
-            &["frame", "timestamp", "confidence"][..],
-            &["frame", "face_id", "timestamp", "confidence", "success"],
-            &["gaze_0_x", "success", "timestamp"],
-        ] {
-            let found = track(&csv(leading, &[(0.9, 1.0); 4], true), Coordinates::Image).unwrap();
-            assert_eq!(found.frames.shape(), [4, 68, 2]);
-            assert_eq!(found.frames.data()[(2 * 68 + 5) * 2..][..2], [205.0, -5.0]);
-            assert!((found.rate.unwrap() - 30.0).abs() < 1.0);
-            let space = track(&csv(leading, &[(0.9, 1.0); 2], false), Coordinates::Space).unwrap();
-            assert_eq!(space.frames.data()[3..6], [1.5, 69.5, 137.5]);
-        }
-    }
-
-    #[test]
-    fn frames_without_a_face_hold_the_last_good_one() {
-        let frames = [(0.9, 0.0), (0.9, 1.0), (0.1, 0.0), (0.1, 1.0)];
-        let firsts = |leading: &[&str]| {
-            let found = track(&csv(leading, &frames, false), Coordinates::Image).unwrap();
-            let firsts: Vec<f32> = found.frames.data().chunks(136).map(|frame| frame[0]).collect();
-            (firsts, found.held)
-        };
-        assert_eq!(firsts(&["success"]), (vec![100.0, 100.0, 100.0, 300.0], 2));
-        assert_eq!(firsts(&["confidence"]), (vec![0.0, 100.0, 100.0, 100.0], 2));
-        let none = track(&csv(&["success"], &[(1.0, 0.0); 3], false), Coordinates::Image);
-        assert!(none.unwrap_err().to_string().contains("no frame with a face (3 rows)"));
-    }
-
-    #[test]
-    fn positions_serve_only_where_there_is_no_header() {
-        for (width, first) in HEADERLESS {
-            let row: Vec<String> =
-                (0..width).map(|c| if c < 5 { "1".into() } else { c.to_string() }).collect();
-            let found = track(&row.join(","), Coordinates::Image).unwrap();
-            assert_eq!(found.frames.data()[..2], [first as f32, (first + POINTS) as f32]);
-        }
-        let message = track("1,2,3\n", Coordinates::Image).unwrap_err().to_string();
-        assert!(message.starts_with("clip.csv:1: no header row, and 3 columns"), "{message}");
-    }
-
-    #[test]
-    fn errors_name_file_line_and_column() {
-        let message = track("frame, AU01_r\n0, 1\n", Coordinates::Image).unwrap_err().to_string();
-        assert!(
-            message.contains("no column `x_0`") && message.contains("frame, AU01_r"),
-            "{message}"
-        );
-        let good = csv(&["frame"], &[(1.0, 1.0); 2], false);
-        let cut = &good[..good.len() - 30];
-        assert!(
-            track(cut, Coordinates::Image).unwrap_err().to_string().starts_with("clip.csv:3: 3")
-        );
-        let wrong = good.replacen("101,", "1o1,", 1);
-        let message = track(&wrong, Coordinates::Image).unwrap_err().to_string();
-        assert!(message.starts_with("clip.csv:3:3: `1o1` is no number"), "{message}");
-    }
-
-    proptest! {
-        #[test]
-        fn damage_never_panics(cut in 0usize..4000, at in 0usize..4000, byte: u8) {
-            let mut bytes = csv(&["timestamp", "confidence"], &[(1.0, 1.0); 2], false).into_bytes();
-            bytes.truncate(bytes.len().saturating_sub(cut));
-            if let Some(value) = bytes.get_mut(at) { *value = byte; }
-            let _ = parse(Path::new("clip.csv"), &bytes, Coordinates::Space);
-        }
-    }
-}
+mod tests;

@@ -101,6 +101,20 @@ impl<T: Float> Work for Product<'_, T> {
     }
 }
 
+/// The body for each row of a tile. The compiler does not unroll a loop over the rows of the largest tile, and
+/// then keeps its sums in memory.
+macro_rules! unrolled {
+    ($r:ident below $rows:ident, $body:block) => {
+        unrolled!($r, $rows, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    ($r:ident, $rows:ident, $body:block, $($n:literal)*) => {
+        $(if $n < $rows {
+            let $r = $n;
+            $body
+        })*
+    };
+}
+
 /// `ROWS` rows by `WIDTH` vectors of the result, held in registers over the whole depth. Returns `ROWS`.
 #[inline(always)]
 unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize>(
@@ -117,25 +131,25 @@ unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize>(
         let result = result.add(row * product.result_row + column);
         let mut sums = [[T::On::<I>::splat(T::ZERO); WIDTH]; ROWS];
         for k in 0..product.depth {
-            let mut b = [T::On::<I>::splat(T::ZERO); WIDTH];
-            for (w, b) in b.iter_mut().enumerate() {
-                *b = T::On::<I>::load(right.add(k * product.right_row + w * lanes));
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let a =
-                    T::On::<I>::splat(*left.add(r * product.left_row + k * product.left_column));
-                for (sum, &b) in sums.iter_mut().zip(&b) {
-                    *sum = a.mul_add(b, *sum);
+            let right = right.add(k * product.right_row);
+            let left = left.wrapping_add(k * product.left_column);
+            let b: [T::On<I>; WIDTH] =
+                std::array::from_fn(|w| T::On::<I>::load(right.add(w * lanes)));
+            unrolled!(r below ROWS, {
+                let a = T::On::<I>::splat(*left.add(r * product.left_row));
+                sums[r][0] = a.mul_add(b[0], sums[r][0]);
+                if WIDTH == 2 {
+                    sums[r][WIDTH - 1] = a.mul_add(b[WIDTH - 1], sums[r][WIDTH - 1]);
                 }
-            }
+            });
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (w, &sum) in sums.iter().enumerate() {
+        unrolled!(r below ROWS, {
+            for (w, &sum) in sums[r].iter().enumerate() {
                 let to = result.add(r * product.result_row + w * lanes);
                 let sum = if product.add { T::On::<I>::load(to).add(sum) } else { sum };
                 sum.store(to);
             }
-        }
+        });
     }
     ROWS
 }
@@ -250,7 +264,7 @@ fn exp_f32(x: f32) -> f32 {
     y = y * r + 8.333_452e-3;
     y = y * r + 4.166_579_6e-2;
     y = y * r + 1.666_666_5e-1;
-    y = y * r + 5.000_000_1e-1;
+    y = y * r + 0.5;
     y = y * (r * r) + r + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     if x < LOWEST { 0.0 } else { y * power }

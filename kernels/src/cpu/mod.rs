@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod block;
+pub mod gemm;
 pub mod parallel;
 pub mod reduce;
 pub mod scratch;

@@ -12,7 +12,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     /// Vectors of f64 on it.
     type F64: Vector<f64>;
-    /// Rows of the tile of a matrix product that its registers hold, with two vectors a row.
+    /// Rows of the tile of a matrix product, with two vectors a row: as many as its vector registers hold sums
+    /// for and its other registers hold row pointers for.
     const TILE_ROWS: usize;
 }
 
@@ -49,6 +50,8 @@ pub trait Vector<T>: Copy {
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
     /// self + b.
     unsafe fn add(self, b: Self) -> Self;
+    /// The larger of each pair; b where self is NaN.
+    unsafe fn max(self, b: Self) -> Self;
 }
 
 /// No assumption but what the target triple promises.
@@ -91,6 +94,10 @@ macro_rules! portable_vector {
             unsafe fn add(self, b: Self) -> Self {
                 std::array::from_fn(|i| self[i] + b[i])
             }
+            #[inline(always)]
+            unsafe fn max(self, b: Self) -> Self {
+                std::array::from_fn(|i| if self[i] > b[i] { self[i] } else { b[i] })
+            }
         }
     };
 }
@@ -110,7 +117,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     macro_rules! vector {
-        ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident) => {
+        ($v:ty, $t:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $max:ident) => {
             impl Vector<$t> for $v {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -138,6 +145,11 @@ mod x86 {
                     // SAFETY: the instruction set is present, as the trait demands.
                     unsafe { $add(self, b) }
                 }
+                #[inline(always)]
+                unsafe fn max(self, b: Self) -> Self {
+                    // SAFETY: the instruction set is present, as the trait demands.
+                    unsafe { $max(self, b) }
+                }
             }
         };
     }
@@ -150,7 +162,8 @@ mod x86 {
         _mm512_loadu_ps,
         _mm512_storeu_ps,
         _mm512_fmadd_ps,
-        _mm512_add_ps
+        _mm512_add_ps,
+        _mm512_max_ps
     );
     vector!(
         __m512d,
@@ -160,7 +173,8 @@ mod x86 {
         _mm512_loadu_pd,
         _mm512_storeu_pd,
         _mm512_fmadd_pd,
-        _mm512_add_pd
+        _mm512_add_pd,
+        _mm512_max_pd
     );
     vector!(
         __m256,
@@ -170,7 +184,8 @@ mod x86 {
         _mm256_loadu_ps,
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
-        _mm256_add_ps
+        _mm256_add_ps,
+        _mm256_max_ps
     );
     vector!(
         __m256d,
@@ -180,13 +195,14 @@ mod x86 {
         _mm256_loadu_pd,
         _mm256_storeu_pd,
         _mm256_fmadd_pd,
-        _mm256_add_pd
+        _mm256_add_pd,
+        _mm256_max_pd
     );
 
     impl Isa for Avx512 {
         type F32 = __m512;
         type F64 = __m512d;
-        const TILE_ROWS: usize = 14;
+        const TILE_ROWS: usize = 12;
     }
 
     impl Isa for Avx2 {

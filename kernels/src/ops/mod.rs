@@ -44,6 +44,8 @@ ops! {
     depthwise_conv::DepthwiseConv,
     graph_conv::GraphConv,
     info_nce::InfoNce,
+    linear::Linear,
+    conv3d::Conv3d,
 }
 
 #[cfg(test)]

@@ -306,7 +306,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                             rows, head, grad_rows, padded, packed_values, key, columns, grad_weights, COLUMNS,
                         );
                         simd::vectorised(|| {
-                            for r in 0..rows {
+                            for (r, &along) in along.iter().enumerate().take(rows) {
                                 let at = r * COLUMNS..r * COLUMNS + columns;
                                 let grads = &mut grad_weights[at.clone()];
                                 if drop.is_some() {
@@ -315,7 +315,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                                     }
                                 }
                                 for (g, &w) in grads.iter_mut().zip(&weights[at]) {
-                                    *g = w * (*g - along[r]) * scale;
+                                    *g = w * (*g - along) * scale;
                                 }
                             }
                         });

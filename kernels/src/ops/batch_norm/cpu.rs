@@ -200,7 +200,7 @@ fn block_moments<T: Float>((x, before, sums, mean, squares): Block<'_, T>) {
         }
     }
     let share = T::from_f64(1.0 / rows as f64);
-    means.iter_mut().for_each(|m| *m = *m * share);
+    means.iter_mut().for_each(|m| *m *= share);
     let mut fours = x.chunks_exact(4 * wide);
     for four in &mut fours {
         let (a, b) = four.split_at(2 * wide);

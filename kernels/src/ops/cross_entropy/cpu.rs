@@ -54,7 +54,7 @@ pub(super) fn backward<T: Float>(
                     *g = if add { *g + value } else { value };
                 }
                 if class < width {
-                    gradient[class] = gradient[class] - scale;
+                    gradient[class] -= scale;
                 }
             }
         });

@@ -4,7 +4,8 @@
 use super::DepthwiseConv;
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::{reduce, scratch, simd};
+use crate::cpu::simd::{self, Isa, Vector};
+use crate::cpu::{reduce, scratch};
 use crate::op::{Backward, Forward, Gradient};
 
 /// Output steps that share one load of the weights.
@@ -84,10 +85,60 @@ impl Taps {
         }
     }
 
-    /// `STEPS` output steps from `step` on, all features.
+    /// The same for two vectors of features, which stay in registers.
+    ///
+    /// # Safety
+    /// The instruction set is present; two vectors of features are left, and all taps of all steps inside.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
-    fn features<T: Float, const STEPS: usize>(
+    #[allow(clippy::needless_range_loop, reason = "iterators over registers are not unrolled")]
+    unsafe fn vectors<T: Float, I: Isa, const STEPS: usize>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        step: usize,
+        feature: usize,
+        taps: std::ops::Range<usize>,
+        output: &mut [T],
+        add: bool,
+    ) {
+        let lanes = T::On::<I>::LANES;
+        // SAFETY: every slice of two vectors is taken with its bounds checked, and the instruction set is there.
+        unsafe {
+            let pair = |from: &[T]| {
+                let from = from[..2 * lanes].as_ptr();
+                [T::On::<I>::load(from), T::On::<I>::load(from.add(lanes))]
+            };
+            let zero = [T::On::<I>::splat(T::ZERO); 2];
+            let mut sums = [bias.map_or(zero, |bias| pair(&bias[feature..])); STEPS];
+            for tap in taps {
+                let w = pair(&weight[tap * self.features + feature..]);
+                let first = self.input(step, tap);
+                for s in 0..STEPS {
+                    let x = pair(&x[(first + s * self.stride) * self.features + feature..]);
+                    sums[s][0] = x[0].mul_add(w[0], sums[s][0]);
+                    sums[s][1] = x[1].mul_add(w[1], sums[s][1]);
+                }
+            }
+            for s in 0..STEPS {
+                let to = output[s * self.features + feature..][..2 * lanes].as_mut_ptr();
+                for (v, &sum) in sums[s].iter().enumerate() {
+                    let to = to.add(v * lanes);
+                    let sum = if add { T::On::<I>::load(to).add(sum) } else { sum };
+                    sum.store(to);
+                }
+            }
+        }
+    }
+
+    /// `STEPS` output steps from `step` on, all features.
+    ///
+    /// # Safety
+    /// The instruction set is present, and all taps of all steps inside.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
+    unsafe fn features<T: Float, I: Isa, const STEPS: usize>(
         &self,
         x: &[T],
         weight: &[T],
@@ -98,9 +149,13 @@ impl Taps {
         add: bool,
     ) {
         let mut c = 0;
-        while c + 32 <= self.features {
-            self.tile::<T, STEPS, 32>(x, weight, bias, step, c, taps.clone(), output, add);
-            c += 32;
+        let pair = 2 * T::On::<I>::LANES;
+        while c + pair <= self.features {
+            // SAFETY: as promised, and two vectors are left.
+            unsafe {
+                self.vectors::<T, I, STEPS>(x, weight, bias, step, c, taps.clone(), output, add);
+            }
+            c += pair;
         }
         while c + 8 <= self.features {
             self.tile::<T, STEPS, 8>(x, weight, bias, step, c, taps.clone(), output, add);
@@ -112,41 +167,48 @@ impl Taps {
         }
     }
 
-    /// Rows of the output `[N, outputs, C]`, from row `first` on.
-    #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
-    fn rows<T: Float>(
-        &self,
-        x: &[T],
-        weight: &[T],
-        bias: Option<&[T]>,
-        outputs: usize,
-        first: usize,
-        rows: &mut [T],
-        add: bool,
-    ) {
-        simd::vectorised(|| {
-            let count = rows.len() / self.features;
-            let mut done = 0;
-            while done < count {
-                let (clip, step) = ((first + done) / outputs, (first + done) % outputs);
-                let x = &x[clip * self.steps * self.features..][..self.steps * self.features];
-                let output = &mut rows[done * self.features..];
-                let left = (count - done).min(outputs - step);
-                let all = 0..self.kernel;
-                // Taps move on with the steps: the first step has the fewest before the sequence, the last
-                // the fewest behind it.
-                if left >= TILE
-                    && self.inside(step) == all
-                    && self.inside(step + TILE - 1) == all
-                {
-                    self.features::<T, TILE>(x, weight, bias, step, all, output, add);
-                    done += TILE;
+}
+
+/// Rows of the output `[N, outputs, C]`, from row `first` on.
+struct Rows<'a, T> {
+    taps: Taps,
+    x: &'a [T],
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    outputs: usize,
+    first: usize,
+    rows: &'a mut [T],
+    add: bool,
+}
+
+impl<T: Float> simd::Work for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let Rows { taps, weight, bias, outputs, add, .. } = self;
+        let clip_len = taps.steps * taps.features;
+        let count = self.rows.len() / taps.features;
+        let mut done = 0;
+        while done < count {
+            let (clip, step) = ((self.first + done) / outputs, (self.first + done) % outputs);
+            let x = &self.x[clip * clip_len..][..clip_len];
+            let output = &mut self.rows[done * taps.features..];
+            let left = (count - done).min(outputs - step);
+            let (all, inside) = (0..taps.kernel, taps.inside(step));
+            // Taps move on with the steps: the first step has the most before the sequence, the last
+            // the most behind it.
+            let tile = left >= TILE && inside == all && taps.inside(step + TILE - 1) == all;
+            // SAFETY: `run` entered for this instruction set, and only taps inside are given.
+            unsafe {
+                if tile {
+                    taps.features::<T, I, TILE>(x, weight, bias, step, all, output, add);
                 } else {
-                    self.features::<T, 1>(x, weight, bias, step, self.inside(step), output, add);
-                    done += 1;
+                    taps.features::<T, I, 1>(x, weight, bias, step, inside, output, add);
                 }
             }
-        });
+            done += if tile { TILE } else { 1 };
+        }
     }
 }
 
@@ -163,7 +225,8 @@ pub(super) fn forward<T: Float>(op: &DepthwiseConv, call: Forward<'_, T>) {
     let outputs = outputs(op, &taps);
     let (inputs, bias) = (call.inputs, op.bias.then(|| call.inputs[2]));
     parallel::rows(call.output, taps.features, 2 * taps.features, |first, rows| {
-        taps.rows(inputs[0], inputs[1], bias, outputs, first, rows, false);
+        let (x, weight) = (inputs[0], inputs[1]);
+        simd::run(Rows { taps, x, weight, bias, outputs, first, rows, add: false });
     });
 }
 
@@ -223,7 +286,8 @@ fn grad_input<T: Float>(
             rows.for_each(|(to, from)| to.copy_from_slice(from));
             let flipped = &*flipped;
             parallel::rows(gradient.data, features, 2 * features, |first, rows| {
-                turned.rows(grad_output, flipped, None, taps.steps, first, rows, add);
+                let (x, weight, bias, outputs) = (grad_output, flipped, None, taps.steps);
+                simd::run(Rows { taps: turned, x, weight, bias, outputs, first, rows, add });
             });
         });
         return;

@@ -25,10 +25,10 @@ fn masked<T: Float>((stream, threshold, scale, block, x, target, add): Arguments
     let chunks = target.chunks_mut(4 * SIDE).zip(x.chunks(4 * SIDE));
     for (chunk, (target, x)) in chunks.enumerate() {
         let mut factors = [T::ZERO; 4 * SIDE];
+        let words = stream.words_of::<SIDE>((block + chunk * SIDE) as u64);
         for (i, four) in factors.chunks_exact_mut(4).enumerate() {
-            let words = stream.words((block + chunk * SIDE + i) as u64);
-            for (factor, word) in four.iter_mut().zip(words) {
-                *factor = if word < threshold { T::ZERO } else { scale };
+            for (factor, words) in four.iter_mut().zip(&words) {
+                *factor = if words[i] < threshold { T::ZERO } else { scale };
             }
         }
         for ((y, &x), &factor) in target.iter_mut().zip(x).zip(&factors) {

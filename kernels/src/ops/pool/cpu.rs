@@ -114,7 +114,7 @@ impl Window {
                             *y += x;
                         }
                     });
-                    output.iter_mut().for_each(|y| *y = *y * share);
+                    output.iter_mut().for_each(|y| *y *= share);
                 }
             });
         });

@@ -16,7 +16,7 @@ pub(super) fn forward<T: Float>(width: usize, x: &[T], output: &mut [T]) {
                     *y = (x - largest).exp();
                 }
                 let scale = T::from_f64(1.0 / sums::one(output, |y| y));
-                output.iter_mut().for_each(|y| *y = *y * scale);
+                output.iter_mut().for_each(|y| *y *= scale);
             }
         });
     });

@@ -1,0 +1,436 @@
+//! The matrix product that linear layers, convolutions and attention share.
+//!
+//! A is read through pointers: a [`Rows`] says where the numbers of a row stand, in groups that lie side by
+//! side. A dense matrix has one group; the neighbourhoods of a convolution have one for each tap, so that they
+//! need no copy. B is packed into panels as wide as a tile of registers. What comes out passes an epilogue
+//! (bias, ReLU, adding) on its way to any place of the output.
+//!
+//! - [`product`]: C = A·B, one task for each block of rows (and range of columns).
+//! - [`product_transposed`]: C = Aᵀ·B, the gradient of weights: the sum runs over the rows, in slices.
+//! - [`serial`]: a small product inside a task of another op.
+//!
+//! Which task computes what, and in which order a sum runs, follows from the shapes alone.
+
+mod kernel;
+mod panels;
+mod rows;
+mod transposed;
+
+pub use rows::{Target, product};
+pub use transposed::product_transposed;
+
+use std::ops::Range;
+
+use crate::Float;
+use crate::cpu::scratch;
+use crate::cpu::simd::{self, Isa, Work};
+use kernel::{Finish, Stretch, Tile, most_columns, most_rows, step, with_rows};
+use kernel::{columns as columns_kernel, rows as rows_kernel};
+use panels::Panels;
+
+/// A matrix whose rows stand in memory in `groups` pieces of `width` numbers.
+///
+/// # Safety
+/// [`point`](Rows::point) gives pointers to `width` readable numbers, alive as long as the value.
+pub unsafe trait Rows<T>: Sync {
+    /// How many blocks of rows there are; a block is worked on as one.
+    fn blocks(&self) -> usize;
+    /// The rows of a block. Blocks are in order and cover every row once.
+    fn block(&self, block: usize) -> Range<usize>;
+    /// How many pieces make a row.
+    fn groups(&self) -> usize;
+    /// How many numbers make a piece.
+    fn width(&self) -> usize;
+    /// For each of these rows of one block, the address (with its provenance exposed) of its piece of this
+    /// group, or `zeros` where the piece is all zeros. Gives back whether there is any that is not.
+    fn point(
+        &self,
+        rows: Range<usize>,
+        group: usize,
+        zeros: usize,
+        addresses: &mut [usize],
+    ) -> bool;
+}
+
+/// Which number of a slice stands at (row, column): `data[row * strides.0 + column * strides.1]`.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    strides: (usize, usize),
+}
+
+impl<'a, T: Float> View<'a, T> {
+    /// A matrix of these extents. One of the strides is 1.
+    ///
+    /// # Panics
+    /// If the slice is too short for it, or if neither stride is 1.
+    pub fn new(data: &'a [T], [rows, columns]: [usize; 2], strides: (usize, usize)) -> Self {
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1) * strides.0 + (columns - 1) * strides.1;
+            assert!(last < data.len(), "view of {rows}x{columns} by {strides:?} in {}", data.len());
+        }
+        let contiguous = strides.1 == 1 || strides.0 == 1 || columns == 1 || rows == 1;
+        assert!(contiguous, "view by {strides:?}: one of the strides must be 1");
+        View { data, rows, columns, strides }
+    }
+
+    /// A matrix whose rows follow each other.
+    pub fn dense(data: &'a [T], rows: usize, columns: usize) -> Self {
+        View::new(data, [rows, columns], (columns, 1))
+    }
+
+    /// The same numbers with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            strides: (self.strides.1, self.strides.0),
+            ..self
+        }
+    }
+
+    fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
+        if self.strides.1 == 1 || self.columns == 1 {
+            for row in rows {
+                to.row(&self.data[row * self.strides.0..][..self.columns]);
+            }
+        } else if self.strides.0 == 1 {
+            to.transposed(&self.data[rows.start..], self.strides.1, rows.len());
+        } else {
+            // One row of numbers that stand apart.
+            for row in rows {
+                to.transposed(&self.data[row * self.strides.0..], self.strides.1, 1);
+            }
+        }
+    }
+}
+
+/// Rows that a block of a dense matrix has: a multiple of every tile's.
+const BLOCK: usize = 120;
+/// Up to so many rows a dense matrix is one block, for which B is not packed beforehand: it is read once.
+const THIN: usize = 192;
+
+// SAFETY: the constructor saw that the rows are inside the slice, which outlives the view.
+unsafe impl<T: Float> Rows<T> for View<'_, T> {
+    fn blocks(&self) -> usize {
+        if self.rows <= THIN { 1 } else { self.rows.div_ceil(BLOCK) }
+    }
+
+    fn block(&self, block: usize) -> Range<usize> {
+        if self.rows <= THIN {
+            return 0..self.rows;
+        }
+        block * BLOCK..self.rows.min((block + 1) * BLOCK)
+    }
+
+    fn groups(&self) -> usize {
+        1
+    }
+
+    fn width(&self) -> usize {
+        assert!(self.strides.1 == 1 || self.columns == 1, "rows of a product must be contiguous");
+        self.columns
+    }
+
+    fn point(&self, rows: Range<usize>, _: usize, _: usize, addresses: &mut [usize]) -> bool {
+        for (row, address) in rows.zip(addresses) {
+            *address = self.data[row * self.strides.0..].as_ptr().expose_provenance();
+        }
+        true
+    }
+}
+
+/// The right side of a product: something that can copy its rows.
+pub trait Matrix<T>: Sync {
+    /// Its extents.
+    fn extents(&self) -> [usize; 2];
+    /// Copies these rows, one after the other.
+    fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>);
+}
+
+impl<T: Float> Matrix<T> for View<'_, T> {
+    fn extents(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
+        View::pack(self, rows, to);
+    }
+}
+
+/// Where the rows of a [`Matrix`] are copied to: packed panels.
+#[derive(Debug)]
+pub struct Packing<'a, T> {
+    layout: Panels,
+    panels: Range<usize>,
+    /// How deep the panels are, and how deep they are filled.
+    depth: usize,
+    filled: usize,
+    out: &'a mut [T],
+}
+
+impl<'a, T: Float> Packing<'a, T> {
+    fn new(layout: Panels, panels: Range<usize>, depth: usize, out: &'a mut [T]) -> Self {
+        Packing { layout, panels, depth, filled: 0, out }
+    }
+
+    /// Appends a row, of all columns of the matrix.
+    #[inline(always)]
+    pub fn row(&mut self, row: &[T]) {
+        self.layout.put_row(self.panels.clone(), self.depth, self.filled, row, self.out);
+        self.filled += 1;
+    }
+
+    /// Appends `count` rows of a transposed matrix: number (row, column) stands at `column * stride + row`.
+    #[inline(always)]
+    pub fn transposed(&mut self, data: &[T], stride: usize, count: usize) {
+        let panels = self.panels.clone();
+        self.layout.put_transposed(panels, self.depth, self.filled, data, stride, count, self.out);
+        self.filled += count;
+    }
+}
+
+/// C = A·B or C += A·B on the calling thread, for small products inside the tasks of other ops.
+///
+/// C stands row-major in `c`, its rows `ldc` apart. All products of the engine have A [m, k] and B [k, n].
+///
+/// # Panics
+/// If the extents do not go together or `c` is too short.
+pub fn serial<T: Float>(a: View<'_, T>, b: View<'_, T>, c: &mut [T], ldc: usize, accumulate: bool) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert_eq!(k, b.rows, "product of {m}x{k} and {}x{n}", b.rows);
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!((m - 1) * ldc + n <= c.len(), "product of {m}x{n} by {ldc} into {}", c.len());
+    let layout = Panels::new::<T>(n);
+    // Where B's rows are contiguous its full panels need no copy.
+    let direct = b.strides.1 == 1 || n == 1;
+    let whole = (0..layout.count()).filter(|&p| layout.filled(p) == layout.width(p)).count();
+    let packed = if direct { whole..layout.count() } else { 0..layout.count() };
+    scratch::with::<T, _>(layout.size(&packed, k), |buffer| {
+        scratch::with::<usize, _>(m.max(k), |addresses| {
+            simd::run(Serial {
+                a,
+                b,
+                c: c.as_mut_ptr(),
+                ldc,
+                accumulate,
+                layout,
+                packed,
+                buffer,
+                addresses,
+            });
+        });
+    });
+}
+
+struct Serial<'a, T> {
+    a: View<'a, T>,
+    b: View<'a, T>,
+    c: *mut T,
+    ldc: usize,
+    accumulate: bool,
+    layout: Panels,
+    packed: Range<usize>,
+    buffer: &'a mut [T],
+    addresses: &'a mut [usize],
+}
+
+impl<T: Float> Work for Serial<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(mut self) {
+        let k = self.a.columns;
+        if !self.packed.is_empty() {
+            self.b.pack(0..k, &mut Packing::new(self.layout, self.packed.clone(), k, self.buffer));
+        }
+        let by_rows = self.a.strides.1 == 1 || k == 1;
+        let (count, stride) =
+            if by_rows { (self.a.rows, self.a.strides.0) } else { (k, self.a.strides.1) };
+        for (i, address) in self.addresses[..count].iter_mut().enumerate() {
+            *address = self.a.data[i * stride..].as_ptr().expose_provenance();
+        }
+        for panel in 0..self.layout.count() {
+            let (b, ldb) = if self.packed.contains(&panel) {
+                let offset = self.layout.start(panel) - self.layout.start(self.packed.start);
+                (self.buffer[offset * k..].as_ptr(), self.layout.width(panel))
+            } else {
+                (self.b.data[self.layout.start(panel)..].as_ptr(), self.b.strides.0)
+            };
+            // SAFETY: the instruction set is present by the contract of `run`; `serial` saw to the extents.
+            unsafe {
+                match self.layout.vectors(panel) {
+                    1 => self.panel::<I, 1>(panel, b, ldb, by_rows),
+                    2 => self.panel::<I, 2>(panel, b, ldb, by_rows),
+                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel, b, ldb, by_rows),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> Serial<'_, T> {
+    #[inline(always)]
+    unsafe fn panel<I: Isa, const V: usize>(
+        &mut self,
+        panel: usize,
+        b: *const T,
+        ldb: usize,
+        by_rows: bool,
+    ) {
+        let mut tile = Tile([T::ZERO; _]);
+        let (m, k) = (self.a.rows, self.a.columns);
+        let finish = Finish {
+            output: self.c,
+            column_stride: 1,
+            add: self.accumulate,
+            bias: None,
+            relu: false,
+        };
+        let all = [Stretch { table: 0, start: 0, length: k, depth: 0 }];
+        let mut row = 0;
+        while row < m {
+            // SAFETY: A's rows or columns and B's panel are inside their slices, C's rows inside its own.
+            unsafe {
+                let count = if by_rows {
+                    let count = step(most_rows::<I, V>(), m - row);
+                    let table = &self.addresses[..];
+                    with_rows!(count, I, V, rows_kernel, 12, (table, row, &all, b, ldb, &mut tile));
+                    count
+                } else {
+                    let count = step(most_columns::<I, V>(), m - row);
+                    let table = &self.addresses[..];
+                    let at = |k: usize| std::ptr::with_exposed_provenance::<T>(table[k]).add(row);
+                    with_rows!(count, I, V, columns_kernel, 14, (at, k, b, ldb, &mut tile));
+                    count
+                };
+                let ldc = self.ldc;
+                let places = (row..row + count).map(|row| row * ldc);
+                finish.put::<I, V>(
+                    &tile,
+                    places,
+                    self.layout.start(panel),
+                    self.layout.filled(panel),
+                );
+                row += count;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::philox::Philox;
+
+    fn numbers<T: Float>(count: usize, stream: &str) -> Vec<T> {
+        let stream = Philox::new(3, stream);
+        (0..count).map(|i| T::from_f64(stream.normal(i as u64))).collect()
+    }
+
+    /// A·B + start, by the definition.
+    fn naive<T: Float>(a: &[T], b: &[T], start: T, [m, n, k]: [usize; 3]) -> Vec<f64> {
+        let cell = |i: usize| {
+            let (row, column) = (i / n, i % n);
+            let term = |l: usize| a[row * k + l].to_f64() * b[l * n + column].to_f64();
+            start.to_f64() + (0..k).map(term).sum::<f64>()
+        };
+        (0..m * n).map(cell).collect()
+    }
+
+    fn transpose<T: Float>(data: &[T], rows: usize, columns: usize) -> Vec<T> {
+        (0..rows * columns).map(|i| data[i % rows * columns + i / rows]).collect()
+    }
+
+    fn close<T: Float>(got: &[T], expected: &[f64], k: usize, tolerance: f64, what: &str) {
+        let worst =
+            got.iter().zip(expected).map(|(g, e)| (g.to_f64() - e).abs()).fold(0.0, f64::max);
+        assert!(worst <= tolerance * (k as f64).sqrt().max(1.0), "{what}: off by {worst:e}");
+    }
+
+    const EXTENTS: [[usize; 3]; 12] = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [12, 32, 40],
+        [27, 48, 50],
+        [61, 96, 13],
+        [130, 144, 90],
+        [7, 100, 300],
+        [5, 17, 5000],
+        [33, 300, 4100],
+        [401, 33, 800],
+        [2500, 40, 20],
+        [250, 3, 1600],
+    ];
+
+    fn every_product<T: Float>(tolerance: f64) {
+        for extents @ [m, n, k] in EXTENTS {
+            let (a, b) = (numbers::<T>(m * k, "a"), numbers::<T>(k * n, "b"));
+            let bias = numbers::<T>(n, "bias");
+            let (at, bt) = (transpose(&a, m, k), transpose(&b, k, n));
+            let nan = T::from_f64(f64::NAN);
+            let start = T::from_f64(0.5);
+            let written = naive(&a, &b, T::ZERO, extents);
+            let added = naive(&a, &b, start, extents);
+            let (rows, columns) = (View::dense(&a, m, k), View::dense(&b, k, n));
+            let (rows_t, columns_t) =
+                (View::dense(&at, k, m).transposed(), View::dense(&bt, n, k).transposed());
+
+            for (a, b, what) in [
+                (rows, columns, "serial"),
+                (rows_t, columns, "serial, A transposed"),
+                (rows, columns_t, "serial, B transposed"),
+                (rows_t, columns_t, "serial, both transposed"),
+            ] {
+                let mut c = vec![nan; m * n];
+                serial(a, b, &mut c, n, false);
+                close(&c, &written, k, tolerance, what);
+                c.fill(start);
+                serial(a, b, &mut c, n, true);
+                close(&c, &added, k, tolerance, what);
+            }
+
+            for (b, what) in [(columns, "product"), (columns_t, "product, B transposed")] {
+                let mut c = vec![nan; m * n];
+                product(&rows, &b, &Target::new(&mut c, false), &|row| row * n);
+                close(&c, &written, k, tolerance, what);
+                c.fill(start);
+                let target = Target::new(&mut c, true).activated(Some(&bias), true);
+                product(&rows, &b, &target, &|row| row * n);
+                let expected: Vec<f64> = added
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| (v + bias[i % n].to_f64()).max(0.0))
+                    .collect();
+                close(&c, &expected, k, tolerance, what);
+                let mut c = vec![nan; m * n];
+                product(&rows, &b, &Target::new(&mut c, false).column_stride(m), &|row| row);
+                close(&transpose(&c, n, m), &written, k, tolerance, "product, C transposed");
+            }
+
+            // The sum runs over rows here: A is [k, m].
+            let mut c = vec![nan; m * n];
+            let a = View::dense(&at, k, m);
+            product_transposed(&a, &b, n, &|row| row * n, &mut c, false);
+            close(&c, &written, k, tolerance, "transposed product");
+            c.fill(start);
+            product_transposed(&a, &b, n, &|row| row * n, &mut c, true);
+            close(&c, &added, k, tolerance, "transposed product");
+        }
+    }
+
+    #[test]
+    fn products_follow_the_definition_in_f64() {
+        every_product::<f64>(1e-12);
+    }
+
+    #[test]
+    fn products_follow_the_definition_in_f32() {
+        every_product::<f32>(1e-5);
+    }
+}

@@ -1,0 +1,415 @@
+//! C = A·B: blocks of rows of A against packed panels of B.
+
+use std::ops::Range;
+
+use super::kernel::{Finish, Stretch, Tile, most_rows, rows as rows_kernel, step, with_rows};
+use super::{Matrix, Packing, Panels, Rows};
+use crate::Float;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch;
+use crate::cpu::simd::{self, Isa, Vector, Work};
+
+/// About how deep a sum runs in registers before it passes through the output: panels this deep stay in L2
+/// together with the block of A that they meet.
+const DEPTH: usize = 768;
+/// Tasks that a product of few blocks is cut into, however many threads there are.
+const TASKS: usize = 32;
+/// Multiply-adds that make a task worth handing over.
+const WORTHWHILE: usize = 1 << 18;
+/// Rows narrower than this are copied together before the sum runs over them.
+const NARROW: usize = 16;
+
+/// What becomes of a product: where it goes and what is done to it on the way.
+#[derive(Debug)]
+pub struct Target<'a, T> {
+    data: Shared<T>,
+    column_stride: usize,
+    add: bool,
+    bias: Option<&'a [T]>,
+    relu: bool,
+}
+
+impl<'a, T: Float> Target<'a, T> {
+    /// Writes the product, or adds it to what stands there.
+    pub fn new(data: &mut [T], add: bool) -> Self {
+        Target { data: Shared::new(data), column_stride: 1, add, bias: None, relu: false }
+    }
+
+    /// With a number added to each column, and ReLU after it.
+    pub fn activated(self, bias: Option<&'a [T]>, relu: bool) -> Self {
+        Target { bias, relu, ..self }
+    }
+
+    /// With columns so far apart: for a transposed output, whose rows are side by side.
+    pub fn column_stride(self, column_stride: usize) -> Self {
+        Target { column_stride, ..self }
+    }
+}
+
+/// One product, ready to be cut into tasks.
+struct Plan<'a, T, A, B, P> {
+    a: &'a A,
+    b: &'a B,
+    target: &'a Target<'a, T>,
+    place: &'a P,
+    layout: Panels,
+    depth: usize,
+    zeros: usize,
+    gather: bool,
+}
+
+/// target = epilogue(A·B). Row `r` of the product starts at `place(r)` of the target's data.
+///
+/// # Panics
+/// If the extents do not go together.
+pub fn product<T: Float>(
+    a: &impl Rows<T>,
+    b: &impl Matrix<T>,
+    target: &Target<'_, T>,
+    place: &(impl Fn(usize) -> usize + Sync),
+) {
+    let depth = a.groups() * a.width();
+    let [rows, columns] = b.extents();
+    assert_eq!(depth, rows, "product over {depth} and {rows}");
+    assert!(
+        target.bias.is_none_or(|bias| bias.len() == columns),
+        "one bias for each of {columns} columns"
+    );
+    let layout = Panels::new::<T>(columns);
+    let blocks = a.blocks();
+    if blocks == 0 || columns == 0 {
+        return;
+    }
+    scratch::with::<T, _>(a.width(), |zeros| {
+        zeros.fill(T::ZERO);
+        let zeros = zeros.as_ptr().expose_provenance();
+        let gather = a.groups() > 1 && a.width() < NARROW;
+        let plan = Plan { a, b, target, place, layout, depth, zeros, gather };
+        if blocks == 1 { plan.thin() } else { plan.packed(blocks) }
+    });
+}
+
+impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, B, P> {
+    /// Many blocks: B is packed once for all of them.
+    fn packed(&self, blocks: usize) {
+        const ROWS: usize = 256;
+        let panels = self.layout.count();
+        scratch::with::<T, _>(self.layout.size(&(0..panels), self.depth), |packed| {
+            // A task packs some rows of one panel.
+            let shared = Shared::new(packed);
+            let strips = self.depth.div_ceil(ROWS).max(1);
+            parallel::tasks(strips * panels, |task| {
+                let (panel, strip) = (task / strips, task % strips);
+                let rows = strip * ROWS..self.depth.min((strip + 1) * ROWS);
+                let width = self.layout.width(panel);
+                let start = self.layout.start(panel) * self.depth + rows.start * width;
+                // SAFETY: each task has its own rows of its own panel.
+                let out = unsafe { shared.part(start, rows.len() * width) };
+                self.pack(rows, panel..panel + 1, out);
+            });
+            let packed = &packed[..];
+            let block_work = self.a.block(0).len() * self.depth * self.layout.width(0) * panels;
+            let splits = TASKS.div_ceil(blocks).min(panels).min(block_work / WORTHWHILE).max(1);
+            parallel::tasks(blocks * splits, |task| {
+                let (block, split) = (task / splits, task % splits);
+                let panels = split * panels / splits..(split + 1) * panels / splits;
+                self.block(block, panels, 0..self.depth, self.target, self.place, Some(packed));
+            });
+        });
+    }
+
+    /// One block: each task packs what it reads of B, which is read once.
+    fn thin(&self) {
+        let rows = self.a.block(0);
+        let panels = self.layout.count();
+        let columns = self.b.extents()[1];
+        // A deep sum over a large B is cut along its depth, so that each task streams whole rows.
+        let slices =
+            if self.depth * columns >= 1 << 20 { (self.depth / 1024).clamp(1, TASKS) } else { 1 };
+        if slices == 1 {
+            let work = rows.len() * self.depth * columns + 8 * self.depth * columns;
+            let splits = (work / WORTHWHILE).clamp(1, TASKS).min(panels);
+            return parallel::tasks(splits, |split| {
+                let panels = split * panels / splits..(split + 1) * panels / splits;
+                self.block(0, panels, 0..self.depth, self.target, self.place, None);
+            });
+        }
+        let size = rows.len() * columns;
+        scratch::with::<T, _>(slices * size, |partial| {
+            let shared = Shared::new(partial);
+            parallel::tasks(slices, |slice| {
+                // SAFETY: each task has its own slice.
+                let target = Target::new(unsafe { shared.part(slice * size, size) }, false);
+                let depths = slice * self.depth / slices..(slice + 1) * self.depth / slices;
+                self.block(
+                    0,
+                    0..panels,
+                    depths,
+                    &target,
+                    &|row| (row - rows.start) * columns,
+                    None,
+                );
+            });
+            let finish = self.target.finish(true, true);
+            for (index, row) in rows.clone().enumerate() {
+                let place = (self.place)(row);
+                for column in 0..columns {
+                    let at = index * columns + column;
+                    let mut sum: T = (0..slices).map(|slice| partial[slice * size + at]).sum();
+                    // SAFETY: the place is the row's, and no task runs any more.
+                    let output =
+                        unsafe { &mut *finish.output.add(place + column * finish.column_stride) };
+                    if finish.add {
+                        sum += *output;
+                    }
+                    if let Some(bias) = finish.bias {
+                        sum += bias[column];
+                    }
+                    *output = if finish.relu { sum.max(T::ZERO) } else { sum };
+                }
+            }
+        });
+    }
+
+    fn pack(&self, rows: Range<usize>, panels: Range<usize>, out: &mut [T]) {
+        simd::vectorised(|| {
+            let mut packing = Packing::new(self.layout, panels, rows.len(), out);
+            self.b.pack(rows, &mut packing);
+        });
+    }
+
+    /// One block of rows against some panels, for some of the depth.
+    fn block<Q: Fn(usize) -> usize>(
+        &self,
+        block: usize,
+        panels: Range<usize>,
+        depths: Range<usize>,
+        target: &Target<'_, T>,
+        place: &Q,
+        packed: Option<&[T]>,
+    ) {
+        let rows = self.a.block(block);
+        let (count, groups, width) = (rows.len(), self.a.groups(), self.a.width());
+        // Without packed panels, those of one batch must fit L2.
+        let columns = (self.layout.start(panels.end - 1) + self.layout.width(panels.end - 1)
+            - self.layout.start(panels.start))
+        .max(1);
+        let deepest = if packed.is_some() { DEPTH } else { (64 * 1024 / columns).clamp(16, DEPTH) };
+        let most = groups * width.div_ceil(deepest.min(width).max(1)) + 1;
+        scratch::with::<usize, _>((groups + 1) * count, |table| {
+            let (places, table) = table.split_at_mut(count);
+            for (place_of, row) in places.iter_mut().zip(rows.clone()) {
+                *place_of = place(row);
+            }
+            scratch::with::<Stretch, _>(most, |stretches| {
+                let mut used = 0;
+                for group in 0..groups {
+                    let whole = group * width..(group + 1) * width;
+                    let (start, end) = (whole.start.max(depths.start), whole.end.min(depths.end));
+                    if start >= end {
+                        continue;
+                    }
+                    let table_start = group * count;
+                    let addresses = &mut table[table_start..][..count];
+                    let any = self.a.point(rows.clone(), group, self.zeros, addresses);
+                    if !any && !self.gather {
+                        continue;
+                    }
+                    let mut k = start;
+                    while k < end {
+                        let length = (end - k).min(deepest);
+                        stretches[used] = Stretch {
+                            table: table_start,
+                            start: k - whole.start,
+                            length,
+                            depth: k,
+                        };
+                        used += 1;
+                        k += length;
+                    }
+                }
+                let stretches = &mut stretches[..used];
+                let call = BlockCall { places: &*places, count, panels, target, packed, deepest };
+                if self.gather {
+                    self.gathered(&call, table, stretches);
+                } else {
+                    self.batches(&call, table, stretches);
+                }
+            });
+        });
+    }
+
+    /// Copies narrow pieces of rows together, then runs over them as one.
+    fn gathered(&self, call: &BlockCall<'_, T>, table: &mut [usize], stretches: &mut [Stretch]) {
+        let length: usize = stretches.iter().map(|s| s.length).sum();
+        // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
+        let stride = length.div_ceil(16) * 16 | 16;
+        scratch::with::<T, _>(call.count * stride, |copy| {
+            simd::vectorised(|| {
+                for (row, copy) in copy.chunks_exact_mut(stride).enumerate() {
+                    let mut at = 0;
+                    for s in stretches.iter() {
+                        let from = std::ptr::with_exposed_provenance::<T>(table[s.table + row])
+                            .wrapping_add(s.start);
+                        for k in 0..s.length {
+                            // SAFETY: the piece has the stretch's numbers.
+                            copy[at + k] = unsafe { *from.add(k) };
+                        }
+                        at += s.length;
+                    }
+                }
+            });
+            for (row, address) in table[..call.count].iter_mut().enumerate() {
+                *address = copy[row * stride..].as_ptr().expose_provenance();
+            }
+            let Some(first) = stretches.first().copied() else { return };
+            let mut used = 0;
+            let mut k = 0;
+            while k < length {
+                let part = (length - k).min(call.deepest);
+                stretches[used] =
+                    Stretch { table: 0, start: k, length: part, depth: first.depth + k };
+                used += 1;
+                k += part;
+            }
+            self.batches(call, table, &mut stretches[..used]);
+        });
+    }
+
+    /// Runs batches of stretches over all panels, so that what they read stays near.
+    fn batches(&self, call: &BlockCall<'_, T>, table: &[usize], stretches: &mut [Stretch]) {
+        let mut done = 0;
+        loop {
+            let mut end = done;
+            let mut length = 0;
+            while end < stretches.len()
+                && (end == done || length + stretches[end].length <= call.deepest)
+            {
+                length += stretches[end].length;
+                end += 1;
+            }
+            let finish = call.target.finish(done == 0, end == stretches.len());
+            let first_column = self.layout.start(call.panels.start);
+            let run = |batch: &[Stretch], packed: &[T], depth: usize, first: usize| {
+                simd::run(Batch {
+                    layout: self.layout,
+                    panels: call.panels.clone(),
+                    first,
+                    packed,
+                    depth,
+                    table,
+                    stretches: batch,
+                    places: call.places,
+                    finish,
+                });
+            };
+            match call.packed {
+                Some(packed) => run(&stretches[done..end], packed, self.depth, 0),
+                None => {
+                    let size = self.layout.size(&call.panels, length);
+                    scratch::with::<T, _>(size, |buffer| {
+                        simd::vectorised(|| {
+                            let mut to =
+                                Packing::new(self.layout, call.panels.clone(), length, buffer);
+                            for s in stretches[done..end].iter_mut() {
+                                let rows = s.depth..s.depth + s.length;
+                                s.depth = to.filled;
+                                self.b.pack(rows, &mut to);
+                            }
+                        });
+                        run(&stretches[done..end], buffer, length, first_column);
+                    });
+                }
+            }
+            done = end;
+            if done >= stretches.len() {
+                return;
+            }
+        }
+    }
+}
+
+impl<'a, T: Float> Target<'a, T> {
+    /// The epilogue of a batch of the sum: adding to earlier ones, bias and ReLU after the last.
+    fn finish(&self, first: bool, last: bool) -> Finish<'a, T> {
+        Finish {
+            // SAFETY: whoever writes through it has its own rows.
+            output: unsafe { self.data.pointer(0) },
+            column_stride: self.column_stride,
+            add: self.add || !first,
+            bias: if last { self.bias } else { None },
+            relu: last && self.relu,
+        }
+    }
+}
+
+struct BlockCall<'a, T> {
+    places: &'a [usize],
+    count: usize,
+    panels: Range<usize>,
+    target: &'a Target<'a, T>,
+    packed: Option<&'a [T]>,
+    deepest: usize,
+}
+
+struct Batch<'a, T> {
+    layout: Panels,
+    panels: Range<usize>,
+    /// The first column that is packed.
+    first: usize,
+    packed: &'a [T],
+    /// Rows of a packed panel.
+    depth: usize,
+    table: &'a [usize],
+    stretches: &'a [Stretch],
+    places: &'a [usize],
+    finish: Finish<'a, T>,
+}
+
+impl<T: Float> Work for Batch<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        for panel in self.panels.clone() {
+            // SAFETY: the instruction set is present by the contract of `run`.
+            unsafe {
+                match self.layout.vectors(panel) {
+                    1 => self.panel::<I, 1>(panel),
+                    2 => self.panel::<I, 2>(panel),
+                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl<T: Float> Batch<'_, T> {
+    #[inline(always)]
+    unsafe fn panel<I: Isa, const V: usize>(&self, panel: usize) {
+        let mut tile = Tile([T::ZERO; _]);
+        let ldb = V * T::On::<I>::LANES;
+        let b = self.packed[(self.layout.start(panel) - self.first) * self.depth..].as_ptr();
+        let column = self.layout.start(panel);
+        let mut row = 0;
+        while row < self.places.len() {
+            let count = step(most_rows::<I, V>(), self.places.len() - row);
+            // SAFETY: the table's pointers lead to the stretches' numbers, the packed panel has their rows, and
+            // the places are this task's.
+            unsafe {
+                with_rows!(
+                    count,
+                    I,
+                    V,
+                    rows_kernel,
+                    12,
+                    (self.table, row, self.stretches, b, ldb, &mut tile)
+                );
+                let places = self.places[row..row + count].iter().copied();
+                self.finish.put::<I, V>(&tile, places, column, self.layout.filled(panel));
+            }
+            row += count;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! C = Aᵀ·B: the sum runs over the rows of A and B, of which there are many, in a fixed number of slices.
+
+use std::ops::Range;
+
+use super::kernel::{Finish, Tile, columns as columns_kernel, most_columns, step, with_rows};
+use super::{Packing, Panels, Rows};
+use crate::Float;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch;
+use crate::cpu::simd::{self, Isa, Vector, Work};
+
+/// Tasks that a product is cut into, however many threads there are.
+const TASKS: usize = 32;
+/// Fewest rows that are worth a slice of their own.
+const SLICE: usize = 1024;
+/// Most numbers that all slices together may hold.
+const PARTIAL: usize = 8 << 20;
+/// Most columns of A that a piece of a task has, and most of B.
+const COLUMNS: usize = 288;
+
+/// Some columns of one group of A.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    group: usize,
+    start: usize,
+    length: usize,
+}
+
+/// target (+)= Aᵀ·B, row-major: a row for each number of a row of A. Row `r` of B is the `columns` numbers
+/// from `place(r)` of `b` on.
+///
+/// # Panics
+/// If the target does not have A's columns times B's.
+pub fn product_transposed<T: Float>(
+    a: &impl Rows<T>,
+    b: &[T],
+    columns: usize,
+    place: &(impl Fn(usize) -> usize + Sync),
+    target: &mut [T],
+    add: bool,
+) {
+    let depth = a.groups() * a.width();
+    let size = depth * columns;
+    assert_eq!(target.len(), size, "transposed product of {depth} by {columns}");
+    let blocks = a.blocks();
+    if blocks == 0 || size == 0 {
+        if !add {
+            target.fill(T::ZERO);
+        }
+        return;
+    }
+    let layout = Panels::new::<T>(columns);
+    let rows = a.block(blocks - 1).end;
+    let slices = TASKS.min(rows / SLICE).min(PARTIAL / size).min(blocks).max(1);
+    let splits = columns.div_ceil(COLUMNS).min(layout.count());
+    let pieces_a_group = a.width().div_ceil(COLUMNS);
+    let pieces = a.groups() * pieces_a_group;
+    let work = rows * size / (1 << 18);
+    let units = TASKS.div_ceil(slices * splits).min(pieces).min(work.max(1));
+    let piece = |piece: usize| {
+        let (group, part) = (piece / pieces_a_group, piece % pieces_a_group);
+        // Cuts at multiples of the tiles' rows leave no narrow tiles but at the end of a group.
+        let length = a.width().div_ceil(pieces_a_group).div_ceil(24) * 24;
+        let start = (part * length).min(a.width());
+        Piece { group, start, length: length.min(a.width() - start) }
+    };
+    let plan = Plan { a, b, columns, place, layout, blocks };
+    scratch::with::<T, _>(a.width(), |zeros| {
+        zeros.fill(T::ZERO);
+        let zeros = zeros.as_ptr().expose_provenance();
+        let each = |task: usize, output: &Shared<T>, stride: usize, add: bool| {
+            let (slice, rest) = (task / (units * splits), task % (units * splits));
+            let (unit, split) = (rest / splits, rest % splits);
+            let panels = layout.count();
+            plan.task(Task {
+                blocks: slice * blocks / slices..(slice + 1) * blocks / slices,
+                pieces: (unit * pieces / units..(unit + 1) * pieces / units).map(piece),
+                panels: split * panels / splits..(split + 1) * panels / splits,
+                // SAFETY: each task writes its own rows and columns of its own slice.
+                output: unsafe { output.pointer(slice * stride) },
+                add,
+                zeros,
+            });
+        };
+        let tasks = slices * units * splits;
+        if slices == 1 {
+            let output = Shared::new(target);
+            return parallel::tasks(tasks, |task| each(task, &output, 0, add));
+        }
+        scratch::with::<T, _>(slices * size, |partial| {
+            let output = Shared::new(partial);
+            parallel::tasks(tasks, |task| each(task, &output, size, false));
+            let partial = &partial[..];
+            parallel::rows(target, 1, slices, |start, target| {
+                simd::vectorised(|| {
+                    if !add {
+                        target.fill(T::ZERO);
+                    }
+                    for slice in partial.chunks_exact(size) {
+                        for (sum, &value) in target.iter_mut().zip(&slice[start..]) {
+                            *sum += value;
+                        }
+                    }
+                });
+            });
+        });
+    });
+}
+
+struct Plan<'a, T, A, P> {
+    a: &'a A,
+    b: &'a [T],
+    columns: usize,
+    place: &'a P,
+    layout: Panels,
+    blocks: usize,
+}
+
+struct Task<T, Q> {
+    blocks: Range<usize>,
+    pieces: Q,
+    panels: Range<usize>,
+    output: *mut T,
+    add: bool,
+    zeros: usize,
+}
+
+impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
+    fn task<Q: Iterator<Item = Piece> + Clone>(&self, task: Task<T, Q>) {
+        debug_assert!(task.blocks.end <= self.blocks);
+        let most = task.blocks.clone().map(|block| self.a.block(block).len()).max().unwrap_or(0);
+        scratch::with::<T, _>(self.layout.size(&task.panels, most), |packed| {
+            scratch::with::<usize, _>(most, |addresses| {
+                for (number, block) in task.blocks.clone().enumerate() {
+                    let rows = self.a.block(block);
+                    simd::vectorised(|| {
+                        let mut to =
+                            Packing::new(self.layout, task.panels.clone(), rows.len(), packed);
+                        for row in rows.clone() {
+                            to.row(&self.b[(self.place)(row)..][..self.columns]);
+                        }
+                    });
+                    let mut pointed = None;
+                    for piece in task.pieces.clone() {
+                        let addresses = &mut addresses[..rows.len()];
+                        if pointed.is_none_or(|(group, _)| group != piece.group) {
+                            let any =
+                                self.a.point(rows.clone(), piece.group, task.zeros, addresses);
+                            pointed = Some((piece.group, any));
+                        }
+                        // The first block is written even where it is all zeros.
+                        if number > 0 && pointed == Some((piece.group, false)) {
+                            continue;
+                        }
+                        simd::run(Batch {
+                            layout: self.layout,
+                            panels: task.panels.clone(),
+                            packed: &*packed,
+                            addresses: &*addresses,
+                            piece,
+                            first_row: piece.group * self.a.width() + piece.start,
+                            columns: self.columns,
+                            finish: Finish {
+                                output: task.output,
+                                column_stride: 1,
+                                add: task.add || number > 0,
+                                bias: None,
+                                relu: false,
+                            },
+                        });
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// One block of rows: some columns of A against some panels of B.
+struct Batch<'a, T> {
+    layout: Panels,
+    panels: Range<usize>,
+    packed: &'a [T],
+    addresses: &'a [usize],
+    piece: Piece,
+    first_row: usize,
+    columns: usize,
+    finish: Finish<'a, T>,
+}
+
+impl<T: Float> Work for Batch<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        // A narrow last panel is run alone, after the others, which share each strip of A while it is near.
+        let (first, last) = (self.panels.start, self.panels.end - 1);
+        let same = self.layout.vectors(first) == self.layout.vectors(last);
+        let most = if same { last + 1 } else { last };
+        // SAFETY: the instruction set is present by the contract of `run`.
+        unsafe {
+            match self.layout.vectors(first) {
+                1 => self.strips::<I, 1>(first..most),
+                2 => self.strips::<I, 2>(first..most),
+                _ if const { I::TILE_ROWS >= 12 } => self.strips::<I, 3>(first..most),
+                _ => {}
+            }
+            if !same {
+                self.strips::<I, 1>(last..last + 1);
+            }
+        }
+    }
+}
+
+impl<T: Float> Batch<'_, T> {
+    #[inline(always)]
+    unsafe fn strips<I: Isa, const V: usize>(&self, panels: Range<usize>) {
+        let mut tile = Tile([T::ZERO; _]);
+        let depth = self.addresses.len();
+        let mut done = 0;
+        while done < self.piece.length {
+            let count = step(most_columns::<I, V>(), self.piece.length - done);
+            let start = self.piece.start + done;
+            for panel in panels.clone() {
+                let offset =
+                    (self.layout.start(panel) - self.layout.start(self.panels.start)) * depth;
+                let b = self.packed[offset..].as_ptr();
+                let addresses = self.addresses;
+                // SAFETY: the addresses lead to the group's numbers, the packed panel has as many rows as there
+                // are addresses, and the places are this task's.
+                unsafe {
+                    let at = |k: usize| {
+                        std::ptr::with_exposed_provenance::<T>(*addresses.get_unchecked(k))
+                            .add(start)
+                    };
+                    let ldb = V * T::On::<I>::LANES;
+                    with_rows!(count, I, V, columns_kernel, 14, (at, depth, b, ldb, &mut tile));
+                    let row = self.first_row + done;
+                    let places = (row..row + count).map(|row| row * self.columns);
+                    let column = self.layout.start(panel);
+                    self.finish.put::<I, V>(&tile, places, column, self.layout.filled(panel));
+                }
+            }
+            done += count;
+        }
+    }
+}

@@ -1,0 +1,341 @@
+use super::Conv3d;
+use crate::Float;
+use crate::cpu::gemm::{Matrix, Packing, Rows, Target, View, product, product_transposed};
+use crate::ops::linear::cpu as linear;
+use crate::ops::linear::cpu::{before_relu, grad_bias};
+use std::ops::Range;
+
+pub(super) use crate::ops::linear::cpu::Gradients;
+
+/// Pixels that a block of rows has in the forward pass and the gradient of the input: a multiple of every
+/// tile's rows.
+const BLOCK: usize = 120;
+/// The same for the gradient of the weight, whose sum runs over the pixels of a block in registers.
+const LONG_BLOCK: usize = 240;
+
+/// The extents of one call.
+#[derive(Debug, Clone)]
+pub(super) struct Geometry {
+    batch: usize,
+    input: [usize; 3],
+    output: [usize; 3],
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    padding: [usize; 3],
+    dilation: [usize; 3],
+    channels: [usize; 2],
+}
+
+impl Geometry {
+    pub(super) fn new(
+        op: &Conv3d,
+        batch: usize,
+        input: [usize; 3],
+        output: [usize; 3],
+        kernel: [usize; 3],
+        channels: [usize; 2],
+    ) -> Self {
+        let Conv3d { stride, padding, dilation, .. } = *op;
+        let mut new = Geometry { batch, input, output, kernel, stride, padding, dilation, channels };
+        if kernel[0] == 1 && stride[0] == 1 && padding[0] == 0 {
+            // Frames do not meet: they are more images of the batch.
+            new.batch *= input[0];
+            new.input[0] = 1;
+            new.output[0] = 1;
+        }
+        new
+    }
+
+    /// Whether it is a linear layer over pixels; then its rows, features in and features out.
+    fn pointwise(&self) -> Option<[usize; 3]> {
+        let holds = self.kernel == [1; 3] && self.stride == [1; 3] && self.padding == [0; 3];
+        let pixels = self.batch * self.input.iter().product::<usize>();
+        holds.then_some([pixels, self.channels[0], self.channels[1]])
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    /// The place of a tap in the kernel.
+    fn tap(&self, tap: usize) -> [usize; 3] {
+        let [_, kh, kw] = self.kernel;
+        [tap / (kh * kw), tap / kw % kh, tap % kw]
+    }
+
+    /// The neighbourhoods of the output's pixels in the input.
+    fn neighbourhoods<'a, T: Float>(&self, input: &'a [T], block: usize) -> Neighbourhoods<'a, T> {
+        let offset = |tap: usize| {
+            let tap = self.tap(tap);
+            std::array::from_fn(|a| (tap[a] * self.dilation[a]) as isize - self.padding[a] as isize)
+        };
+        Neighbourhoods {
+            data: input,
+            extents: self.input,
+            channels: self.channels[0],
+            stride: self.stride,
+            offsets: (0..self.taps()).map(offset).collect(),
+            grid: Grid { batch: self.batch, extents: self.output, block },
+        }
+    }
+}
+
+/// Pixels in the order that they are worked on: blocks of neighbours within an image, and of one block every
+/// frame before the next block, so that temporal taps find the frames they share still near.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    batch: usize,
+    extents: [usize; 3],
+    block: usize,
+}
+
+impl Grid {
+    fn images(&self) -> usize {
+        self.batch * self.extents[1] * self.extents[2]
+    }
+
+    /// Frame, image, row and column of the row of a product.
+    #[inline(always)]
+    fn locate(&self, row: usize) -> [usize; 4] {
+        let [depth, height, width] = self.extents;
+        let strip = row / (self.block * depth);
+        let inside = row - strip * self.block * depth;
+        let length = self.block.min(self.images() - strip * self.block);
+        let pixel = strip * self.block + inside % length;
+        [inside / length, pixel / (height * width), pixel / width % height, pixel % width]
+    }
+
+    fn blocks(&self) -> usize {
+        self.images().div_ceil(self.block) * self.extents[0]
+    }
+
+    fn range(&self, block: usize) -> Range<usize> {
+        let depth = self.extents[0];
+        let (strip, frame) = (block / depth, block % depth);
+        let length = self.block.min(self.images() - strip * self.block);
+        let start = strip * self.block * depth + frame * length;
+        start..start + length
+    }
+
+    /// Where the features of a pixel stand in a tensor of these extents, of which the grid is every `step`th
+    /// pixel from `first` on.
+    #[inline(always)]
+    fn place(
+        &self,
+        row: usize,
+        extents: [usize; 3],
+        first: [usize; 3],
+        step: [usize; 3],
+        channels: usize,
+    ) -> usize {
+        let [d, n, h, w] = self.locate(row);
+        let [d, h, w] = [first[0] + step[0] * d, first[1] + step[1] * h, first[2] + step[2] * w];
+        (((n * extents[0] + d) * extents[1] + h) * extents[2] + w) * channels
+    }
+}
+
+/// For each pixel of a grid the features of its neighbours, a group for each tap, zeros outside.
+#[derive(Debug)]
+struct Neighbourhoods<'a, T> {
+    data: &'a [T],
+    extents: [usize; 3],
+    channels: usize,
+    /// Pixel o of the grid has the neighbours o · stride + offset.
+    stride: [usize; 3],
+    offsets: Vec<[isize; 3]>,
+    grid: Grid,
+}
+
+impl<T> Neighbourhoods<'_, T> {
+    #[inline(always)]
+    fn coordinate(&self, axis: usize, at: usize, offset: isize) -> Option<usize> {
+        let source = (at * self.stride[axis]).wrapping_add_signed(offset);
+        (source < self.extents[axis]).then_some(source)
+    }
+}
+
+// SAFETY: an address is that of a pixel inside the data, which outlives the value, or `zeros`.
+unsafe impl<T: Float> Rows<T> for Neighbourhoods<'_, T> {
+    fn blocks(&self) -> usize {
+        self.grid.blocks()
+    }
+
+    fn block(&self, block: usize) -> Range<usize> {
+        self.grid.range(block)
+    }
+
+    fn groups(&self) -> usize {
+        self.offsets.len()
+    }
+
+    fn width(&self) -> usize {
+        self.channels
+    }
+
+    fn point(&self, rows: Range<usize>, group: usize, zeros: usize, addresses: &mut [usize]) -> bool {
+        let [depth, height, width] = self.extents;
+        let images = self.grid.batch;
+        assert!(self.data.len() >= images * depth * height * width * self.channels);
+        let bytes = self.channels * size_of::<T>();
+        let start = self.data.as_ptr().expose_provenance();
+        let [frame, mut image, mut row, mut column] = self.grid.locate(rows.start);
+        let offset = self.offsets[group];
+        let addresses = &mut addresses[..rows.len()];
+        let Some(frame) = self.coordinate(0, frame, offset[0]) else {
+            addresses.fill(zeros);
+            return false;
+        };
+        let [_, grid_height, grid_width] = self.grid.extents;
+        let mut any = false;
+        let mut done = 0;
+        while done < addresses.len() {
+            let run = (grid_width - column).min(addresses.len() - done);
+            let addresses = &mut addresses[done..done + run];
+            match self.coordinate(1, row, offset[1]) {
+                None => addresses.fill(zeros),
+                Some(source) => {
+                    let line = start + ((image * depth + frame) * height + source) * width * bytes;
+                    for (i, address) in addresses.iter_mut().enumerate() {
+                        let at = self.coordinate(2, column + i, offset[2]);
+                        *address = at.map_or(zeros, |at| line + at * bytes);
+                    }
+                    any = true;
+                }
+            }
+            done += run;
+            column = 0;
+            row += 1;
+            if row == grid_height {
+                row = 0;
+                image += 1;
+            }
+        }
+        any
+    }
+}
+
+/// The weights of some taps, each transposed: a row for each output channel of each tap.
+struct Reversed<'a, T> {
+    weight: &'a [T],
+    channels: [usize; 2],
+    taps: Vec<usize>,
+}
+
+impl<T: Float> Matrix<T> for Reversed<'_, T> {
+    fn extents(&self) -> [usize; 2] {
+        [self.taps.len() * self.channels[1], self.channels[0]]
+    }
+
+    fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
+        let [channels, out] = self.channels;
+        let mut row = rows.start;
+        while row < rows.end {
+            let (tap, first) = (self.taps[row / out], row % out);
+            let count = (out - first).min(rows.end - row);
+            to.transposed(&self.weight[tap * channels * out + first..], out, count);
+            row += count;
+        }
+    }
+}
+
+pub(super) fn forward<T: Float>(
+    geometry: &Geometry,
+    input: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    relu: bool,
+    output: &mut [T],
+) {
+    if let Some(extents) = geometry.pointwise() {
+        return linear::forward(input, weight, bias, relu, extents, output);
+    }
+    let rows = geometry.neighbourhoods(input, BLOCK);
+    let out = geometry.channels[1];
+    let grid = rows.grid;
+    let weight = View::dense(weight, geometry.taps() * geometry.channels[0], out);
+    let target = Target::new(output, false).activated(bias, relu);
+    product(&rows, &weight, &target, &|row| grid.place(row, grid.extents, [0; 3], [1; 3], out));
+}
+
+pub(super) fn backward<T: Float>(
+    geometry: &Geometry,
+    input: &[T],
+    weight: &[T],
+    output: Option<&[T]>,
+    grad_output: &[T],
+    gradients: Gradients<'_, T>,
+) {
+    if let Some(extents) = geometry.pointwise() {
+        return linear::backward(input, weight, output, grad_output, extents, gradients);
+    }
+    let out = geometry.channels[1];
+    before_relu(output, grad_output, |grad_output| {
+        if let Some(gradient) = gradients.input {
+            grad_input(geometry, weight, grad_output, gradient.data, gradient.add);
+        }
+        if let Some(gradient) = gradients.weight {
+            let rows = geometry.neighbourhoods(input, LONG_BLOCK);
+            let grid = rows.grid;
+            let place = |row| grid.place(row, grid.extents, [0; 3], [1; 3], out);
+            product_transposed(&rows, grad_output, out, &place, gradient.data, gradient.add);
+        }
+        if let Some(gradient) = gradients.bias {
+            grad_bias(grad_output, out, gradient);
+        }
+    });
+}
+
+/// Input pixels whose coordinates leave the same remainders by the stride meet the same taps: each such class
+/// is a convolution of the output's gradient with stride 1, written to every stride'th pixel.
+fn grad_input<T: Float>(
+    geometry: &Geometry,
+    weight: &[T],
+    grad_output: &[T],
+    gradient: &mut [T],
+    add: bool,
+) {
+    let Geometry { stride, padding, dilation, input, .. } = *geometry;
+    let [channels, out] = geometry.channels;
+    let classes: usize = stride.iter().product();
+    let class = |class: usize| -> ([usize; 3], Vec<usize>) {
+        let first =
+            [class / (stride[1] * stride[2]), class / stride[2] % stride[1], class % stride[2]];
+        let meets = |&tap: &usize| {
+            let tap = geometry.tap(tap);
+            (0..3).all(|a| {
+                let distance = (first[a] + padding[a]) as isize - (tap[a] * dilation[a]) as isize;
+                distance.rem_euclid(stride[a] as isize) == 0
+            })
+        };
+        (first, (0..geometry.taps()).filter(meets).collect())
+    };
+    if !add && (0..classes).any(|number| class(number).1.is_empty()) {
+        crate::cpu::parallel::rows(gradient, 1, 1, |_, gradient| gradient.fill(T::ZERO));
+    }
+    for number in 0..classes {
+        let (first, taps) = class(number);
+        if taps.is_empty() || (0..3).any(|a| first[a] >= input[a]) {
+            continue;
+        }
+        let offset = |&tap: &usize| {
+            let tap = geometry.tap(tap);
+            std::array::from_fn(|a| {
+                let distance = (first[a] + padding[a]) as isize - (tap[a] * dilation[a]) as isize;
+                distance.div_euclid(stride[a] as isize)
+            })
+        };
+        let extents = std::array::from_fn(|a| (input[a] - first[a]).div_ceil(stride[a]));
+        let grid = Grid { batch: geometry.batch, extents, block: BLOCK };
+        let rows = Neighbourhoods {
+            data: grad_output,
+            extents: geometry.output,
+            channels: out,
+            stride: [1; 3],
+            offsets: taps.iter().map(offset).collect(),
+            grid,
+        };
+        let weight = Reversed { weight, channels: geometry.channels, taps };
+        let target = Target::new(gradient, add);
+        product(&rows, &weight, &target, &|row| grid.place(row, input, first, stride, channels));
+    }
+}
