@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod experiment;
 mod failure;
 mod output;
 mod progress;
