@@ -311,7 +311,16 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        let cli = Cli::parse_from(["mpuc", "train", "--seeds", "0,1", "--max-time", "2h15m", "--threads", "3"]);
+        let cli = Cli::parse_from([
+            "mpuc",
+            "train",
+            "--seeds",
+            "0,1",
+            "--max-time",
+            "2h15m",
+            "--threads",
+            "3",
+        ]);
         let Command::Train(train) = cli.command else { panic!() };
         assert_eq!((train.seeds, cli.threads), (Some(vec![0, 1]), Some(3)));
         assert_eq!(train.max_time, Some(Duration::from_secs(8100)));

@@ -86,7 +86,11 @@ impl Failure {
 
     /// The operating system refused: what was tried, on which path.
     pub fn io(what: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
-        let kind = if source.kind() == std::io::ErrorKind::NotFound { Kind::MissingData } else { Kind::Io };
+        let kind = if source.kind() == std::io::ErrorKind::NotFound {
+            Kind::MissingData
+        } else {
+            Kind::Io
+        };
         Failure::new(kind, format!("{}: cannot {what}: {source}", path.display()))
     }
 
@@ -145,7 +149,9 @@ impl From<engine::Error> for Failure {
         let kind = match &error {
             E::NotFinite { .. } => Kind::Diverged,
             E::Corrupt { .. } => Kind::BadData,
-            E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::MissingData,
+            E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Kind::MissingData
+            }
             E::Io { .. } => Kind::Io,
             // Networks refuse settings that do not go with the data under the parameter's or network's name.
             E::Parameter { .. } => Kind::Config,
@@ -190,9 +196,16 @@ impl From<data::datasets::synth::SynthError> for Failure {
 /// Only standard output is written without a path of its own, so that this is what an error without one means.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        let kind =
-            if error.kind() == std::io::ErrorKind::BrokenPipe { Kind::BrokenPipe } else { Kind::Io };
-        Failure { kind, error: anyhow::Error::new(error).context("cannot write to standard output"), hint: None }
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Kind::BrokenPipe
+        } else {
+            Kind::Io
+        };
+        Failure {
+            kind,
+            error: anyhow::Error::new(error).context("cannot write to standard output"),
+            hint: None,
+        }
     }
 }
 
@@ -207,7 +220,8 @@ pub fn catching<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
     PANICS_ARE_CAUGHT.store(true, Ordering::Relaxed);
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".into())
+        text.or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic".into())
     })
 }
 
@@ -238,7 +252,11 @@ mod tests {
         assert_eq!(Failure::from(missing).code(), 66);
         let corrupt = engine::Error::Corrupt { path: "a".into(), what: "torn".into() };
         assert_eq!(Failure::from(corrupt).code(), 65);
-        let full = engine::Error::Io { path: "a".into(), what: "write", source: std::io::ErrorKind::StorageFull.into() };
+        let full = engine::Error::Io {
+            path: "a".into(),
+            what: "write",
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
         assert_eq!(Failure::from(full).code(), 74);
         let gone: Failure = std::io::Error::from(std::io::ErrorKind::BrokenPipe).into();
         assert_eq!(gone.code(), 0);

@@ -1,5 +1,7 @@
 //! The `mpuc` program.
 
+#![allow(dead_code, unused_imports, reason = "the experiment uses what no command here does")]
+
 mod cli;
 mod commands;
 mod config;
@@ -51,7 +53,9 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<()> {
     if let Some(threads) = cli.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
-        pool.map_err(|error| Failure::new(Kind::Other, format!("cannot start {threads} threads: {error}")))?;
+        pool.map_err(|error| {
+            Failure::new(Kind::Other, format!("cannot start {threads} threads: {error}"))
+        })?;
     }
     let context = Context { progress: Progress::new(cli.quiet), stop: Stop::install()? };
     commands::run(cli.command, context)

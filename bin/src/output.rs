@@ -10,8 +10,9 @@ use std::io::Write;
 /// # Errors
 /// When nobody reads it any more, or the disk behind it is full.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}")))?;
+    let text = serde_json::to_string(value).map_err(|error| {
+        Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
+    })?;
     text_lines(text)
 }
 

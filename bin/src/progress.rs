@@ -21,7 +21,8 @@ impl Progress {
     /// Bars if standard error is a terminal; `quiet` for neither bars nor lines.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
-        let bars = bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+        let bars =
+            bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
         Progress { bars, quiet }
     }
 
@@ -59,7 +60,8 @@ impl Progress {
 fn style() -> ProgressStyle {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let bar = if colour { "{bar:30.cyan}" } else { "{bar:30}" };
-    let template = format!("{{prefix}} {bar} {{pos}}/{{len}}  {{elapsed}}, {{eta}} left  {{wide_msg}}");
+    let template =
+        format!("{{prefix}} {bar} {{pos}}/{{len}}  {{elapsed}}, {{eta}} left  {{wide_msg}}");
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -161,7 +163,10 @@ mod tests {
     fn plain_lines_say_how_far_it_is() {
         let task = Progress { bars: None, quiet: false }.task("clips", 40);
         let line = task.describe(10, "loss 3.1");
-        assert!(line.starts_with("clips: 10/40 (25 %), ") && line.ends_with(", loss 3.1"), "{line}");
+        assert!(
+            line.starts_with("clips: 10/40 (25 %), ") && line.ends_with(", loss 3.1"),
+            "{line}"
+        );
         assert_eq!(task.describe(40, ""), "clips: 40/40 (100 %)");
         task.tick(40, "");
     }

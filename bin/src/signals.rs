@@ -22,7 +22,9 @@ impl Reason {
         let (kind, what) = match self {
             Reason::Interrupt => (Kind::Interrupted, "interrupted; everything is saved"),
             Reason::Terminate => (Kind::Terminated, "asked to end; everything is saved"),
-            Reason::Deadline => (Kind::TryAgain, "the time given with --max-time is over; everything is saved"),
+            Reason::Deadline => {
+                (Kind::TryAgain, "the time given with --max-time is over; everything is saved")
+            }
         };
         Failure::new(kind, what).hint(hint)
     }
@@ -74,7 +76,10 @@ impl Stop {
     /// Whether to save and stop, and why.
     pub fn asked(&self) -> Option<Reason> {
         match self.signal.load(Ordering::Relaxed) {
-            0 => self.deadline.filter(|&deadline| Instant::now() >= deadline).map(|_| Reason::Deadline),
+            0 => self
+                .deadline
+                .filter(|&deadline| Instant::now() >= deadline)
+                .map(|_| Reason::Deadline),
             2 => Some(Reason::Interrupt),
             _ => Some(Reason::Terminate),
         }
@@ -94,7 +99,8 @@ mod tests {
         assert_eq!(stop.asked(), Some(Reason::Terminate));
         stop.signal.store(2, Ordering::Relaxed);
         assert_eq!(stop.asked(), Some(Reason::Interrupt));
-        let codes = [Reason::Interrupt, Reason::Terminate, Reason::Deadline].map(|r| r.saved("").code());
+        let codes =
+            [Reason::Interrupt, Reason::Terminate, Reason::Deadline].map(|r| r.saved("").code());
         assert_eq!(codes, [130, 143, 75]);
     }
 }

@@ -37,7 +37,11 @@ struct Row {
 }
 
 impl Row {
-    fn new(op: &'static str, outcome: std::result::Result<Report, String>, args: &GradcheckArgs) -> Self {
+    fn new(
+        op: &'static str,
+        outcome: std::result::Result<Report, String>,
+        args: &GradcheckArgs,
+    ) -> Self {
         let (report, passed) = match outcome {
             Ok(report) => {
                 let passed = report.passed();
@@ -50,7 +54,10 @@ impl Row {
         };
         let mut details = report.findings;
         if !passed && details.is_empty() {
-            details.push(format!("worst relative error {:e} at {}", report.worst_relative_error, report.worst));
+            details.push(format!(
+                "worst relative error {:e} at {}",
+                report.worst_relative_error, report.worst
+            ));
         }
         let line = format!("mpuc gradcheck --op {op} --cases {} --seed {}", args.cases, args.seed);
         Row {
@@ -93,8 +100,11 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
     }
     let names: Vec<&str> = failed.iter().map(|row| row.op).collect();
     let lines: Vec<&str> = failed.iter().filter_map(|row| row.reproduce.as_deref()).collect();
-    Err(Failure::new(Kind::CheckFailed, format!("{} of {} operations failed: {}", failed.len(), rows.len(), names.join(", ")))
-        .hint(format!("again with\n  {}", lines.join("\n  "))))
+    Err(Failure::new(
+        Kind::CheckFailed,
+        format!("{} of {} operations failed: {}", failed.len(), rows.len(), names.join(", ")),
+    )
+    .hint(format!("again with\n  {}", lines.join("\n  "))))
 }
 
 type Check = (&'static str, fn(u32, u64) -> Report);
@@ -111,11 +121,18 @@ fn wanted(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>> {
 
 fn report(rows: &[Row], json: bool) -> Result<()> {
     if json {
-        return output::json(&serde_json::json!({ "ops": rows, "tolerance": kernels::check::TOLERANCE }));
+        return output::json(
+            &serde_json::json!({ "ops": rows, "tolerance": kernels::check::TOLERANCE }),
+        );
     }
     let cells = |row: &Row| {
         let verdict = if row.findings == 0 { "ok" } else { "FAILED" };
-        vec![row.op.into(), row.cases.to_string(), format!("{:.1e}", row.worst_relative_error), verdict.into()]
+        vec![
+            row.op.into(),
+            row.cases.to_string(),
+            format!("{:.1e}", row.worst_relative_error),
+            verdict.into(),
+        ]
     };
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
     output::text_lines(output::table(&["operation", "cases", "worst error", ""], &cells))?;
@@ -141,7 +158,10 @@ mod tests {
         visit(&mut checks);
         assert!(checks.0.len() > 20);
         let first = checks.0[0].0;
-        assert_eq!(wanted(checks.0.clone(), &[first.to_owned()]).map(|all| all.len()).ok(), Some(1));
+        assert_eq!(
+            wanted(checks.0.clone(), &[first.to_owned()]).map(|all| all.len()).ok(),
+            Some(1)
+        );
         assert_eq!(wanted(checks.0, &["conv9d".to_owned()]).map(|_| ()).unwrap_err().code(), 2);
     }
 
@@ -150,9 +170,16 @@ mod tests {
         let args = GradcheckArgs { op: vec![], cases: 3, seed: 5, json: true };
         let row = Row::new("softmax", Err("index out of range".into()), &args);
         let value = serde_json::to_value(&row).unwrap();
-        assert_eq!((&value["findings"], &value["details"][0]), (&1.into(), &"panicked: index out of range".into()));
+        assert_eq!(
+            (&value["findings"], &value["details"][0]),
+            (&1.into(), &"panicked: index out of range".into())
+        );
         assert_eq!(value["reproduce"], "mpuc gradcheck --op softmax --cases 3 --seed 5");
-        let row = Row::new("softmax", Ok(Report { worst_relative_error: 1.0, ..Report::default() }), &args);
+        let row = Row::new(
+            "softmax",
+            Ok(Report { worst_relative_error: 1.0, ..Report::default() }),
+            &args,
+        );
         assert_eq!(row.findings, 1);
         let row = Row::new("softmax", Ok(Report::default()), &args);
         assert!(row.findings == 0 && row.reproduce.is_none());

@@ -1,7 +1,6 @@
 //! One file a command.
 
 mod bench;
-mod cases;
 mod check;
 mod data;
 mod eval;

@@ -24,7 +24,12 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
         let seeds = seeds.map_err(|_| Failure::config("--seeds: a seed must be less than 2^63"))?;
         flags.push(("--seeds", "seeds", Value::Array(seeds)));
     }
-    Resolved::new(&Layers { preset: args.preset.as_deref(), file: args.config.as_deref(), set: &args.set, flags })
+    Resolved::new(&Layers {
+        preset: args.preset.as_deref(),
+        file: args.config.as_deref(),
+        set: &args.set,
+        flags,
+    })
 }
 
 /// Runs the command.

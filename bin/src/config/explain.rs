@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use toml::Value;
 
 /// The candidate that looks most like the word, if any looks like it at all.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.75)
@@ -26,12 +29,19 @@ impl<'a> Complaint<'a> {
     fn new(message: &'a str) -> Self {
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let what = message.split('`').next().unwrap_or(message).trim();
-        Complaint { what, name: quoted.first().copied(), expected: quoted.get(1..).unwrap_or_default().to_vec() }
+        Complaint {
+            what,
+            name: quoted.first().copied(),
+            expected: quoted.get(1..).unwrap_or_default().to_vec(),
+        }
     }
 }
 
 /// The failure behind an error of deserialisation.
-pub(super) fn explain(builder: &Builder, error: &serde_path_to_error::Error<toml::de::Error>) -> Failure {
+pub(super) fn explain(
+    builder: &Builder,
+    error: &serde_path_to_error::Error<toml::de::Error>,
+) -> Failure {
     let path = match error.path().to_string() {
         root if root == "." => String::new(),
         path => path,
@@ -55,9 +65,12 @@ pub(super) fn explain(builder: &Builder, error: &serde_path_to_error::Error<toml
         ("unknown variant", Some(name)) => {
             // Inside a table with a `kind` the path ends too early.
             let says = |value: &Value| value.as_str() == Some(name);
-            let inside = leaves(builder, &path).into_iter().find(|key| value_at(builder, key).is_some_and(says));
+            let inside = leaves(builder, &path)
+                .into_iter()
+                .find(|key| value_at(builder, key).is_some_and(says));
             let key = inside.unwrap_or(path);
-            let failure = Failure::config(format!("`{key}` cannot be `{name}` ({})", origin(builder, &key)));
+            let failure =
+                Failure::config(format!("`{key}` cannot be `{name}` ({})", origin(builder, &key)));
             let all = complaint.expected.join("`, `");
             failure.hint(match nearest(name, complaint.expected.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`? It can be `{all}`."),
@@ -67,7 +80,8 @@ pub(super) fn explain(builder: &Builder, error: &serde_path_to_error::Error<toml
         ("missing field", Some(name)) => {
             let key = join(&path, name);
             let near = (!path.is_empty()).then(|| origin(builder, &path));
-            let place = near.map_or(String::new(), |origin| format!(" (`{path}` is from {origin})"));
+            let place =
+                near.map_or(String::new(), |origin| format!(" (`{path}` is from {origin})"));
             Failure::config(format!("`{key}` is missing{place}"))
                 .hint(format!("give it a value with --set {key}=..., or in a file with --config"))
         }
@@ -90,7 +104,8 @@ fn unknown(builder: &Builder, table: &str, name: &str, expected: &[&str]) -> Fai
         Some(other) => failure.hint(format!("did you mean `{other}`?")),
         None if expected.is_empty() => failure,
         None => {
-            let place = if table.is_empty() { "at the top".into() } else { format!("in `{table}`") };
+            let place =
+                if table.is_empty() { "at the top".into() } else { format!("in `{table}`") };
             failure.hint(format!("{place} there are `{}`", expected.join("`, `")))
         }
     }
@@ -98,12 +113,17 @@ fn unknown(builder: &Builder, table: &str, name: &str, expected: &[&str]) -> Fai
 
 /// The key of the default preset that ends in this name.
 fn elsewhere(name: &str) -> Option<String> {
-    let resolved = super::Resolved::new(&super::Layers { preset: Some(presets::DEFAULT), ..Default::default() });
+    let resolved = super::Resolved::new(&super::Layers {
+        preset: Some(presets::DEFAULT),
+        ..Default::default()
+    });
     let table = save::to_table(&resolved.ok()?.config).ok()?;
     let mut keys = Vec::new();
     collect(&table, "", &mut keys);
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    keys.into_iter().filter(|key| strsim::jaro_winkler(&last(key), name) > 0.92).min_by_key(|key| key.matches('.').count())
+    keys.into_iter()
+        .filter(|key| strsim::jaro_winkler(&last(key), name) > 0.92)
+        .min_by_key(|key| key.matches('.').count())
 }
 
 /// The keys of all values inside the table at a path; none where there is no table.
@@ -149,7 +169,10 @@ fn origin(builder: &Builder, path: &str) -> Source {
 }
 
 /// The source of a key, of the latest layer inside it, or of what is around it.
-pub(super) fn source_of<'a>(sources: &'a BTreeMap<String, Source>, path: &str) -> Option<&'a Source> {
+pub(super) fn source_of<'a>(
+    sources: &'a BTreeMap<String, Source>,
+    path: &str,
+) -> Option<&'a Source> {
     // `a[0]`: lists have one source.
     let path = path.split('[').next().unwrap_or(path);
     let rank = |source: &&Source| match source {

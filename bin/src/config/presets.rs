@@ -28,7 +28,9 @@ pub fn text(name: &str) -> Result<&'static str> {
         let near = super::explain::nearest(name, all.iter().copied());
         let failure = Failure::config(format!("there is no preset `{name}`"));
         match near {
-            Some(near) => failure.hint(format!("did you mean `{near}`? There are {}.", all.join(", "))),
+            Some(near) => {
+                failure.hint(format!("did you mean `{near}`? There are {}.", all.join(", ")))
+            }
             None => failure.hint(format!("there are {}", all.join(", "))),
         }
     })

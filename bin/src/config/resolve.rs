@@ -78,8 +78,10 @@ impl Resolved {
         let preset = match (layers.preset, base) {
             (Some(preset), Some(base)) if preset != base => {
                 let path = layers.file.unwrap_or(Path::new("")).display();
-                return Err(Failure::config(format!("{path} has base = \"{base}\", but --preset asks for `{preset}`"))
-                    .hint("leave one of them out"));
+                return Err(Failure::config(format!(
+                    "{path} has base = \"{base}\", but --preset asks for `{preset}`"
+                ))
+                .hint("leave one of them out"));
             }
             (Some(preset), _) => preset,
             (None, Some(base)) => base,
@@ -89,7 +91,8 @@ impl Resolved {
         builder.preset(preset, 0)?;
         if let (Some((mut table, lines)), Some(path)) = (file.clone(), layers.file) {
             table.remove("base");
-            let source = |key: &str| Source::File(path.into(), lines.get(key).copied().unwrap_or(0));
+            let source =
+                |key: &str| Source::File(path.into(), lines.get(key).copied().unwrap_or(0));
             builder.lay(table, &source);
         }
         for pair in layers.set {
@@ -115,9 +118,11 @@ impl Resolved {
 
 /// The values of a TOML file, and the line of each key.
 fn read(path: &Path) -> Result<(Table, BTreeMap<String, usize>)> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read the configuration", path, &error))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::io("read the configuration", path, &error))?;
     let table: Table = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(String::new(), |span| format!(":{}", line_of(&text, span.start)));
+        let line =
+            error.span().map_or(String::new(), |span| format!(":{}", line_of(&text, span.start)));
         Failure::config(format!("{}{line}: {}", path.display(), error.message()))
     })?;
     let mut lines = BTreeMap::new();
@@ -131,7 +136,12 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
 }
 
-fn note_lines(text: &str, table: &toml::de::DeTable<'_>, prefix: &str, lines: &mut BTreeMap<String, usize>) {
+fn note_lines(
+    text: &str,
+    table: &toml::de::DeTable<'_>,
+    prefix: &str,
+    lines: &mut BTreeMap<String, usize>,
+) {
     for (key, value) in table {
         let path = join(prefix, key.get_ref());
         if let Some(inner) = value.get_ref().as_table() {
@@ -191,7 +201,10 @@ impl Builder {
     fn put(&mut self, key: &str, value: Value, source: Source) -> Result<()> {
         let mut parts: Vec<&str> = key.split('.').collect();
         if parts.iter().any(|part| part.is_empty()) {
-            return Err(Failure::new(Kind::Usage, format!("{source} {key}: a part of the key is empty")));
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{source} {key}: a part of the key is empty"),
+            ));
         }
         // A modality is made by naming its network and feature in full, not by setting a single value of it.
         if let ["modality", name, _, ..] = parts[..] {
@@ -201,7 +214,9 @@ impl Builder {
         for part in &parts[..parts.len() - 1] {
             on_the_way = join(&on_the_way, part);
             if self.get(&on_the_way).is_some_and(|value| !value.is_table()) {
-                return Err(Failure::config(format!("{source} {key}: `{on_the_way}` is a value, not a table")));
+                return Err(Failure::config(format!(
+                    "{source} {key}: `{on_the_way}` is a value, not a table"
+                )));
             }
         }
         let mut layer = value;
@@ -222,7 +237,10 @@ impl Builder {
         let failure = Failure::config(format!("unknown modality `modality.{name}` ({source})"));
         Err(failure.hint(match explain::nearest(name, all.iter().copied()) {
             Some(near) => format!("did you mean `modality.{near}`?"),
-            None => format!("there are {}; a new one is written as a table of its own in a file", all.join(", ")),
+            None => format!(
+                "there are {}; a new one is written as a table of its own in a file",
+                all.join(", ")
+            ),
         }))
     }
 
@@ -256,7 +274,8 @@ impl Builder {
 
     pub(super) fn deserialize(&self) -> Result<Config> {
         let deserializer = Value::Table(self.table.clone());
-        serde_path_to_error::deserialize(deserializer).map_err(|error| explain::explain(self, &error))
+        serde_path_to_error::deserialize(deserializer)
+            .map_err(|error| explain::explain(self, &error))
     }
 
     fn finish(self, preset: &str) -> Result<Resolved> {
@@ -271,7 +290,12 @@ impl Builder {
 }
 
 /// The source of every leaf of the complete table; what no layer named is a default.
-fn note_sources(table: &Table, prefix: &str, known: &BTreeMap<String, Source>, all: &mut BTreeMap<String, Source>) {
+fn note_sources(
+    table: &Table,
+    prefix: &str,
+    known: &BTreeMap<String, Source>,
+    all: &mut BTreeMap<String, Source>,
+) {
     for (key, value) in table {
         let path = join(prefix, key);
         match value {
@@ -293,7 +317,8 @@ fn lay(
     source: &dyn Fn(&str) -> Source,
     sources: &mut BTreeMap<String, Source>,
 ) {
-    let other_kind = over.get("kind").is_some_and(|kind| under.get("kind").is_some_and(|old| old != kind));
+    let other_kind =
+        over.get("kind").is_some_and(|kind| under.get("kind").is_some_and(|old| old != kind));
     if other_kind {
         under.clear();
         forget(sources, prefix);
@@ -301,7 +326,9 @@ fn lay(
     for (key, value) in over {
         let path = join(prefix, &key);
         match (under.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above, &path, source, sources),
+            (Some(Value::Table(below)), Value::Table(above)) => {
+                lay(below, above, &path, source, sources)
+            }
             (_, value) => {
                 forget(sources, &path);
                 note(&value, &path, source, sources);
@@ -311,7 +338,12 @@ fn lay(
     }
 }
 
-fn note(value: &Value, path: &str, source: &dyn Fn(&str) -> Source, sources: &mut BTreeMap<String, Source>) {
+fn note(
+    value: &Value,
+    path: &str,
+    source: &dyn Fn(&str) -> Source,
+    sources: &mut BTreeMap<String, Source>,
+) {
     match value {
         Value::Table(table) => {
             table.iter().for_each(|(key, value)| note(value, &join(path, key), source, sources));
@@ -331,7 +363,11 @@ fn forget(sources: &mut BTreeMap<String, Source>, path: &str) {
 /// as people write it (`.9`), else a bare word.
 fn parse(text: &str, old: Option<&Value>) -> Value {
     let word = || Value::String(text.to_owned());
-    let document = if text.contains('\n') { None } else { toml::from_str::<Table>(&format!("value = {text}")).ok() };
+    let document = if text.contains('\n') {
+        None
+    } else {
+        toml::from_str::<Table>(&format!("value = {text}")).ok()
+    };
     let value = document.and_then(|mut table| table.remove("value"));
     match (old, value) {
         // Where words stand, `2024` is a word too.
@@ -347,7 +383,14 @@ fn parse(text: &str, old: Option<&Value>) -> Value {
 
 fn list(text: &str, element: Option<&Value>) -> Value {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    Value::Array(inner.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| parse(part, element)).collect())
+    Value::Array(
+        inner
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| parse(part, element))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ impl Resolved {
             env!("CARGO_PKG_VERSION"),
             self.preset
         );
-        let comment = |key: &str| Some(self.sources.get(key).unwrap_or(&Source::Default).to_string());
+        let comment =
+            |key: &str| Some(self.sources.get(key).unwrap_or(&Source::Default).to_string());
         write(&to_table(&self.config)?, "", &mut text, &comment);
         Ok(text)
     }
@@ -83,10 +84,13 @@ fn first_difference(here: &Table, there: &Table, prefix: &str) -> Option<Differe
     keys.into_iter().find_map(|key| {
         let path = join(prefix, key);
         match (here.get(key), there.get(key)) {
-            (Some(Value::Table(here)), Some(Value::Table(there))) => first_difference(here, there, &path),
+            (Some(Value::Table(here)), Some(Value::Table(there))) => {
+                first_difference(here, there, &path)
+            }
             (here, there) if here == there => None,
             (here, there) => {
-                let show = |value: Option<&Value>| value.map_or("absent".to_owned(), Value::to_string);
+                let show =
+                    |value: Option<&Value>| value.map_or("absent".to_owned(), Value::to_string);
                 Some(Difference { key: path, here: show(here), there: show(there) })
             }
         }
@@ -101,12 +105,21 @@ fn write(table: &Table, prefix: &str, text: &mut String, comment: &dyn Fn(&str) 
             let heading: Vec<String> = prefix.split('.').map(key_text).collect();
             *text += &format!("\n[{}]\n", heading.join("."));
         }
-        let lines: Vec<(String, &String)> =
-            values.iter().map(|(key, value)| (format!("{} = {value}", key_text(key)), *key)).collect();
-        let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|&width| width < 60).max().unwrap_or(0);
+        let lines: Vec<(String, &String)> = values
+            .iter()
+            .map(|(key, value)| (format!("{} = {value}", key_text(key)), *key))
+            .collect();
+        let width = lines
+            .iter()
+            .map(|(line, _)| line.chars().count())
+            .filter(|&width| width < 60)
+            .max()
+            .unwrap_or(0);
         for (line, key) in lines {
             match comment(&join(prefix, key)) {
-                Some(comment) => *text += &format!("{line:<width$}  # {}\n", comment.replace(['\n', '\r'], " ")),
+                Some(comment) => {
+                    *text += &format!("{line:<width$}  # {}\n", comment.replace(['\n', '\r'], " "))
+                }
                 None => *text += &format!("{line}\n"),
             }
         }
@@ -120,7 +133,8 @@ fn write(table: &Table, prefix: &str, text: &mut String, comment: &dyn Fn(&str) 
 
 /// A key as TOML wants it.
 fn key_text(key: &str) -> String {
-    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let bare =
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
 }
 
@@ -156,10 +170,14 @@ mod tests {
         assert_eq!(difference, Some(("training.epochs".into(), "7".into())));
         assert_ne!(one.hash()?, two.hash()?);
         let elsewhere = ["data.cache=/somewhere".to_owned()];
-        let three = Resolved::new(&Layers { preset: Some("quick"), set: &elsewhere, ..Layers::default() })?;
+        let three =
+            Resolved::new(&Layers { preset: Some("quick"), set: &elsewhere, ..Layers::default() })?;
         assert_eq!(one.hash()?, three.hash()?);
         let text = two.to_text()?;
-        assert!(text.lines().any(|line| line.starts_with("epochs = 7") && line.ends_with("# --set")), "{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with("epochs = 7") && line.ends_with("# --set")),
+            "{text}"
+        );
         Ok(())
     }
 
@@ -173,7 +191,10 @@ mod tests {
     fn too_large_numbers_are_refused() -> Result<()> {
         let mut resolved = Resolved::new(&Layers { preset: Some("quick"), ..Layers::default() })?;
         resolved.config.seeds = vec![u64::MAX];
-        assert_eq!(resolved.to_text().map_err(|failure| failure.kind()), Err(crate::failure::Kind::Config));
+        assert_eq!(
+            resolved.to_text().map_err(|failure| failure.kind()),
+            Err(crate::failure::Kind::Config)
+        );
         Ok(())
     }
 }

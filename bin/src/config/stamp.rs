@@ -1,8 +1,8 @@
 //! What must stand beside every figure for it to mean anything.
 
 use super::{Protocol, Resolved};
-use models::systems::{Denominator, Reduction};
 use models::sampler::Sampler;
+use models::systems::{Denominator, Reduction};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -88,9 +88,25 @@ impl fmt::Display for Stamp {
         };
         let labels = if self.labels_in_pretraining { "labels used" } else { "no labels" };
         let protocol = word(&self.protocol);
-        write!(f, "{learning}, {labels} in pretraining, {protocol} {} of {} folds", self.run_folds, self.folds)?;
-        write!(f, " (split {}), {} seeds, preset {}", self.split_hash, self.seeds.len(), self.preset)?;
-        write!(f, ", loss {}, {} window{}", word(&self.loss), self.views, if self.views == 1 { "" } else { "s" })?;
+        write!(
+            f,
+            "{learning}, {labels} in pretraining, {protocol} {} of {} folds",
+            self.run_folds, self.folds
+        )?;
+        write!(
+            f,
+            " (split {}), {} seeds, preset {}",
+            self.split_hash,
+            self.seeds.len(),
+            self.preset
+        )?;
+        write!(
+            f,
+            ", loss {}, {} window{}",
+            word(&self.loss),
+            self.views,
+            if self.views == 1 { "" } else { "s" }
+        )?;
         let windows = if self.independent_windows { "drawn for each modality" } else { "shared" };
         write!(f, " {windows}, sampler {}, mpuc {}", word(&self.sampler), self.version)
     }
@@ -98,7 +114,10 @@ impl fmt::Display for Stamp {
 
 /// The name of a unit variant as it stands in configurations.
 fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,7 +131,10 @@ mod tests {
         let stamp = Stamp::new(&authors, "0123")?;
         assert!(stamp.labels_in_pretraining && stamp.learning == Learning::Inductive);
         let line = stamp.to_string();
-        assert!(line.starts_with("inductive, labels used in pretraining, by_group 10 of 10 folds"), "{line}");
+        assert!(
+            line.starts_with("inductive, labels used in pretraining, by_group 10 of 10 folds"),
+            "{line}"
+        );
         let back: Stamp = serde_json::from_str(&serde_json::to_string(&stamp).unwrap()).unwrap();
         assert_eq!(back, stamp);
         Ok(())

@@ -58,7 +58,10 @@ fn an_unknown_key_is_refused_at_every_level() -> Result<()> {
     for (key, _) in all {
         let misspelt = format!("{key}x");
         let message = refused("world", &[&format!("{misspelt}=1")]);
-        assert!(message.contains(&format!("unknown key `{misspelt}` (--set)")), "{misspelt}: {message}");
+        assert!(
+            message.contains(&format!("unknown key `{misspelt}` (--set)")),
+            "{misspelt}: {message}"
+        );
         assert!(message.contains(&format!("did you mean `{key}`?")), "{misspelt}: {message}");
     }
     Ok(())
@@ -67,15 +70,29 @@ fn an_unknown_key_is_refused_at_every_level() -> Result<()> {
 #[test]
 fn suggestions() {
     let message = refused("world", &["training.epoch=3"]);
-    assert_eq!(message, "unknown key `training.epoch` (--set)\nhint: did you mean `training.epochs`?");
+    assert_eq!(
+        message,
+        "unknown key `training.epoch` (--set)\nhint: did you mean `training.epochs`?"
+    );
     let message = refused("world", &["trainin.epochs=3"]);
     assert_eq!(message, "unknown key `trainin` (--set)\nhint: did you mean `training`?");
     let message = refused("world", &["temperature=0.1"]);
-    assert_eq!(message, "unknown key `temperature` (--set)\nhint: did you mean `loss.temperature`?");
+    assert_eq!(
+        message,
+        "unknown key `temperature` (--set)\nhint: did you mean `loss.temperature`?"
+    );
     let message = refused("world", &["modality.voic.window=3"]);
-    assert_eq!(message, "unknown modality `modality.voic` (--set)\nhint: did you mean `modality.voice`?");
+    assert_eq!(
+        message,
+        "unknown modality `modality.voic` (--set)\nhint: did you mean `modality.voice`?"
+    );
     let message = refused("world", &["sampling.sampler=unifrom"]);
-    assert!(message.starts_with("`sampling.sampler` cannot be `unifrom` (--set)\nhint: did you mean `uniform`?"), "{message}");
+    assert!(
+        message.starts_with(
+            "`sampling.sampler` cannot be `unifrom` (--set)\nhint: did you mean `uniform`?"
+        ),
+        "{message}"
+    );
     let message = refused("world", &["training.optimizer.kind=adan"]);
     assert!(message.starts_with("`training.optimizer.kind` cannot be `adan` (--set)"), "{message}");
     let message = refused("wrld", &[]);
@@ -88,7 +105,11 @@ fn suggestions() {
 #[test]
 fn wrong_types_name_the_key() {
     let message = refused("world", &["training.epochs=many"]);
-    assert!(message.contains("`training.epochs`: invalid type: string \"many\"") && message.contains("--set"), "{message}");
+    assert!(
+        message.contains("`training.epochs`: invalid type: string \"many\"")
+            && message.contains("--set"),
+        "{message}"
+    );
     let message = refused("world", &["training.optimizer.weight_decay=much"]);
     assert!(message.contains("`training.optimizer.weight_decay`: invalid type"), "{message}");
     let message = refused("world", &["modality.voice.feature.measure=powr"]);
@@ -101,9 +122,15 @@ fn wrong_types_name_the_key() {
 
 #[test]
 fn values_are_read_as_people_write_them() -> Result<()> {
-    let config = resolve("world", &["seeds=3,4", "loss.temperature=.1", "training.learning_rate=1"])?.config;
-    assert_eq!((config.seeds, config.loss.temperature, config.training.learning_rate), (vec![3, 4], 0.1, 1.0));
-    let config = resolve("world", &["controls=[untrained, single]", "data.path=2024", "data.cache="])?.config;
+    let config =
+        resolve("world", &["seeds=3,4", "loss.temperature=.1", "training.learning_rate=1"])?.config;
+    assert_eq!(
+        (config.seeds, config.loss.temperature, config.training.learning_rate),
+        (vec![3, 4], 0.1, 1.0)
+    );
+    let config =
+        resolve("world", &["controls=[untrained, single]", "data.path=2024", "data.cache="])?
+            .config;
     assert_eq!((config.controls.len(), config.data.path), (2, PathBuf::from("2024")));
     let config = resolve("world", &["controls=[]", "modality.faces="])?.config;
     assert_eq!((config.controls.len(), config.modality.len()), (0, 2));
@@ -122,8 +149,15 @@ fn optional_values_come_and_go() -> Result<()> {
 
 #[test]
 fn another_kind_starts_anew() -> Result<()> {
-    let set = ["training.optimizer.kind=sgd", "training.optimizer.momentum=0.9", "training.optimizer.weight_decay=0"];
-    assert_eq!(resolve("world", &set)?.config.training.optimizer, engine::optim::Rule::sgd(0.9, 0.0));
+    let set = [
+        "training.optimizer.kind=sgd",
+        "training.optimizer.momentum=0.9",
+        "training.optimizer.weight_decay=0",
+    ];
+    assert_eq!(
+        resolve("world", &set)?.config.training.optimizer,
+        engine::optim::Rule::sgd(0.9, 0.0)
+    );
     let message = refused("world", &set[..2]);
     assert!(message.contains("`training.optimizer.weight_decay` is missing"), "{message}");
     // The same kind again changes nothing.
@@ -141,7 +175,10 @@ fn files_lie_between_presets_and_flags() -> Result<()> {
     let flags = vec![("--seeds", "seeds", Value::Array(vec![Value::Integer(9)]))];
     let resolved = Resolved::new(&Layers { preset: None, file: Some(&path), set: &set, flags })?;
     let config = &resolved.config;
-    assert_eq!((config.training.epochs, config.training.batch, &config.seeds[..]), (5, 8, &[9][..]));
+    assert_eq!(
+        (config.training.epochs, config.training.batch, &config.seeds[..]),
+        (5, 8, &[9][..])
+    );
     let source = |key: &str| resolved.sources[key].to_string();
     assert_eq!(source("training.epochs"), format!("{}:3", path.display()));
     assert_eq!((source("training.batch"), source("seeds")), ("--set".into(), "--seeds".into()));
@@ -150,7 +187,10 @@ fn files_lie_between_presets_and_flags() -> Result<()> {
     std::fs::write(&path, "[training]\nepoch = 5\n")?;
     let layers = Layers { file: Some(&path), ..Layers::default() };
     let message = Resolved::new(&layers).map(|_| ()).unwrap_err().to_string();
-    assert!(message.contains(&format!("unknown key `training.epoch` ({}:2)", path.display())), "{message}");
+    assert!(
+        message.contains(&format!("unknown key `training.epoch` ({}:2)", path.display())),
+        "{message}"
+    );
 
     std::fs::write(&path, "[training]\nepochs = = 5\n")?;
     let message = Resolved::new(&layers).map(|_| ()).unwrap_err().to_string();

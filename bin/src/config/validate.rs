@@ -21,19 +21,34 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
         return refuse("seeds", "is empty; name at least one, e.g. [0]".into());
     }
     if config.modality.len() < 2 {
-        return refuse("modality", "has fewer than two entries; the contrastive loss needs two to compare".into());
+        return refuse(
+            "modality",
+            "has fewer than two entries; the contrastive loss needs two to compare".into(),
+        );
     }
     if data.folds < 2 {
         return refuse("data.folds", format!("is {}; at least 2 are needed", data.folds));
     }
     if data.run_folds == 0 || data.run_folds > data.folds {
-        return refuse("data.run_folds", format!("is {}; it must lie between 1 and data.folds = {}", data.run_folds, data.folds));
+        return refuse(
+            "data.run_folds",
+            format!("is {}; it must lie between 1 and data.folds = {}", data.run_folds, data.folds),
+        );
     }
     if data.protocol == Protocol::ByGroupPairs && data.folds != 3 {
-        return refuse("data.folds", format!("is {}; the protocol by_group_pairs has exactly 3", data.folds));
+        return refuse(
+            "data.folds",
+            format!("is {}; the protocol by_group_pairs has exactly 3", data.folds),
+        );
     }
-    if data.protocol == Protocol::ByGroup && data.validation == ValidationPart::NextFold && data.folds < 3 {
-        return refuse("data.folds", "is 2; with data.validation = \"next_fold\" at least 3 are needed".into());
+    if data.protocol == Protocol::ByGroup
+        && data.validation == ValidationPart::NextFold
+        && data.folds < 3
+    {
+        return refuse(
+            "data.folds",
+            "is 2; with data.validation = \"next_fold\" at least 3 are needed".into(),
+        );
     }
     for (name, modality) in &config.modality {
         let key = |last: &str| format!("modality.{name}.{last}");
@@ -45,10 +60,16 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
         }
         let shorter = modality.window.min(modality.evaluation_window);
         if modality.pick.is_some_and(|pick| pick == 0 || pick > shorter) {
-            return refuse(&key("pick"), format!("must lie between 1 and the shorter window, {shorter}"));
+            return refuse(
+                &key("pick"),
+                format!("must lie between 1 and the shorter window, {shorter}"),
+            );
         }
         if !(0.0..1.0).contains(&modality.dropout) {
-            return refuse(&key("dropout"), format!("is {}; it must be at least 0 and less than 1", modality.dropout));
+            return refuse(
+                &key("dropout"),
+                format!("is {}; it must be at least 0 and less than 1", modality.dropout),
+            );
         }
         let offsets = modality.augmentation;
         if !(offsets.level >= 0.0 && offsets.offset >= 0.0) {
@@ -57,27 +78,45 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     }
     let authors = config.loss.denominator == Denominator::Authors;
     if authors != (config.sampling.views == 2) || !(1..=2).contains(&config.sampling.views) {
-        let wanted = if authors { "2 with loss.denominator = \"authors\"" } else { "1 with this loss.denominator" };
-        return refuse("sampling.views", format!("is {}; it must be {wanted}", config.sampling.views));
+        let wanted = if authors {
+            "2 with loss.denominator = \"authors\""
+        } else {
+            "1 with this loss.denominator"
+        };
+        return refuse(
+            "sampling.views",
+            format!("is {}; it must be {wanted}", config.sampling.views),
+        );
     }
     if !(config.loss.temperature > 0.0 && config.loss.temperature.is_finite()) {
-        return refuse("loss.temperature", format!("is {}; it must be above 0", config.loss.temperature));
+        return refuse(
+            "loss.temperature",
+            format!("is {}; it must be above 0", config.loss.temperature),
+        );
     }
-    for (key, width) in [("projection.hidden", config.projection.hidden), ("projection.output", config.projection.output)] {
+    for (key, width) in [
+        ("projection.hidden", config.projection.hidden),
+        ("projection.output", config.projection.output),
+    ] {
         if width == 0 {
             return refuse(key, "is 0".into());
         }
     }
-    let patient = |key: &str, patience: Option<u64>| match (patience, data.validation) {
+    let patient = |key: &str, patience: Option<u64>| {
+        match (patience, data.validation) {
         (Some(_), ValidationPart::None) => {
             refuse(key, "needs a validation part; set data.validation = \"next_fold\", or take the patience away".into())
         }
         _ => Ok(()),
+    }
     };
     let training = |prefix: &str, training: &TrainingSettings| {
         let key = |last: &str| format!("{prefix}.{last}");
         if training.batch < 2 {
-            return refuse(&key("batch"), format!("is {}; the contrastive loss needs at least 2", training.batch));
+            return refuse(
+                &key("batch"),
+                format!("is {}; the contrastive loss needs at least 2", training.batch),
+            );
         }
         positive(&refuse, &key("learning_rate"), training.learning_rate)?;
         patient(&key("patience"), training.patience)
@@ -89,7 +128,10 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     }
     positive(&refuse, "probe.learning_rate", config.probe.learning_rate)?;
     patient("probe.patience", config.probe.patience)?;
-    for (key, dropout) in [("probe.dropout", config.probe.dropout), ("supervised.head.dropout", config.supervised.head.dropout)] {
+    for (key, dropout) in [
+        ("probe.dropout", config.probe.dropout),
+        ("supervised.head.dropout", config.supervised.head.dropout),
+    ] {
         if !(0.0..1.0).contains(&dropout) {
             return refuse(key, format!("is {dropout}; it must be at least 0 and less than 1"));
         }

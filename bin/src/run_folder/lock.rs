@@ -32,8 +32,11 @@ impl Lock {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
                 let holder = if holder.is_empty() { "another process" } else { holder.trim_end() };
-                return Err(Failure::new(Kind::Locked, format!("{}: in use by {holder}", folder.display()))
-                    .hint("wait for it or stop it, or name another folder with --out"));
+                return Err(Failure::new(
+                    Kind::Locked,
+                    format!("{}: in use by {holder}", folder.display()),
+                )
+                .hint("wait for it or stop it, or name another folder with --out"));
             }
             Err(TryLockError::Error(error)) => return Err(unwritable("lock", &path, &error)),
         }

@@ -41,8 +41,10 @@ impl Metrics {
                 break;
             }
             let position: Position = serde_json::from_slice(line).map_err(|error| {
-                let message = format!("{}:{}: not a record of metrics: {error}", path.display(), number + 1);
-                Failure::new(Kind::BadData, message).hint("remove the line, or begin anew with --fresh")
+                let message =
+                    format!("{}:{}: not a record of metrics: {error}", path.display(), number + 1);
+                Failure::new(Kind::BadData, message)
+                    .hint("remove the line, or begin anew with --fresh")
             })?;
             if keep(&position) {
                 after.extend_from_slice(line);
@@ -68,8 +70,9 @@ impl Metrics {
             #[serde(flatten)]
             measured: &'a T,
         }
-        let mut line = serde_json::to_vec(&Record { position, measured })
-            .map_err(|error| Failure::new(Kind::Bug, format!("a record cannot be written as JSON: {error}")))?;
+        let mut line = serde_json::to_vec(&Record { position, measured }).map_err(|error| {
+            Failure::new(Kind::Bug, format!("a record cannot be written as JSON: {error}"))
+        })?;
         line.push(b'\n');
         // One write a line, so that other processes see whole lines.
         self.file.write_all(&line).map_err(|error| unwritable("write", &self.path, &error))

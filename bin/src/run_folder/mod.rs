@@ -135,7 +135,8 @@ impl RunFolder {
         let found = if here && !fresh { Found::Existing } else { Found::New };
         for folder in ["splits", "checkpoints", "eval"] {
             let folder = path.join(folder);
-            fs::create_dir_all(&folder).map_err(|error| unwritable("make the folder", &folder, &error))?;
+            fs::create_dir_all(&folder)
+                .map_err(|error| unwritable("make the folder", &folder, &error))?;
         }
         resolved.save(&config)?;
         run.write_json("invocation.json", &Invocation::now(&resolved.preset))?;
@@ -159,7 +160,8 @@ impl RunFolder {
         let config = path.join(CONFIG);
         if !config.exists() {
             let message = format!("{}: there is no run here: it has no {CONFIG}", path.display());
-            return Err(Failure::new(Kind::MissingData, message).hint("name the folder that `mpuc train` printed"));
+            return Err(Failure::new(Kind::MissingData, message)
+                .hint("name the folder that `mpuc train` printed"));
         }
         let preset = fs::read(path.join("invocation.json"))
             .ok()
@@ -183,12 +185,14 @@ impl RunFolder {
     /// # Errors
     /// When the operating system refuses.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(value)
-            .map_err(|error| Failure::new(Kind::Bug, format!("{name} cannot be written as JSON: {error}")))?;
+        let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| {
+            Failure::new(Kind::Bug, format!("{name} cannot be written as JSON: {error}"))
+        })?;
         bytes.push(b'\n');
         let path = self.file(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|error| unwritable("make the folder", folder, &error))?;
+            fs::create_dir_all(folder)
+                .map_err(|error| unwritable("make the folder", folder, &error))?;
         }
         write_whole(&path, &bytes)?;
         Ok(())
@@ -206,7 +210,10 @@ impl RunFolder {
             process: u32,
             updated: String,
         }
-        self.write_json("status.json", &Stamped { status, process: std::process::id(), updated: now() })
+        self.write_json(
+            "status.json",
+            &Stamped { status, process: std::process::id(), updated: now() },
+        )
     }
 
     /// The metrics, with the records for which `keep` says so: those that a checkpoint knows of.
@@ -220,7 +227,9 @@ impl RunFolder {
     /// Removes what a run wrote; the configuration last, so that a half cleared folder is still one of ours.
     fn clear(&self) -> Result<()> {
         let gone = |path: &Path, outcome: std::io::Result<()>| match outcome {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable("remove", path, &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(unwritable("remove", path, &error))
+            }
             _ => Ok(()),
         };
         for folder in FOLDERS.map(|name| self.file(name)) {
@@ -235,14 +244,22 @@ impl RunFolder {
 
 /// A folder without a configuration must not hold anything of somebody else's.
 fn refuse_strangers(path: &Path) -> Result<()> {
-    let entries = fs::read_dir(path).map_err(|error| unwritable("read the folder", path, &error))?;
+    let entries =
+        fs::read_dir(path).map_err(|error| unwritable("read the folder", path, &error))?;
     let ours = |name: &str| {
-        name == lock::NAME || name.ends_with(".partial") || FILES.contains(&name) || FOLDERS.contains(&name)
+        name == lock::NAME
+            || name.ends_with(".partial")
+            || FILES.contains(&name)
+            || FOLDERS.contains(&name)
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if !ours(&name.to_string_lossy()) {
-            let message = format!("{}: not a run folder: it holds {}", path.display(), name.to_string_lossy());
+            let message = format!(
+                "{}: not a run folder: it holds {}",
+                path.display(),
+                name.to_string_lossy()
+            );
             return Err(Failure::config(message).hint("name an empty or a new folder with --out"));
         }
     }
@@ -251,7 +268,9 @@ fn refuse_strangers(path: &Path) -> Result<()> {
 
 fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result<()> {
     let before = Resolved::load(config, &resolved.preset).map_err(|failure| {
-        failure.context("the run that is here").hint("--fresh begins anew; --out names another folder")
+        failure
+            .context("the run that is here")
+            .hint("--fresh begins anew; --out names another folder")
     })?;
     let Some(difference) = resolved.difference(&before)? else { return Ok(()) };
     let message = format!(

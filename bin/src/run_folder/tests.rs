@@ -43,7 +43,10 @@ fn another_configuration_is_refused() -> Result<()> {
     let failure = RunFolder::create(&path, &resolved(&["training.batch=8"]), false).unwrap_err();
     assert_eq!(failure.kind(), Kind::Config);
     let message = failure.to_string();
-    assert!(message.contains("`training.batch` is 32 there and 8 now") && message.contains("--fresh"), "{message}");
+    assert!(
+        message.contains("`training.batch` is 32 there and 8 now") && message.contains("--fresh"),
+        "{message}"
+    );
     RunFolder::create(&path, &resolved(&["training.batch=8"]), true)?;
     Ok(())
 }
@@ -56,7 +59,8 @@ fn other_peoples_folders_are_left_alone() -> Result<()> {
     assert!(failure.to_string().contains("thesis.tex"), "{failure}");
     let failure = RunFolder::open(folder.path()).unwrap_err();
     assert_eq!(failure.kind(), Kind::MissingData);
-    let failure = RunFolder::create(&folder.path().join("thesis.tex/run"), &resolved(&[]), false).unwrap_err();
+    let failure = RunFolder::create(&folder.path().join("thesis.tex/run"), &resolved(&[]), false)
+        .unwrap_err();
     assert_eq!(failure.code(), 74);
     Ok(())
 }
@@ -83,13 +87,19 @@ fn metrics_go_back_to_the_checkpoint() -> Result<()> {
     let (run, _) = RunFolder::create(&folder.path().join("run"), &resolved(&[]), false)?;
     let mut metrics = run.metrics(|_| true)?;
     for step in 0..4 {
-        metrics.add(&at("seed 0, fold 0", step / 2, step), &serde_json::json!({ "loss": 0.1 * step as f64 }))?;
+        metrics.add(
+            &at("seed 0, fold 0", step / 2, step),
+            &serde_json::json!({ "loss": 0.1 * step as f64 }),
+        )?;
     }
     metrics.sync()?;
     drop(metrics);
     let path = run.file("metrics.jsonl");
     let whole = std::fs::read_to_string(&path)?;
-    assert!(whole.starts_with("{\"unit\":\"seed 0, fold 0\",\"epoch\":0,\"step\":0,\"loss\":0.0}\n"), "{whole}");
+    assert!(
+        whole.starts_with("{\"unit\":\"seed 0, fold 0\",\"epoch\":0,\"step\":0,\"loss\":0.0}\n"),
+        "{whole}"
+    );
     std::fs::write(&path, whole.clone() + "{\"unit\":\"seed 0, fo")?;
     run.metrics(|_| true)?;
     assert_eq!(std::fs::read_to_string(&path)?, whole);
@@ -118,8 +128,12 @@ fn status_carries_time_and_process() -> Result<()> {
         message: None,
     };
     run.set_status(&status)?;
-    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(run.file("status.json"))?).unwrap();
-    assert_eq!((&value["state"], &value["process"]), (&"running".into(), &std::process::id().into()));
+    let value: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.file("status.json"))?).unwrap();
+    assert_eq!(
+        (&value["state"], &value["process"]),
+        (&"running".into(), &std::process::id().into())
+    );
     let name = RunFolder::default_path(&resolved(&[]))?;
     let name = name.to_string_lossy();
     assert!(name.starts_with("runs/quick-") && !name.contains([' ', ':']), "{name}");
