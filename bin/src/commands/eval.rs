@@ -16,7 +16,12 @@ use std::time::Instant;
 pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
     let started = Instant::now();
     let (run, resolved) = RunFolder::open(&args.run)?;
-    let session = Session { resolved: &resolved, run: &run, progress: &context.progress, stop: &context.stop };
+    let session = Session {
+        resolved: &resolved,
+        run: &run,
+        progress: &context.progress,
+        stop: &context.stop,
+    };
     let material = Material::open(&resolved, &context.progress, &context.stop)?;
     let mut results = Vec::new();
     for &seed in &resolved.config.seeds {

@@ -47,7 +47,8 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     if found == Found::Existing {
         context.progress.line(format_args!("going on with the run in {}", path.display()));
     }
-    let session = Session { resolved: &resolved, run: &run, progress: &context.progress, stop: &stop };
+    let session =
+        Session { resolved: &resolved, run: &run, progress: &context.progress, stop: &stop };
     let report = experiment::run(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }
 }

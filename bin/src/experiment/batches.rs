@@ -38,7 +38,12 @@ impl<'a> Batches<'a> {
     ///
     /// # Errors
     /// When a feature cannot be read, or no training sample has a modality.
-    pub fn new(config: &Config, material: &'a Material, train: &[usize], seed: u64) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        material: &'a Material,
+        train: &[usize],
+        seed: u64,
+    ) -> Result<Self> {
         let fit = |(number, modality): (usize, &ModalityConfig)| {
             let spread = match modality.standardise {
                 Standardise::None => return Ok(None),
@@ -48,8 +53,12 @@ impl<'a> Batches<'a> {
             };
             Standardiser::fit(&material.dataset, number, train, spread).map(Some)
         };
-        let standardisers =
-            material.modalities.iter().enumerate().map(fit).collect::<std::result::Result<_, _>>()?;
+        let standardisers = material
+            .modalities
+            .iter()
+            .enumerate()
+            .map(fit)
+            .collect::<std::result::Result<_, _>>()?;
         Ok(Batches { material, sampling: config.sampling, standardisers, seed })
     }
 
@@ -69,8 +78,9 @@ impl<'a> Batches<'a> {
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let labels: Vec<usize> = train.iter().map(|&sample| labels[sample].unwrap_or(0)).collect();
         let enough = |batch: &Vec<usize>| {
-            (0..self.material.names.len())
-                .all(|m| batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2)
+            (0..self.material.names.len()).all(|m| {
+                batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2
+            })
         };
         let rows = |batch: Vec<usize>| {
             (0..views)
@@ -106,13 +116,20 @@ impl<'a> Batches<'a> {
         partners: Partners,
     ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
         let windows = self.windows(|modality| modality.window);
-        let loader =
-            Loader::new(Arc::clone(&self.material.dataset), windows, plan[done..].to_vec(), WORKERS, AHEAD)?;
+        let loader = Loader::new(
+            Arc::clone(&self.material.dataset),
+            windows,
+            plan[done..].to_vec(),
+            WORKERS,
+            AHEAD,
+        )?;
         Ok(loader.map(move |batch| {
             let mut batch = batch?;
             self.augment(&mut batch, epoch, views);
             if partners == Partners::Shuffled {
-                let random = Philox::new(self.seed, "shuffled pairs").at(epoch).at((done + batch.index) as u64);
+                let random = Philox::new(self.seed, "shuffled pairs")
+                    .at(epoch)
+                    .at((done + batch.index) as u64);
                 shuffle(&mut batch, random);
             }
             self.assemble(batch, views)
@@ -130,9 +147,11 @@ impl<'a> Batches<'a> {
     ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
         let starts = vec![0; self.material.names.len()];
         let item = |&sample: &usize| Item { sample, starts: starts.clone() };
-        let plan: Vec<Vec<Item>> = samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
+        let plan: Vec<Vec<Item>> =
+            samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
         let windows = self.windows(|modality| modality.evaluation_window);
-        let loader = Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+        let loader =
+            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
     }
 
@@ -151,11 +170,14 @@ impl<'a> Batches<'a> {
             return Ok(Box::new(self.evaluation(samples, size)?));
         }
         let rows = |batch: &[usize]| {
-            (0..views).flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view))).collect()
+            (0..views)
+                .flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view)))
+                .collect()
         };
         let plan = samples.chunks(size).map(rows).collect();
         let windows = self.windows(|modality| modality.window);
-        let loader = Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+        let loader =
+            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(Box::new(loader.map(move |batch| self.assemble(batch?, views))))
     }
 
@@ -172,11 +194,14 @@ impl<'a> Batches<'a> {
     /// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
     fn augment(&self, batch: &mut loader::Batch, epoch: u64, views: usize) {
         let samples = batch.samples.len() / views;
-        for (number, (modality, stacked)) in self.material.modalities.iter().zip(&mut batch.modalities).enumerate() {
+        for (number, (modality, stacked)) in
+            self.material.modalities.iter().zip(&mut batch.modalities).enumerate()
+        {
             let features: usize = stacked.values.shape()[2..].iter().product();
             let row = stacked.values.shape()[1] * features;
             for (i, frames) in stacked.values.data_mut().chunks_mut(row).enumerate() {
-                let random = Philox::new(self.seed, "augmentation").at(epoch).at(batch.samples[i] as u64);
+                let random =
+                    Philox::new(self.seed, "augmentation").at(epoch).at(batch.samples[i] as u64);
                 let random = random.at((i / samples) as u64).at(number as u64);
                 modality.augmentation.apply(frames, features, random);
             }
@@ -191,7 +216,8 @@ impl<'a> Batches<'a> {
             .take(rows / views)
             .map(|&sample| self.material.labels[sample].map(|label| label as u32))
             .collect();
-        let labels = labels.map(|labels| Tensor::from_slice(&labels, &[labels.len()])).transpose()?;
+        let labels =
+            labels.map(|labels| Tensor::from_slice(&labels, &[labels.len()])).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Batch { modalities, labels, samples: rows / views, views })
     }
@@ -200,15 +226,26 @@ impl<'a> Batches<'a> {
 /// One modality as tensors: the rows that have it, and where they belong if some lack it.
 fn input(stacked: loader::Stacked) -> Result<Input> {
     let loader::Stacked { values, lengths, present } = stacked;
-    let lengths: Vec<u32> = lengths.iter().zip(&present).filter(|(_, p)| **p).map(|(&l, _)| l as u32).collect();
+    let lengths: Vec<u32> =
+        lengths.iter().zip(&present).filter(|(_, p)| **p).map(|(&l, _)| l as u32).collect();
     let lengths = Some(Tensor::from_slice(&lengths, &[lengths.len()])?);
     let (mut shape, values) = values.into_parts();
     if present.iter().all(|&p| p) {
-        return Ok(Input { data: Tensor::from_slice(&values, &shape)?, lengths, rows: None, present: None });
+        return Ok(Input {
+            data: Tensor::from_slice(&values, &shape)?,
+            lengths,
+            rows: None,
+            present: None,
+        });
     }
     let row: usize = shape[1..].iter().product();
-    let kept: Vec<f32> =
-        values.chunks(row).zip(&present).filter(|(_, p)| **p).flat_map(|(row, _)| row).copied().collect();
+    let kept: Vec<f32> = values
+        .chunks(row)
+        .zip(&present)
+        .filter(|(_, p)| **p)
+        .flat_map(|(row, _)| row)
+        .copied()
+        .collect();
     shape[0] = kept.len() / row;
     let mut next = 0;
     let number = |&p: &bool| {
@@ -241,6 +278,8 @@ fn shuffle(batch: &mut loader::Batch, random: Philox) {
 
 /// Whether every sample of these has every modality.
 pub fn complete(dataset: &Dataset, samples: &[usize]) -> Vec<usize> {
-    let all = |&&sample: &&usize| (0..dataset.modalities().len()).all(|m| dataset.length(sample, m).is_some());
+    let all = |&&sample: &&usize| {
+        (0..dataset.modalities().len()).all(|m| dataset.length(sample, m).is_some())
+    };
     samples.iter().filter(all).copied().collect()
 }

@@ -45,7 +45,8 @@ impl Judgement {
     /// Of predictions for samples with these labels.
     pub fn new(predicted: &[usize], labels: &[usize], classes: usize) -> Self {
         let confusion = Confusion::new(predicted, labels, classes);
-        let weighted = (0..classes).map(|class| confusion.binary(class).weighted_accuracy()).sum::<f64>();
+        let weighted =
+            (0..classes).map(|class| confusion.binary(class).weighted_accuracy()).sum::<f64>();
         Judgement {
             accuracy: accuracy(predicted, labels),
             weighted_accuracy: weighted / classes as f64,
@@ -70,8 +71,11 @@ impl Features {
     ) -> Result<Self> {
         let mut parts = [Part::default(), Part::default(), Part::default()];
         for (part, (_, samples)) in parts.iter_mut().zip(split.parts()) {
-            let labelled: Vec<usize> =
-                samples.iter().copied().filter(|&sample| material.labels[sample].is_some()).collect();
+            let labelled: Vec<usize> = samples
+                .iter()
+                .copied()
+                .filter(|&sample| material.labels[sample].is_some())
+                .collect();
             part.labels = labelled.iter().filter_map(|&sample| material.labels[sample]).collect();
             part.rows = vec![Vec::new(); material.names.len()];
             for batch in batches.evaluation(&labelled, ROWS)? {
@@ -114,7 +118,8 @@ impl Features {
         classes: usize,
         seed: u64,
     ) -> Result<Judgement> {
-        let joined: Vec<(Vec<f32>, usize)> = self.parts.iter().map(|part| part.join(modalities)).collect();
+        let joined: Vec<(Vec<f32>, usize)> =
+            self.parts.iter().map(|part| part.join(modalities)).collect();
         let examples = |part: usize| Examples {
             features: &joined[part].0,
             labels: &self.parts[part].labels,

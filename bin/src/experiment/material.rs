@@ -53,16 +53,19 @@ impl Material {
         let (corpus, modalities) = find(config, &root)?;
         corpus.notices.iter().for_each(|notice| progress.line(notice));
         let cache = Cache::open(&cache_folder(config).join("features"))?;
-        let decoders: Vec<_> =
-            modalities.iter().map(|m| m.feature.decoder()).collect::<std::result::Result<_, _>>()?;
+        let decoders: Vec<_> = modalities
+            .iter()
+            .map(|m| m.feature.decoder())
+            .collect::<std::result::Result<_, _>>()?;
         let started = Instant::now();
         let task = progress.task("features", 0);
         let task = std::sync::Mutex::new(task);
-        let prepared = prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
-            let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            task.set_total(total as u64);
-            task.tick(done as u64, "");
-        });
+        let prepared =
+            prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
+                let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                task.set_total(total as u64);
+                task.tick(done as u64, "");
+            });
         drop(task);
         let prepared = prepared.context(format_args!("reading {}", root.display()))?;
         for skipped in &prepared.skipped {
@@ -145,9 +148,11 @@ fn made_up_world(progress: &Progress, stop: &Stop) -> Result<PathBuf> {
         progress.line(format_args!("making the made-up world in {} (once)", root.display()));
     }
     if let Some(folder) = root.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| Failure::io("make the folder", folder, &error))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::io("make the folder", folder, &error))?;
     }
-    let task = progress.task("made-up world", settings.samples() as u64);
+    let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
+    let task = progress.task("made-up world", clips as u64);
     generate(&settings, &root, &|at| {
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -168,7 +173,9 @@ fn find_ravdess(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityCon
         Extractor::Voice(_) => Ok(ravdess::Modality::Voice),
         Extractor::Landmarks(_) => Ok(ravdess::Modality::Landmarks),
         Extractor::Clip(_) => Ok(ravdess::Modality::Clip),
-        _ => Err(Failure::config(format!("`modality.{name}`: RAVDESS has voice, landmarks and clips only"))),
+        _ => Err(Failure::config(format!(
+            "`modality.{name}`: RAVDESS has voice, landmarks and clips only"
+        ))),
     };
     let modalities = config.modality.iter().map(kind).collect::<Result<_>>()?;
     let mut corpus = ravdess::find(root, &ravdess::Options { modalities, songs: false })?;
@@ -185,18 +192,27 @@ fn find_manifest(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityCo
         Extractor::Words(_) => ColumnKind::Words,
         Extractor::Sequence(_) => ColumnKind::Sequence,
     };
-    let kinds = config.modality.iter().map(|(name, m)| (name.clone(), kind_of(&m.feature))).collect();
+    let kinds =
+        config.modality.iter().map(|(name, m)| (name.clone(), kind_of(&m.feature))).collect();
     let manifest = manifest::read(root, &kinds)?;
     let settings = |(name, kind): (&String, &ColumnKind)| {
         let same_kind = || config.modality.values().find(|m| kind_of(&m.feature) == *kind);
         let found = config.modality.get(name).or_else(same_kind).cloned();
         found.ok_or_else(|| {
-            let message = format!("{}: column `{name}`: no modality of the configuration reads it", root.display());
+            let message = format!(
+                "{}: column `{name}`: no modality of the configuration reads it",
+                root.display()
+            );
             Failure::config(message).hint(format!("add [modality.{name}], or leave the column out"))
         })
     };
-    let modalities =
-        manifest.corpus.modalities.iter().zip(&manifest.kinds).map(settings).collect::<Result<Vec<_>>>()?;
+    let modalities = manifest
+        .corpus
+        .modalities
+        .iter()
+        .zip(&manifest.kinds)
+        .map(settings)
+        .collect::<Result<Vec<_>>>()?;
     if modalities.len() < 2 {
         let message = format!("{}: has {} columns of modalities", root.display(), modalities.len());
         return Err(Failure::config(message).hint("the contrastive loss needs two to compare"));
@@ -223,10 +239,17 @@ fn split(config: &Config, corpus: &Corpus) -> Result<Vec<Split>> {
         }
         Protocol::ByGroupPairs => folds::three_by_pairs(&groups, validation)?,
         Protocol::Stratified => {
-            let unlabelled = || Failure::config("the protocol `stratified` needs a label for every sample");
-            let labels = corpus.samples.iter().map(|s| s.label).collect::<Option<Vec<_>>>().ok_or_else(unlabelled)?;
+            let unlabelled =
+                || Failure::config("the protocol `stratified` needs a label for every sample");
+            let labels = corpus
+                .samples
+                .iter()
+                .map(|s| s.label)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(unlabelled)?;
             let keys: Vec<&str> = corpus.samples.iter().map(|s| s.leak_key.as_str()).collect();
-            let mut splits = folds::stratified(&labels, &keys, &corpus.classes, data.folds, data.split_seed)?;
+            let mut splits =
+                folds::stratified(&labels, &keys, &corpus.classes, data.folds, data.split_seed)?;
             if data.validation == ValidationPart::None {
                 for split in &mut splits {
                     split.train.append(&mut split.validation);
@@ -251,7 +274,8 @@ fn warn_of_absent_classes(
     for (fold, split) in splits.iter().enumerate() {
         for absent in split.absent_classes(fold, labels, classes) {
             if absent.part == Part::Train {
-                return Err(Failure::new(Kind::BadData, absent).hint(format!("data.folds is {}", config.data.folds)));
+                return Err(Failure::new(Kind::BadData, absent)
+                    .hint(format!("data.folds is {}", config.data.folds)));
             }
             progress.warn(absent);
         }
@@ -266,24 +290,38 @@ fn factors<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Result<Option
         return Ok(None);
     }
     let bad = |what: String| Failure::new(Kind::BadData, format!("{}: {what}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))?;
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    let id_column = header.iter().position(|name| *name == "id").ok_or_else(|| bad("has no column `id`".into()))?;
+    let id_column = header
+        .iter()
+        .position(|name| *name == "id")
+        .ok_or_else(|| bad("has no column `id`".into()))?;
     let is_factor = |name: &str| !["id", "actor", "class"].contains(&name);
     let mut by_id = BTreeMap::new();
     for (number, line) in lines.enumerate() {
         let cells: Vec<&str> = line.split(',').collect();
-        let numbers = header.iter().zip(&cells).filter(|(name, _)| is_factor(name)).map(|(_, cell)| cell.parse());
+        let numbers = header
+            .iter()
+            .zip(&cells)
+            .filter(|(name, _)| is_factor(name))
+            .map(|(_, cell)| cell.parse());
         let numbers: std::result::Result<Vec<f32>, _> = numbers.collect();
         let (Ok(numbers), Some(id)) = (numbers, cells.get(id_column)) else {
             return Err(bad(format!("line {} is not a row of numbers", number + 2)));
         };
         // A file's name without its modality is the performance.
-        by_id.insert(id.split_once('-').map_or(*id, |(_, performance)| performance).to_owned(), numbers);
+        by_id.insert(
+            id.split_once('-').map_or(*id, |(_, performance)| performance).to_owned(),
+            numbers,
+        );
     }
     let find = |id: &str| {
-        by_id.get(id).cloned().ok_or_else(|| bad(format!("has no row for {id}; make the world again")))
+        by_id
+            .get(id)
+            .cloned()
+            .ok_or_else(|| bad(format!("has no row for {id}; make the world again")))
     };
     ids.map(find).collect::<Result<_>>().map(Some)
 }

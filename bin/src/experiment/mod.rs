@@ -40,8 +40,11 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     let config = &session.resolved.config;
     let material = Material::open(session.resolved, session.progress, session.stop)?;
     session.run.write_json("splits/splits.json", &material.splits_by_id())?;
-    let units: Vec<(u64, usize)> =
-        config.seeds.iter().flat_map(|&seed| (0..config.data.run_folds).map(move |fold| (seed, fold))).collect();
+    let units: Vec<(u64, usize)> = config
+        .seeds
+        .iter()
+        .flat_map(|&seed| (0..config.data.run_folds).map(move |fold| (seed, fold)))
+        .collect();
     let mut results = Vec::new();
     for (done, &(seed, fold)) in units.iter().enumerate() {
         let status = |state, message| Status {

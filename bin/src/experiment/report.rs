@@ -60,10 +60,14 @@ impl Report {
     /// Of the units' results.
     pub fn new(units: &[UnitResult], protocol: Stamp, run: &Path, seconds: f64) -> Self {
         let over = |figure: &dyn Fn(&UnitResult) -> Option<f64>| over_seeds(units, figure);
-        let mean = |figure: fn(&UnitResult) -> f64| Summary::of(&units.iter().map(figure).collect::<Vec<_>>()).mean;
+        let mean = |figure: fn(&UnitResult) -> f64| {
+            Summary::of(&units.iter().map(figure).collect::<Vec<_>>()).mean
+        };
         let names: BTreeSet<&String> = units.iter().flat_map(|unit| unit.single.keys()).collect();
-        let single = |name: &String| over(&|unit| unit.single.get(name).copied()).map(|s| (name.clone(), s));
-        let mut confusions = units.iter().filter_map(|unit| unit.mpuc.as_ref()).map(|m| m.confusion.clone());
+        let single =
+            |name: &String| over(&|unit| unit.single.get(name).copied()).map(|s| (name.clone(), s));
+        let mut confusions =
+            units.iter().filter_map(|unit| unit.mpuc.as_ref()).map(|m| m.confusion.clone());
         let first = confusions.next();
         let confusion = first.map(|first| {
             confusions.fold(first, |mut sum, next| {
@@ -97,10 +101,14 @@ impl Report {
 }
 
 /// Mean over the folds of each seed; of these mean and deviation.
-fn over_seeds(units: &[UnitResult], figure: &dyn Fn(&UnitResult) -> Option<f64>) -> Option<Summary> {
+fn over_seeds(
+    units: &[UnitResult],
+    figure: &dyn Fn(&UnitResult) -> Option<f64>,
+) -> Option<Summary> {
     let seeds: BTreeSet<u64> = units.iter().map(|unit| unit.seed).collect();
     let of_seed = |seed: u64| {
-        let figures: Option<Vec<f64>> = units.iter().filter(|unit| unit.seed == seed).map(figure).collect();
+        let figures: Option<Vec<f64>> =
+            units.iter().filter(|unit| unit.seed == seed).map(figure).collect();
         figures.map(|figures| Summary::of(&figures).mean)
     };
     let figures: Option<Vec<f64>> = seeds.into_iter().map(of_seed).collect();
@@ -127,14 +135,22 @@ impl fmt::Display for Report {
         row("late fusion, supervised", self.late_fusion_supervised);
         row("true factors", self.oracle);
         if !rows.is_empty() {
-            writeln!(f, "{}\n", output::table(&["accuracy, held out", "mean", "deviation", "vs untrained"], &rows))?;
+            writeln!(
+                f,
+                "{}\n",
+                output::table(&["accuracy, held out", "mean", "deviation", "vs untrained"], &rows)
+            )?;
         }
         writeln!(
             f,
             "retrieval across modalities: R@1 {:.3}, R@5 {:.3} (chance at 1: {:.3})",
             self.retrieval_at_1, self.retrieval_at_5, self.retrieval_chance
         )?;
-        writeln!(f, "contrastive loss: {:.3} in the first epoch, {:.3} in the last", self.loss_first, self.loss_last)?;
+        writeln!(
+            f,
+            "contrastive loss: {:.3} in the first epoch, {:.3} in the last",
+            self.loss_first, self.loss_last
+        )?;
         writeln!(f, "protocol: {}", self.protocol)?;
         write!(f, "{} in {}", seconds(self.seconds), self.run.display())
     }

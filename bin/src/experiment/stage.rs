@@ -1,14 +1,15 @@
 //! Training one system on one fold: epochs, validation, checkpoints, metrics.
 
-use super::batches::{Batches, Partners};
 use super::Session;
+use super::batches::{Batches, Partners};
 use crate::failure::{Context, Result};
 use crate::run_folder::{Metrics, Position};
 use data::folds::Split;
 use engine::Parameters;
 use engine::checkpoint::Checkpoint;
 use models::systems::{Batch, System};
-use models::training::{EpochRecord, Trainer, TrainingSettings, validate};
+use models::training::{EpochRecord, StepRecord, Trainer, TrainingSettings, validate};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,23 @@ pub struct Trained {
     pub history: Vec<EpochRecord>,
 }
 
+/// What `metrics.jsonl` holds of a step, beside its position.
+#[derive(Serialize)]
+struct StepMetrics {
+    loss: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
+}
+
+/// What it holds of an epoch.
+#[derive(Serialize)]
+struct EpochMetrics {
+    loss: f64,
+    gradient_norm: f64,
+    pairs: Vec<f64>,
+    validation_loss: Option<f64>,
+}
+
 /// The samples a contrastive stage learns from.
 pub fn contrastive_samples(split: &Split, transductive: bool) -> Vec<usize> {
     let mut samples = split.train.clone();
@@ -64,8 +82,13 @@ impl Stage<'_> {
     pub fn run(&self, system: &impl System, parameters: Parameters) -> Result<Trained> {
         let plan = self.batches.plan(self.train, self.settings.batch, 0, self.views);
         if plan.is_empty() {
-            let message = format!("{} training samples make no batch of {}", self.train.len(), self.settings.batch);
-            return Err(crate::failure::Failure::config(message).hint("lower training.batch or use more data"));
+            let message = format!(
+                "{} training samples make no batch of {}",
+                self.train.len(),
+                self.settings.batch
+            );
+            return Err(crate::failure::Failure::config(message)
+                .hint("lower training.batch or use more data"));
         }
         let mut trainer = Trainer::new(self.settings, parameters, self.seed, plan.len() as u64)?;
         let path = self.checkpoint();
@@ -73,7 +96,10 @@ impl Stage<'_> {
             let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
             trainer.restore(&checkpoint).context(from.display())?;
             if from != path {
-                self.session.progress.warn(format_args!("{}: damaged; going on from the one before", path.display()));
+                self.session.progress.warn(format_args!(
+                    "{}: damaged; going on from the one before",
+                    path.display()
+                ));
             }
         }
         let mut metrics = self.metrics(&trainer, plan.len() as u64)?;
@@ -97,8 +123,10 @@ impl Stage<'_> {
         let mut saved = Instant::now();
         for batch in self.batches.training(&plan, done, epoch, self.views, self.partners)? {
             let record = trainer.step(system, &batch?)?;
-            let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: Some(record.step) };
-            metrics.add(&at, &record)?;
+            let at =
+                Position { unit: self.name.clone(), epoch: Some(epoch), step: Some(record.step) };
+            let StepRecord { loss, gradient_norm, learning_rate, .. } = record;
+            metrics.add(&at, &StepMetrics { loss, gradient_norm, learning_rate })?;
             task.tick(record.step + 1, format_args!("loss {:.3}", record.loss));
             if let Some(reason) = self.session.stop.asked() {
                 self.save(trainer, metrics)?;
@@ -115,7 +143,9 @@ impl Stage<'_> {
             validate(system, trainer.parameters(), self.validation_batches()?)?
         };
         let record = trainer.end_epoch(validation);
-        metrics.add(&Position { unit: self.name.clone(), epoch: Some(epoch), step: None }, &record)?;
+        let EpochRecord { loss, gradient_norm, pairs, validation_loss, .. } = record;
+        let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: None };
+        metrics.add(&at, &EpochMetrics { loss, gradient_norm, pairs, validation_loss })?;
         self.save(trainer, metrics)
     }
 

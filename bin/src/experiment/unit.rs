@@ -69,7 +69,12 @@ struct Unit<'a> {
 ///
 /// # Errors
 /// Whatever its training ends with.
-pub fn run(session: &Session<'_>, material: &Material, seed: u64, fold: usize) -> Result<UnitResult> {
+pub fn run(
+    session: &Session<'_>,
+    material: &Material,
+    seed: u64,
+    fold: usize,
+) -> Result<UnitResult> {
     let file = format!("eval/seed{seed}-fold{}.json", fold + 1);
     if let Ok(bytes) = std::fs::read(session.run.file(&file))
         && let Ok(result) = serde_json::from_slice(&bytes)
@@ -89,13 +94,20 @@ pub fn run(session: &Session<'_>, material: &Material, seed: u64, fold: usize) -
 ///
 /// # Errors
 /// When there is no checkpoint, or it is not of this configuration.
-pub fn judge_again(session: &Session<'_>, material: &Material, seed: u64, fold: usize) -> Result<UnitResult> {
+pub fn judge_again(
+    session: &Session<'_>,
+    material: &Material,
+    seed: u64,
+    fold: usize,
+) -> Result<UnitResult> {
     let unit = Unit::new(session, material, seed, fold)?;
     let (system, mut parameters) = unit.new_mpuc()?;
     let path = session.run.file(format!("checkpoints/{}.safetensors", unit.name("mpuc")));
     if !path.exists() {
-        let message = format!("{}: no checkpoint of seed {seed}, fold {}", path.display(), fold + 1);
-        return Err(Failure::new(Kind::MissingData, message).hint("train first; the same command goes on with a run"));
+        let message =
+            format!("{}: no checkpoint of seed {seed}, fold {}", path.display(), fold + 1);
+        return Err(Failure::new(Kind::MissingData, message)
+            .hint("train first; the same command goes on with a run"));
     }
     let (checkpoint, _) = Checkpoint::load_or_previous(&path)?;
     let best = checkpoint.tensors().any(|(name, _)| name.starts_with("best."));
@@ -104,20 +116,31 @@ pub fn judge_again(session: &Session<'_>, material: &Material, seed: u64, fold: 
 }
 
 impl<'a> Unit<'a> {
-    fn new(session: &'a Session<'a>, material: &'a Material, seed: u64, fold: usize) -> Result<Self> {
+    fn new(
+        session: &'a Session<'a>,
+        material: &'a Material,
+        seed: u64,
+        fold: usize,
+    ) -> Result<Self> {
         let config = &session.resolved.config;
         let split = &material.splits[fold];
         let batches = Batches::new(config, material, &split.train, seed)?;
-        let encoder = |((name, modality), input): ((&String, &crate::config::ModalityConfig), Vec<usize>)| {
-            EncoderSettings {
-                name: name.clone(),
-                backbone: modality.backbone.clone(),
-                dropout: modality.dropout,
-                input,
-            }
-        };
-        let encoders =
-            material.names.iter().zip(&material.modalities).zip(batches.shapes()).map(encoder).collect();
+        let encoder =
+            |((name, modality), input): ((&String, &crate::config::ModalityConfig), Vec<usize>)| {
+                EncoderSettings {
+                    name: name.clone(),
+                    backbone: modality.backbone.clone(),
+                    dropout: modality.dropout,
+                    input,
+                }
+            };
+        let encoders = material
+            .names
+            .iter()
+            .zip(&material.modalities)
+            .zip(batches.shapes())
+            .map(encoder)
+            .collect();
         Ok(Unit { session, config, material, split, seed, fold, batches, encoders })
     }
 
@@ -127,7 +150,8 @@ impl<'a> Unit<'a> {
 
     fn new_mpuc(&self) -> Result<(Mpuc, Parameters)> {
         let mut parameters = Parameters::new(DType::F32, self.seed);
-        let system = Mpuc::new(&self.encoders, &self.config.projection, self.config.loss, &mut parameters)?;
+        let system =
+            Mpuc::new(&self.encoders, &self.config.projection, self.config.loss, &mut parameters)?;
         Ok((system, parameters))
     }
 
@@ -150,7 +174,9 @@ impl<'a> Unit<'a> {
     /// Trains MPUC and judges it.
     fn mpuc(&self) -> Result<UnitResult> {
         let (system, trained) = self.pretrain("mpuc", Partners::Own)?;
-        if let Some(notice) = plateau(&trained.history, self.config.loss.plateau(self.config.training.batch)) {
+        if let Some(notice) =
+            plateau(&trained.history, self.config.loss.plateau(self.config.training.batch))
+        {
             self.session.progress.warn(notice);
         }
         let mut result = self.judge(&system, &trained.parameters)?;
@@ -186,8 +212,13 @@ impl<'a> Unit<'a> {
             &self.split.test,
             &self.config.retrieval,
         )?;
-        let mut result =
-            UnitResult { seed: self.seed, fold: self.fold, retrieval, retrieval_chance, ..UnitResult::default() };
+        let mut result = UnitResult {
+            seed: self.seed,
+            fold: self.fold,
+            retrieval,
+            retrieval_chance,
+            ..UnitResult::default()
+        };
         if !self.labelled() {
             return Ok(result);
         }
@@ -241,7 +272,11 @@ impl<'a> Unit<'a> {
     /// Trains the same networks with labels, end to end.
     fn late_fusion(&self) -> Result<f64> {
         let labelled = |samples: &[usize]| -> Vec<usize> {
-            samples.iter().copied().filter(|&sample| self.material.labels[sample].is_some()).collect()
+            samples
+                .iter()
+                .copied()
+                .filter(|&sample| self.material.labels[sample].is_some())
+                .collect()
         };
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let supervised = &self.config.supervised;
@@ -265,7 +300,8 @@ impl<'a> Unit<'a> {
             let logits = system.logits(&Pass::evaluate(&trained.parameters), &batch?)?;
             predicted.extend(logits.to_vec().chunks(classes).map(argmax));
         }
-        let truth: Vec<usize> = test.iter().filter_map(|&sample| self.material.labels[sample]).collect();
+        let truth: Vec<usize> =
+            test.iter().filter_map(|&sample| self.material.labels[sample]).collect();
         Ok(models::metrics::accuracy(&predicted, &truth))
     }
 }
