@@ -17,12 +17,12 @@ pub(super) const SHAPE_MODES: usize = 12;
 const PARTS: [core::ops::Range<usize>; 7] = [0..17, 17..22, 22..27, 27..36, 36..42, 42..48, 48..68];
 /// Deviation of a part's place and of its size per shape mode; twelve modes at identity 0.7 give each point about
 /// 0.06, as the prototype's independent points had, while a face stays a face.
-const PART_SHIFT: f64 = 0.010;
-const PART_STRETCH: f64 = 0.03;
+const PART_SHIFT: f64 = 0.015;
+const PART_STRETCH: f64 = 0.045;
 /// The jaw holds the other parts and stretches less, or eyes would leave the face.
-const JAW_STRETCH: f64 = 0.015;
+const JAW_STRETCH: f64 = 0.022;
 /// Deviation of single points per mode: faces are not quite regular.
-const POINT_JITTER: f64 = 0.005;
+const POINT_JITTER: f64 = 0.007;
 
 fn spaced(from: f64, to: f64, count: usize, index: usize) -> f64 {
     from + (to - from) * index as f64 / (count - 1) as f64
