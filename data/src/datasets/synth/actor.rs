@@ -3,11 +3,7 @@
 use super::WorldSettings;
 use super::random::{Purpose, Stream};
 use super::tables::UNITS;
-use super::template::{POINTS, SHAPE_MODES, Shape};
-
-/// Deviation of the tracker's lasting error at identity 1, face units. At identity 0.7 it is 0.10 a point, where the
-/// prototype's faces differed by 0.07: as a part of the shape it would make the painted faces irregular.
-const TRACKER_BIAS: f64 = 0.15;
+use super::template::{POINTS, SHAPE_MODES, Shape, TRACKER_MODES};
 
 /// Resting pitch of men and women, Hz, and its deviation in octaves (Peterson and Barney 1952, widened).
 const RESTING_PITCH: [f64; 2] = [105.0, 200.0];
@@ -66,6 +62,7 @@ impl Actor {
     pub(super) fn new(
         settings: &WorldSettings,
         modes: &[Shape; SHAPE_MODES],
+        biases: &[Shape; TRACKER_MODES],
         mean: &Shape,
         number: usize,
     ) -> Self {
@@ -79,17 +76,9 @@ impl Actor {
         };
         let tract = if male { 1.0 } else { SHORT_TRACT } + stream.normal() * TRACT_SPREAD;
         let coordinates = stream.normals::<SHAPE_MODES>().map(|normal| normal * identity);
-        let mut shape = *mean;
-        for point in 0..POINTS {
-            for axis in 0..2 {
-                let offset: f64 = modes
-                    .iter()
-                    .zip(coordinates)
-                    .map(|(mode, weight)| mode[point][axis] * weight)
-                    .sum();
-                shape[point][axis] += offset;
-            }
-        }
+        let shape = combine(mean, modes, &coordinates);
+        let errors = stream.normals::<TRACKER_MODES>().map(|normal| normal * identity);
+        let tracker_bias = combine(&[[0.0; 2]; POINTS], biases, &errors);
         Self {
             pitch,
             tract,
@@ -101,11 +90,22 @@ impl Actor {
             voice_style: stream.normals().map(|normal| normal * STYLE_SPREAD * identity),
             face_habits: stream.normals().map(|normal| normal.abs() * HABIT_SPREAD * identity),
             shape,
-            tracker_bias: [[0.0; 2]; POINTS]
-                .map(|_| stream.normals().map(|normal| normal * TRACKER_BIAS * identity)),
+            tracker_bias,
             looks: Looks::new(settings.seed, number, male),
         }
     }
+}
+
+/// A shape plus weighted modes.
+fn combine(start: &Shape, modes: &[Shape], weights: &[f64]) -> Shape {
+    let mut shape = *start;
+    for (mode, weight) in modes.iter().zip(weights) {
+        for (point, step) in shape.iter_mut().zip(mode) {
+            point[0] += weight * step[0];
+            point[1] += weight * step[1];
+        }
+    }
+    shape
 }
 
 impl Looks {

@@ -15,16 +15,16 @@ pub(super) const CAMERA: [f64; 2] = [1280.0, 720.0];
 const PIXELS_OF_UNIT: f64 = 110.0;
 /// Share of the head's rotation that the alignment of the face frames leaves.
 const ALIGNED_SHARE: f64 = 0.25;
-/// The tracker's error from frame to frame, face units (4 pixels).
-const TRACKER_NOISE: f64 = 0.04;
+/// The tracker's error from frame to frame, face units (3 pixels).
+const TRACKER_NOISE: f64 = 0.025;
 /// Head pose, in the order roll, yaw, pitch: deviation of a clip's held angles and of their steps at 30 frames a
-/// second, radians. With the tracker's noise these hold landmarks to about half of the emotions.
-const HELD_ANGLES: [f64; 3] = [0.08, 0.17, 0.14];
-const ANGLE_STEPS: [f64; 3] = [0.011, 0.014, 0.014];
+/// second, radians. The prototype's.
+const HELD_ANGLES: [f64; 3] = [0.06, 0.12, 0.10];
+const ANGLE_STEPS: [f64; 3] = [0.008, 0.01, 0.01];
 /// Deviation of a clip's size and place in the frame and of the place's steps, face units.
-const SIZE_SPREAD: f64 = 0.08;
-const PLACE_SPREAD: f64 = 0.14;
-const PLACE_STEP: f64 = 0.008;
+const SIZE_SPREAD: f64 = 0.06;
+const PLACE_SPREAD: f64 = 0.10;
+const PLACE_STEP: f64 = 0.006;
 /// Pitch of the head's nod with a full pitch accent, radians, and rise of the brows with it.
 const NOD: f64 = 0.15;
 const BROW_ACCENT: f64 = 0.6;
