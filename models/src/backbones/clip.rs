@@ -32,7 +32,11 @@ impl StridedClipNet {
     ///
     /// # Errors
     /// When a sample is not [T, H, W, C], or the width is no multiple of 4.
-    pub fn new(settings: &StridedClipNetSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
+    pub fn new(
+        settings: &StridedClipNetSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
         let &[_, _, _, channels] = input else {
             return Err(refuse("strided_clip", input, "[frames, height, width, channels]"));
         };

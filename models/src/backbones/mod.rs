@@ -76,7 +76,9 @@ impl Backbone {
                 Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?)
             }
             BackboneSettings::Tcn(s) => Backbone::Tcn(TemporalConvNet::new(s, scope, input)?),
-            BackboneSettings::StridedClip(s) => Backbone::StridedClip(StridedClipNet::new(s, scope, input)?),
+            BackboneSettings::StridedClip(s) => {
+                Backbone::StridedClip(StridedClipNet::new(s, scope, input)?)
+            }
             BackboneSettings::StridedConv(s) => {
                 Backbone::StridedConv(StridedConvNet::new(s, scope, input)?)
             }
