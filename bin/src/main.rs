@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod config;
+mod experiment;
 mod failure;
 mod output;
 mod progress;

@@ -36,14 +36,21 @@ impl Projection {
     ///
     /// # Errors
     /// When the scope has these names already.
-    pub fn new(settings: &ProjectionSettings, mut scope: Scope<'_>, features: usize) -> Result<Self> {
+    pub fn new(
+        settings: &ProjectionSettings,
+        mut scope: Scope<'_>,
+        features: usize,
+    ) -> Result<Self> {
         let ProjectionSettings { hidden, output, batch_norm } = *settings;
         let first = Linear::new(scope.sub(0), features, hidden)?;
         let second = Linear::new(scope.sub(2), hidden, output)?;
         if !batch_norm {
             return Ok(Projection { first: first.relu(), second, norms: None });
         }
-        let norms = (BatchNorm::new(scope.sub("norm1"), hidden)?, BatchNorm::new(scope.sub("norm2"), output)?);
+        let norms = (
+            BatchNorm::new(scope.sub("norm1"), hidden)?,
+            BatchNorm::new(scope.sub("norm2"), output)?,
+        );
         Ok(Projection { first, second, norms: Some(norms) })
     }
 

@@ -205,8 +205,12 @@ mod tests {
     #[test]
     fn the_papers_surprise_entry() {
         // Prevalence 4.9 %, all positives found, .6 % of negatives: the weighted F1 of Table II's 2.8 to 3.3 %.
-        let counts =
-            BinaryCounts { true_positives: 49, false_positives: 945, false_negatives: 0, true_negatives: 6 };
+        let counts = BinaryCounts {
+            true_positives: 49,
+            false_positives: 945,
+            false_negatives: 0,
+            true_negatives: 6,
+        };
         assert!((counts.f1_weighted() - 0.0165).abs() < 0.001, "{}", counts.f1_weighted());
     }
 
@@ -215,7 +219,9 @@ mod tests {
         let mut confusion = Confusion::new(&[0, 1, 1, 2], &[0, 1, 2, 2], 3);
         assert_eq!(confusion.counts, [[1, 0, 0], [0, 1, 0], [0, 1, 1]]);
         assert!((confusion.f1_macro() - (1.0 + 2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
-        assert!((confusion.f1_weighted() - (1.0 + 2.0 / 3.0 + 2.0 * 2.0 / 3.0) / 4.0).abs() < 1e-12);
+        assert!(
+            (confusion.f1_weighted() - (1.0 + 2.0 / 3.0 + 2.0 * 2.0 / 3.0) / 4.0).abs() < 1e-12
+        );
         assert_eq!(confusion.majority(), 0.5);
         confusion.add(&confusion.clone());
         assert_eq!(confusion.counts[2], [0, 2, 2]);
@@ -235,6 +241,8 @@ mod tests {
     fn summaries() {
         assert_eq!(Summary::of(&[0.5]), Summary { mean: 0.5, deviation: 0.0 });
         let summary = Summary::of(&[1.0, 3.0]);
-        assert!((summary.mean - 2.0).abs() < 1e-12 && (summary.deviation - 2f64.sqrt()).abs() < 1e-12);
+        assert!(
+            (summary.mean - 2.0).abs() < 1e-12 && (summary.deviation - 2f64.sqrt()).abs() < 1e-12
+        );
     }
 }

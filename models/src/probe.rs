@@ -76,7 +76,10 @@ impl Scaling {
             }
         }
         let factor = |&s: &f64| if s > 1e-12 { (1.0 / s.sqrt()) as f32 } else { 0.0 };
-        Scaling { factor: square.iter().map(factor).collect(), mean: mean.iter().map(|&m| m as f32).collect() }
+        Scaling {
+            factor: square.iter().map(factor).collect(),
+            mean: mean.iter().map(|&m| m as f32).collect(),
+        }
     }
 
     fn apply<'a>(&'a self, row: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
@@ -97,8 +100,13 @@ pub fn predict(
     seed: u64,
 ) -> Result<Vec<usize>> {
     let mut parameters = Parameters::new(DType::F32, seed);
-    let head =
-        Prediction::new(parameters.scope(), train.width, settings.hidden, classes, settings.dropout)?;
+    let head = Prediction::new(
+        parameters.scope(),
+        train.width,
+        settings.hidden,
+        classes,
+        settings.dropout,
+    )?;
     let mut optimizer = Optimizer::new(settings.optimizer, &parameters)?;
     let scaling = Scaling::of(&train, settings.standardise);
     let size = settings.batch.min(train.labels.len()).max(1);
@@ -112,7 +120,8 @@ pub fn predict(
             let pass = Pass::train(&parameters, Philox::new(seed, "probe dropout").at(step));
             let labels: Vec<u32> = rows.iter().map(|&i| train.labels[i] as u32).collect();
             let labels = Tensor::from_slice(&labels, &[rows.len()])?;
-            let loss = head.forward(&pass, &train.tensor(rows, &scaling)?)?.cross_entropy(&labels)?;
+            let loss =
+                head.forward(&pass, &train.tensor(rows, &scaling)?)?.cross_entropy(&labels)?;
             let outcome = pass.backward(&loss)?;
             let rate = settings.learning_rate * settings.schedule.factor(epoch, step, steps);
             optimizer.step(&mut parameters, &outcome.gradients, rate)?;

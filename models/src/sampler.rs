@@ -24,20 +24,30 @@ impl Sampler {
 
     /// The batches of an epoch, as positions in `groups` and `labels`. Only whole batches are made; what is
     /// left over comes in another epoch's order.
-    pub fn batches(self, groups: &[usize], labels: &[usize], size: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+    pub fn batches(
+        self,
+        groups: &[usize],
+        labels: &[usize],
+        size: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Vec<Vec<usize>> {
         let random = Philox::new(seed, "sampler").at(epoch);
         let count = groups.len();
         match self {
             Sampler::Uniform => chunks(&random.permutation(count), size),
             Sampler::WithinGroup => {
-                let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.iter().max().map_or(0, |m| m + 1)];
+                let mut members: Vec<Vec<usize>> =
+                    vec![Vec::new(); groups.iter().max().map_or(0, |m| m + 1)];
                 random.permutation(count).into_iter().for_each(|i| members[groups[i]].push(i));
-                let batches: Vec<Vec<usize>> = members.iter().flat_map(|group| chunks(group, size)).collect();
+                let batches: Vec<Vec<usize>> =
+                    members.iter().flat_map(|group| chunks(group, size)).collect();
                 let order = random.at(1).permutation(batches.len());
                 order.into_iter().map(|i| batches[i].clone()).collect()
             }
             Sampler::ClassBalanced => {
-                let mut members: Vec<Vec<usize>> = vec![Vec::new(); labels.iter().max().map_or(0, |m| m + 1)];
+                let mut members: Vec<Vec<usize>> =
+                    vec![Vec::new(); labels.iter().max().map_or(0, |m| m + 1)];
                 labels.iter().enumerate().for_each(|(i, &label)| members[label].push(i));
                 members.retain(|class| !class.is_empty());
                 let draw = |i: usize| {
@@ -86,8 +96,9 @@ impl Augmentation {
             return;
         }
         let level = self.level * random.normal(0);
-        let offsets: Vec<f32> =
-            (0..features).map(|i| (level + self.offset * random.normal(1 + i as u64)) as f32).collect();
+        let offsets: Vec<f32> = (0..features)
+            .map(|i| (level + self.offset * random.normal(1 + i as u64)) as f32)
+            .collect();
         for frame in frames.chunks_mut(features) {
             frame.iter_mut().zip(&offsets).for_each(|(v, o)| *v += o);
         }

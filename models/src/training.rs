@@ -131,7 +131,8 @@ impl Trainer {
 
     /// Whether the last epoch is done or patience is at an end.
     pub fn finished(&self) -> bool {
-        self.state.epoch >= self.settings.epochs || self.state.patience.is_some_and(|p| p.exhausted())
+        self.state.epoch >= self.settings.epochs
+            || self.state.patience.is_some_and(|p| p.exhausted())
     }
 
     /// The parameters now.
@@ -215,7 +216,8 @@ impl Trainer {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let other = |name: &str| Error::Parameter {
             name: name.into(),
-            what: "differs from the checkpoint's; use another run folder or the old settings".into(),
+            what: "differs from the checkpoint's; use another run folder or the old settings"
+                .into(),
         };
         if checkpoint.get::<u64>("seed")? != self.seed {
             return Err(other("seed"));
@@ -224,7 +226,8 @@ impl Trainer {
             return Err(other("training settings"));
         }
         restore(checkpoint, "model", &mut self.parameters)?;
-        let first = self.parameters.ids().next().map(|id| format!("best.{}", self.parameters.name(id)));
+        let first =
+            self.parameters.ids().next().map(|id| format!("best.{}", self.parameters.name(id)));
         if first.is_some_and(|name| checkpoint.tensor(&name).is_some()) {
             let mut best = self.parameters.clone();
             restore(checkpoint, "best", &mut best)?;
@@ -329,10 +332,18 @@ mod tests {
 
     #[test]
     fn a_plateau_is_noticed() {
-        let epoch = |loss| EpochRecord { epoch: 0, loss, gradient_norm: 0.0, pairs: vec![], validation_loss: None };
+        let epoch = |loss| EpochRecord {
+            epoch: 0,
+            loss,
+            gradient_norm: 0.0,
+            pairs: vec![],
+            validation_loss: None,
+        };
         let stuck = vec![epoch(3.43), epoch(3.44), epoch(3.435), epoch(3.434)];
         assert!(plateau(&stuck, 31f64.ln()).is_some());
         assert!(plateau(&stuck[..3], 31f64.ln()).is_none());
-        assert!(plateau(&[stuck[0].clone(), epoch(3.2), epoch(3.1), epoch(3.0)], 31f64.ln()).is_none());
+        assert!(
+            plateau(&[stuck[0].clone(), epoch(3.2), epoch(3.1), epoch(3.0)], 31f64.ln()).is_none()
+        );
     }
 }

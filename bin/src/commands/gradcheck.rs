@@ -4,8 +4,8 @@ use crate::Context;
 use crate::cli::GradcheckArgs;
 use crate::failure::{Failure, Kind, Result, catching};
 use crate::output;
-use kernels::Op;
 use kernels::check::{Report, check};
+use kernels::op::Compiled;
 use kernels::ops::{Visitor, visit};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -19,7 +19,7 @@ struct Checks(Vec<Check>);
 type Check = (&'static str, fn(u32, u64) -> Report);
 
 impl Visitor for Checks {
-    fn visit<O: Op>(&mut self) {
+    fn visit<O: Compiled>(&mut self) {
         self.0.push((O::NAME, check::<O>));
     }
 }

@@ -3,8 +3,10 @@
 use crate::Context;
 use crate::cli::TrainArgs;
 use crate::config::{Layers, Resolved};
-use crate::failure::{Failure, Kind, Result};
-use crate::run_folder::RunFolder;
+use crate::experiment::{self, Session};
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::run_folder::{Found, RunFolder};
 use toml::Value;
 
 /// The configuration a command line asks for.
@@ -41,9 +43,12 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         None => RunFolder::default_path(&resolved)?,
     };
     let stop = context.stop.within(args.max_time);
-    let (run, _) = RunFolder::create(&path, &resolved, args.fresh)?;
-    if let Some(reason) = stop.asked() {
-        return Err(reason.saved("the same command goes on"));
+    let (run, found) = RunFolder::create(&path, &resolved, args.fresh)?;
+    if found == Found::Existing {
+        context.progress.line(format_args!("going on with the run in {}", path.display()));
     }
-    Err(Failure::new(Kind::Other, format!("{}: training is not here yet", run.path().display())))
+    let session =
+        Session { resolved: &resolved, run: &run, progress: &context.progress, stop: &stop };
+    let report = experiment::run(&session)?;
+    if args.json { output::json(&report) } else { output::text_lines(report) }
 }

@@ -20,11 +20,23 @@ impl MultiheadAttention {
         let zero = Init::Constant(0.0);
         let xavier = Init::xavier_uniform(width, 3 * width);
         let shape = [width, 3 * width];
-        let projection =
-            Linear::with_init(&mut scope, "in_proj_weight", Some("in_proj_bias"), shape, xavier, zero)?;
+        let projection = Linear::with_init(
+            &mut scope,
+            "in_proj_weight",
+            Some("in_proj_bias"),
+            shape,
+            xavier,
+            zero,
+        )?;
         let mut inner = scope.sub("out_proj");
-        let output =
-            Linear::with_init(&mut inner, "weight", Some("bias"), [width, width], Init::fan_in(width), zero)?;
+        let output = Linear::with_init(
+            &mut inner,
+            "weight",
+            Some("bias"),
+            [width, width],
+            Init::fan_in(width),
+            zero,
+        )?;
         Ok(MultiheadAttention { projection, output, heads, dropout })
     }
 
@@ -66,7 +78,13 @@ impl TransformerEncoderLayer {
     ///
     /// # Errors
     /// When the scope has these names already.
-    pub fn new(mut scope: Scope<'_>, width: usize, heads: usize, hidden: usize, dropout: f64) -> Result<Self> {
+    pub fn new(
+        mut scope: Scope<'_>,
+        width: usize,
+        heads: usize,
+        hidden: usize,
+        dropout: f64,
+    ) -> Result<Self> {
         Ok(TransformerEncoderLayer {
             attention: MultiheadAttention::new(scope.sub("self_attn"), width, heads, dropout)?,
             linear1: Linear::new(scope.sub("linear1"), width, hidden)?.relu(),

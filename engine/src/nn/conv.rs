@@ -131,12 +131,21 @@ impl DepthwiseConv {
     ///
     /// # Errors
     /// When the scope has these names already.
-    pub fn new(mut scope: Scope<'_>, kernel: usize, dilation: usize, features: usize) -> Result<Self> {
+    pub fn new(
+        mut scope: Scope<'_>,
+        kernel: usize,
+        dilation: usize,
+        features: usize,
+    ) -> Result<Self> {
         let init = Init::fan_in(kernel);
         let weight = scope.parameter("weight", &[kernel, features], init)?;
         let bias = scope.parameter("bias", &[features], init)?;
         let padding = dilation * (kernel - 1) / 2;
-        Ok(DepthwiseConv { op: DepthwiseOp { stride: 1, padding, dilation, bias: true }, weight, bias })
+        Ok(DepthwiseConv {
+            op: DepthwiseOp { stride: 1, padding, dilation, bias: true },
+            weight,
+            bias,
+        })
     }
 
     /// x [N, T, C] to the same shape.

@@ -64,7 +64,12 @@ impl BatchNorm {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_residual_relu(&self, pass: &Pass<'_>, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub fn forward_residual_relu(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
         self.run(pass, x, Some(Activation::Relu), Some(residual))
     }
 
@@ -76,8 +81,11 @@ impl BatchNorm {
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
         let axis = self.axis.unwrap_or(x.shape().len() - 1);
-        let statistics =
-            if pass.training() { batch_norm::Statistics::Batch } else { batch_norm::Statistics::Given };
+        let statistics = if pass.training() {
+            batch_norm::Statistics::Batch
+        } else {
+            batch_norm::Statistics::Given
+        };
         let op = BatchNormOp {
             epsilon: self.epsilon,
             statistics,
@@ -98,13 +106,22 @@ impl BatchNorm {
             if count < 2 {
                 return Err(Error::Parameter {
                     name: "batch_norm".into(),
-                    what: format!("x {} has one number a feature in training; use a batch of 2 or more", x.shape()),
+                    what: format!(
+                        "x {} has one number a feature in training; use a batch of 2 or more",
+                        x.shape()
+                    ),
                 });
             }
             // The running variance is the unbiased one (PyTorch's rule).
             let unbiased = count as f64 / (count - 1) as f64;
-            pass.note_statistic(self.running_mean, blend(&mean, &applied.saved[0], 1.0, self.momentum));
-            pass.note_statistic(self.running_var, blend(&variance, &applied.saved[1], unbiased, self.momentum));
+            pass.note_statistic(
+                self.running_mean,
+                blend(&mean, &applied.saved[0], 1.0, self.momentum),
+            );
+            pass.note_statistic(
+                self.running_var,
+                blend(&variance, &applied.saved[1], unbiased, self.momentum),
+            );
         }
         Ok(applied.output)
     }
@@ -112,8 +129,12 @@ impl BatchNorm {
 
 /// (1 - momentum) old + momentum scale new.
 fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Tensor {
-    let mixed: Vec<f64> =
-        old.to_vec().iter().zip(new.to_vec()).map(|(o, n)| (1.0 - momentum) * o + momentum * scale * n).collect();
+    let mixed: Vec<f64> = old
+        .to_vec()
+        .iter()
+        .zip(new.to_vec())
+        .map(|(o, n)| (1.0 - momentum) * o + momentum * scale * n)
+        .collect();
     let mut out = Tensor::zeros(&old.shape(), DType::F64);
     out.cast_mut::<f64>().copy_from_slice(&mixed);
     out.to(old.dtype())

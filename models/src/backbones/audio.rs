@@ -63,7 +63,11 @@ struct Block {
 }
 
 impl Block {
-    fn new(mut scope: Scope<'_>, settings: &TemporalConvNetSettings, dilation: usize) -> Result<Self> {
+    fn new(
+        mut scope: Scope<'_>,
+        settings: &TemporalConvNetSettings,
+        dilation: usize,
+    ) -> Result<Self> {
         let TemporalConvNetSettings { channels, hidden, kernel, .. } = *settings;
         Ok(Block {
             expand: Linear::new(scope.sub("expand"), channels, hidden)?,
@@ -89,7 +93,11 @@ impl TemporalConvNet {
     ///
     /// # Errors
     /// When a sample is not [T, F].
-    pub fn new(settings: &TemporalConvNetSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
+    pub fn new(
+        settings: &TemporalConvNetSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
         let &[_, bands] = input else { return Err(refuse("tcn", input, "[frames, bands]")) };
         let norm = LayerNorm::global(scope.sub("norm"), bands)?;
         let bottleneck = Linear::new(scope.sub("bottleneck"), bands, settings.channels)?;

@@ -57,7 +57,12 @@ struct SplitSettings {
 impl Split {
     /// Parameters `0.weight`, `1.*` and `3.weight`: the places in torchvision's Sequential.
     fn new(scope: &mut Scope<'_>, settings: &SplitSettings) -> Result<Self> {
-        let SplitSettings { channels: [inputs, middle, outputs], kernel, space_stride, time_stride } = *settings;
+        let SplitSettings {
+            channels: [inputs, middle, outputs],
+            kernel,
+            space_stride,
+            time_stride,
+        } = *settings;
         // The image has three channels and stays as it is; everything after it is padded.
         let stored_inputs = if inputs == 3 { 3 } else { padded_channels(inputs) };
         let (stored_middle, stored_outputs) = (padded_channels(middle), padded_channels(outputs));
@@ -67,9 +72,21 @@ impl Split {
         let time = ConvSettings::new([3, 1, 1]).stride([time_stride, 1, 1]).padding([1, 0, 0]);
         let (space_init, time_init) = (kaiming(space, middle), kaiming(time, outputs));
         Ok(Split {
-            space: Conv::padded(scope.sub(0), space, [inputs, middle], [stored_inputs, stored_middle], space_init)?,
+            space: Conv::padded(
+                scope.sub(0),
+                space,
+                [inputs, middle],
+                [stored_inputs, stored_middle],
+                space_init,
+            )?,
             norm: BatchNorm::padded(scope.sub(1), middle, stored_middle)?,
-            time: Conv::padded(scope.sub(3), time, [middle, outputs], [stored_middle, stored_outputs], time_init)?,
+            time: Conv::padded(
+                scope.sub(3),
+                time,
+                [middle, outputs],
+                [stored_middle, stored_outputs],
+                time_init,
+            )?,
         })
     }
 
@@ -103,8 +120,12 @@ impl Block {
             space_stride: stride,
             time_stride: stride,
         };
-        let second =
-            SplitSettings { channels: [outputs, middle, outputs], kernel: 3, space_stride: 1, time_stride: 1 };
+        let second = SplitSettings {
+            channels: [outputs, middle, outputs],
+            kernel: 3,
+            space_stride: 1,
+            time_stride: 1,
+        };
         let stored = [padded_channels(inputs), padded_channels(outputs)];
         let mut conv1 = scope.sub("conv1");
         let (split1, norm1) = (
@@ -147,7 +168,9 @@ impl R2Plus1d {
     /// # Errors
     /// When a sample is not [T, H, W, 3], or there is no stage.
     pub fn new(settings: &R2Plus1dSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
-        let &[_, _, _, 3] = input else { return Err(refuse("r2plus1d", input, "[frames, height, width, 3]")) };
+        let &[_, _, _, 3] = input else {
+            return Err(refuse("r2plus1d", input, "[frames, height, width, 3]"));
+        };
         let mut stem_scope = scope.sub("stem");
         let stem = SplitSettings {
             channels: [3, settings.stem, settings.width],
@@ -156,7 +179,8 @@ impl R2Plus1d {
             time_stride: 1,
         };
         let stem = Split::new(&mut stem_scope, &stem)?;
-        let stem_norm = BatchNorm::padded(stem_scope.sub(4), settings.width, padded_channels(settings.width))?;
+        let stem_norm =
+            BatchNorm::padded(stem_scope.sub(4), settings.width, padded_channels(settings.width))?;
         let mut blocks = Vec::new();
         let mut inputs = settings.width;
         for (stage, &count) in settings.blocks.iter().enumerate() {

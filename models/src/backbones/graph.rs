@@ -7,17 +7,74 @@ use serde::{Deserialize, Serialize};
 /// with 22-24 where 22-23 would be expected.
 const INNER: [(usize, usize); 65] = [
     // Brows, and brows to eyes.
-    (17, 18), (18, 19), (19, 20), (20, 21), (21, 22), (22, 24), (23, 24), (23, 25), (25, 26), (17, 36), (26, 45),
+    (17, 18),
+    (18, 19),
+    (19, 20),
+    (20, 21),
+    (21, 22),
+    (22, 24),
+    (23, 24),
+    (23, 25),
+    (25, 26),
+    (17, 36),
+    (26, 45),
     // Nose, nose to eyes, nose to mouth.
-    (27, 28), (28, 29), (29, 30), (30, 33), (31, 32), (32, 33), (33, 34), (34, 35), (27, 31), (27, 35), (27, 39),
-    (27, 42), (33, 51),
+    (27, 28),
+    (28, 29),
+    (29, 30),
+    (30, 33),
+    (31, 32),
+    (32, 33),
+    (33, 34),
+    (34, 35),
+    (27, 31),
+    (27, 35),
+    (27, 39),
+    (27, 42),
+    (33, 51),
     // Eyes, and eyes to the corners of the mouth.
-    (36, 37), (37, 38), (38, 39), (39, 40), (40, 41), (36, 41), (42, 43), (43, 44), (44, 45), (45, 46), (46, 47),
-    (42, 47), (36, 48), (45, 54),
+    (36, 37),
+    (37, 38),
+    (38, 39),
+    (39, 40),
+    (40, 41),
+    (36, 41),
+    (42, 43),
+    (43, 44),
+    (44, 45),
+    (45, 46),
+    (46, 47),
+    (42, 47),
+    (36, 48),
+    (45, 54),
     // Outer lip, bridges, inner lip with two chords.
-    (48, 49), (49, 50), (50, 51), (51, 52), (52, 53), (53, 54), (54, 55), (55, 56), (56, 57), (57, 58), (58, 59),
-    (48, 59), (48, 60), (50, 61), (51, 62), (52, 63), (54, 64), (60, 61), (61, 62), (62, 63), (63, 64), (64, 65),
-    (65, 66), (66, 67), (60, 67), (61, 67), (63, 65),
+    (48, 49),
+    (49, 50),
+    (50, 51),
+    (51, 52),
+    (52, 53),
+    (53, 54),
+    (54, 55),
+    (55, 56),
+    (56, 57),
+    (57, 58),
+    (58, 59),
+    (48, 59),
+    (48, 60),
+    (50, 61),
+    (51, 62),
+    (52, 63),
+    (54, 64),
+    (60, 61),
+    (61, 62),
+    (62, 63),
+    (63, 64),
+    (64, 65),
+    (65, 66),
+    (66, 67),
+    (60, 67),
+    (61, 67),
+    (63, 65),
 ];
 
 /// The first inner point: the 17 before it are the jaw.
@@ -79,7 +136,8 @@ impl FaceGraph {
         for (i, row) in matrix.iter_mut().enumerate() {
             row[i] += self_loops;
         }
-        let root: Vec<f64> = matrix.iter().map(|row| row.iter().sum::<f64>().sqrt().recip()).collect();
+        let root: Vec<f64> =
+            matrix.iter().map(|row| row.iter().sum::<f64>().sqrt().recip()).collect();
         let normal = |i: usize, j: usize, value: f64| value * root[i] * root[j];
         FaceGraph::from_matrices(points, &[scaled(&matrix, normal)])
     }
@@ -90,7 +148,8 @@ impl FaceGraph {
         for (i, row) in matrix.iter_mut().enumerate() {
             row[i] += 1.0;
         }
-        let columns: Vec<f64> = (0..points).map(|j| matrix.iter().map(|row| row[j]).sum()).collect();
+        let columns: Vec<f64> =
+            (0..points).map(|j| matrix.iter().map(|row| row[j]).sum()).collect();
         let normal = scaled(&matrix, |_, j, value| value / columns[j]);
         let hops = hops(&adjacency(points), CENTRE - (68 - points));
         let belongs = |k: usize, source: usize, target: usize| match partition {
@@ -152,8 +211,11 @@ impl FaceGraph {
     /// Never.
     pub fn positions(&self) -> Result<Tensor> {
         let n = self.points;
-        let numbers: Vec<u32> =
-            self.edges.iter().map(|e| ((e.partition * n + e.source) * n + e.target) as u32).collect();
+        let numbers: Vec<u32> = self
+            .edges
+            .iter()
+            .map(|e| ((e.partition * n + e.source) * n + e.target) as u32)
+            .collect();
         Tensor::from_slice(&numbers, &[numbers.len()])
     }
 }
@@ -176,7 +238,9 @@ fn adjacency(points: usize) -> Vec<Vec<f64>> {
 }
 
 fn scaled(matrix: &[Vec<f64>], value: impl Fn(usize, usize, f64) -> f64) -> Vec<Vec<f64>> {
-    let row = |(i, row): (usize, &Vec<f64>)| row.iter().enumerate().map(|(j, &v)| value(i, j, v)).collect();
+    let row = |(i, row): (usize, &Vec<f64>)| {
+        row.iter().enumerate().map(|(j, &v)| value(i, j, v)).collect()
+    };
     matrix.iter().enumerate().map(row).collect()
 }
 

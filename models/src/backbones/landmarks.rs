@@ -70,7 +70,8 @@ struct GatedConv {
 impl GatedConv {
     /// `weight` [1, 3, 1, inputs, parts x outputs]: the convolutions of the gate's parts side by side.
     fn new(scope: Scope<'_>, gate: Gate, inputs: usize, outputs: usize) -> Result<Self> {
-        let conv = Conv::new(scope, ConvSettings::new([1, 3, 1]), inputs, gate.parts() * outputs, true)?;
+        let conv =
+            Conv::new(scope, ConvSettings::new([1, 3, 1]), inputs, gate.parts() * outputs, true)?;
         Ok(GatedConv { conv, gate })
     }
 
@@ -123,7 +124,9 @@ impl Stgcn {
     /// When there are other points, or ten frames or fewer: five convolutions take two each.
     pub fn new(settings: &StgcnSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
         let expected = "[more than 10 frames, 51 or 68 points, coordinates]";
-        let &[frames, points, coordinates] = input else { return Err(refuse("stgcn", input, expected)) };
+        let &[frames, points, coordinates] = input else {
+            return Err(refuse("stgcn", input, expected));
+        };
         if frames <= 10 || !FaceGraph::exists(points) {
             return Err(refuse("stgcn", input, expected));
         }

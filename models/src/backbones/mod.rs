@@ -61,12 +61,18 @@ impl Backbone {
     /// When the settings do not go with the input, or with each other.
     pub fn new(settings: &BackboneSettings, scope: Scope<'_>, input: &[usize]) -> Result<Self> {
         Ok(match settings {
-            BackboneSettings::TextTransformer(s) => Backbone::TextTransformer(TextTransformer::new(s, scope, input)?),
+            BackboneSettings::TextTransformer(s) => {
+                Backbone::TextTransformer(TextTransformer::new(s, scope, input)?)
+            }
             BackboneSettings::R2plus1d(s) => Backbone::R2plus1d(R2Plus1d::new(s, scope, input)?),
             BackboneSettings::Stgcn(s) => Backbone::Stgcn(Stgcn::new(s, scope, input)?),
-            BackboneSettings::StGcn(s) => Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?),
+            BackboneSettings::StGcn(s) => {
+                Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?)
+            }
             BackboneSettings::Tcn(s) => Backbone::Tcn(TemporalConvNet::new(s, scope, input)?),
-            BackboneSettings::StridedConv(s) => Backbone::StridedConv(StridedConvNet::new(s, scope, input)?),
+            BackboneSettings::StridedConv(s) => {
+                Backbone::StridedConv(StridedConvNet::new(s, scope, input)?)
+            }
         })
     }
 
@@ -101,5 +107,8 @@ impl Backbone {
 
 /// An error about the shape of one sample.
 fn refuse(name: &str, input: &[usize], expected: &str) -> engine::Error {
-    engine::Error::Parameter { name: name.into(), what: format!("a sample of shape {input:?}, expected {expected}") }
+    engine::Error::Parameter {
+        name: name.into(),
+        what: format!("a sample of shape {input:?}, expected {expected}"),
+    }
 }

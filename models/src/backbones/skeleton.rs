@@ -87,9 +87,11 @@ impl Unit {
                 scope.parameter("edge_importance", &shape, Init::Constant(1.0))
             })
             .transpose()?;
-        let geometry = ConvSettings::new([1, settings.kernel, 1])
-            .stride([1, stride, 1])
-            .padding([0, settings.kernel / 2, 0]);
+        let geometry = ConvSettings::new([1, settings.kernel, 1]).stride([1, stride, 1]).padding([
+            0,
+            settings.kernel / 2,
+            0,
+        ]);
         let residual = if number == 0 {
             Residual::None
         } else if inputs == outputs && stride == 1 {
@@ -152,7 +154,9 @@ impl SpatialTemporalGraphNet {
         input: &[usize],
     ) -> Result<Self> {
         let expected = "[frames, 51 or 68 points, coordinates]";
-        let &[_, points, coordinates] = input else { return Err(refuse("st-gcn", input, expected)) };
+        let &[_, points, coordinates] = input else {
+            return Err(refuse("st-gcn", input, expected));
+        };
         if !FaceGraph::exists(points) || settings.channels.is_empty() {
             return Err(refuse("st-gcn", input, expected));
         }

@@ -34,7 +34,11 @@ impl StridedConvNet {
     ///
     /// # Errors
     /// When a sample has no features.
-    pub fn new(settings: &StridedConvNetSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
+    pub fn new(
+        settings: &StridedConvNetSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
         if input.len() < 2 {
             return Err(refuse("strided-conv", input, "[steps, features..]"));
         }
@@ -42,7 +46,8 @@ impl StridedConvNet {
         let mut layers = Vec::new();
         for number in 0..settings.layers {
             let taps = if number == 0 { 5 } else { 3 };
-            let geometry = ConvSettings::new([1, 1, taps]).stride([1, 1, 2]).padding([0, 0, taps / 2]);
+            let geometry =
+                ConvSettings::new([1, 1, taps]).stride([1, 1, 2]).padding([0, 0, taps / 2]);
             let mut inner = scope.sub(format!("layers.{number}"));
             let conv = Conv::new(inner.sub("conv"), geometry, channels, settings.width, true)?;
             layers.push((conv, BatchNorm::new(inner.sub("norm"), settings.width)?));

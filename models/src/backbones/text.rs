@@ -52,8 +52,14 @@ impl TextTransformer {
     ///
     /// # Errors
     /// When a sample is not [T, width], or the heads do not divide the width.
-    pub fn new(settings: &TextTransformerSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
-        let &[_, width] = input else { return Err(refuse("text-transformer", input, "[words, width]")) };
+    pub fn new(
+        settings: &TextTransformerSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
+        let &[_, width] = input else {
+            return Err(refuse("text-transformer", input, "[words, width]"));
+        };
         let layer = |number: usize, scope: &mut Scope<'_>| {
             let TextTransformerSettings { heads, hidden, dropout, .. } = *settings;
             TransformerEncoderLayer::new(scope.sub(number), width, heads, hidden, dropout)
@@ -78,11 +84,18 @@ impl TextTransformer {
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward(&self, pass: &Pass<'_>, words: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        words: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let [n, t, width] = words.extents("text-transformer")?;
         let encoding = if self.position_by_batch {
             let by_sample = positional_encoding(n, width);
-            let rows = (0..n * t * width).map(|i| by_sample[i / (t * width) * width + i % width]).collect::<Vec<_>>();
+            let rows = (0..n * t * width)
+                .map(|i| by_sample[i / (t * width) * width + i % width])
+                .collect::<Vec<_>>();
             Tensor::from_slice(&rows, &[n, t, width])?
         } else {
             Tensor::from_slice(&positional_encoding(t, width), &[t, width])?

@@ -42,7 +42,8 @@ impl LateFusion {
         let mut scope = parameters.scope();
         let encoders = Encoders::new(modalities, &mut scope)?;
         let width = encoders.widths().iter().sum();
-        let head = Prediction::new(scope.sub("head"), width, settings.hidden, classes, settings.dropout)?;
+        let head =
+            Prediction::new(scope.sub("head"), width, settings.hidden, classes, settings.dropout)?;
         Ok(LateFusion { encoders, head })
     }
 
@@ -60,7 +61,10 @@ impl LateFusion {
 impl System for LateFusion {
     fn loss(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Loss> {
         let Some(labels) = &batch.labels else {
-            return Err(Error::Parameter { name: "late fusion".into(), what: "needs labels in every batch".into() });
+            return Err(Error::Parameter {
+                name: "late fusion".into(),
+                what: "needs labels in every batch".into(),
+            });
         };
         let total = self.logits(pass, batch)?.cross_entropy(labels)?;
         Ok(Loss { total, pairs: None })

@@ -112,10 +112,13 @@ impl Encoders {
     /// When the shapes do not fit.
     pub fn forward_filled(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
         let fill = |(features, input): (Tensor, &Input)| {
-            let (Some(rows), Some(present)) = (&input.rows, &input.present) else { return Ok(features) };
+            let (Some(rows), Some(present)) = (&input.rows, &input.present) else {
+                return Ok(features);
+            };
             let width = features.shape().features();
             let spread = features.embedding(rows)?;
-            let mask: Vec<f64> = present.iter().flat_map(|&p| std::iter::repeat_n(f64::from(p), width)).collect();
+            let mask: Vec<f64> =
+                present.iter().flat_map(|&p| std::iter::repeat_n(f64::from(p), width)).collect();
             spread.multiply(&Tensor::from_slice(&mask, &[present.len(), width])?.to(spread.dtype()))
         };
         self.forward(pass, batch)?.into_iter().zip(&batch.modalities).map(fill).collect()

@@ -103,7 +103,8 @@ impl Mpuc {
         let head = |(settings, width): (&EncoderSettings, usize)| {
             Projection::new(projection, heads.sub(&settings.name), width)
         };
-        let projections = modalities.iter().zip(encoders.widths()).map(head).collect::<Result<_>>()?;
+        let projections =
+            modalities.iter().zip(encoders.widths()).map(head).collect::<Result<_>>()?;
         Ok(Mpuc { encoders, projections, loss })
     }
 
@@ -115,10 +116,11 @@ impl Mpuc {
     pub fn embeddings(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
         let features = self.encoders.forward(pass, batch)?;
         let rows = batch.modalities.iter().map(|input| &input.rows);
-        let embedding = |((projection, features), rows): ((&Projection, Tensor), &Option<Tensor>)| {
-            let embedding = projection.forward(pass, &features)?;
-            rows.as_ref().map_or(Ok(embedding.clone()), |rows| embedding.embedding(rows))
-        };
+        let embedding =
+            |((projection, features), rows): ((&Projection, Tensor), &Option<Tensor>)| {
+                let embedding = projection.forward(pass, &features)?;
+                rows.as_ref().map_or(Ok(embedding.clone()), |rows| embedding.embedding(rows))
+            };
         self.projections.iter().zip(features).zip(rows).map(embedding).collect()
     }
 
