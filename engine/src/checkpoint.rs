@@ -56,8 +56,10 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn set<T: Serialize>(&mut self, key: &str, value: &T) -> Result<()> {
-        let value = serde_json::to_value(value)
-            .map_err(|error| Error::Parameter { name: key.into(), what: format!("not JSON: {error}") })?;
+        let value = serde_json::to_value(value).map_err(|error| Error::Parameter {
+            name: key.into(),
+            what: format!("not JSON: {error}"),
+        })?;
         self.state.insert(key.into(), value);
         Ok(())
     }
@@ -68,8 +70,10 @@ impl Checkpoint {
     /// When it is missing or of another form.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         let value = self.state.get(key).cloned().unwrap_or_default();
-        serde_json::from_value(value)
-            .map_err(|error| Error::Parameter { name: key.into(), what: format!("not in the checkpoint: {error}") })
+        serde_json::from_value(value).map_err(|error| Error::Parameter {
+            name: key.into(),
+            what: format!("not in the checkpoint: {error}"),
+        })
     }
 
     /// The file's bytes.
@@ -77,7 +81,8 @@ impl Checkpoint {
     /// # Errors
     /// When the state cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let checksums = self.tensors.iter().map(|(name, t)| (name.clone(), checksum(t.bytes()))).collect();
+        let checksums =
+            self.tensors.iter().map(|(name, t)| (name.clone(), checksum(t.bytes()))).collect();
         let metadata = Metadata { version: VERSION, state: self.state.clone(), checksums };
         let fail = |what: String| Error::Corrupt { path: PathBuf::from("checkpoint"), what };
         // One key, because the order of several would be random.
@@ -86,7 +91,11 @@ impl Checkpoint {
             .tensors
             .iter()
             .map(|(name, tensor)| {
-                let view = TensorView::new(dtype_of(tensor.dtype()), tensor.shape().to_vec(), tensor.bytes());
+                let view = TensorView::new(
+                    dtype_of(tensor.dtype()),
+                    tensor.shape().to_vec(),
+                    tensor.bytes(),
+                );
                 view.map(|view| (name, view)).map_err(|error| fail(error.to_string()))
             })
             .collect::<Result<_>>()?;
@@ -127,11 +136,13 @@ impl Checkpoint {
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|e| io(path, "cannot read", e))?;
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
-        let broken = |error| corrupt(format!("not a whole safetensors file ({error}); use the checkpoint before it"));
+        let broken = |error| {
+            corrupt(format!("not a whole safetensors file ({error}); use the checkpoint before it"))
+        };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned().unwrap_or_default();
-        let metadata: Metadata =
-            serde_json::from_str(&text).map_err(|error| corrupt(format!("not a checkpoint of mpuc: {error}")))?;
+        let metadata: Metadata = serde_json::from_str(&text)
+            .map_err(|error| corrupt(format!("not a checkpoint of mpuc: {error}")))?;
         if metadata.version != VERSION {
             return Err(corrupt(format!(
                 "written as version {}, this program reads version {VERSION}",
@@ -142,9 +153,12 @@ impl Checkpoint {
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             if metadata.checksums.get(&name) != Some(&checksum(view.data())) {
-                return Err(corrupt(format!("tensor {name} is damaged; use the checkpoint before it")));
+                return Err(corrupt(format!(
+                    "tensor {name} is damaged; use the checkpoint before it"
+                )));
             }
-            let tensor = from_view(&view).ok_or_else(|| corrupt(format!("tensor {name} is {:?}", view.dtype())))?;
+            let tensor = from_view(&view)
+                .ok_or_else(|| corrupt(format!("tensor {name} is {:?}", view.dtype())))?;
             tensors.insert(name, tensor);
         }
         if let Some(name) = metadata.checksums.keys().find(|name| !tensors.contains_key(*name)) {
@@ -162,7 +176,9 @@ impl Checkpoint {
             Ok(checkpoint) => Ok((checkpoint, path.into())),
             Err(error) => {
                 let previous = previous(path);
-                Checkpoint::load(&previous).map(|checkpoint| (checkpoint, previous)).map_err(|_| error)
+                Checkpoint::load(&previous)
+                    .map(|checkpoint| (checkpoint, previous))
+                    .map_err(|_| error)
             }
         }
     }
@@ -200,7 +216,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     });
     let written = written.map_err(|e| io(&aside, "cannot write (is the disk full?)", e));
-    let renamed = written.and_then(|()| fs::rename(&aside, path).map_err(|e| io(path, "cannot rename", e)));
+    let renamed =
+        written.and_then(|()| fs::rename(&aside, path).map_err(|e| io(path, "cannot rename", e)));
     if renamed.is_err() {
         let _ = fs::remove_file(&aside);
         return renamed;
@@ -208,7 +225,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     // A folder can be synced on Unix only; elsewhere the rename has to do.
     if cfg!(unix) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| io(folder, "cannot sync", e))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| io(folder, "cannot sync", e))?;
     }
     Ok(())
 }
@@ -294,7 +313,8 @@ mod tests {
                 // A flip in the JSON may leave another valid state; tensors it may not touch.
                 Ok(loaded) => {
                     for (name, tensor) in example()?.tensors() {
-                        let unharmed = loaded.tensor(name).is_some_and(|t| t.bytes() == tensor.bytes());
+                        let unharmed =
+                            loaded.tensor(name).is_some_and(|t| t.bytes() == tensor.bytes());
                         assert!(unharmed, "trial {trial}: {name}");
                     }
                 }
@@ -317,7 +337,8 @@ mod tests {
 
     #[test]
     fn an_unwritable_folder_is_an_error_that_names_it() -> Result<()> {
-        let error = example()?.save(Path::new("/nonexistent/last.safetensors")).unwrap_err().to_string();
+        let error =
+            example()?.save(Path::new("/nonexistent/last.safetensors")).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/last.safetensors"), "{error}");
         Ok(())
     }

@@ -39,7 +39,9 @@ pub enum Error {
         names: Vec<String>,
     },
     /// Not a number, or infinite.
-    #[error("{what} is not finite: the update was not applied; lower the learning rate or look at the data")]
+    #[error(
+        "{what} is not finite: the update was not applied; lower the learning rate or look at the data"
+    )]
     NotFinite {
         /// What is not: the loss, or the gradient of a parameter by name.
         what: String,

@@ -126,12 +126,18 @@ impl Parameters {
 
     /// How many numbers are learned, without padding.
     pub fn count(&self) -> usize {
-        self.ids().filter(|&id| self.kind(id) != Kind::Statistic).map(|id| self.logical(id).count()).sum()
+        self.ids()
+            .filter(|&id| self.kind(id) != Kind::Statistic)
+            .map(|id| self.logical(id).count())
+            .sum()
     }
 
     /// Freezes every trainable parameter whose name starts so, and says how many it froze.
     pub fn freeze(&mut self, prefix: &str) -> usize {
-        let matching = self.entries.iter_mut().filter(|e| e.kind == Kind::Trainable && e.name.starts_with(prefix));
+        let matching = self
+            .entries
+            .iter_mut()
+            .filter(|e| e.kind == Kind::Trainable && e.name.starts_with(prefix));
         matching.map(|entry| entry.kind = Kind::Frozen).count()
     }
 
@@ -161,9 +167,19 @@ impl Parameters {
         Ok(())
     }
 
-    fn insert(&mut self, name: String, kind: Kind, logical: Shape, stored: Shape, init: Init) -> Result<ParameterId> {
+    fn insert(
+        &mut self,
+        name: String,
+        kind: Kind,
+        logical: Shape,
+        stored: Shape,
+        init: Init,
+    ) -> Result<ParameterId> {
         if self.by_name.contains_key(&name) {
-            return Err(Error::Parameter { name, what: "the name is taken; give each layer its own scope".into() });
+            return Err(Error::Parameter {
+                name,
+                what: "the name is taken; give each layer its own scope".into(),
+            });
         }
         let random = Philox::new(self.seed, &format!("init {name}"));
         let number = |i: usize| match init {
@@ -211,7 +227,13 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the name is taken.
-    pub fn padded(&mut self, name: &str, logical: &[usize], stored: &[usize], init: Init) -> Result<ParameterId> {
+    pub fn padded(
+        &mut self,
+        name: &str,
+        logical: &[usize],
+        stored: &[usize],
+        init: Init,
+    ) -> Result<ParameterId> {
         let name = format!("{}{name}", self.prefix);
         self.parameters.insert(name, Kind::Trainable, logical.into(), stored.into(), init)
     }
@@ -220,9 +242,21 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// When the name is taken.
-    pub fn statistic(&mut self, name: &str, logical: &[usize], stored: &[usize], init: f64) -> Result<ParameterId> {
+    pub fn statistic(
+        &mut self,
+        name: &str,
+        logical: &[usize],
+        stored: &[usize],
+        init: f64,
+    ) -> Result<ParameterId> {
         let name = format!("{}{name}", self.prefix);
-        self.parameters.insert(name, Kind::Statistic, logical.into(), stored.into(), Init::Constant(init))
+        self.parameters.insert(
+            name,
+            Kind::Statistic,
+            logical.into(),
+            stored.into(),
+            Init::Constant(init),
+        )
     }
 }
 
@@ -280,7 +314,10 @@ mod tests {
         let stored = parameters.value(id).to_vec();
         assert_eq!((stored[3], stored[7]), (0.0, 0.0));
         let export = parameters.export(id);
-        assert_eq!(export.to_vec(), [stored[0], stored[1], stored[2], stored[4], stored[5], stored[6]]);
+        assert_eq!(
+            export.to_vec(),
+            [stored[0], stored[1], stored[2], stored[4], stored[5], stored[6]]
+        );
         parameters.import(id, &export)?;
         assert_eq!(parameters.value(id).to_vec(), stored);
         assert!(parameters.import(id, &Tensor::zeros(&[2, 4], DType::F32)).is_err());

@@ -38,7 +38,15 @@ impl<'a> Pass<'a> {
 
     fn new(parameters: &'a Parameters, tape: Option<Tape>, training: bool, random: Philox) -> Self {
         let leaves = RefCell::new(vec![None; parameters.ids().count()]);
-        Pass { parameters, tape, training, leaves, random, streams: Cell::new(0), statistics: RefCell::default() }
+        Pass {
+            parameters,
+            tape,
+            training,
+            leaves,
+            random,
+            streams: Cell::new(0),
+            statistics: RefCell::default(),
+        }
     }
 
     /// Whether dropout drops and batch norm measures.
@@ -92,7 +100,10 @@ impl<'a> Pass<'a> {
         if !missing.is_empty() {
             return Err(Error::NoGradient { names: missing });
         }
-        Ok(Outcome { gradients: ParameterGradients { by_parameter }, statistics: Statistics(self.statistics.into_inner()) })
+        Ok(Outcome {
+            gradients: ParameterGradients { by_parameter },
+            statistics: Statistics(self.statistics.into_inner()),
+        })
     }
 
     /// Ends a pass without gradients: what it measured.
@@ -145,7 +156,9 @@ impl ParameterGradients {
             let Some(gradient) = self.get(id) else { continue };
             let square = crate::optim::sum_of_squares(gradient)?;
             if !square.is_finite() {
-                return Err(Error::NotFinite { what: format!("the gradient of {}", parameters.name(id)) });
+                return Err(Error::NotFinite {
+                    what: format!("the gradient of {}", parameters.name(id)),
+                });
             }
             total += square;
         }

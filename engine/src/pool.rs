@@ -151,7 +151,10 @@ mod tests {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 3 << 20, 12_345_678_901]) {
             let (class, size) = class_of(bytes);
             assert!(size >= bytes && size == class_size(class), "{bytes} {class} {size}");
-            assert!(bytes <= LINE || size <= bytes + bytes / 4 + LINE, "{bytes} wastes too much: {size}");
+            assert!(
+                bytes <= LINE || size <= bytes + bytes / 4 + LINE,
+                "{bytes} wastes too much: {size}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes. Epochs and steps count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// It does not.
     Constant,
@@ -35,7 +35,8 @@ impl Schedule {
             Schedule::Step { epochs, factor } => factor.powi((epoch / epochs.max(1)) as i32),
             Schedule::Exponential { factor } => factor.powi(epoch as i32),
             Schedule::Cosine { warm_up } => {
-                let warm = if warm_up == 0 { 1.0 } else { ((step + 1) as f64 / warm_up as f64).min(1.0) };
+                let warm =
+                    if warm_up == 0 { 1.0 } else { ((step + 1) as f64 / warm_up as f64).min(1.0) };
                 let along = (step as f64 / steps.max(1) as f64).min(1.0);
                 warm * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
             }

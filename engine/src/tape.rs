@@ -97,7 +97,9 @@ impl Tape {
         let mut tapes = inputs.iter().filter_map(|x| x.place()).map(|place| &place.tape);
         let Some(first) = tapes.next() else { return Ok(None) };
         if tapes.any(|tape| !Arc::ptr_eq(&tape.list, &first.list)) {
-            return Err(Error::Tape("inputs of one op lie on different tapes; detach those of the older one"));
+            return Err(Error::Tape(
+                "inputs of one op lie on different tapes; detach those of the older one",
+            ));
         }
         Ok(Some(first.clone()))
     }
@@ -105,7 +107,9 @@ impl Tape {
     pub(crate) fn record(&self, inputs: &[&Tensor], output: Tensor, step: Step) -> Result<Tensor> {
         let mut list = self.list();
         if list.played {
-            return Err(Error::Tape("this tape was played back already; record each step on a new one"));
+            return Err(Error::Tape(
+                "this tape was played back already; record each step on a new one",
+            ));
         }
         let node = list.nodes;
         list.nodes += 1;
@@ -125,8 +129,11 @@ impl Tape {
         if loss.count() != 1 {
             return Err(Error::Tape("backward starts at one number; reduce the loss first"));
         }
-        let Some(place) = loss.place().filter(|place| Arc::ptr_eq(&place.tape.list, &self.list)) else {
-            return Err(Error::Tape("the loss is not on this tape: nothing it was computed from is a leaf"));
+        let Some(place) = loss.place().filter(|place| Arc::ptr_eq(&place.tape.list, &self.list))
+        else {
+            return Err(Error::Tape(
+                "the loss is not on this tape: nothing it was computed from is a leaf",
+            ));
         };
         let one = Tensor::scalar(1.0f64).to(loss.dtype()).reshaped(loss.shape());
         let start = place.node;
@@ -151,7 +158,11 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
         Step::Reshape(input) => {
             let through = grad_output.reshaped(input);
             drop(grad_output);
-            entry.inputs.into_iter().flatten().try_for_each(|node| gather(&mut gradients[node], through.clone()))
+            entry
+                .inputs
+                .into_iter()
+                .flatten()
+                .try_for_each(|node| gather(&mut gradients[node], through.clone()))
         }
         Step::Op(record) => {
             let dtype = grad_output.dtype();
@@ -162,10 +173,17 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                     None => Slot { gradient: Tensor::uninitialised(shape, dtype), add: false },
                 })
             };
-            let mut slots: Vec<_> = entry.inputs.iter().zip(record.input_shapes()).map(fill).collect();
+            let mut slots: Vec<_> =
+                entry.inputs.iter().zip(record.input_shapes()).map(fill).collect();
             record.backward(grad_output, &mut slots)?;
-            let filled = entry.inputs.into_iter().zip(slots).filter_map(|(node, slot)| Some((node?, slot?.gradient)));
-            filled.into_iter().try_for_each(|(node, gradient)| gather(&mut gradients[node], gradient))
+            let filled = entry
+                .inputs
+                .into_iter()
+                .zip(slots)
+                .filter_map(|(node, slot)| Some((node?, slot?.gradient)));
+            filled
+                .into_iter()
+                .try_for_each(|(node, gradient)| gather(&mut gradients[node], gradient))
         }
     }
 }

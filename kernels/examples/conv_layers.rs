@@ -162,14 +162,16 @@ fn backward(
     });
 }
 
+/// Seconds of a run: the best of three batches of runs, long enough for a coarse clock.
 fn best(mut run: impl FnMut()) -> f64 {
-    run();
-    let once = || {
+    let mut batch = |runs: usize| {
         let start = seconds();
-        run();
-        seconds() - start
+        (0..runs).for_each(|_| run());
+        (seconds() - start) / runs as f64
     };
-    std::iter::repeat_with(once).take(4).fold(f64::INFINITY, f64::min)
+    let once = batch(1).max(1e-3);
+    let runs = (0.1 / once).ceil() as usize;
+    (0..3).map(|_| batch(runs)).fold(f64::INFINITY, f64::min)
 }
 
 /// Floating point operations a second that the multipliers of all threads can do: multiply-adds in registers.
@@ -180,7 +182,7 @@ fn probe() -> f64 {
         #[inline(always)]
         unsafe fn run<I: Isa>(self) -> f64 {
             const CHAINS: usize = 12;
-            const STEPS: usize = 1_000_000;
+            const STEPS: usize = 4_000_000;
             // SAFETY: `simd::run` found the instruction set.
             unsafe {
                 let (a, b) = (I::F32::splat(black_box(0.999)), I::F32::splat(black_box(1e-3)));

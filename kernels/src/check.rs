@@ -5,9 +5,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::op::{Backward, Case, Forward, Gradient, Plan, Values};
+use crate::op::{Backward, Case, Compiled, Forward, Gradient, Plan, Values};
 use crate::philox::Philox;
-use crate::{Float, Op, Shape};
+use crate::{Float, Shape};
 
 /// The largest relative error of a gradient that passes.
 pub const TOLERANCE: f64 = 1e-6;
@@ -35,7 +35,7 @@ impl Report {
 }
 
 /// Tries an op on its own cases and on `ragged` random ones that follow from the seed.
-pub fn check<O: Op>(ragged: u32, seed: u64) -> Report {
+pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     let report = RefCell::new(Report { op: O::NAME, ..Report::default() });
     let try_case = |case: &Case<O>| -> Result<(), String> {
         let outcome = check_case(case, seed);
@@ -86,7 +86,7 @@ pub fn check<O: Op>(ragged: u32, seed: u64) -> Report {
     report
 }
 
-fn describe<O: Op>(case: &Case<O>) -> String {
+fn describe<O: Compiled>(case: &Case<O>) -> String {
     let shapes: Vec<_> = case.inputs.iter().map(|input| input.shape).collect();
     format!("{:?} on {shapes:?}", case.op)
 }
@@ -125,7 +125,7 @@ pub fn inputs<O>(case: &Case<O>, seed: u64) -> Vec<Vec<f64>> {
 }
 
 /// Everything one call of an op needs, owned.
-struct Call<'a, O: Op, T> {
+struct Call<'a, O: Compiled, T> {
     case: &'a Case<O>,
     shapes: Vec<Shape>,
     index_shapes: Vec<Shape>,
@@ -133,7 +133,7 @@ struct Call<'a, O: Op, T> {
     inputs: Vec<Vec<T>>,
 }
 
-impl<'a, O: Op, T: Float> Call<'a, O, T> {
+impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
     fn new(case: &'a Case<O>, inputs: &[Vec<f64>]) -> Result<Self, Finding> {
         let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
         let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
@@ -153,14 +153,17 @@ impl<'a, O: Op, T: Float> Call<'a, O, T> {
         let mut output = vec![nan; self.plan.output.count()];
         let mut saved: Vec<Vec<T>> = self.plan.saved.iter().map(|s| vec![nan; s.count()]).collect();
         let inputs: Vec<&[T]> = self.inputs.iter().map(|x| &x[..]).collect();
-        self.case.op.forward(Forward {
-            shapes: &self.shapes,
-            inputs: &inputs,
-            index_shapes: &self.index_shapes,
-            indices: &self.indices(),
-            output: &mut output,
-            saved: &mut saved.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(),
-        });
+        T::forward(
+            &self.case.op,
+            Forward {
+                shapes: &self.shapes,
+                inputs: &inputs,
+                index_shapes: &self.index_shapes,
+                indices: &self.indices(),
+                output: &mut output,
+                saved: &mut saved.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(),
+            },
+        );
         (output, saved)
     }
 
@@ -187,21 +190,24 @@ impl<'a, O: Op, T: Float> Call<'a, O, T> {
             .iter_mut()
             .map(|g| g.as_mut().map(|data| Gradient { data: &mut data[..], add: start.is_some() }))
             .collect();
-        self.case.op.backward(Backward {
-            shapes: &self.shapes,
-            inputs: &inputs,
-            index_shapes: &self.index_shapes,
-            indices: &self.indices(),
-            output: if keep.output { &forward.0 } else { &[] },
-            saved: &forward.1.iter().map(|s| &s[..]).collect::<Vec<_>>(),
-            grad_output,
-            gradients: slots,
-        });
+        T::backward(
+            &self.case.op,
+            Backward {
+                shapes: &self.shapes,
+                inputs: &inputs,
+                index_shapes: &self.index_shapes,
+                indices: &self.indices(),
+                output: if keep.output { &forward.0 } else { &[] },
+                saved: &forward.1.iter().map(|s| &s[..]).collect::<Vec<_>>(),
+                grad_output,
+                gradients: slots,
+            },
+        );
         gradients
     }
 }
 
-fn check_case<O: Op>(case: &Case<O>, seed: u64) -> Result<Worst, Finding> {
+fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, Finding> {
     let values = inputs(case, seed);
     let mut call = Call::<O, f64>::new(case, &values)?;
     let forward = call.forward();
@@ -312,7 +318,7 @@ fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Re
 }
 
 /// The output in f32 must be the f64 one up to rounding.
-fn single_precision<O: Op>(
+fn single_precision<O: Compiled>(
     case: &Case<O>,
     values: &[Vec<f64>],
     expected: &[f64],

@@ -1,5 +1,6 @@
 //! The two precisions of the CPU: f32 to work in, f64 to check with.
 
+use crate::op::{Backward, Compiled, Forward};
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -33,6 +34,10 @@ pub trait Float:
     /// Negative infinity.
     const NEG_INFINITY: Self;
 
+    /// Runs an op's forward pass in this precision.
+    fn forward<O: Compiled>(op: &O, call: Forward<'_, Self>);
+    /// Runs an op's backward pass in this precision.
+    fn backward<O: Compiled>(op: &O, call: Backward<'_, Self>);
     /// The nearest number to `value`.
     fn from_f64(value: f64) -> Self;
     /// This number, exactly.
@@ -69,11 +74,17 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $erf:path) => {
+    ($t:ident, $erf:path, $forward:ident, $backward:ident) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            fn forward<O: Compiled>(op: &O, call: Forward<'_, Self>) {
+                op.$forward(call)
+            }
+            fn backward<O: Compiled>(op: &O, call: Backward<'_, Self>) {
+                op.$backward(call)
+            }
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as $t
@@ -126,5 +137,5 @@ macro_rules! float {
     };
 }
 
-float!(f32, libm::erff);
-float!(f64, libm::erf);
+float!(f32, libm::erff, forward_f32, backward_f32);
+float!(f64, libm::erf, forward_f64, backward_f64);

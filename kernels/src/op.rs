@@ -42,6 +42,19 @@ pub trait Op: Clone + Debug + Send + Sync + 'static {
     fn ragged() -> BoxedStrategy<Case<Self>>;
 }
 
+/// An op compiled for both precisions: [`crate::ops`] implements it for every op of the list, so that the loops are
+/// compiled in this crate alone and not again in each crate that calls them.
+pub trait Compiled: Op {
+    /// [`Op::forward`] in f32.
+    fn forward_f32(&self, call: Forward<'_, f32>);
+    /// [`Op::forward`] in f64.
+    fn forward_f64(&self, call: Forward<'_, f64>);
+    /// [`Op::backward`] in f32.
+    fn backward_f32(&self, call: Backward<'_, f32>);
+    /// [`Op::backward`] in f64.
+    fn backward_f64(&self, call: Backward<'_, f64>);
+}
+
 /// What an op will make: the output's shape, and the small buffers it saves for its backward pass.
 #[derive(Debug, Clone)]
 pub struct Plan {

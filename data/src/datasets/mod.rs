@@ -2,6 +2,7 @@
 
 pub mod manifest;
 pub mod ravdess;
+pub mod synth;
 
 use crate::features::Source;
 

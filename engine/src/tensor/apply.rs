@@ -4,8 +4,8 @@ use super::Tensor;
 use crate::dtype::with_float;
 use crate::tape::{Record, Slot, Step, Tape};
 use crate::{DType, Error, Result};
-use kernels::op::{Backward, Forward, Gradient, Plan};
-use kernels::{Op, Shape};
+use kernels::op::{Backward, Compiled, Forward, Gradient, Plan};
+use kernels::{Float, Shape};
 
 /// What an op made.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the op refuses the shapes, or the inputs differ in type or lie on different tapes.
-    pub fn apply<O: Op>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Applied> {
+    pub fn apply<O: Compiled>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Applied> {
         let dtype = inputs.first().map_or(DType::F32, |x| x.dtype);
         for x in inputs {
             x.expect_dtype(O::NAME, dtype)?;
@@ -33,10 +33,11 @@ impl Tensor {
         let index_shapes: Vec<Shape> = indices.iter().map(|x| x.shape).collect();
         let plan = op.plan(&shapes, &index_shapes)?;
         let mut output = Tensor::uninitialised(plan.output, dtype);
-        let mut saved: Vec<Tensor> = plan.saved.iter().map(|&s| Tensor::uninitialised(s, dtype)).collect();
+        let mut saved: Vec<Tensor> =
+            plan.saved.iter().map(|&s| Tensor::uninitialised(s, dtype)).collect();
         with_float!(
             dtype,
-            T => op.forward(Forward {
+            T => <T as Float>::forward(&op, Forward {
                 shapes: &shapes,
                 inputs: &inputs.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
                 index_shapes: &index_shapes,
@@ -50,7 +51,11 @@ impl Tensor {
             None => output,
             Some(tape) => {
                 let keep = op.keep();
-                let kept = inputs.iter().enumerate().map(|(i, x)| keep.input(i).then(|| x.detached())).collect();
+                let kept = inputs
+                    .iter()
+                    .enumerate()
+                    .map(|(i, x)| keep.input(i).then(|| x.detached()))
+                    .collect();
                 let recorded = Recorded {
                     op,
                     plan,
@@ -80,7 +85,7 @@ struct Recorded<O> {
     saved: Vec<Tensor>,
 }
 
-impl<O: Op> Record for Recorded<O> {
+impl<O: Compiled> Record for Recorded<O> {
     fn name(&self) -> &'static str {
         O::NAME
     }
@@ -93,7 +98,7 @@ impl<O: Op> Record for Recorded<O> {
         debug_assert_eq!(grad_output.shape, self.plan.output);
         with_float!(
             grad_output.dtype,
-            T => self.op.backward(Backward {
+            T => <T as Float>::backward(&self.op, Backward {
                 shapes: &self.shapes,
                 inputs: &self
                     .inputs

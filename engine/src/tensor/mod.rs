@@ -48,7 +48,11 @@ impl Tensor {
     pub fn from_slice<T: Element>(values: &[T], shape: &[usize]) -> Result<Self> {
         let mut tensor = Tensor::uninitialised(shape, T::DTYPE);
         if values.len() != tensor.count() {
-            return Err(Error::Count { what: "Tensor::from_slice", got: values.len(), expected: tensor.shape });
+            return Err(Error::Count {
+                what: "Tensor::from_slice",
+                got: values.len(),
+                expected: tensor.shape,
+            });
         }
         tensor.bytes_mut().copy_from_slice(bytemuck::cast_slice(values));
         Ok(tensor)
@@ -116,7 +120,11 @@ impl Tensor {
     pub fn item(&self) -> Result<f64> {
         match self.to_vec()[..] {
             [value] => Ok(value),
-            _ => Err(Error::Count { what: "Tensor::item", got: self.count(), expected: Shape::SCALAR }),
+            _ => Err(Error::Count {
+                what: "Tensor::item",
+                got: self.count(),
+                expected: Shape::SCALAR,
+            }),
         }
     }
 
@@ -137,7 +145,8 @@ impl Tensor {
     }
 
     fn fill_from<T: Element>(&mut self, values: impl Iterator<Item = T>) {
-        for (to, from) in bytemuck::cast_slice_mut::<u8, T>(self.bytes_mut()).iter_mut().zip(values) {
+        for (to, from) in bytemuck::cast_slice_mut::<u8, T>(self.bytes_mut()).iter_mut().zip(values)
+        {
             *to = from;
         }
     }
@@ -181,7 +190,9 @@ impl Tensor {
     /// The buffer's bytes, as the files hold them.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the block holds at least as many initialised bytes, and is written only through `bytes_mut`.
-        unsafe { std::slice::from_raw_parts(self.buffer.pointer(), self.count() * self.dtype.size()) }
+        unsafe {
+            std::slice::from_raw_parts(self.buffer.pointer(), self.count() * self.dtype.size())
+        }
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {

@@ -14,7 +14,7 @@ impl Applied {
     }
 }
 
-fn one<O: kernels::Op>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Tensor> {
+fn one<O: kernels::op::Compiled>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Tensor> {
     Tensor::apply(op, inputs, indices).map(Applied::into_output)
 }
 
@@ -41,7 +41,11 @@ impl Tensor {
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         let shape = Shape::new(shape);
         if shape.count() != self.count() {
-            return Err(Error::Count { what: "Tensor::reshape", got: self.count(), expected: shape });
+            return Err(Error::Count {
+                what: "Tensor::reshape",
+                got: self.count(),
+                expected: shape,
+            });
         }
         let out = self.reshaped(shape);
         match Tape::of(&[self])? {
@@ -111,7 +115,12 @@ impl Tensor {
     }
 
     /// [`DepthwiseConv`] of [N, T, C].
-    pub fn depthwise_conv(&self, op: DepthwiseConv, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    pub fn depthwise_conv(
+        &self,
+        op: DepthwiseConv,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
         one(op, &with(&[self, weight], bias), &[])
     }
 
@@ -131,7 +140,13 @@ impl Tensor {
     }
 
     /// [`Attention`] of queries to keys and values; `lengths` where `op.masked`.
-    pub fn attention(&self, op: Attention, keys: &Tensor, values: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+    pub fn attention(
+        &self,
+        op: Attention,
+        keys: &Tensor,
+        values: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         one(op, &[self, keys, values], &with(&[], lengths))
     }
 
@@ -147,7 +162,11 @@ impl Tensor {
 
     /// [N, T, C] to [N, C]: the mean over all steps, or over the first `lengths` of each.
     pub fn mean_over_steps(&self, lengths: Option<&Tensor>) -> Result<Tensor> {
-        one(SequencePool { deviation: false, masked: lengths.is_some() }, &[self], &with(&[], lengths))
+        one(
+            SequencePool { deviation: false, masked: lengths.is_some() },
+            &[self],
+            &with(&[], lengths),
+        )
     }
 
     /// [N, T, C] to [N, 2 C]: the mean and the deviation over all steps.

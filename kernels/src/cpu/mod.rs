@@ -1,7 +1,7 @@
 //! What the ops share on the CPU: vectors chosen at run time, the matrix product, fixed splitting of work.
 
-pub mod blocks;
 pub mod block;
+pub mod blocks;
 pub mod gemm;
 pub mod parallel;
 pub mod reduce;

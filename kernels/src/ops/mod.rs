@@ -2,16 +2,32 @@
 //! table and its row in the bench.
 
 use crate::Op;
+use crate::op::{Backward, Compiled, Forward};
 
 /// Something to be done with every op.
 pub trait Visitor {
     /// Called once for each op.
-    fn visit<O: Op>(&mut self);
+    fn visit<O: Compiled>(&mut self);
 }
 
 macro_rules! ops {
     ($($module:ident::$op:ident),* $(,)?) => {
         $(pub mod $module; pub use $module::$op;)*
+
+        $(impl Compiled for $op {
+            fn forward_f32(&self, call: Forward<'_, f32>) {
+                Op::forward(self, call)
+            }
+            fn forward_f64(&self, call: Forward<'_, f64>) {
+                Op::forward(self, call)
+            }
+            fn backward_f32(&self, call: Backward<'_, f32>) {
+                Op::backward(self, call)
+            }
+            fn backward_f64(&self, call: Backward<'_, f64>) {
+                Op::backward(self, call)
+            }
+        })*
 
         /// Shows every op to the visitor, in the order of the list.
         pub fn visit(visitor: &mut impl Visitor) {
@@ -56,7 +72,7 @@ mod tests {
     struct Check(Vec<Report>);
 
     impl Visitor for Check {
-        fn visit<O: Op>(&mut self) {
+        fn visit<O: Compiled>(&mut self) {
             self.0.push(check::<O>(20, 1));
         }
     }

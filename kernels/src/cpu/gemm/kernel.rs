@@ -90,10 +90,10 @@ pub(super) unsafe fn rows<T: Float, I: Isa, const R: usize, const V: usize>(
             for k in 0..s.length {
                 let columns: [T::On<I>; V] =
                     std::array::from_fn(|j| T::On::<I>::load(b.add(j * T::On::<I>::LANES)));
-                for i in 0..R {
-                    let broadcast = T::On::<I>::splat(*a[i].add(k));
-                    for j in 0..V {
-                        sums[i][j] = broadcast.mul_add(columns[j], sums[i][j]);
+                for (sums, a) in sums.iter_mut().zip(a) {
+                    let broadcast = T::On::<I>::splat(*a.add(k));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = broadcast.mul_add(column, *sum);
                     }
                 }
                 b = b.add(ldb);
@@ -124,10 +124,10 @@ pub(super) unsafe fn columns<T: Float, I: Isa, const R: usize, const V: usize>(
             let a = a(k);
             let columns: [T::On<I>; V] =
                 std::array::from_fn(|j| T::On::<I>::load(b.add(j * T::On::<I>::LANES)));
-            for i in 0..R {
+            for (i, sums) in sums.iter_mut().enumerate() {
                 let broadcast = T::On::<I>::splat(*a.add(i));
-                for j in 0..V {
-                    sums[i][j] = broadcast.mul_add(columns[j], sums[i][j]);
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = broadcast.mul_add(column, *sum);
                 }
             }
             b = b.add(ldb);

@@ -11,7 +11,7 @@ use crate::cpu::simd::{self, Isa, Vector, Work};
 
 /// About how deep a sum runs in registers before it passes through the output: panels this deep stay in L2
 /// together with the block of A that they meet.
-const DEPTH: usize = 768;
+const DEPTH: usize = 192;
 /// Tasks that a product of few blocks is cut into, however many threads there are.
 const TASKS: usize = 32;
 /// Multiply-adds that make a task worth handing over.
@@ -243,7 +243,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
     fn gathered(&self, call: &BlockCall<'_, T>, table: &mut [usize], stretches: &mut [Stretch]) {
         let length: usize = stretches.iter().map(|s| s.length).sum();
         // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
-        let stride = length.div_ceil(16) * 16 | 16;
+        let stride = (length.div_ceil(16) * 16) | 16;
         scratch::with::<T, _>(call.count * stride, |copy| {
             simd::vectorised(|| {
                 for (row, copy) in copy.chunks_exact_mut(stride).enumerate() {

@@ -18,6 +18,12 @@ const PARTIAL: usize = 8 << 20;
 /// Most columns of A that a piece of a task has, and most of B.
 const COLUMNS: usize = 288;
 
+/// Panels from which on a strip of A is copied together before it meets them.
+const COPIED: usize = 3;
+
+/// The most columns of A in a strip: the rows of the tallest tile.
+const STRIP: usize = 14;
+
 /// Some columns of one group of A.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
@@ -129,8 +135,14 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
     fn task<Q: Iterator<Item = Piece> + Clone>(&self, task: Task<T, Q>) {
         debug_assert!(task.blocks.end <= self.blocks);
         let most = task.blocks.clone().map(|block| self.a.block(block).len()).max().unwrap_or(0);
-        scratch::with::<T, _>(self.layout.size(&task.panels, most), |packed| {
-            scratch::with::<usize, _>(most, |addresses| {
+        // Rows that are powers of two apart meet in few sets of the first cache.
+        let copied =
+            task.panels.len() >= COPIED || (self.a.width() * size_of::<T>()).is_multiple_of(256);
+        let size = self.layout.size(&task.panels, most);
+        scratch::with::<T, _>(size + most * STRIP, |packed| {
+            let (packed, strip) = packed.split_at_mut(size);
+            scratch::with::<usize, _>(2 * most, |addresses| {
+                let (addresses, strip_addresses) = addresses.split_at_mut(most);
                 for (number, block) in task.blocks.clone().enumerate() {
                     let rows = self.a.block(block);
                     simd::vectorised(|| {
@@ -157,6 +169,9 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
                             panels: task.panels.clone(),
                             packed: &*packed,
                             addresses: &*addresses,
+                            strip_addresses: &mut strip_addresses[..rows.len()],
+                            strip: &mut *strip,
+                            copied,
                             piece,
                             first_row: piece.group * self.a.width() + piece.start,
                             columns: self.columns,
@@ -181,6 +196,10 @@ struct Batch<'a, T> {
     panels: Range<usize>,
     packed: &'a [T],
     addresses: &'a [usize],
+    /// Room for a strip of A and the addresses of its rows.
+    strip: &'a mut [T],
+    strip_addresses: &'a mut [usize],
+    copied: bool,
     piece: Piece,
     first_row: usize,
     columns: usize,
@@ -191,7 +210,7 @@ impl<T: Float> Work for Batch<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<I: Isa>(self) {
+    unsafe fn run<I: Isa>(mut self) {
         // A narrow last panel is run alone, after the others, which share each strip of A while it is near.
         let (first, last) = (self.panels.start, self.panels.end - 1);
         let same = self.layout.vectors(first) == self.layout.vectors(last);
@@ -213,18 +232,33 @@ impl<T: Float> Work for Batch<'_, T> {
 
 impl<T: Float> Batch<'_, T> {
     #[inline(always)]
-    unsafe fn strips<I: Isa, const V: usize>(&self, panels: Range<usize>) {
+    unsafe fn strips<I: Isa, const V: usize>(&mut self, panels: Range<usize>) {
         let mut tile = Tile([T::ZERO; _]);
         let depth = self.addresses.len();
         let mut done = 0;
         while done < self.piece.length {
             let count = step(most_columns::<I, V>(), self.piece.length - done);
-            let start = self.piece.start + done;
+            let mut start = self.piece.start + done;
+            let mut addresses = self.addresses;
+            if self.copied {
+                // SAFETY: the addresses lead to the group's numbers.
+                unsafe {
+                    match count {
+                        14 => self.copy::<14>(start),
+                        12 => self.copy::<12>(start),
+                        8 => self.copy::<8>(start),
+                        6 => self.copy::<6>(start),
+                        4 => self.copy::<4>(start),
+                        _ => self.copy::<1>(start),
+                    }
+                }
+                addresses = &*self.strip_addresses;
+                start = 0;
+            }
             for panel in panels.clone() {
                 let offset =
                     (self.layout.start(panel) - self.layout.start(self.panels.start)) * depth;
                 let b = self.packed[offset..].as_ptr();
-                let addresses = self.addresses;
                 // SAFETY: the addresses lead to the group's numbers, the packed panel has as many rows as there
                 // are addresses, and the places are this task's.
                 unsafe {
@@ -241,6 +275,23 @@ impl<T: Float> Batch<'_, T> {
                 }
             }
             done += count;
+        }
+    }
+
+    /// Copies a strip of A together, so that its rows lie side by side.
+    ///
+    /// # Safety
+    /// The addresses lead to `start + COUNT` numbers.
+    #[inline(always)]
+    unsafe fn copy<const COUNT: usize>(&mut self, start: usize) {
+        let rows = self.strip.as_chunks_mut::<COUNT>().0;
+        let addresses = self.addresses.iter().zip(self.strip_addresses.iter_mut());
+        for ((&from, to), row) in addresses.zip(rows) {
+            // SAFETY: by the contract above.
+            *row = unsafe {
+                std::ptr::with_exposed_provenance::<T>(from).add(start).cast::<[T; COUNT]>().read()
+            };
+            *to = row.as_ptr().expose_provenance();
         }
     }
 }

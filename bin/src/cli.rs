@@ -1,0 +1,329 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Emotion recognition from voice, facial landmarks, faces and text: contrastive pretraining without labels, then a
+/// small classifier on the frozen features.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mpuc",
+    version,
+    max_term_width = 110,
+    after_help = "Start with `mpuc train`: it makes a small made-up world, trains on it and prints a table.\n\
+                  `mpuc COMMAND --help` says more about a command, with examples."
+)]
+pub struct Cli {
+    /// Threads to compute on; as many as there are cores without it. Figures do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// No progress on standard error: errors and warnings only.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Pretrain without labels, then judge the frozen features.
+    Train(TrainArgs),
+    /// Judge a trained run again, from its checkpoints.
+    Eval(EvalArgs),
+    /// Make, check and describe data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Check every operation's gradients against central differences.
+    Gradcheck(GradcheckArgs),
+    /// Measure speed.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+}
+
+/// `mpuc train`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Pretrain without labels, then judge the frozen features.\n\n\
+        The configuration is a preset, over which a file, --set and other flags are laid in this order. Everything \
+        goes into a run folder; the same command goes on with a run that was stopped. Ctrl-C saves and stops, a \
+        second one stops at once.",
+    after_help = "\
+Examples:
+  mpuc train
+      One fold and one seed of the made-up world: a first look.
+  mpuc train --preset world
+      Three folds and three seeds, with all controls.
+  mpuc train --preset paper --data /data/RAVDESS --out runs/ravdess
+      The paper's recipe on RAVDESS.
+  mpuc train --set training.epochs=10 --set sampling.sampler=within_group
+      Single settings; `key=` takes an optional one away.
+  mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
+      A file of settings; save and stop after two hours (exit code 75), the same command goes on.
+
+Presets: quick (the default), world, paper, authors.
+A file may say `base = \"world\"` and give only what differs. The run folder's config.toml lists every setting with
+where it comes from."
+)]
+pub struct TrainArgs {
+    /// The recipe to start from.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// A TOML file laid over the preset.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data: a folder or a manifest; sets data.path.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// A single setting, e.g. training.epochs=10; may be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run folder; runs/PRESET-HASH without it.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seeds, with commas between them; sets seeds.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub seeds: Option<Vec<u64>>,
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Begin anew: remove what a run left in the folder.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Save and stop after this time, e.g. 90s, 30m, 2h15m.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub max_time: Option<Duration>,
+}
+
+/// `mpuc eval`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Judge a trained run again, from its checkpoints: probes, retrieval, confusion matrices.",
+    after_help = "\
+Examples:
+  mpuc eval runs/quick-1f2e3d4c5b
+  mpuc eval runs/ravdess --json > ravdess.json"
+)]
+pub struct EvalArgs {
+    /// The run folder.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc data ...`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Make a made-up world in RAVDESS's tree, names and formats.
+    Synth(SynthArgs),
+    /// Read every file and report everything that is wrong.
+    Check(CheckArgs),
+    /// Count samples, classes and groups, and describe the features.
+    Stats(StatsArgs),
+}
+
+/// `mpuc data synth`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Make a made-up world: actors who perform eight emotions, with voice (WAV), facial landmarks (OpenFace \
+        CSV) and face frames (.npy) in RAVDESS's tree and names. The same settings give the same bytes anywhere. A \
+        folder that already holds this world is left as it is.",
+    after_help = "\
+Examples:
+  mpuc data synth worlds/default
+  mpuc data synth worlds/hard --difficulty 1.5 --seed 3
+  mpuc data synth worlds/tiny --actors 3 --clips 8 --set face_size=16"
+)]
+pub struct SynthArgs {
+    /// The folder to make.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Actors, 1 to 99.
+    #[arg(long, value_name = "N")]
+    pub actors: Option<usize>,
+    /// Clips of each actor, 1 to 60.
+    #[arg(long, value_name = "N")]
+    pub clips: Option<usize>,
+    /// Seed of everything.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Scales all noise: 0 for pure prototypes, 1 as calibrated.
+    #[arg(long, value_name = "X")]
+    pub difficulty: Option<f64>,
+    /// Another lever of the world, e.g. identity=0.5; may be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print what was made as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a data set is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// RAVDESS's folders and names.
+    Ravdess,
+    /// A CSV: one row a sample, one column a modality.
+    Manifest,
+}
+
+/// Where data is and how to read it, for `check` and `stats`.
+#[derive(Debug, Args)]
+pub struct DataSource {
+    /// A folder in RAVDESS's layout, or a manifest.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// How it is laid out; a folder is RAVDESS and a file a manifest without it.
+    #[arg(long)]
+    pub format: Option<Layout>,
+    /// Word vectors in GloVe's text format, for manifests with text.
+    #[arg(long, value_name = "FILE")]
+    pub vectors: Option<PathBuf>,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc data check`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Read every file of a data set and report everything that is wrong, with file and line; count samples \
+        that lack a modality. Exit code 65 when a file is bad, 66 when one is missing.",
+    after_help = "\
+Examples:
+  mpuc data check /data/RAVDESS
+  mpuc data check utterances.csv --vectors glove.6B.300d.txt --json"
+)]
+pub struct CheckArgs {
+    /// The data.
+    #[command(flatten)]
+    pub source: DataSource,
+}
+
+/// `mpuc data stats`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Count samples, classes and groups of a data set, and describe durations and features.",
+    after_help = "\
+Examples:
+  mpuc data stats worlds/default
+  mpuc data stats utterances.csv --json"
+)]
+pub struct StatsArgs {
+    /// The data.
+    #[command(flatten)]
+    pub source: DataSource,
+}
+
+/// `mpuc gradcheck`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Check every operation: its gradients in f64 against central differences, f32 against f64, that every \
+        element is written, that adding and writing agree. Each is tried on its own cases and on random ragged ones; a \
+        failing case is made small. Exit code 4 when one fails.",
+    after_help = "\
+Examples:
+  mpuc gradcheck
+  mpuc gradcheck --op conv3d --cases 200 --seed 7
+  mpuc gradcheck --json | jq '.ops[] | select(.findings > 0)'"
+)]
+pub struct GradcheckArgs {
+    /// Only this operation; may be given many times.
+    #[arg(long, value_name = "NAME")]
+    pub op: Vec<String>,
+    /// Random cases of each operation, beside its own.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub cases: u32,
+    /// Seed of cases and numbers.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc bench ...`.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time the networks: forward, forward and backward, and a whole training step.
+    Model(BenchModelArgs),
+}
+
+/// `mpuc bench model`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Time each network of the paper and the whole of MPUC with four modalities, on random inputs: forward \
+        (fwd), with gradients (fwd+bwd) and with the optimiser (step). Each network learns by InfoNCE through a \
+        512-1024-512 head and SGD. After two warm-up steps a step must get no fresh memory from the operating system; \
+        how often it did is printed.",
+    after_help = "\
+Examples:
+  mpuc bench model
+  mpuc bench model --only text --only voice --repeats 20
+  mpuc bench model --only mpuc/step --batch 32 --json"
+)]
+pub struct BenchModelArgs {
+    /// Only cases whose name begins so; may be given many times.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Samples in a batch, in place of each case's own.
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Measurements of each case; by time without it.
+    #[arg(long, value_name = "N")]
+    pub repeats: Option<usize>,
+    /// List the cases and stop.
+    #[arg(long)]
+    pub list: bool,
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mpuc completions bash > ~/.local/share/bash-completion/completions/mpuc
+  mpuc completions zsh > ~/.zfunc/_mpuc
+  mpuc completions fish > ~/.config/fish/completions/mpuc.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let cli = Cli::parse_from([
+            "mpuc",
+            "train",
+            "--seeds",
+            "0,1",
+            "--max-time",
+            "2h15m",
+            "--threads",
+            "3",
+        ]);
+        let Command::Train(train) = cli.command else { panic!() };
+        assert_eq!((train.seeds, cli.threads), (Some(vec![0, 1]), Some(3)));
+        assert_eq!(train.max_time, Some(Duration::from_secs(8100)));
+        assert!(Cli::try_parse_from(["mpuc", "train", "--threads", "0"]).is_err());
+    }
+}

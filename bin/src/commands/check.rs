@@ -1,0 +1,214 @@
+//! `mpuc data check`: every file is read, everything that is wrong is told.
+
+use super::data::{Opened, open};
+use crate::Context;
+use crate::cli::{CheckArgs, Layout};
+use crate::failure::{Failure, Kind, Result};
+use crate::output;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Problem {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    kind: &'static str,
+    message: String,
+}
+
+impl From<&data::Error> for Problem {
+    fn from(error: &data::Error) -> Self {
+        let (file, place, message) = match error {
+            data::Error::BadData { path, place, message } => (Some(path), *place, message.clone()),
+            data::Error::MissingData { path, message } => (Some(path), None, message.clone()),
+            data::Error::Io { path, source, .. } => (Some(path), None, source.to_string()),
+            data::Error::Config { message } => (None, None, message.clone()),
+        };
+        let kind = match error.kind() {
+            data::ErrorKind::BadData => "bad",
+            data::ErrorKind::MissingData => "missing",
+            data::ErrorKind::Io => "unreadable",
+            data::ErrorKind::Config => "settings",
+        };
+        Problem {
+            file: file.map(|path| path.display().to_string()).unwrap_or_default(),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column).filter(|&column| column > 0),
+            kind,
+            message,
+        }
+    }
+}
+
+/// One modality of the report.
+#[derive(Debug, PartialEq, Serialize)]
+struct Presence {
+    name: String,
+    present: usize,
+    missing: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    path: String,
+    format: &'static str,
+    samples: usize,
+    files: usize,
+    modalities: Vec<Presence>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+    notices: Vec<String>,
+}
+
+/// What one file came to.
+struct Outcome {
+    problem: Option<Problem>,
+    warnings: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// 65 when a file is bad, 66 when one is missing and none is bad.
+pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
+    let opened = match open(&args.source) {
+        Ok(opened) => opened,
+        Err(failure) if args.source.json && failure.kind() == Kind::BadData => {
+            // A manifest that cannot be read is a problem of the data like any other.
+            let path = args.source.path.display().to_string();
+            let problem = Problem {
+                file: path,
+                line: None,
+                column: None,
+                kind: "bad",
+                message: failure.to_string(),
+            };
+            output::json(&serde_json::json!({ "path": args.source.path, "problems": [problem] }))?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let outcomes = read_all(&opened, context)?;
+    let Opened { corpus, layout, .. } = opened;
+    let missing = corpus.missing();
+    let modalities = corpus.modalities.iter().zip(missing);
+    let samples = corpus.samples.len();
+    let presence = |(name, missing): (&String, usize)| Presence {
+        name: name.clone(),
+        present: samples - missing,
+        missing,
+    };
+    let report = Report {
+        path: args.source.path.display().to_string(),
+        format: if layout == Layout::Ravdess { "ravdess" } else { "manifest" },
+        samples,
+        files: outcomes.len(),
+        modalities: modalities.map(presence).collect(),
+        problems: outcomes.iter().filter_map(|outcome| outcome.problem.clone()).collect(),
+        warnings: outcomes.into_iter().flat_map(|outcome| outcome.warnings).collect(),
+        notices: corpus.notices,
+    };
+    if args.source.json {
+        output::json(&report)?;
+    } else {
+        print(&report)?;
+    }
+    verdict(&report.problems)
+}
+
+fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
+    let files: Vec<_> = opened
+        .corpus
+        .samples
+        .iter()
+        .flat_map(|sample| sample.files.iter().zip(&opened.decoders))
+        .filter_map(|(source, decoder)| Some((source.as_ref()?, decoder)))
+        .collect();
+    let task = context.progress.task("files", files.len() as u64);
+    let done = AtomicU64::new(0);
+    let read = |(source, decoder): &(&data::features::Source, &data::features::Decoder)| {
+        if context.stop.asked().is_some() {
+            return None;
+        }
+        // Nothing is kept: a data set need not fit into memory to be checked.
+        let outcome = match decoder.decode(source) {
+            Ok(decoded) => {
+                let name = source.path().display();
+                let warnings =
+                    decoded.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
+                Outcome { problem: None, warnings }
+            }
+            Err(error) => Outcome { problem: Some(Problem::from(&error)), warnings: Vec::new() },
+        };
+        task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, "");
+        Some(outcome)
+    };
+    let outcomes: Vec<Option<Outcome>> = files.par_iter().map(read).collect();
+    match context.stop.asked() {
+        Some(reason) => {
+            Err(Failure::new(reason.saved("").kind(), "stopped before all files were read"))
+        }
+        None => Ok(outcomes.into_iter().flatten().collect()),
+    }
+}
+
+fn print(report: &Report) -> Result<()> {
+    for problem in &report.problems {
+        let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
+        let column = problem.column.map_or(String::new(), |column| format!(":{column}"));
+        output::text_lines(format_args!("{}{line}{column}: {}", problem.file, problem.message))?;
+    }
+    for text in report.warnings.iter().chain(&report.notices) {
+        output::text_lines(format_args!("note: {text}"))?;
+    }
+    let cells = |m: &Presence| vec![m.name.clone(), m.present.to_string(), m.missing.to_string()];
+    let cells: Vec<Vec<String>> = report.modalities.iter().map(cells).collect();
+    output::text_lines(output::table(&["modality", "present", "missing"], &cells))?;
+    output::text_lines(format_args!(
+        "{} samples, {} files read, {} problems",
+        report.samples,
+        report.files,
+        report.problems.len()
+    ))
+}
+
+fn verdict(problems: &[Problem]) -> Result<()> {
+    let count = |kind: &str| problems.iter().filter(|problem| problem.kind == kind).count();
+    let (missing, unreadable) = (count("missing"), count("unreadable"));
+    let bad = problems.len() - missing - unreadable;
+    let kind = match (bad, missing, unreadable) {
+        (0, 0, 0) => return Ok(()),
+        (0, 0, _) => Kind::Io,
+        (0, ..) => Kind::MissingData,
+        _ => Kind::BadData,
+    };
+    let message = format!("{bad} bad, {missing} missing and {unreadable} unreadable files");
+    Err(Failure::new(kind, message)
+        .hint("mend them, or train without them with --set data.on_error=skip"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_say_where() {
+        let error = data::Error::BadData {
+            path: "a.csv".into(),
+            place: Some(data::Place { line: 7, column: 0 }),
+            message: "three cells".into(),
+        };
+        let problem = Problem::from(&error);
+        assert_eq!((problem.file.as_str(), problem.line, problem.column), ("a.csv", Some(7), None));
+        let gone = data::Error::MissingData { path: "b.wav".into(), message: "gone".into() };
+        let gone = Problem::from(&gone);
+        assert_eq!(verdict(std::slice::from_ref(&gone)).unwrap_err().code(), 66);
+        assert_eq!(verdict(&[gone, problem]).unwrap_err().code(), 65);
+        assert!(verdict(&[]).is_ok());
+    }
+}

@@ -1,0 +1,176 @@
+//! `mpuc data synth`, and reading data for `check` and `stats`.
+
+use crate::Context;
+use crate::cli::{DataSource, Layout, SynthArgs};
+use crate::failure::{Failure, Kind, Result};
+use crate::output;
+use data::datasets::Corpus;
+use data::datasets::manifest;
+use data::datasets::ravdess::{self, Modality};
+use data::datasets::synth::{self, SynthError, WorldSettings};
+use data::features::clip::ClipSettings;
+use data::features::landmarks::LandmarkSettings;
+use data::features::mel::MelSettings;
+use data::features::{Decoder, Extractor, SequenceSettings, WordSettings};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Runs `mpuc data synth`.
+///
+/// # Errors
+/// 74 when the folder cannot be written or holds something else, 78 for levers out of range.
+pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
+    let settings = world_settings(args)?;
+    let total = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
+    let task = context.progress.task("clips", total as u64);
+    let progress = |progress: synth::Progress| {
+        task.tick(progress.done as u64, "");
+        if context.stop.asked().is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let made = synth::generate(&settings, &args.folder, &progress);
+    drop(task);
+    let summary = made.map_err(|error| match (&error, context.stop.asked()) {
+        (SynthError::Interrupted { .. }, Some(reason)) => {
+            Failure::new(reason.saved("").kind(), error).hint("the same command begins anew")
+        }
+        _ => error.into(),
+    })?;
+    if args.json {
+        return output::json(&summary);
+    }
+    output::text_lines(format_args!(
+        "{}: {} clips of {} actors, {:.1} MB, hash {}",
+        args.folder.display(),
+        summary.clips,
+        settings.actors + settings.extra_actors,
+        summary.bytes as f64 / 1e6,
+        summary.hash.get(..16).unwrap_or(&summary.hash)
+    ))
+}
+
+/// The defaults with the levers of the command line.
+fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
+    let mut settings = WorldSettings::default();
+    for pair in &args.set {
+        settings = with_lever(&settings, pair)?;
+    }
+    settings.actors = args.actors.unwrap_or(settings.actors);
+    settings.clips_per_actor = args.clips.unwrap_or(settings.clips_per_actor);
+    settings.seed = args.seed.unwrap_or(settings.seed);
+    settings.difficulty = args.difficulty.unwrap_or(settings.difficulty);
+    settings.check()?;
+    Ok(settings)
+}
+
+fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
+    let Some((key, value)) = pair.split_once('=') else {
+        return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`")));
+    };
+    let bug = |error: serde_json::Error| {
+        Failure::new(Kind::Bug, format!("the world's settings: {error}"))
+    };
+    let mut levers = match serde_json::to_value(settings).map_err(bug)? {
+        serde_json::Value::Object(levers) => levers,
+        _ => return Err(Failure::new(Kind::Bug, "the world's settings are no table")),
+    };
+    if !levers.contains_key(key) {
+        let all: Vec<&str> = levers.keys().map(String::as_str).collect();
+        return Err(Failure::config(format!("--set {pair}: the world has no lever `{key}`"))
+            .hint(format!("there are {}", all.join(", "))));
+    }
+    let number = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    levers.insert(key.into(), number);
+    serde_json::from_value(levers.into())
+        .map_err(|error| Failure::config(format!("--set {pair}: {error}")))
+}
+
+/// A data set as files, and a decoder for each of its modalities.
+pub struct Opened {
+    /// The samples.
+    pub corpus: Corpus,
+    /// One for each modality.
+    pub decoders: Vec<Decoder>,
+    /// How it is laid out.
+    pub layout: Layout,
+}
+
+/// Finds the samples of a data set.
+///
+/// # Errors
+/// 65 for a broken manifest, 66 when there is nothing.
+pub fn open(source: &DataSource) -> Result<Opened> {
+    let path = &source.path;
+    let layout =
+        source.format.unwrap_or(if path.is_dir() { Layout::Ravdess } else { Layout::Manifest });
+    let (corpus, extractors) = match layout {
+        Layout::Ravdess => {
+            let modalities = vec![Modality::Voice, Modality::Landmarks, Modality::Clip];
+            let extractors = modalities.iter().map(|modality| match modality {
+                Modality::Voice => Extractor::Voice(MelSettings::paper()),
+                Modality::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
+                Modality::Clip => Extractor::Clip(ClipSettings::default()),
+            });
+            let extractors: Vec<Extractor> = extractors.collect();
+            let options = ravdess::Options { modalities, ..ravdess::Options::default() };
+            (ravdess::find(path, &options)?, extractors)
+        }
+        Layout::Manifest => {
+            let manifest = manifest::read(path, &BTreeMap::new())?;
+            let extractors = manifest.kinds.iter().map(|kind| of_kind(*kind, source));
+            (manifest.corpus, extractors.collect::<Result<_>>()?)
+        }
+    };
+    let decoders = extractors.iter().map(Extractor::decoder).collect::<data::Result<Vec<_>>>()?;
+    Ok(Opened { corpus, decoders, layout })
+}
+
+fn of_kind(kind: manifest::Kind, source: &DataSource) -> Result<Extractor> {
+    Ok(match kind {
+        manifest::Kind::Voice => Extractor::Voice(MelSettings::paper()),
+        manifest::Kind::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
+        manifest::Kind::Clip => Extractor::Clip(ClipSettings::default()),
+        manifest::Kind::Sequence => Extractor::Sequence(SequenceSettings::default()),
+        manifest::Kind::Words => match &source.vectors {
+            Some(vectors) => Extractor::Words(WordSettings { vectors: vectors.clone() }),
+            None => {
+                let message = format!(
+                    "{}: has a column of text, which needs word vectors",
+                    source.path.display()
+                );
+                return Err(Failure::new(Kind::Usage, message)
+                    .hint("name a file in GloVe's text format with --vectors"));
+            }
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(set: &[&str]) -> SynthArgs {
+        SynthArgs {
+            folder: "unused".into(),
+            actors: Some(3),
+            clips: None,
+            seed: None,
+            difficulty: None,
+            set: set.iter().map(|pair| (*pair).to_owned()).collect(),
+            json: false,
+        }
+    }
+
+    #[test]
+    fn levers() -> Result<()> {
+        let settings = world_settings(&args(&["face_size=16", "identity=0.25"]))?;
+        assert_eq!((settings.actors, settings.face_size, settings.identity), (3, 16, 0.25));
+        assert_eq!(world_settings(&args(&["facesize=16"])).unwrap_err().code(), 78);
+        assert_eq!(world_settings(&args(&["face_size=big"])).unwrap_err().code(), 78);
+        assert_eq!(world_settings(&args(&["face_size=3"])).unwrap_err().code(), 78);
+        Ok(())
+    }
+}

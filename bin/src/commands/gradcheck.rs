@@ -1,0 +1,187 @@
+//! `mpuc gradcheck`: every operation against central differences.
+
+use crate::Context;
+use crate::cli::GradcheckArgs;
+use crate::failure::{Failure, Kind, Result, catching};
+use crate::output;
+use kernels::check::{Report, check};
+use kernels::op::Compiled;
+use kernels::ops::{Visitor, visit};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The checks of every op, by name.
+#[derive(Default)]
+struct Checks(Vec<(&'static str, fn(u32, u64) -> Report)>);
+
+impl Visitor for Checks {
+    fn visit<O: Compiled>(&mut self) {
+        self.0.push((O::NAME, check::<O>));
+    }
+}
+
+/// One op of the report.
+#[derive(Debug, Serialize)]
+struct Row {
+    op: &'static str,
+    cases: usize,
+    worst_relative_error: f64,
+    findings: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reproduce: Option<String>,
+    #[serde(skip)]
+    worst: String,
+}
+
+impl Row {
+    fn new(
+        op: &'static str,
+        outcome: std::result::Result<Report, String>,
+        args: &GradcheckArgs,
+    ) -> Self {
+        let (report, passed) = match outcome {
+            Ok(report) => {
+                let passed = report.passed();
+                (report, passed)
+            }
+            Err(panic) => {
+                let findings = vec![format!("panicked: {panic}")];
+                (Report { op, findings, ..Report::default() }, false)
+            }
+        };
+        let mut details = report.findings;
+        if !passed && details.is_empty() {
+            details.push(format!(
+                "worst relative error {:e} at {}",
+                report.worst_relative_error, report.worst
+            ));
+        }
+        let line = format!("mpuc gradcheck --op {op} --cases {} --seed {}", args.cases, args.seed);
+        Row {
+            op,
+            cases: report.cases,
+            worst_relative_error: report.worst_relative_error,
+            findings: details.len(),
+            reproduce: (!passed).then_some(line),
+            details,
+            worst: report.worst,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 4 when an op fails, 2 when there is no op of a name.
+pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
+    let mut checks = Checks::default();
+    visit(&mut checks);
+    let checks = wanted(checks.0, &args.op)?;
+    let task = context.progress.task("gradcheck", checks.len() as u64);
+    let done = AtomicU64::new(0);
+    let rows: Vec<Row> = checks
+        .into_par_iter()
+        // One op at a time for each thread: they take very different times.
+        .with_max_len(1)
+        .map(|(op, check)| {
+            let outcome = catching(|| check(args.cases, args.seed));
+            task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, op);
+            Row::new(op, outcome, args)
+        })
+        .collect();
+    drop(task);
+    report(&rows, args.json)?;
+    let failed: Vec<&Row> = rows.iter().filter(|row| row.findings > 0).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = failed.iter().map(|row| row.op).collect();
+    let lines: Vec<&str> = failed.iter().filter_map(|row| row.reproduce.as_deref()).collect();
+    Err(Failure::new(
+        Kind::CheckFailed,
+        format!("{} of {} operations failed: {}", failed.len(), rows.len(), names.join(", ")),
+    )
+    .hint(format!("again with\n  {}", lines.join("\n  "))))
+}
+
+type Check = (&'static str, fn(u32, u64) -> Report);
+
+fn wanted(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>> {
+    let all: Vec<&str> = checks.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = names.iter().find(|name| !all.contains(&name.as_str())) {
+        return Err(Failure::new(Kind::Usage, format!("there is no operation `{unknown}`"))
+            .hint(format!("there are {}", all.join(", "))));
+    }
+    let asked = |check: &Check| names.is_empty() || names.iter().any(|name| name == check.0);
+    Ok(checks.into_iter().filter(asked).collect())
+}
+
+fn report(rows: &[Row], json: bool) -> Result<()> {
+    if json {
+        return output::json(
+            &serde_json::json!({ "ops": rows, "tolerance": kernels::check::TOLERANCE }),
+        );
+    }
+    let cells = |row: &Row| {
+        let verdict = if row.findings == 0 { "ok" } else { "FAILED" };
+        vec![
+            row.op.into(),
+            row.cases.to_string(),
+            format!("{:.1e}", row.worst_relative_error),
+            verdict.into(),
+        ]
+    };
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    output::text_lines(output::table(&["operation", "cases", "worst error", ""], &cells))?;
+    for row in rows.iter().filter(|row| row.findings > 0) {
+        output::text_lines(format_args!("\n{}: worst at {}", row.op, row.worst))?;
+        for detail in &row.details {
+            output::text_lines(format_args!("  {detail}"))?;
+        }
+        if let Some(line) = &row.reproduce {
+            output::text_lines(format_args!("  again with: {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ops_are_chosen_by_name() {
+        let mut checks = Checks::default();
+        visit(&mut checks);
+        assert!(checks.0.len() > 20);
+        let first = checks.0[0].0;
+        assert_eq!(
+            wanted(checks.0.clone(), &[first.to_owned()]).map(|all| all.len()).ok(),
+            Some(1)
+        );
+        assert_eq!(wanted(checks.0, &["conv9d".to_owned()]).map(|_| ()).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn failures_carry_a_line_that_reproduces_them() {
+        let args = GradcheckArgs { op: vec![], cases: 3, seed: 5, json: true };
+        let row = Row::new("softmax", Err("index out of range".into()), &args);
+        let value = serde_json::to_value(&row).unwrap();
+        assert_eq!(
+            (&value["findings"], &value["details"][0]),
+            (&1.into(), &"panicked: index out of range".into())
+        );
+        assert_eq!(value["reproduce"], "mpuc gradcheck --op softmax --cases 3 --seed 5");
+        let row = Row::new(
+            "softmax",
+            Ok(Report { worst_relative_error: 1.0, ..Report::default() }),
+            &args,
+        );
+        assert_eq!(row.findings, 1);
+        let row = Row::new("softmax", Ok(Report::default()), &args);
+        assert!(row.findings == 0 && row.reproduce.is_none());
+    }
+}

@@ -1,0 +1,35 @@
+//! One file a command.
+
+mod bench;
+mod check;
+mod data;
+mod eval;
+mod gradcheck;
+mod stats;
+mod train;
+
+use crate::Context;
+use crate::cli::{BenchCommand, Cli, Command, DataCommand};
+use crate::failure::Result;
+use clap::CommandFactory;
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever the command ends with.
+pub fn run(command: Command, context: Context) -> Result<()> {
+    match command {
+        Command::Train(args) => train::run(&args, context),
+        Command::Eval(args) => eval::run(&args, context),
+        Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
+        Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
+        Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
+        Command::Gradcheck(args) => gradcheck::run(&args, &context),
+        Command::Bench(BenchCommand::Model(args)) => bench::run(&args, &context),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "mpuc", &mut script);
+            crate::output::text_lines(String::from_utf8_lossy(&script).trim_end())
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Errors of a configuration in words: the full key, where it was written, and the nearest one there is.
+
+use super::resolve::{Builder, Source, join};
+use super::{presets, save};
+use crate::failure::Failure;
+use std::collections::BTreeMap;
+use toml::Value;
+
+/// The candidate that looks most like the word, if any looks like it at all.
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// What serde says, split up: its message names things in backticks, the first being the culprit.
+struct Complaint<'a> {
+    what: &'a str,
+    name: Option<&'a str>,
+    expected: Vec<&'a str>,
+}
+
+impl<'a> Complaint<'a> {
+    fn new(message: &'a str) -> Self {
+        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        let what = message.split('`').next().unwrap_or(message).trim();
+        Complaint {
+            what,
+            name: quoted.first().copied(),
+            expected: quoted.get(1..).unwrap_or_default().to_vec(),
+        }
+    }
+}
+
+/// The failure behind an error of deserialisation.
+pub(super) fn explain(
+    builder: &Builder,
+    error: &serde_path_to_error::Error<toml::de::Error>,
+) -> Failure {
+    let path = match error.path().to_string() {
+        root if root == "." => String::new(),
+        path => path,
+    };
+    let message = error.inner().message();
+    let complaint = Complaint::new(message);
+    match (complaint.what, complaint.name) {
+        ("unknown field", Some(name)) => {
+            // The path may end in the field itself or in the table around it.
+            let table = match path.rsplit_once('.') {
+                Some((table, last)) if last == name => table,
+                None if path == name => "",
+                _ => &path,
+            };
+            let mut expected = complaint.expected;
+            if value_at(builder, table).is_some_and(|value| value.get("kind").is_some()) {
+                expected.push("kind");
+            }
+            unknown(builder, table, name, &expected)
+        }
+        ("unknown variant", Some(name)) => {
+            // Inside a table with a `kind` the path ends too early.
+            let says = |value: &Value| value.as_str() == Some(name);
+            let inside = leaves(builder, &path)
+                .into_iter()
+                .find(|key| value_at(builder, key).is_some_and(says));
+            let key = inside.unwrap_or(path);
+            let failure =
+                Failure::config(format!("`{key}` cannot be `{name}` ({})", origin(builder, &key)));
+            let all = complaint.expected.join("`, `");
+            failure.hint(match nearest(name, complaint.expected.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`? It can be `{all}`."),
+                None => format!("it can be `{all}`"),
+            })
+        }
+        ("missing field", Some(name)) => {
+            let key = join(&path, name);
+            let near = (!path.is_empty()).then(|| origin(builder, &path));
+            let place =
+                near.map_or(String::new(), |origin| format!(" (`{path}` is from {origin})"));
+            Failure::config(format!("`{key}` is missing{place}"))
+                .hint(format!("give it a value with --set {key}=..., or in a file with --config"))
+        }
+        _ => {
+            let key = culprit(builder, &path, message).unwrap_or(path);
+            let origin = origin(builder, &key);
+            Failure::config(format!("`{key}`: {message} ({origin})"))
+        }
+    }
+}
+
+fn unknown(builder: &Builder, table: &str, name: &str, expected: &[&str]) -> Failure {
+    let key = join(table, name);
+    let failure = Failure::config(format!("unknown key `{key}` ({})", origin(builder, &key)));
+    if let Some(near) = nearest(name, expected.iter().copied()) {
+        return failure.hint(format!("did you mean `{}`?", join(table, near)));
+    }
+    // Perhaps it stands at the wrong place: the same last part elsewhere.
+    match elsewhere(name) {
+        Some(other) => failure.hint(format!("did you mean `{other}`?")),
+        None if expected.is_empty() => failure,
+        None => {
+            let place =
+                if table.is_empty() { "at the top".into() } else { format!("in `{table}`") };
+            failure.hint(format!("{place} there are `{}`", expected.join("`, `")))
+        }
+    }
+}
+
+/// The key of the default preset that ends in this name.
+fn elsewhere(name: &str) -> Option<String> {
+    let resolved = super::Resolved::new(&super::Layers {
+        preset: Some(presets::DEFAULT),
+        ..Default::default()
+    });
+    let table = save::to_table(&resolved.ok()?.config).ok()?;
+    let mut keys = Vec::new();
+    collect(&table, "", &mut keys);
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    keys.into_iter()
+        .filter(|key| strsim::jaro_winkler(&last(key), name) > 0.92)
+        .min_by_key(|key| key.matches('.').count())
+}
+
+/// The keys of all values inside the table at a path; none where there is no table.
+fn leaves(builder: &Builder, path: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    if let Some(Value::Table(table)) = value_at(builder, path) {
+        collect(table, path, &mut keys);
+    }
+    keys.retain(|key| value_at(builder, key).is_some_and(|value| !value.is_table()));
+    keys
+}
+
+/// Inside a table with a `kind` the path ends too early: the value is the one without which the complaint is
+/// another.
+fn culprit(builder: &Builder, path: &str, message: &str) -> Option<String> {
+    leaves(builder, path).into_iter().find(|key| {
+        let mut without = builder.clone();
+        without.drop(key);
+        let outcome: Result<super::Config, _> = without.table.try_into();
+        outcome.map_or_else(|error| error.message() != message, |_| true)
+    })
+}
+
+fn collect(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = join(prefix, key);
+        if let Value::Table(inner) = value {
+            collect(inner, &path, keys);
+        }
+        keys.push(path);
+    }
+}
+
+fn value_at<'a>(builder: &'a Builder, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    let first = builder.table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
+}
+
+/// Who wrote this key, or something inside it, or the nearest thing around it.
+fn origin(builder: &Builder, path: &str) -> Source {
+    source_of(&builder.sources, path).cloned().unwrap_or(Source::Default)
+}
+
+/// The source of a key, of the latest layer inside it, or of what is around it.
+pub(super) fn source_of<'a>(
+    sources: &'a BTreeMap<String, Source>,
+    path: &str,
+) -> Option<&'a Source> {
+    // `a[0]`: lists have one source.
+    let path = path.split('[').next().unwrap_or(path);
+    let rank = |source: &&Source| match source {
+        Source::Default => 0,
+        Source::Preset(_) => 1,
+        Source::File(..) => 2,
+        Source::Set => 3,
+        Source::Flag(_) => 4,
+    };
+    let inside = format!("{path}.");
+    let found = sources.iter().filter(|(key, _)| key.as_str() == path || key.starts_with(&inside));
+    found.map(|(_, source)| source).max_by_key(rank).or_else(|| {
+        let (parent, _) = path.rsplit_once('.')?;
+        source_of(sources, parent)
+    })
+}

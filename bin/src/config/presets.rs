@@ -1,0 +1,37 @@
+//! The recipes that come with the program.
+
+use crate::failure::{Failure, Result};
+
+/// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
+const PRESETS: [(&str, &str); 4] = [
+    ("quick", include_str!("../../presets/quick.toml")),
+    ("world", include_str!("../../presets/world.toml")),
+    ("paper", include_str!("../../presets/paper.toml")),
+    ("authors", include_str!("../../presets/authors.toml")),
+];
+
+/// What `mpuc train` runs when it is told nothing.
+pub const DEFAULT: &str = "quick";
+
+/// The names of all presets.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().map(|(name, _)| *name)
+}
+
+/// The text of a preset.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn text(name: &str) -> Result<&'static str> {
+    PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text).ok_or_else(|| {
+        let all: Vec<&str> = names().collect();
+        let near = super::explain::nearest(name, all.iter().copied());
+        let failure = Failure::config(format!("there is no preset `{name}`"));
+        match near {
+            Some(near) => {
+                failure.hint(format!("did you mean `{near}`? There are {}.", all.join(", ")))
+            }
+            None => failure.hint(format!("there are {}", all.join(", "))),
+        }
+    })
+}

@@ -1,0 +1,200 @@
+//! Writing a configuration down with the source of each value.
+
+use super::resolve::join;
+use super::{Config, Resolved, Source};
+use crate::failure::{Failure, Result};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// A configuration as a table, defaults and all; optional values that are absent stay absent.
+pub(super) fn to_table(config: &Config) -> Result<Table> {
+    Table::try_from(config).map_err(|error| {
+        Failure::config(format!("the configuration cannot be written as TOML: {error}"))
+            .hint("numbers must be less than 2^63")
+    })
+}
+
+impl Resolved {
+    /// Every value with a comment that says where it comes from.
+    ///
+    /// # Errors
+    /// When a number does not fit into TOML.
+    pub fn to_text(&self) -> Result<String> {
+        let mut text = format!(
+            "# The whole configuration of a run of mpuc {}, preset {}.\n# It can be given to `mpuc train --config`.\n",
+            env!("CARGO_PKG_VERSION"),
+            self.preset
+        );
+        let comment =
+            |key: &str| Some(self.sources.get(key).unwrap_or(&Source::Default).to_string());
+        write(&to_table(&self.config)?, "", &mut text, &comment);
+        Ok(text)
+    }
+
+    /// Writes [`to_text`](Self::to_text) to a file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        engine::checkpoint::write_whole(path, self.to_text()?.as_bytes())?;
+        Ok(())
+    }
+
+    /// Names everything the figures of a run depend on: 10 hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`to_text`](Self::to_text).
+    pub fn hash(&self) -> Result<String> {
+        let mut text = String::new();
+        write(&self.essence()?, "", &mut text, &|_| None);
+        Ok(blake3::hash(text.as_bytes()).to_hex()[..10].to_owned())
+    }
+
+    /// The table without what cannot change a figure.
+    fn essence(&self) -> Result<Table> {
+        let mut table = to_table(&self.config)?;
+        if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {
+            data.remove("cache");
+        }
+        Ok(table)
+    }
+
+    /// The first key whose value differs from another configuration's, with both values.
+    ///
+    /// # Errors
+    /// As [`to_text`](Self::to_text).
+    pub fn difference(&self, other: &Resolved) -> Result<Option<Difference>> {
+        Ok(first_difference(&self.essence()?, &other.essence()?, ""))
+    }
+}
+
+/// A key with two values; an absent one is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The full key.
+    pub key: String,
+    /// The value here.
+    pub here: String,
+    /// The value there.
+    pub there: String,
+}
+
+fn first_difference(here: &Table, there: &Table, prefix: &str) -> Option<Difference> {
+    let keys: std::collections::BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+    keys.into_iter().find_map(|key| {
+        let path = join(prefix, key);
+        match (here.get(key), there.get(key)) {
+            (Some(Value::Table(here)), Some(Value::Table(there))) => {
+                first_difference(here, there, &path)
+            }
+            (here, there) if here == there => None,
+            (here, there) => {
+                let show =
+                    |value: Option<&Value>| value.map_or("absent".to_owned(), Value::to_string);
+                Some(Difference { key: path, here: show(here), there: show(there) })
+            }
+        }
+    })
+}
+
+/// Values first, then tables under headings of their own; the comments stand in one column of a table.
+fn write(table: &Table, prefix: &str, text: &mut String, comment: &dyn Fn(&str) -> Option<String>) {
+    let (tables, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+    if !values.is_empty() {
+        if !prefix.is_empty() {
+            let heading: Vec<String> = prefix.split('.').map(key_text).collect();
+            *text += &format!("\n[{}]\n", heading.join("."));
+        }
+        let lines: Vec<(String, &String)> = values
+            .iter()
+            .map(|(key, value)| (format!("{} = {value}", key_text(key)), *key))
+            .collect();
+        let width = lines
+            .iter()
+            .map(|(line, _)| line.chars().count())
+            .filter(|&width| width < 60)
+            .max()
+            .unwrap_or(0);
+        for (line, key) in lines {
+            match comment(&join(prefix, key)) {
+                Some(comment) => {
+                    *text += &format!("{line:<width$}  # {}\n", comment.replace(['\n', '\r'], " "))
+                }
+                None => *text += &format!("{line}\n"),
+            }
+        }
+    }
+    for (key, value) in tables {
+        if let Value::Table(inner) = value {
+            write(inner, &join(prefix, key), text, comment);
+        }
+    }
+}
+
+/// A key as TOML wants it.
+fn key_text(key: &str) -> String {
+    let bare =
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
+}
+
+/// Reading back what [`Resolved::to_text`] wrote must give the same configuration.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, presets};
+
+    #[test]
+    fn saved_configurations_read_back_the_same() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        for preset in presets::names() {
+            let resolved = Resolved::new(&Layers { preset: Some(preset), ..Layers::default() })?;
+            let path = folder.path().join("config.toml");
+            resolved.save(&path)?;
+            let back = Resolved::load(&path, preset)?;
+            assert_eq!(back.config, resolved.config, "{preset}");
+            assert_eq!(back.hash()?, resolved.hash()?);
+            assert_eq!(back.difference(&resolved)?, None);
+            let text = resolved.to_text()?;
+            assert!(text.contains(&format!("# preset {preset}")), "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_difference_is_named() -> Result<()> {
+        let one = Resolved::new(&Layers { preset: Some("quick"), ..Layers::default() })?;
+        let set = ["training.epochs=7".to_owned()];
+        let two = Resolved::new(&Layers { preset: Some("quick"), set: &set, ..Layers::default() })?;
+        let difference = one.difference(&two)?.map(|d| (d.key, d.there));
+        assert_eq!(difference, Some(("training.epochs".into(), "7".into())));
+        assert_ne!(one.hash()?, two.hash()?);
+        let elsewhere = ["data.cache=/somewhere".to_owned()];
+        let three =
+            Resolved::new(&Layers { preset: Some("quick"), set: &elsewhere, ..Layers::default() })?;
+        assert_eq!(one.hash()?, three.hash()?);
+        let text = two.to_text()?;
+        assert!(
+            text.lines().any(|line| line.starts_with("epochs = 7") && line.ends_with("# --set")),
+            "{text}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn odd_keys_are_quoted() {
+        assert_eq!(key_text("voice_2-a"), "voice_2-a");
+        assert_eq!(key_text("a b"), "\"a b\"");
+    }
+
+    #[test]
+    fn too_large_numbers_are_refused() -> Result<()> {
+        let mut resolved = Resolved::new(&Layers { preset: Some("quick"), ..Layers::default() })?;
+        resolved.config.seeds = vec![u64::MAX];
+        assert_eq!(
+            resolved.to_text().map_err(|failure| failure.kind()),
+            Err(crate::failure::Kind::Config)
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What must stand beside every figure for it to mean anything.
+
+use super::{Protocol, Resolved};
+use models::sampler::Sampler;
+use models::systems::{Denominator, Reduction};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Whether networks saw held-out samples (without labels) while they learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Learning {
+    /// They did not.
+    Inductive,
+    /// They did.
+    Transductive,
+}
+
+/// The protocol behind a figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Whether held-out samples were seen in pretraining.
+    pub learning: Learning,
+    /// Whether pretraining read labels, be it only to draw batches.
+    pub labels_in_pretraining: bool,
+    /// How the data was split.
+    pub protocol: Protocol,
+    /// Folds there are.
+    pub folds: usize,
+    /// Folds that were run.
+    pub run_folds: usize,
+    /// Which sample is in which part of which fold.
+    pub split_hash: String,
+    /// The preset the configuration started from.
+    pub preset: String,
+    /// The denominator of the contrastive loss.
+    pub loss: Denominator,
+    /// How the loss of a batch is put together.
+    pub reduction: Reduction,
+    /// Windows of each sample in a batch.
+    pub views: usize,
+    /// Whether each modality's window was drawn by itself.
+    pub independent_windows: bool,
+    /// How batches were drawn.
+    pub sampler: Sampler,
+    /// Seeds the figures are means over.
+    pub seeds: Vec<u64>,
+    /// The hash of the configuration.
+    pub configuration: String,
+    /// The program's version.
+    pub version: String,
+}
+
+impl Stamp {
+    /// The stamp of a configuration on splits with this hash.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written as TOML.
+    pub fn new(resolved: &Resolved, split_hash: impl Into<String>) -> crate::failure::Result<Self> {
+        let config = &resolved.config;
+        let transductive = config.sampling.transductive;
+        Ok(Stamp {
+            learning: if transductive { Learning::Transductive } else { Learning::Inductive },
+            labels_in_pretraining: config.sampling.sampler.uses_labels(),
+            protocol: config.data.protocol,
+            folds: config.data.folds,
+            run_folds: config.data.run_folds,
+            split_hash: split_hash.into(),
+            preset: resolved.preset.clone(),
+            loss: config.loss.denominator,
+            reduction: config.loss.reduction,
+            views: config.sampling.views,
+            independent_windows: config.sampling.independent_windows,
+            sampler: config.sampling.sampler,
+            seeds: config.seeds.clone(),
+            configuration: resolved.hash()?,
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+}
+
+/// One line beside a table.
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let learning = match self.learning {
+            Learning::Inductive => "inductive",
+            Learning::Transductive => "TRANSDUCTIVE: pretraining saw held-out samples",
+        };
+        let labels = if self.labels_in_pretraining { "labels used" } else { "no labels" };
+        let protocol = word(&self.protocol);
+        write!(
+            f,
+            "{learning}, {labels} in pretraining, {protocol} {} of {} folds",
+            self.run_folds, self.folds
+        )?;
+        write!(
+            f,
+            " (split {}), {} seeds, preset {}",
+            self.split_hash,
+            self.seeds.len(),
+            self.preset
+        )?;
+        write!(
+            f,
+            ", loss {}, {} window{}",
+            word(&self.loss),
+            self.views,
+            if self.views == 1 { "" } else { "s" }
+        )?;
+        let windows = if self.independent_windows { "drawn for each modality" } else { "shared" };
+        write!(f, " {windows}, sampler {}, mpuc {}", word(&self.sampler), self.version)
+    }
+}
+
+/// The name of a unit variant as it stands in configurations.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn the_authors_sampler_reads_labels() -> crate::failure::Result<()> {
+        let authors = Resolved::new(&Layers { preset: Some("authors"), ..Layers::default() })?;
+        let stamp = Stamp::new(&authors, "0123")?;
+        assert!(stamp.labels_in_pretraining && stamp.learning == Learning::Inductive);
+        let line = stamp.to_string();
+        assert!(
+            line.starts_with("inductive, labels used in pretraining, by_group 10 of 10 folds"),
+            "{line}"
+        );
+        let back: Stamp = serde_json::from_str(&serde_json::to_string(&stamp).unwrap()).unwrap();
+        assert_eq!(back, stamp);
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! Layers, sources, suggestions.
+
+use super::super::{Layers, Resolved, Source, presets, save};
+use super::*;
+
+fn resolve(preset: &str, set: &[&str]) -> Result<Resolved> {
+    let set: Vec<String> = set.iter().map(|pair| (*pair).to_owned()).collect();
+    Resolved::new(&Layers { preset: Some(preset), set: &set, ..Layers::default() })
+}
+
+fn refused(preset: &str, set: &[&str]) -> String {
+    match resolve(preset, set) {
+        Ok(_) => panic!("{set:?} was taken"),
+        Err(failure) => failure.to_string(),
+    }
+}
+
+/// Every leaf with its value.
+fn leaves(table: &Table, prefix: &str, all: &mut Vec<(String, Value)>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => leaves(inner, &join(prefix, key), all),
+            _ => all.push((join(prefix, key), value.clone())),
+        }
+    }
+}
+
+#[test]
+fn every_preset_can_be_read() -> Result<()> {
+    for preset in presets::names() {
+        let resolved = resolve(preset, &[])?;
+        assert_eq!(resolved.preset, preset);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_leaf_can_be_set_and_remembers_who_set_it() -> Result<()> {
+    for preset in presets::names() {
+        let resolved = resolve(preset, &[])?;
+        let mut all = Vec::new();
+        leaves(&save::to_table(&resolved.config)?, "", &mut all);
+        assert!(all.len() > 60, "{preset} has only {} leaves", all.len());
+        for (key, value) in all {
+            let again = resolve(preset, &[&format!("{key}={value}")])?;
+            assert_eq!(again.config, resolved.config, "{preset} {key}={value}");
+            assert_eq!(again.sources.get(&key), Some(&Source::Set), "{preset} {key}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_key_is_refused_at_every_level() -> Result<()> {
+    let resolved = resolve("world", &[])?;
+    let mut all = Vec::new();
+    leaves(&save::to_table(&resolved.config)?, "", &mut all);
+    for (key, _) in all {
+        let misspelt = format!("{key}x");
+        let message = refused("world", &[&format!("{misspelt}=1")]);
+        assert!(
+            message.contains(&format!("unknown key `{misspelt}` (--set)")),
+            "{misspelt}: {message}"
+        );
+        assert!(message.contains(&format!("did you mean `{key}`?")), "{misspelt}: {message}");
+    }
+    Ok(())
+}
+
+#[test]
+fn suggestions() {
+    let message = refused("world", &["training.epoch=3"]);
+    assert_eq!(
+        message,
+        "unknown key `training.epoch` (--set)\nhint: did you mean `training.epochs`?"
+    );
+    let message = refused("world", &["trainin.epochs=3"]);
+    assert_eq!(message, "unknown key `trainin` (--set)\nhint: did you mean `training`?");
+    let message = refused("world", &["temperature=0.1"]);
+    assert_eq!(
+        message,
+        "unknown key `temperature` (--set)\nhint: did you mean `loss.temperature`?"
+    );
+    let message = refused("world", &["modality.voic.window=3"]);
+    assert_eq!(
+        message,
+        "unknown modality `modality.voic` (--set)\nhint: did you mean `modality.voice`?"
+    );
+    let message = refused("world", &["sampling.sampler=unifrom"]);
+    assert!(
+        message.starts_with(
+            "`sampling.sampler` cannot be `unifrom` (--set)\nhint: did you mean `uniform`?"
+        ),
+        "{message}"
+    );
+    let message = refused("world", &["training.optimizer.kind=adan"]);
+    assert!(message.starts_with("`training.optimizer.kind` cannot be `adan` (--set)"), "{message}");
+    let message = refused("wrld", &[]);
+    assert!(message.contains("did you mean `world`?"), "{message}");
+    let message = refused("world", &["training.patence="]);
+    assert!(message.contains("did you mean `training.patience`?"), "{message}");
+    assert!(refused("world", &["training"]).contains("there is no `=`"));
+}
+
+#[test]
+fn wrong_types_name_the_key() {
+    let message = refused("world", &["training.epochs=many"]);
+    assert!(
+        message.contains("`training.epochs`: invalid type: string \"many\"")
+            && message.contains("--set"),
+        "{message}"
+    );
+    let message = refused("world", &["training.optimizer.weight_decay=much"]);
+    assert!(message.contains("`training.optimizer.weight_decay`: invalid type"), "{message}");
+    let message = refused("world", &["modality.voice.feature.measure=powr"]);
+    assert!(message.contains("`modality.voice.feature.measure` cannot be `powr`"), "{message}");
+    let message = refused("world", &["data.folds=-3"]);
+    assert!(message.contains("`data.folds`"), "{message}");
+    let message = refused("world", &["seeds.first=1"]);
+    assert!(message.contains("`seeds` is a value, not a table"), "{message}");
+}
+
+#[test]
+fn values_are_read_as_people_write_them() -> Result<()> {
+    let config =
+        resolve("world", &["seeds=3,4", "loss.temperature=.1", "training.learning_rate=1"])?.config;
+    assert_eq!(
+        (config.seeds, config.loss.temperature, config.training.learning_rate),
+        (vec![3, 4], 0.1, 1.0)
+    );
+    let config =
+        resolve("world", &["controls=[untrained, single]", "data.path=2024", "data.cache="])?
+            .config;
+    assert_eq!((config.controls.len(), config.data.path), (2, PathBuf::from("2024")));
+    let config = resolve("world", &["controls=[]", "modality.faces="])?.config;
+    assert_eq!((config.controls.len(), config.modality.len()), (0, 2));
+    Ok(())
+}
+
+#[test]
+fn optional_values_come_and_go() -> Result<()> {
+    let set = ["training.patience=5", "data.validation=next_fold"];
+    assert_eq!(resolve("world", &set)?.config.training.patience, Some(5));
+    let gone = [set[0], set[1], "training.patience="];
+    assert_eq!(resolve("world", &gone)?.config.training.patience, None);
+    assert_eq!(resolve("world", &["modality.faces.pick="])?.config.modality["faces"].pick, None);
+    Ok(())
+}
+
+#[test]
+fn another_kind_starts_anew() -> Result<()> {
+    let set = [
+        "training.optimizer.kind=sgd",
+        "training.optimizer.momentum=0.9",
+        "training.optimizer.weight_decay=0",
+    ];
+    assert_eq!(
+        resolve("world", &set)?.config.training.optimizer,
+        engine::optim::Rule::sgd(0.9, 0.0)
+    );
+    let message = refused("world", &set[..2]);
+    assert!(message.contains("`training.optimizer.weight_decay` is missing"), "{message}");
+    // The same kind again changes nothing.
+    let same = resolve("world", &["training.optimizer.kind=adam"])?;
+    assert_eq!(same.config, resolve("world", &[])?.config);
+    Ok(())
+}
+
+#[test]
+fn files_lie_between_presets_and_flags() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("my.toml");
+    std::fs::write(&path, "base = \"world\"\n[training]\nepochs = 5\nbatch = 16\n")?;
+    let set = ["training.batch=8".to_owned()];
+    let flags = vec![("--seeds", "seeds", Value::Array(vec![Value::Integer(9)]))];
+    let resolved = Resolved::new(&Layers { preset: None, file: Some(&path), set: &set, flags })?;
+    let config = &resolved.config;
+    assert_eq!(
+        (config.training.epochs, config.training.batch, &config.seeds[..]),
+        (5, 8, &[9][..])
+    );
+    let source = |key: &str| resolved.sources[key].to_string();
+    assert_eq!(source("training.epochs"), format!("{}:3", path.display()));
+    assert_eq!((source("training.batch"), source("seeds")), ("--set".into(), "--seeds".into()));
+    assert_eq!((source("data.folds"), resolved.preset.as_str()), ("preset world".into(), "world"));
+
+    std::fs::write(&path, "[training]\nepoch = 5\n")?;
+    let layers = Layers { file: Some(&path), ..Layers::default() };
+    let message = Resolved::new(&layers).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        message.contains(&format!("unknown key `training.epoch` ({}:2)", path.display())),
+        "{message}"
+    );
+
+    std::fs::write(&path, "[training]\nepochs = = 5\n")?;
+    let message = Resolved::new(&layers).map(|_| ()).unwrap_err().to_string();
+    assert!(message.starts_with(&format!("{}:2", path.display())), "{message}");
+    Ok(())
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for (set, key) in [
+        (&["seeds=[]"][..], "`seeds`"),
+        (&["data.run_folds=4"], "`data.run_folds`"),
+        (&["data.folds=4"], "`data.folds`"),
+        (&["modality.faces.pick=31"], "`modality.faces.pick`"),
+        (&["modality.voice.dropout=1"], "`modality.voice.dropout`"),
+        (&["sampling.views=2"], "`sampling.views`"),
+        (&["loss.denominator=authors"], "`sampling.views`"),
+        (&["loss.temperature=0"], "`loss.temperature`"),
+        (&["training.patience=3"], "`training.patience`"),
+        (&["training.batch=1"], "`training.batch`"),
+        (&["modality.faces=", "modality.voice="], "`modality`"),
+    ] {
+        let message = refused("world", set);
+        assert!(message.contains(key), "{set:?}: {message}");
+    }
+}

@@ -1,0 +1,285 @@
+//! From samples to batches: which, which windows of them, and how they become tensors.
+
+use super::Material;
+use crate::config::{Config, ModalityConfig, Sampling, Standardise};
+use crate::failure::Result;
+use data::dataset::Dataset;
+use data::loader::{self, Item, Loader, Window};
+use data::standardise::{Spread, Standardiser};
+use engine::{Philox, Tensor};
+use models::sampler::window_start;
+use models::systems::{Batch, Input};
+use std::sync::Arc;
+
+/// Threads that cut batches ahead of training.
+const WORKERS: usize = 1;
+/// Batches each keeps ready.
+const AHEAD: usize = 4;
+
+/// Batches of one split: its standardisation and windows.
+pub struct Batches<'a> {
+    material: &'a Material,
+    sampling: Sampling,
+    standardisers: Vec<Option<Standardiser>>,
+    seed: u64,
+}
+
+/// What is done to training batches beside cutting windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partners {
+    /// Modalities of one sample stay together.
+    Own,
+    /// Each modality but the first comes from another sample of the batch: the control without anything shared.
+    Shuffled,
+}
+
+impl<'a> Batches<'a> {
+    /// Measures means and deviations over the training samples.
+    ///
+    /// # Errors
+    /// When a feature cannot be read, or no training sample has a modality.
+    pub fn new(
+        config: &Config,
+        material: &'a Material,
+        train: &[usize],
+        seed: u64,
+    ) -> Result<Self> {
+        let fit = |(number, modality): (usize, &ModalityConfig)| {
+            let spread = match modality.standardise {
+                Standardise::None => return Ok(None),
+                Standardise::Kinetics => return Ok(Some(Standardiser::kinetics())),
+                Standardise::Each => Spread::Each,
+                Standardise::Shared => Spread::Shared,
+            };
+            Standardiser::fit(&material.dataset, number, train, spread).map(Some)
+        };
+        let standardisers = material
+            .modalities
+            .iter()
+            .enumerate()
+            .map(fit)
+            .collect::<std::result::Result<_, _>>()?;
+        Ok(Batches { material, sampling: config.sampling, standardisers, seed })
+    }
+
+    /// The shape of one sample of each modality in training: [T, ..].
+    pub fn shapes(&self) -> Vec<Vec<usize>> {
+        let shape = |(number, modality): (usize, &ModalityConfig)| {
+            let steps = modality.pick.unwrap_or(modality.window);
+            [&[steps], self.material.dataset.step_shape(number)].concat()
+        };
+        self.material.modalities.iter().enumerate().map(shape).collect()
+    }
+
+    /// The plan of an epoch: for each batch the samples and window starts of every row. Batches in which a
+    /// modality has fewer than two samples are left out: nothing could be told apart.
+    pub fn plan(&self, train: &[usize], size: usize, epoch: u64, views: usize) -> Vec<Vec<Item>> {
+        let Material { dataset, groups, labels, .. } = self.material;
+        let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
+        let labels: Vec<usize> = train.iter().map(|&sample| labels[sample].unwrap_or(0)).collect();
+        let enough = |batch: &Vec<usize>| {
+            (0..self.material.names.len()).all(|m| {
+                batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2
+            })
+        };
+        let rows = |batch: Vec<usize>| {
+            (0..views)
+                .flat_map(|view| batch.iter().map(move |&i| (view, i)))
+                .map(|(view, i)| self.item(train[i], epoch, view))
+                .collect()
+        };
+        let batches = self.sampling.sampler.batches(&groups, &labels, size, self.seed, epoch);
+        batches.into_iter().filter(enough).map(rows).collect()
+    }
+
+    fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
+        let start = |(number, modality): (usize, &ModalityConfig)| {
+            let length = self.material.dataset.length(sample, number).unwrap_or(0);
+            let places = (length + 1).saturating_sub(modality.window).max(1);
+            let independent = self.sampling.independent_windows;
+            let share = window_start(self.seed, epoch, sample, view, number, independent);
+            (share * places as f64) as usize
+        };
+        Item { sample, starts: self.material.modalities.iter().enumerate().map(start).collect() }
+    }
+
+    /// Training batches of a plan from its `done`th on, in its order.
+    ///
+    /// # Errors
+    /// When the plan does not fit the data.
+    pub fn training(
+        &'a self,
+        plan: &[Vec<Item>],
+        done: usize,
+        epoch: u64,
+        views: usize,
+        partners: Partners,
+    ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
+        let windows = self.windows(|modality| modality.window);
+        let loader = Loader::new(
+            Arc::clone(&self.material.dataset),
+            windows,
+            plan[done..].to_vec(),
+            WORKERS,
+            AHEAD,
+        )?;
+        Ok(loader.map(move |batch| {
+            let mut batch = batch?;
+            self.augment(&mut batch, epoch, views);
+            if partners == Partners::Shuffled {
+                let random = Philox::new(self.seed, "shuffled pairs")
+                    .at(epoch)
+                    .at((done + batch.index) as u64);
+                shuffle(&mut batch, random);
+            }
+            self.assemble(batch, views)
+        }))
+    }
+
+    /// Samples in their order, windows from the start, nothing random.
+    ///
+    /// # Errors
+    /// When the plan does not fit the data.
+    pub fn evaluation(
+        &'a self,
+        samples: &[usize],
+        size: usize,
+    ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
+        let starts = vec![0; self.material.names.len()];
+        let item = |&sample: &usize| Item { sample, starts: starts.clone() };
+        let plan: Vec<Vec<Item>> =
+            samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
+        let windows = self.windows(|modality| modality.evaluation_window);
+        let loader =
+            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+        Ok(loader.map(|batch| self.assemble(batch?, 1)))
+    }
+
+    /// The same for the loss on held-out samples: with two views, which cannot both start at 0, windows are drawn
+    /// as in training, but the same ones each time.
+    ///
+    /// # Errors
+    /// When the plan does not fit the data.
+    pub fn validation(
+        &'a self,
+        samples: &[usize],
+        size: usize,
+        views: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch>> + 'a>> {
+        if views == 1 {
+            return Ok(Box::new(self.evaluation(samples, size)?));
+        }
+        let rows = |batch: &[usize]| {
+            (0..views)
+                .flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view)))
+                .collect()
+        };
+        let plan = samples.chunks(size).map(rows).collect();
+        let windows = self.windows(|modality| modality.window);
+        let loader =
+            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+        Ok(Box::new(loader.map(move |batch| self.assemble(batch?, views))))
+    }
+
+    fn windows(&self, steps: impl Fn(&ModalityConfig) -> usize) -> Vec<Window> {
+        let window = |(modality, standardiser): (&ModalityConfig, &Option<Standardiser>)| Window {
+            steps: steps(modality),
+            pick: modality.pick,
+            padding: modality.padding,
+            standardiser: standardiser.clone(),
+        };
+        self.material.modalities.iter().zip(&self.standardisers).map(window).collect()
+    }
+
+    /// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
+    fn augment(&self, batch: &mut loader::Batch, epoch: u64, views: usize) {
+        let samples = batch.samples.len() / views;
+        for (number, (modality, stacked)) in
+            self.material.modalities.iter().zip(&mut batch.modalities).enumerate()
+        {
+            let features: usize = stacked.values.shape()[2..].iter().product();
+            let row = stacked.values.shape()[1] * features;
+            for (i, frames) in stacked.values.data_mut().chunks_mut(row).enumerate() {
+                let random =
+                    Philox::new(self.seed, "augmentation").at(epoch).at(batch.samples[i] as u64);
+                let random = random.at((i / samples) as u64).at(number as u64);
+                modality.augmentation.apply(frames, features, random);
+            }
+        }
+    }
+
+    fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
+        let rows = batch.samples.len();
+        let labels: Option<Vec<u32>> = batch
+            .samples
+            .iter()
+            .take(rows / views)
+            .map(|&sample| self.material.labels[sample].map(|label| label as u32))
+            .collect();
+        let labels =
+            labels.map(|labels| Tensor::from_slice(&labels, &[labels.len()])).transpose()?;
+        let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
+        Ok(Batch { modalities, labels, samples: rows / views, views })
+    }
+}
+
+/// One modality as tensors: the rows that have it, and where they belong if some lack it.
+fn input(stacked: loader::Stacked) -> Result<Input> {
+    let loader::Stacked { values, lengths, present } = stacked;
+    let lengths: Vec<u32> =
+        lengths.iter().zip(&present).filter(|(_, p)| **p).map(|(&l, _)| l as u32).collect();
+    let lengths = Some(Tensor::from_slice(&lengths, &[lengths.len()])?);
+    let (mut shape, values) = values.into_parts();
+    if present.iter().all(|&p| p) {
+        return Ok(Input {
+            data: Tensor::from_slice(&values, &shape)?,
+            lengths,
+            rows: None,
+            present: None,
+        });
+    }
+    let row: usize = shape[1..].iter().product();
+    let kept: Vec<f32> = values
+        .chunks(row)
+        .zip(&present)
+        .filter(|(_, p)| **p)
+        .flat_map(|(row, _)| row)
+        .copied()
+        .collect();
+    shape[0] = kept.len() / row;
+    let mut next = 0;
+    let number = |&p: &bool| {
+        let row = next;
+        next += u32::from(p);
+        if p { row } else { 0 }
+    };
+    let rows: Vec<u32> = present.iter().map(number).collect();
+    Ok(Input {
+        data: Tensor::from_slice(&kept, &shape)?,
+        lengths,
+        rows: Some(Tensor::from_slice(&rows, &[rows.len()])?),
+        present: Some(present.iter().map(|&p| u32::from(p)).collect()),
+    })
+}
+
+/// Gives every modality but the first another order of the batch's rows.
+fn shuffle(batch: &mut loader::Batch, random: Philox) {
+    for (number, stacked) in batch.modalities.iter_mut().enumerate().skip(1) {
+        let order = random.at(number as u64).permutation(batch.samples.len());
+        let row: usize = stacked.values.shape()[1..].iter().product();
+        let before = stacked.values.data().to_vec();
+        for (to, &from) in stacked.values.data_mut().chunks_mut(row).zip(&order) {
+            to.copy_from_slice(&before[from * row..][..row]);
+        }
+        stacked.lengths = order.iter().map(|&from| stacked.lengths[from]).collect();
+        stacked.present = order.iter().map(|&from| stacked.present[from]).collect();
+    }
+}
+
+/// Whether every sample of these has every modality.
+pub fn complete(dataset: &Dataset, samples: &[usize]) -> Vec<usize> {
+    let all = |&&sample: &&usize| {
+        (0..dataset.modalities().len()).all(|m| dataset.length(sample, m).is_some())
+    };
+    samples.iter().filter(all).copied().collect()
+}

@@ -1,0 +1,327 @@
+//! The data of an experiment: samples with decoded features, labels and splits.
+
+use crate::config::{Config, Format, ModalityConfig, Protocol, Resolved, ValidationPart};
+use crate::failure::{Context, Failure, Kind, Result};
+use crate::progress::{Progress, seconds};
+use crate::signals::Stop;
+use data::cache::Cache;
+use data::dataset::{Dataset, prepare};
+use data::datasets::manifest::{self, Kind as ColumnKind};
+use data::datasets::synth::{WorldSettings, generate};
+use data::datasets::{Corpus, ravdess};
+use data::features::Extractor;
+use data::folds::{self, GroupOrder, Part, Split, Validation};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Everything that seeds and folds share.
+pub struct Material {
+    /// The modalities' names.
+    pub names: Vec<String>,
+    /// Their settings.
+    pub modalities: Vec<ModalityConfig>,
+    /// Their features.
+    pub dataset: Arc<Dataset>,
+    /// Names of the classes; none where nothing is labelled.
+    pub classes: Vec<String>,
+    /// The class of each sample.
+    pub labels: Vec<Option<usize>>,
+    /// A number for each sample's group.
+    pub groups: Vec<usize>,
+    /// The true factors of each sample, in the made-up world.
+    pub factors: Option<Vec<Vec<f32>>>,
+    /// The folds.
+    pub splits: Vec<Split>,
+    ids: Vec<String>,
+}
+
+impl Material {
+    /// Finds the samples, decodes their features (or takes them from the cache) and splits them.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the settings.
+    pub fn open(resolved: &Resolved, progress: &Progress, stop: &Stop) -> Result<Self> {
+        let config = &resolved.config;
+        let root = if config.data.path.as_os_str().is_empty() {
+            made_up_world(progress, stop)?
+        } else {
+            config.data.path.clone()
+        };
+        let (corpus, modalities) = find(config, &root)?;
+        corpus.notices.iter().for_each(|notice| progress.line(notice));
+        let cache = Cache::open(&cache_folder(config).join("features"))?;
+        let decoders: Vec<_> = modalities
+            .iter()
+            .map(|m| m.feature.decoder())
+            .collect::<std::result::Result<_, _>>()?;
+        let started = Instant::now();
+        let task = progress.task("features", 0);
+        let task = std::sync::Mutex::new(task);
+        let prepared =
+            prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
+                let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                task.set_total(total as u64);
+                task.tick(done as u64, "");
+            });
+        drop(task);
+        let prepared = prepared.context(format_args!("reading {}", root.display()))?;
+        for skipped in &prepared.skipped {
+            progress.warn(format_args!("left out: {}", skipped.what));
+        }
+        let samples = &corpus.samples;
+        progress.line(format_args!(
+            "{} samples of {} in {} ({} features computed, the others cached)",
+            samples.len(),
+            corpus.modalities.join(", "),
+            seconds(started.elapsed().as_secs_f64()),
+            prepared.computed
+        ));
+        let splits = split(config, &corpus)?;
+        let labels: Vec<Option<usize>> = samples.iter().map(|sample| sample.label).collect();
+        warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
+        let mut numbers = BTreeMap::new();
+        let groups = groups_of(&corpus)
+            .into_iter()
+            .map(|group| {
+                let next = numbers.len();
+                *numbers.entry(group).or_insert(next)
+            })
+            .collect();
+        Ok(Material {
+            names: corpus.modalities.clone(),
+            modalities,
+            dataset: Arc::new(prepared.dataset),
+            classes: corpus.classes.clone(),
+            labels,
+            groups,
+            factors: factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
+            splits,
+            ids: samples.iter().map(|sample| sample.id.clone()).collect(),
+        })
+    }
+
+    /// The parts of each fold by the samples' ids, for the run folder.
+    pub fn splits_by_id(&self) -> Vec<BTreeMap<&'static str, Vec<&str>>> {
+        let names = |samples: &[usize]| samples.iter().map(|&i| self.ids[i].as_str()).collect();
+        let parts = |split: &Split| {
+            BTreeMap::from([
+                ("train", names(&split.train)),
+                ("validation", names(&split.validation)),
+                ("test", names(&split.test)),
+            ])
+        };
+        self.splits.iter().map(parts).collect()
+    }
+
+    /// A hash of which sample is in which part of which fold.
+    pub fn split_hash(&self) -> String {
+        let stamps: Vec<String> = self.splits.iter().map(|split| split.stamp(&self.ids)).collect();
+        blake3::hash(stamps.join(" ").as_bytes()).to_hex()[..16].to_owned()
+    }
+}
+
+/// Where decoded features and the made-up world are kept.
+fn cache_folder(config: &Config) -> PathBuf {
+    if !config.data.cache.as_os_str().is_empty() {
+        return config.data.cache.clone();
+    }
+    user_folder()
+}
+
+fn user_folder() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    base.unwrap_or_else(std::env::temp_dir).join("mpuc")
+}
+
+/// The made-up world, made on first use.
+fn made_up_world(progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+    let settings = WorldSettings::default();
+    let text = serde_json::to_string(&settings)
+        .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let root = user_folder().join(format!("world-{}", &hash[..10]));
+    if !root.exists() {
+        progress.line(format_args!("making the made-up world in {} (once)", root.display()));
+    }
+    if let Some(folder) = root.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::io("make the folder", folder, &error))?;
+    }
+    let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
+    let task = progress.task("made-up world", clips as u64);
+    generate(&settings, &root, &|at| {
+        task.tick(at.done as u64, "");
+        if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(root)
+}
+
+/// The samples, and the settings of each of their modalities.
+fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
+    match config.data.format {
+        Format::Ravdess => find_ravdess(config, root),
+        Format::Manifest => find_manifest(config, root),
+    }
+}
+
+fn find_ravdess(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
+    let kind = |(name, modality): (&String, &ModalityConfig)| match modality.feature {
+        Extractor::Voice(_) => Ok(ravdess::Modality::Voice),
+        Extractor::Landmarks(_) => Ok(ravdess::Modality::Landmarks),
+        Extractor::Clip(_) => Ok(ravdess::Modality::Clip),
+        _ => Err(Failure::config(format!(
+            "`modality.{name}`: RAVDESS has voice, landmarks and clips only"
+        ))),
+    };
+    let modalities = config.modality.iter().map(kind).collect::<Result<_>>()?;
+    let mut corpus = ravdess::find(root, &ravdess::Options { modalities, songs: false })?;
+    corpus.modalities = config.modality.keys().cloned().collect();
+    Ok((corpus, config.modality.values().cloned().collect()))
+}
+
+/// Reads a manifest; a column without settings of its own takes those of the entry named like its kind.
+fn find_manifest(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
+    let kind_of = |feature: &Extractor| match feature {
+        Extractor::Voice(_) => ColumnKind::Voice,
+        Extractor::Landmarks(_) => ColumnKind::Landmarks,
+        Extractor::Clip(_) => ColumnKind::Clip,
+        Extractor::Words(_) => ColumnKind::Words,
+        Extractor::Sequence(_) => ColumnKind::Sequence,
+    };
+    let kinds =
+        config.modality.iter().map(|(name, m)| (name.clone(), kind_of(&m.feature))).collect();
+    let manifest = manifest::read(root, &kinds)?;
+    let settings = |(name, kind): (&String, &ColumnKind)| {
+        let same_kind = || config.modality.values().find(|m| kind_of(&m.feature) == *kind);
+        let found = config.modality.get(name).or_else(same_kind).cloned();
+        found.ok_or_else(|| {
+            let message = format!(
+                "{}: column `{name}`: no modality of the configuration reads it",
+                root.display()
+            );
+            Failure::config(message).hint(format!("add [modality.{name}], or leave the column out"))
+        })
+    };
+    let modalities = manifest
+        .corpus
+        .modalities
+        .iter()
+        .zip(&manifest.kinds)
+        .map(settings)
+        .collect::<Result<Vec<_>>>()?;
+    if modalities.len() < 2 {
+        let message = format!("{}: has {} columns of modalities", root.display(), modalities.len());
+        return Err(Failure::config(message).hint("the contrastive loss needs two to compare"));
+    }
+    Ok((manifest.corpus, modalities))
+}
+
+/// Each sample's group; a sample without one is a group by itself.
+fn groups_of(corpus: &Corpus) -> Vec<String> {
+    let alone = |sample: &data::datasets::Sample| format!("sample {}", sample.id);
+    corpus.samples.iter().map(|s| s.group.clone().unwrap_or_else(|| alone(s))).collect()
+}
+
+fn split(config: &Config, corpus: &Corpus) -> Result<Vec<Split>> {
+    let data = &config.data;
+    let validation = match data.validation {
+        ValidationPart::None => Validation::None,
+        ValidationPart::NextFold => Validation::NextFold,
+    };
+    let groups = groups_of(corpus);
+    let mut splits = match data.protocol {
+        Protocol::ByGroup => {
+            folds::by_group(&groups, data.folds, GroupOrder::Shuffled(data.split_seed), validation)?
+        }
+        Protocol::ByGroupPairs => folds::three_by_pairs(&groups, validation)?,
+        Protocol::Stratified => {
+            let unlabelled =
+                || Failure::config("the protocol `stratified` needs a label for every sample");
+            let labels = corpus
+                .samples
+                .iter()
+                .map(|s| s.label)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(unlabelled)?;
+            let keys: Vec<&str> = corpus.samples.iter().map(|s| s.leak_key.as_str()).collect();
+            let mut splits =
+                folds::stratified(&labels, &keys, &corpus.classes, data.folds, data.split_seed)?;
+            if data.validation == ValidationPart::None {
+                for split in &mut splits {
+                    split.train.append(&mut split.validation);
+                    split.train.sort_unstable();
+                }
+            }
+            splits
+        }
+    };
+    splits.truncate(data.run_folds);
+    Ok(splits)
+}
+
+/// A class that no training sample has cannot be learned; one that is missing elsewhere spoils a figure.
+fn warn_of_absent_classes(
+    config: &Config,
+    splits: &[Split],
+    labels: &[Option<usize>],
+    classes: &[String],
+    progress: &Progress,
+) -> Result<()> {
+    for (fold, split) in splits.iter().enumerate() {
+        for absent in split.absent_classes(fold, labels, classes) {
+            if absent.part == Part::Train {
+                return Err(Failure::new(Kind::BadData, absent)
+                    .hint(format!("data.folds is {}", config.data.folds)));
+            }
+            progress.warn(absent);
+        }
+    }
+    Ok(())
+}
+
+/// The true factors beside a made-up world: `factors.csv` with the columns id, actor, class, and then numbers.
+fn factors<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Result<Option<Vec<Vec<f32>>>> {
+    let path = root.join("factors.csv");
+    if !root.is_dir() || !path.exists() {
+        return Ok(None);
+    }
+    let bad = |what: String| Failure::new(Kind::BadData, format!("{}: {what}", path.display()));
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))?;
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let id_column = header
+        .iter()
+        .position(|name| *name == "id")
+        .ok_or_else(|| bad("has no column `id`".into()))?;
+    let is_factor = |name: &str| !["id", "actor", "class"].contains(&name);
+    let mut by_id = BTreeMap::new();
+    for (number, line) in lines.enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        let numbers = header
+            .iter()
+            .zip(&cells)
+            .filter(|(name, _)| is_factor(name))
+            .map(|(_, cell)| cell.parse());
+        let numbers: std::result::Result<Vec<f32>, _> = numbers.collect();
+        let (Ok(numbers), Some(id)) = (numbers, cells.get(id_column)) else {
+            return Err(bad(format!("line {} is not a row of numbers", number + 2)));
+        };
+        // A file's name without its modality is the performance.
+        by_id.insert(
+            id.split_once('-').map_or(*id, |(_, performance)| performance).to_owned(),
+            numbers,
+        );
+    }
+    let find = |id: &str| {
+        by_id
+            .get(id)
+            .cloned()
+            .ok_or_else(|| bad(format!("has no row for {id}; make the world again")))
+    };
+    ids.map(find).collect::<Result<_>>().map(Some)
+}

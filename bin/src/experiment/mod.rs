@@ -1,0 +1,85 @@
+//! The experiment: every seed and fold of a configuration, with its controls, resumable at any moment.
+
+mod batches;
+mod judge;
+mod material;
+mod report;
+mod stage;
+mod unit;
+
+pub use judge::Judgement;
+pub use material::Material;
+pub use report::Report;
+pub use unit::{UnitResult, judge_again};
+
+use crate::config::{Resolved, Stamp};
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::run_folder::{RunFolder, State, Status};
+use crate::signals::Stop;
+use std::time::Instant;
+
+/// What every part of an experiment is handed.
+pub struct Session<'a> {
+    /// The configuration.
+    pub resolved: &'a Resolved,
+    /// Where everything is written.
+    pub run: &'a RunFolder,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+    /// What long work polls.
+    pub stop: &'a Stop,
+}
+
+/// Runs all seeds and folds; those that were done before are taken from the run folder.
+///
+/// # Errors
+/// Whatever is wrong with the data or the configuration; a stop that was asked for, once everything is saved.
+pub fn run(session: &Session<'_>) -> Result<Report> {
+    let started = Instant::now();
+    let config = &session.resolved.config;
+    let material = Material::open(session.resolved, session.progress, session.stop)?;
+    session.run.write_json("splits/splits.json", &material.splits_by_id())?;
+    let units: Vec<(u64, usize)> = config
+        .seeds
+        .iter()
+        .flat_map(|&seed| (0..config.data.run_folds).map(move |fold| (seed, fold)))
+        .collect();
+    let mut results = Vec::new();
+    for (done, &(seed, fold)) in units.iter().enumerate() {
+        let status = |state, message| Status {
+            state,
+            unit: format!("seed {seed}, fold {}", fold + 1),
+            units_done: done,
+            units: units.len(),
+            epoch: 0,
+            step: 0,
+            loss: None,
+            message,
+        };
+        session.run.set_status(&status(State::Running, None))?;
+        match unit::run(session, &material, seed, fold) {
+            Ok(result) => results.push(result),
+            Err(failure) => {
+                let stopped = session.stop.asked().is_some();
+                let state = if stopped { State::Stopped } else { State::Failed };
+                session.run.set_status(&status(state, Some(failure.to_string())))?;
+                return Err(failure);
+            }
+        }
+    }
+    let stamp = Stamp::new(session.resolved, material.split_hash())?;
+    let report = Report::new(&results, stamp, session.run.path(), started.elapsed().as_secs_f64());
+    session.run.write_json("results.json", &report)?;
+    session.run.set_status(&Status {
+        state: State::Finished,
+        unit: String::new(),
+        units_done: units.len(),
+        units: units.len(),
+        epoch: 0,
+        step: 0,
+        loss: None,
+        message: None,
+    })?;
+    Ok(report)
+}

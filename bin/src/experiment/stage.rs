@@ -1,0 +1,179 @@
+//! Training one system on one fold: epochs, validation, checkpoints, metrics.
+
+use super::Session;
+use super::batches::{Batches, Partners};
+use crate::failure::{Context, Result};
+use crate::run_folder::{Metrics, Position};
+use data::folds::Split;
+use engine::Parameters;
+use engine::checkpoint::Checkpoint;
+use models::systems::{Batch, System};
+use models::training::{EpochRecord, StepRecord, Trainer, TrainingSettings, validate};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Between two checkpoints within an epoch.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is trained, on what, and how.
+pub struct Stage<'a> {
+    /// The session.
+    pub session: &'a Session<'a>,
+    /// The unit's name, e.g. `seed0-fold1-mpuc`: of its checkpoint and in the metrics.
+    pub name: String,
+    /// How it is trained.
+    pub settings: &'a TrainingSettings,
+    /// Where its batches come from.
+    pub batches: &'a Batches<'a>,
+    /// Samples to learn from.
+    pub train: &'a [usize],
+    /// Samples to stop by.
+    pub validation: &'a [usize],
+    /// Whether partners are shuffled.
+    pub partners: Partners,
+    /// Windows of each sample.
+    pub views: usize,
+    /// Seed of dropout.
+    pub seed: u64,
+}
+
+/// A trained system's parameters and how they came about.
+pub struct Trained {
+    /// The parameters to go on with.
+    pub parameters: Parameters,
+    /// All epochs.
+    pub history: Vec<EpochRecord>,
+}
+
+/// What `metrics.jsonl` holds of a step, beside its position.
+#[derive(Serialize)]
+struct StepMetrics {
+    loss: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
+}
+
+/// What it holds of an epoch.
+#[derive(Serialize)]
+struct EpochMetrics {
+    loss: f64,
+    gradient_norm: f64,
+    pairs: Vec<f64>,
+    validation_loss: Option<f64>,
+}
+
+/// The samples a contrastive stage learns from.
+pub fn contrastive_samples(split: &Split, transductive: bool) -> Vec<usize> {
+    let mut samples = split.train.clone();
+    if transductive {
+        samples.extend(split.validation.iter().chain(&split.test));
+        samples.sort_unstable();
+    }
+    samples
+}
+
+impl Stage<'_> {
+    /// Trains to the end, from the start or from where a checkpoint stands.
+    ///
+    /// # Errors
+    /// When training diverges, data cannot be read or a checkpoint cannot be written; a stop that was asked
+    /// for, once everything is saved.
+    pub fn run(&self, system: &impl System, parameters: Parameters) -> Result<Trained> {
+        let plan = self.batches.plan(self.train, self.settings.batch, 0, self.views);
+        if plan.is_empty() {
+            let message = format!(
+                "{} training samples make no batch of {}",
+                self.train.len(),
+                self.settings.batch
+            );
+            return Err(crate::failure::Failure::config(message)
+                .hint("lower training.batch or use more data"));
+        }
+        let mut trainer = Trainer::new(self.settings, parameters, self.seed, plan.len() as u64)?;
+        let path = self.checkpoint();
+        if path.exists() || engine::checkpoint::previous(&path).exists() {
+            let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
+            trainer.restore(&checkpoint).context(from.display())?;
+            if from != path {
+                self.session.progress.warn(format_args!(
+                    "{}: damaged; going on from the one before",
+                    path.display()
+                ));
+            }
+        }
+        let mut metrics = self.metrics(&trainer, plan.len() as u64)?;
+        let task = self.session.progress.task(&self.name, self.settings.epochs * plan.len() as u64);
+        while !trainer.finished() {
+            self.epoch(system, &mut trainer, &mut metrics, &task)?;
+        }
+        Ok(Trained { history: trainer.history().to_vec(), parameters: trainer.into_parameters() })
+    }
+
+    fn epoch(
+        &self,
+        system: &impl System,
+        trainer: &mut Trainer,
+        metrics: &mut Metrics,
+        task: &crate::progress::Task,
+    ) -> Result<()> {
+        let epoch = trainer.epoch();
+        let plan = self.batches.plan(self.train, self.settings.batch, epoch, self.views);
+        let done = trainer.step_in_epoch();
+        let mut saved = Instant::now();
+        for batch in self.batches.training(&plan, done, epoch, self.views, self.partners)? {
+            let record = trainer.step(system, &batch?)?;
+            let at =
+                Position { unit: self.name.clone(), epoch: Some(epoch), step: Some(record.step) };
+            let StepRecord { loss, gradient_norm, learning_rate, .. } = record;
+            metrics.add(&at, &StepMetrics { loss, gradient_norm, learning_rate })?;
+            task.tick(record.step + 1, format_args!("loss {:.3}", record.loss));
+            if let Some(reason) = self.session.stop.asked() {
+                self.save(trainer, metrics)?;
+                return Err(reason.saved("the same command goes on"));
+            }
+            if saved.elapsed() > INTERVAL {
+                self.save(trainer, metrics)?;
+                saved = Instant::now();
+            }
+        }
+        let validation = if self.validation.is_empty() {
+            None
+        } else {
+            validate(system, trainer.parameters(), self.validation_batches()?)?
+        };
+        let record = trainer.end_epoch(validation);
+        let EpochRecord { loss, gradient_norm, pairs, validation_loss, .. } = record;
+        let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: None };
+        metrics.add(&at, &EpochMetrics { loss, gradient_norm, pairs, validation_loss })?;
+        self.save(trainer, metrics)
+    }
+
+    /// Validation batches of the training size; what is left over is too small to compare with.
+    fn validation_batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
+        let size = self.settings.batch.min(self.validation.len());
+        let samples = &self.validation[..self.validation.len() / size * size];
+        self.batches.validation(samples, size, self.views)
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.session.run.file(format!("checkpoints/{}.safetensors", self.name))
+    }
+
+    fn save(&self, trainer: &Trainer, metrics: &Metrics) -> Result<()> {
+        metrics.sync()?;
+        trainer.save()?.save_keeping_previous(&self.checkpoint())?;
+        Ok(())
+    }
+
+    /// The metrics without what this unit wrote after its checkpoint.
+    fn metrics(&self, trainer: &Trainer, steps: u64) -> Result<Metrics> {
+        let epoch = trainer.epoch();
+        let step = epoch * steps + trainer.step_in_epoch() as u64;
+        self.session.run.metrics(|at| {
+            at.unit != self.name
+                || at.epoch < Some(epoch)
+                || (at.epoch == Some(epoch) && at.step.is_some_and(|s| s < step))
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! What can go wrong in the program, with the exit code each kind has.
+//!
+//! Code returns [`Result`] and writes `?` behind calls of the data crate, the engine and the operating system
+//! alike; [`Context::context`] says what was being done. A message says what, where and why; a hint says what
+//! to do.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The result of the program's functions.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Kinds of failure; each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// None of the others.
+    Other,
+    /// A command line that cannot be understood.
+    Usage,
+    /// A loss or gradient that is not finite.
+    Diverged,
+    /// A check found something wrong.
+    CheckFailed,
+    /// A file whose content is wrong.
+    BadData,
+    /// A file or sample that is not there.
+    MissingData,
+    /// A mistake of ours.
+    Bug,
+    /// Another process works in this folder.
+    Locked,
+    /// The operating system refused to read or write.
+    Io,
+    /// Saved and stopped before the end, by a time limit: the same command goes on.
+    TryAgain,
+    /// A configuration that cannot work.
+    Config,
+    /// Saved and stopped by SIGINT.
+    Interrupted,
+    /// Saved and stopped by SIGTERM or SIGUSR1.
+    Terminated,
+    /// Whoever read standard output has gone; that is nobody's mistake.
+    BrokenPipe,
+}
+
+impl Kind {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Kind::BrokenPipe => 0,
+            Kind::Other => 1,
+            Kind::Usage => 2,
+            Kind::Diverged => 3,
+            Kind::CheckFailed => 4,
+            Kind::BadData => 65,
+            Kind::MissingData => 66,
+            Kind::Bug => 70,
+            Kind::Locked => 73,
+            Kind::Io => 74,
+            Kind::TryAgain => 75,
+            Kind::Config => 78,
+            Kind::Interrupted => 130,
+            Kind::Terminated => 143,
+        }
+    }
+}
+
+/// A failure: its kind, what was being done (the chain) and perhaps a hint.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a message.
+    pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Failure { kind, error: anyhow::Error::msg(message.to_string()), hint: None }
+    }
+
+    /// A configuration that cannot work.
+    pub fn config(message: impl fmt::Display) -> Self {
+        Failure::new(Kind::Config, message)
+    }
+
+    /// The operating system refused: what was tried, on which path.
+    pub fn io(what: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
+        let kind = if source.kind() == std::io::ErrorKind::NotFound {
+            Kind::MissingData
+        } else {
+            Kind::Io
+        };
+        Failure::new(kind, format!("{}: cannot {what}: {source}", path.display()))
+    }
+
+    /// The same with a hint, in place of the one before.
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// What was being done when it happened.
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.error = self.error.context(what.to_string());
+        self
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its exit code.
+    pub fn code(&self) -> u8 {
+        self.kind.code()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The chain in one line: what was being done, then why it failed.
+        write!(f, "{:#}", self.error)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what was being done, and turns any error the program knows into a [`Failure`].
+pub trait Context<T> {
+    /// Adds what was being done.
+    ///
+    /// # Errors
+    /// The error, if there was one.
+    fn context(self, what: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(what))
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        use engine::Error as E;
+        let kind = match &error {
+            E::NotFinite { .. } => Kind::Diverged,
+            E::Corrupt { .. } => Kind::BadData,
+            E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Kind::MissingData
+            }
+            E::Io { .. } => Kind::Io,
+            // Networks refuse settings that do not go with the data under the parameter's or network's name.
+            E::Parameter { .. } => Kind::Config,
+            E::Op(_) => Kind::Other,
+            E::DType { .. } | E::Count { .. } | E::Tape(_) | E::NoGradient { .. } => Kind::Bug,
+        };
+        Failure { kind, error: error.into(), hint: None }
+    }
+}
+
+impl From<kernels::Error> for Failure {
+    fn from(error: kernels::Error) -> Self {
+        engine::Error::from(error).into()
+    }
+}
+
+impl From<data::Error> for Failure {
+    fn from(error: data::Error) -> Self {
+        let kind = match error.kind() {
+            data::ErrorKind::BadData => Kind::BadData,
+            data::ErrorKind::MissingData => Kind::MissingData,
+            data::ErrorKind::Io => Kind::Io,
+            data::ErrorKind::Config => Kind::Config,
+        };
+        Failure { kind, error: error.into(), hint: None }
+    }
+}
+
+impl From<data::datasets::synth::SynthError> for Failure {
+    fn from(error: data::datasets::synth::SynthError) -> Self {
+        use data::datasets::synth::SynthError as E;
+        let kind = match &error {
+            E::Setting { .. } => Kind::Config,
+            E::Io { .. } => Kind::Io,
+            E::Interrupted { .. } => Kind::Interrupted,
+            _ => Kind::Other,
+        };
+        Failure { kind, error: error.into(), hint: None }
+    }
+}
+
+/// Only standard output is written without a path of its own, so that this is what an error without one means.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Kind::BrokenPipe
+        } else {
+            Kind::Io
+        };
+        Failure {
+            kind,
+            error: anyhow::Error::new(error).context("cannot write to standard output"),
+            hint: None,
+        }
+    }
+}
+
+/// Whether a panic is somebody's business: checks that catch panics of ops report them themselves.
+static PANICS_ARE_CAUGHT: AtomicBool = AtomicBool::new(false);
+
+/// Runs something whose panics are caught and reported as findings.
+///
+/// # Errors
+/// The panic's message.
+pub fn catching<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    PANICS_ARE_CAUGHT.store(true, Ordering::Relaxed);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic".into())
+    })
+}
+
+/// From now on a panic prints one message that asks to report it.
+pub fn install_panic_hook() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|panic| {
+        if PANICS_ARE_CAUGHT.load(Ordering::Relaxed) || TOLD.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        crate::output::note(format_args!(
+            "mpuc: a bug: {panic}\nThis is a mistake in mpuc {}, not in what you did. Please report it with the \
+             command line and the run folder's invocation.json; a run that was saved goes on with the same command.",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_their_codes() {
+        let diverged = Failure::from(engine::Error::NotFinite { what: "the loss".into() });
+        assert_eq!(diverged.code(), 3);
+        let missing = data::Error::MissingData { path: "x.wav".into(), message: "gone".into() };
+        assert_eq!(Failure::from(missing).code(), 66);
+        let corrupt = engine::Error::Corrupt { path: "a".into(), what: "torn".into() };
+        assert_eq!(Failure::from(corrupt).code(), 65);
+        let full = engine::Error::Io {
+            path: "a".into(),
+            what: "write",
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(Failure::from(full).code(), 74);
+        let gone: Failure = std::io::Error::from(std::io::ErrorKind::BrokenPipe).into();
+        assert_eq!(gone.code(), 0);
+    }
+
+    #[test]
+    fn both_libraries_errors_pass_through_a_question_mark() {
+        fn both(data_first: bool) -> Result<()> {
+            if data_first {
+                let failed: std::result::Result<(), _> =
+                    Err(data::Error::Config { message: "folds must be at least 2".into() });
+                failed.context("splitting the data")?;
+            }
+            Err(engine::Error::Tape("used twice"))?
+        }
+        let failure = both(true).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Config);
+        assert_eq!(failure.to_string(), "splitting the data: folds must be at least 2");
+        assert_eq!(both(false).unwrap_err().kind(), Kind::Bug);
+    }
+
+    #[test]
+    fn hints_come_last() {
+        let failure = Failure::config("bad").hint("do this").context("reading x");
+        assert_eq!(failure.to_string(), "reading x: bad\nhint: do this");
+    }
+}

@@ -1,0 +1,64 @@
+//! Standard output carries data only; everything else goes to standard error.
+
+use crate::failure::{Failure, Kind, Result};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::Write;
+
+/// Writes one JSON object and a line end to standard output.
+///
+/// # Errors
+/// When nobody reads it any more, or the disk behind it is full.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| {
+        Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
+    })?;
+    text_lines(text)
+}
+
+/// Writes text and a line end to standard output.
+///
+/// # Errors
+/// As [`json`].
+pub fn text_lines(text: impl Display) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}")?;
+    output.flush()?;
+    Ok(())
+}
+
+/// Writes a line to standard error; where that is closed there is nobody to tell.
+pub fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A table in columns, the first to the left and the others to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..header.len())
+        .map(|i| {
+            let cells = rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
+            cells.chain([header[i].chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let cells = cells.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| match i {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(header.to_vec())];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["long".into(), "12345".into()]];
+        assert_eq!(table(&["op", "n"], &rows), "op        n\na         1\nlong  12345");
+    }
+}

@@ -1,0 +1,173 @@
+//! How far a job is: bars on a terminal, plain lines at sensible intervals elsewhere, always on standard error.
+
+use crate::output;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Between two plain lines of one task.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where progress is shown, for all tasks of a command.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    bars: Option<MultiProgress>,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Bars if standard error is a terminal; `quiet` for neither bars nor lines.
+    pub fn new(quiet: bool) -> Self {
+        let bars = !quiet && std::io::stderr().is_terminal();
+        let bars =
+            bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8)));
+        Progress { bars, quiet }
+    }
+
+    /// A task of `total` steps.
+    pub fn task(&self, name: impl Display, total: u64) -> Task {
+        let name = name.to_string();
+        let started = Instant::now();
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new(total));
+            bar.set_style(style());
+            bar.set_prefix(name.clone());
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        let plain = Mutex::new(Plain { done: 0, said: None });
+        Task { name, total, started, bar, quiet: self.quiet, plain }
+    }
+
+    /// A line above the bars; nothing when quiet.
+    pub fn line(&self, text: impl Display) {
+        if !self.quiet {
+            self.warn(text);
+        }
+    }
+
+    /// A line that is shown even when quiet: what a person must know.
+    pub fn warn(&self, text: impl Display) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let bar = if colour { "{bar:30.cyan}" } else { "{bar:30}" };
+    let template =
+        format!("{{prefix}} {bar} {{pos}}/{{len}}  {{elapsed}}, {{eta}} left  {{wide_msg}}");
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// One task; may be ticked from any thread. It is taken off the terminal when dropped.
+#[derive(Debug)]
+pub struct Task {
+    name: String,
+    total: u64,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    plain: Mutex<Plain>,
+}
+
+#[derive(Debug)]
+struct Plain {
+    done: u64,
+    /// When the last line was written; none was yet.
+    said: Option<Instant>,
+}
+
+impl Task {
+    /// `done` steps of all are done (not: so many more); ticks that come late from another thread are passed
+    /// over. The message replaces the last one; an empty one leaves it.
+    pub fn tick(&self, done: u64, message: impl Display) {
+        if self.quiet {
+            return;
+        }
+        let mut plain = self.plain.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        plain.done = plain.done.max(done);
+        let Some(bar) = &self.bar else {
+            let due = plain.said.map_or(self.started, |said| said).elapsed() >= INTERVAL;
+            if due || (done >= self.total && plain.said.is_some()) {
+                plain.said = Some(Instant::now());
+                output::note(self.describe(plain.done, &message.to_string()));
+            }
+            return;
+        };
+        bar.set_position(plain.done);
+        let message = message.to_string();
+        if !message.is_empty() {
+            bar.set_message(message);
+        }
+    }
+
+    /// Another total, where it was not known at first.
+    pub fn set_total(&mut self, total: u64) {
+        self.total = total;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+    }
+
+    fn describe(&self, done: u64, message: &str) -> String {
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let share = done as f64 / self.total.max(1) as f64;
+        let mut line = format!("{}: {done}/{} ({:.0} %)", self.name, self.total, 100.0 * share);
+        if share > 0.0 && share < 1.0 {
+            line += &format!(", {} left", seconds(elapsed * (1.0 - share) / share));
+        }
+        if !message.is_empty() {
+            line += &format!(", {message}");
+        }
+        line
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A length of time for people: `8 s`, `2 min 5 s`, `1 h 12 min`.
+pub fn seconds(time: f64) -> String {
+    let whole = time.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_well() {
+        assert_eq!(seconds(8.4), "8 s");
+        assert_eq!(seconds(125.0), "2 min 5 s");
+        assert_eq!(seconds(4330.0), "1 h 12 min");
+        assert_eq!(seconds(-1.0), "0 s");
+    }
+
+    #[test]
+    fn plain_lines_say_how_far_it_is() {
+        let task = Progress { bars: None, quiet: false }.task("clips", 40);
+        let line = task.describe(10, "loss 3.1");
+        assert!(
+            line.starts_with("clips: 10/40 (25 %), ") && line.ends_with(", loss 3.1"),
+            "{line}"
+        );
+        assert_eq!(task.describe(40, ""), "clips: 40/40 (100 %)");
+        task.tick(40, "");
+    }
+}

@@ -1,0 +1,88 @@
+//! `metrics.jsonl`: one record a line, only ever added to.
+
+use super::unwritable;
+use crate::failure::{Failure, Kind, Result};
+use engine::checkpoint::write_whole;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where in a run a record belongs; every record carries these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The unit of work.
+    pub unit: String,
+    /// Its epoch, from 0; absent in a record about the whole unit.
+    pub epoch: Option<u64>,
+    /// Its step since its start, from 0; absent in a record about an epoch.
+    pub step: Option<u64>,
+}
+
+/// The file, open for more.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens the file and takes out the records that `keep` does not want (work that will be done again) and a last
+    /// line that was torn when the process died.
+    pub(super) fn open(path: &Path, mut keep: impl FnMut(&Position) -> bool) -> Result<Self> {
+        let before = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(unwritable("read", path, &error)),
+        };
+        let mut after = Vec::with_capacity(before.len());
+        for (number, line) in before.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            if line.last() != Some(&b'\n') {
+                break;
+            }
+            let position: Position = serde_json::from_slice(line).map_err(|error| {
+                let message =
+                    format!("{}:{}: not a record of metrics: {error}", path.display(), number + 1);
+                Failure::new(Kind::BadData, message)
+                    .hint("remove the line, or begin anew with --fresh")
+            })?;
+            if keep(&position) {
+                after.extend_from_slice(line);
+            }
+        }
+        if after.len() != before.len() {
+            write_whole(path, &after)?;
+        }
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = file.map_err(|error| unwritable("open", path, &error))?;
+        Ok(Metrics { path: path.into(), file })
+    }
+
+    /// Adds a record: its position and what was measured, whose fields stand beside those of the position.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn add(&mut self, position: &Position, measured: &impl Serialize) -> Result<()> {
+        #[derive(Serialize)]
+        struct Record<'a, T> {
+            #[serde(flatten)]
+            position: &'a Position,
+            #[serde(flatten)]
+            measured: &'a T,
+        }
+        let mut line = serde_json::to_vec(&Record { position, measured }).map_err(|error| {
+            Failure::new(Kind::Bug, format!("a record cannot be written as JSON: {error}"))
+        })?;
+        line.push(b'\n');
+        // One write a line, so that other processes see whole lines.
+        self.file.write_all(&line).map_err(|error| unwritable("write", &self.path, &error))
+    }
+
+    /// Sees to it that all records are on the disk; before a checkpoint is saved that counts on them.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| unwritable("sync", &self.path, &error))
+    }
+}

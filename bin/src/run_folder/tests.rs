@@ -1,0 +1,141 @@
+//! Locks, resumption, torn lines.
+
+use super::*;
+use crate::config::Layers;
+
+fn resolved(set: &[&str]) -> Resolved {
+    let set: Vec<String> = set.iter().map(|pair| (*pair).to_owned()).collect();
+    Resolved::new(&Layers { set: &set, ..Layers::default() }).unwrap()
+}
+
+fn at(unit: &str, epoch: u64, step: u64) -> Position {
+    Position { unit: unit.into(), epoch: Some(epoch), step: Some(step) }
+}
+
+#[test]
+fn a_run_is_found_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a run");
+    let resolved = resolved(&[]);
+    let (run, found) = RunFolder::create(&path, &resolved, false)?;
+    assert_eq!(found, Found::New);
+    run.write_json("results.json", &1)?;
+    drop(run);
+    let (run, found) = RunFolder::create(&path, &resolved, false)?;
+    assert_eq!(found, Found::Existing);
+    assert!(run.file("results.json").exists());
+    drop(run);
+    let (run, opened) = RunFolder::open(&path)?;
+    assert_eq!((opened.config, opened.preset), (resolved.config.clone(), resolved.preset.clone()));
+    drop(run);
+    std::fs::write(path.join("notes.txt"), "mine")?;
+    let (run, found) = RunFolder::create(&path, &resolved, true)?;
+    assert_eq!(found, Found::New);
+    assert!(!run.file("results.json").exists() && run.file("notes.txt").exists());
+    Ok(())
+}
+
+#[test]
+fn another_configuration_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run");
+    RunFolder::create(&path, &resolved(&[]), false)?;
+    let failure = RunFolder::create(&path, &resolved(&["training.batch=8"]), false).unwrap_err();
+    assert_eq!(failure.kind(), Kind::Config);
+    let message = failure.to_string();
+    assert!(
+        message.contains("`training.batch` is 32 there and 8 now") && message.contains("--fresh"),
+        "{message}"
+    );
+    RunFolder::create(&path, &resolved(&["training.batch=8"]), true)?;
+    Ok(())
+}
+
+#[test]
+fn other_peoples_folders_are_left_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("thesis.tex"), "")?;
+    let failure = RunFolder::create(folder.path(), &resolved(&[]), true).unwrap_err();
+    assert!(failure.to_string().contains("thesis.tex"), "{failure}");
+    let failure = RunFolder::open(folder.path()).unwrap_err();
+    assert_eq!(failure.kind(), Kind::MissingData);
+    let failure = RunFolder::create(&folder.path().join("thesis.tex/run"), &resolved(&[]), false)
+        .unwrap_err();
+    assert_eq!(failure.code(), 74);
+    Ok(())
+}
+
+#[test]
+fn one_process_at_a_time() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run");
+    let resolved = resolved(&[]);
+    let (run, _) = RunFolder::create(&path, &resolved, false)?;
+    let failure = RunFolder::create(&path, &resolved, true).unwrap_err();
+    assert_eq!(failure.code(), 73);
+    let expected = format!("in use by process {}", std::process::id());
+    assert!(failure.to_string().contains(&expected), "{failure}");
+    drop(run);
+    // What a dead process left in the file means nothing.
+    RunFolder::create(&path, &resolved, false)?;
+    Ok(())
+}
+
+#[test]
+fn metrics_go_back_to_the_checkpoint() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (run, _) = RunFolder::create(&folder.path().join("run"), &resolved(&[]), false)?;
+    let mut metrics = run.metrics(|_| true)?;
+    for step in 0..4 {
+        metrics.add(
+            &at("seed 0, fold 0", step / 2, step),
+            &serde_json::json!({ "loss": 0.1 * step as f64 }),
+        )?;
+    }
+    metrics.sync()?;
+    drop(metrics);
+    let path = run.file("metrics.jsonl");
+    let whole = std::fs::read_to_string(&path)?;
+    assert!(
+        whole.starts_with("{\"unit\":\"seed 0, fold 0\",\"epoch\":0,\"step\":0,\"loss\":0.0}\n"),
+        "{whole}"
+    );
+    std::fs::write(&path, whole.clone() + "{\"unit\":\"seed 0, fo")?;
+    run.metrics(|_| true)?;
+    assert_eq!(std::fs::read_to_string(&path)?, whole);
+    let mut metrics = run.metrics(|position| position.step.is_some_and(|step| step < 2))?;
+    metrics.add(&at("seed 0, fold 0", 1, 2), &serde_json::json!({ "loss": 0.2 }))?;
+    metrics.add(&at("seed 0, fold 0", 1, 3), &serde_json::json!({ "loss": 0.1 * 3.0 }))?;
+    assert_eq!(std::fs::read_to_string(&path)?, whole);
+    std::fs::write(&path, "garbage\n".to_owned() + &whole)?;
+    let failure = run.metrics(|_| true).unwrap_err();
+    assert!(failure.code() == 65 && failure.to_string().contains("metrics.jsonl:1"), "{failure}");
+    Ok(())
+}
+
+#[test]
+fn status_carries_time_and_process() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (run, _) = RunFolder::create(&folder.path().join("run"), &resolved(&[]), false)?;
+    let status = Status {
+        state: State::Running,
+        unit: "seed 0".into(),
+        units_done: 0,
+        units: 3,
+        epoch: 1,
+        step: 2,
+        loss: None,
+        message: None,
+    };
+    run.set_status(&status)?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.file("status.json"))?).unwrap();
+    assert_eq!(
+        (&value["state"], &value["process"]),
+        (&"running".into(), &std::process::id().into())
+    );
+    let name = RunFolder::default_path(&resolved(&[]))?;
+    let name = name.to_string_lossy();
+    assert!(name.starts_with("runs/quick-") && !name.contains([' ', ':']), "{name}");
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Asking a run to save and stop: SIGINT, SIGTERM, SIGUSR1 and a time limit.
+
+use crate::failure::{Failure, Kind, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Why a run is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM, or SIGUSR1 as batch systems send it before a time limit.
+    Terminate,
+    /// The time given with `--max-time` is over.
+    Deadline,
+}
+
+impl Reason {
+    /// The failure a command ends with once everything is saved.
+    pub fn saved(self, hint: impl std::fmt::Display) -> Failure {
+        let (kind, what) = match self {
+            Reason::Interrupt => (Kind::Interrupted, "interrupted; everything is saved"),
+            Reason::Terminate => (Kind::Terminated, "asked to end; everything is saved"),
+            Reason::Deadline => {
+                (Kind::TryAgain, "the time given with --max-time is over; everything is saved")
+            }
+        };
+        Failure::new(kind, what).hint(hint)
+    }
+}
+
+/// What training polls at each step.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    signal: Arc<AtomicUsize>,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// Notes the first signal; the second ends the program at once with its exit code.
+    ///
+    /// # Errors
+    /// When the operating system refuses the handlers.
+    pub fn install() -> Result<Self> {
+        let stop = Stop::default();
+        #[cfg(unix)]
+        stop.install_unix().map_err(|error| {
+            Failure::new(Kind::Other, format!("cannot watch for signals: {error}"))
+        })?;
+        Ok(stop)
+    }
+
+    #[cfg(unix)]
+    fn install_unix(&self) -> std::io::Result<()> {
+        use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+        use signal_hook::flag;
+        let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGUSR1, 143)] {
+            // Handlers run in this order: the first signal finds `seen` unset, the second ends the program.
+            flag::register_conditional_shutdown(signal, code, Arc::clone(&seen))?;
+            flag::register(signal, Arc::clone(&seen))?;
+            flag::register_usize(signal, Arc::clone(&self.signal), signal as usize)?;
+        }
+        // A limit on file sizes shall give an error on writing, which is reported, not kill the program.
+        flag::register(SIGXFSZ, Arc::default())?;
+        Ok(())
+    }
+
+    /// The same with a time limit from now.
+    pub fn within(mut self, limit: Option<Duration>) -> Self {
+        self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self
+    }
+
+    /// Whether to save and stop, and why.
+    pub fn asked(&self) -> Option<Reason> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => self
+                .deadline
+                .filter(|&deadline| Instant::now() >= deadline)
+                .map(|_| Reason::Deadline),
+            2 => Some(Reason::Interrupt),
+            _ => Some(Reason::Terminate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_and_codes() {
+        let stop = Stop::default();
+        assert_eq!(stop.asked(), None);
+        assert_eq!(stop.clone().within(Some(Duration::ZERO)).asked(), Some(Reason::Deadline));
+        stop.signal.store(15, Ordering::Relaxed);
+        assert_eq!(stop.asked(), Some(Reason::Terminate));
+        stop.signal.store(2, Ordering::Relaxed);
+        assert_eq!(stop.asked(), Some(Reason::Interrupt));
+        let codes =
+            [Reason::Interrupt, Reason::Terminate, Reason::Deadline].map(|r| r.saved("").code());
+        assert_eq!(codes, [130, 143, 75]);
+    }
+}

@@ -1,0 +1,37 @@
+//! A made-up world in RAVDESS's tree, names and formats, with known true factors.
+//!
+//! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence,
+//! dominance, tension, novelty) shared by its three views:
+//!
+//! - voice: glottal pulses through moving formants; affect bends pitch, energy, rate, tilt and breath ([`voice`]);
+//! - landmarks: 68 points moved by action units, with the voice's jaw, blinks, head drift and tracker noise ([`landmarks`]);
+//! - face: a small shaded portrait over the same points, with cues the points lack: flush, gloss, gaze, furrows ([`portrait`]).
+//!
+//! A world seed fixes the actors; every actor and every clip has random streams of its own, so clips may be made in
+//! any order, on any number of threads, or only in part, and come out with the same bytes.
+
+mod actor;
+mod canvas;
+mod error;
+mod filter;
+mod generate;
+mod landmarks;
+mod performance;
+mod portrait;
+mod random;
+mod settings;
+mod tables;
+mod template;
+mod voice;
+mod world;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::SynthError;
+pub use generate::{FORMAT_VERSION, Progress, Summary, generate};
+pub use landmarks::LandmarkFrame;
+pub use settings::WorldSettings;
+pub use tables::{ACTION_UNITS, AFFECT, EMOTIONS};
+pub use world::{Clip, ClipId, Factors, World};

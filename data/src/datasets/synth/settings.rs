@@ -1,0 +1,190 @@
+//! Every lever of the world, with its default and the reason for it.
+
+use super::SynthError;
+use serde::{Deserialize, Serialize};
+
+/// Rate of the voice's synthesis, Hz: speech cues end below 8 kHz; written files are whole multiples of it.
+pub(super) const VOICE_RATE: u32 = 16_000;
+/// Frames of the voice's controls per second (5 ms, a glottal cycle or so).
+pub(super) const CONTROL_RATE: f64 = 200.0;
+/// Clips of one actor in RAVDESS speech: 4 neutral and 8 of each other emotion.
+pub(super) const CLIPS_OF_ACTOR: usize = 60;
+/// Speakers of RAVDESS, and the highest number its two-digit field can carry.
+const MOST_ACTORS: usize = 99;
+
+/// Settings of a made-up world. Noise levers are multiples of the calibrated amount and all scale with `difficulty`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorldSettings {
+    /// Fixes the actors and, with a clip's name, everything about that clip.
+    pub seed: u64,
+    /// Labelled actors, 1 to 99 together with `extra_actors`; odd numbers are male, even ones female.
+    pub actors: usize,
+    /// Clips of each actor, 1 to 60; fewer than 60 keep the emotions balanced.
+    pub clips_per_actor: usize,
+    /// Further actors, numbered after the labelled ones, meant for pretraining without labels.
+    pub extra_actors: usize,
+    /// Sample rate of the written voice, Hz: 16000, 32000, 48000 or 96000.
+    pub sample_rate: u32,
+    /// Length of every clip, seconds. 2.42 s hold 120 log-mel frames (50 a second, 32 ms window) and 72 landmark frames.
+    pub seconds: f64,
+    /// Landmark frames per second.
+    pub landmark_fps: f64,
+    /// Face frames per second, at most `landmark_fps`.
+    pub video_fps: f64,
+    /// Height and width of the square face frames, pixels, 16 to 256.
+    pub face_size: usize,
+    /// Scales every noise and nuisance below; 1 is the calibrated world, 0 a world of pure prototypes.
+    pub difficulty: f64,
+    /// Most of a second emotion blended into a performance, shared by all views.
+    pub second_emotion: f64,
+    /// Spread (log) of a performance's intensity, shared by all views.
+    pub intensity_spread: f64,
+    /// Deviation of the free noise on the five affect dimensions, shared by all views.
+    pub shared_noise: f64,
+    /// Noise of the voice's own rendering of the affect.
+    pub voice_noise: f64,
+    /// Noise of the action units' rendering of the emotion.
+    pub face_noise: f64,
+    /// Noise of the cues that only the face frames show (flush, gloss, gaze).
+    pub skin_noise: f64,
+    /// Strength of identity: styles, habits, expressivity, face shape.
+    pub identity: f64,
+    /// Channel nuisance of the voice: microphone, level, room noise.
+    pub channel: f64,
+    /// Nuisance of the landmarks: head pose, drift, tracker noise.
+    pub pose: f64,
+    /// Nuisance of the face frames: light, exposure, crop, sensor noise.
+    pub light: f64,
+    /// Share of clips in which one modality, drawn at random, hardly shows the affect.
+    pub weak_modality: f64,
+    /// How far pitch accents move brows and head in time with the voice.
+    pub accent_sync: f64,
+    /// How far the jaw follows the voice's envelope.
+    pub jaw_coupling: f64,
+}
+
+impl Default for WorldSettings {
+    fn default() -> Self {
+        Self {
+            seed: 11,
+            actors: 24,
+            clips_per_actor: CLIPS_OF_ACTOR,
+            extra_actors: 0,
+            sample_rate: 48_000,
+            seconds: 2.42,
+            landmark_fps: 30.0,
+            video_fps: 15.0,
+            face_size: 32,
+            difficulty: 1.0,
+            second_emotion: 0.4,
+            intensity_spread: 0.25,
+            shared_noise: 0.15,
+            voice_noise: 0.5,
+            face_noise: 0.5,
+            skin_noise: 0.5,
+            identity: 0.7,
+            channel: 1.0,
+            pose: 1.0,
+            light: 1.0,
+            weak_modality: 0.15,
+            accent_sync: 0.3,
+            jaw_coupling: 0.9,
+        }
+    }
+}
+
+impl WorldSettings {
+    /// Checks every range; an error names the first setting outside its own.
+    pub fn check(&self) -> Result<(), SynthError> {
+        let whole = |name, value: usize, low: usize, high: usize, rule| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(SynthError::Setting { name, value: value.to_string(), rule })
+            }
+        };
+        let real = |name, value: f64, low: f64, high: f64, rule| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(SynthError::Setting { name, value: value.to_string(), rule })
+            }
+        };
+        whole("actors", self.actors, 1, MOST_ACTORS, "1 to 99")?;
+        whole("clips_per_actor", self.clips_per_actor, 1, CLIPS_OF_ACTOR, "1 to 60")?;
+        let everyone = self.actors.saturating_add(self.extra_actors);
+        whole("extra_actors", everyone, 1, MOST_ACTORS, "at most 99 together with `actors`")?;
+        whole("face_size", self.face_size, 16, 256, "16 to 256 pixels")?;
+        let factor = (self.sample_rate / VOICE_RATE) as usize;
+        if !self.sample_rate.is_multiple_of(VOICE_RATE) || !(1..=6).contains(&factor) {
+            let value = self.sample_rate.to_string();
+            return Err(SynthError::Setting {
+                name: "sample_rate",
+                value,
+                rule: "16000 Hz times a whole number up to 6",
+            });
+        }
+        real("seconds", self.seconds, 1.0, 10.0, "1 to 10 seconds")?;
+        real("landmark_fps", self.landmark_fps, 5.0, 120.0, "5 to 120 frames a second")?;
+        real("video_fps", self.video_fps, 1.0, self.landmark_fps, "1 to `landmark_fps`")?;
+        for (name, value) in [
+            ("difficulty", self.difficulty),
+            ("second_emotion", self.second_emotion),
+            ("intensity_spread", self.intensity_spread),
+            ("shared_noise", self.shared_noise),
+            ("voice_noise", self.voice_noise),
+            ("face_noise", self.face_noise),
+            ("skin_noise", self.skin_noise),
+            ("identity", self.identity),
+            ("channel", self.channel),
+            ("pose", self.pose),
+            ("light", self.light),
+            ("accent_sync", self.accent_sync),
+            ("jaw_coupling", self.jaw_coupling),
+        ] {
+            real(name, value, 0.0, 3.0, "0 to 3")?;
+        }
+        real("weak_modality", self.weak_modality, 0.0, 1.0, "0 to 1")
+    }
+
+    /// Landmark frames of a clip.
+    pub fn landmark_frames(&self) -> usize {
+        (self.seconds * self.landmark_fps) as usize
+    }
+
+    /// Face frames of a clip.
+    pub fn video_frames(&self) -> usize {
+        (self.seconds * self.video_fps) as usize
+    }
+
+    /// Samples of a clip's written voice.
+    pub fn samples(&self) -> usize {
+        self.voice_samples() * (self.sample_rate / VOICE_RATE) as usize
+    }
+
+    /// Samples of a clip's voice at the rate of synthesis.
+    pub(super) fn voice_samples(&self) -> usize {
+        (self.seconds * f64::from(VOICE_RATE)) as usize
+    }
+
+    /// The same settings with `difficulty` worked into every noise lever.
+    pub(super) fn scaled(&self) -> Self {
+        let mut scaled = self.clone();
+        for lever in [
+            &mut scaled.second_emotion,
+            &mut scaled.intensity_spread,
+            &mut scaled.shared_noise,
+            &mut scaled.voice_noise,
+            &mut scaled.face_noise,
+            &mut scaled.skin_noise,
+            &mut scaled.channel,
+            &mut scaled.pose,
+            &mut scaled.light,
+        ] {
+            *lever *= self.difficulty;
+        }
+        scaled.weak_modality = (scaled.weak_modality * self.difficulty).min(1.0);
+        scaled
+    }
+}

@@ -1,0 +1,170 @@
+//! The world: its actors, and any of its clips on demand.
+
+use super::actor::Actor;
+use super::filter::Upsampler;
+use super::landmarks::{LandmarkFrame, track};
+use super::performance::Performance;
+use super::portrait::paint;
+use super::tables::{ACTION_UNITS, EMOTIONS, UNITS};
+use super::template::{Shape, mean_face, shape_modes, unit_moves};
+use super::voice::speak;
+use super::{SynthError, WorldSettings};
+
+/// Loudest sample of a written voice, of full scale.
+const LOUDEST: f32 = 0.98;
+
+/// Name of a clip in RAVDESS's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClipId {
+    /// Actor, from 1.
+    pub actor: usize,
+    /// Emotion, index into [`EMOTIONS`] (RAVDESS's code less 1).
+    pub emotion: usize,
+    /// Strong rather than normal intensity; never with neutral.
+    pub strong: bool,
+    /// Statement, 0 "Kids are talking by the door" or 1 "Dogs are sitting by the door".
+    pub statement: usize,
+    /// Repetition, 0 or 1.
+    pub repetition: usize,
+}
+
+impl ClipId {
+    /// The clip within its actor as one number.
+    pub(super) fn code(&self) -> u64 {
+        let intensity = usize::from(self.strong);
+        (((self.emotion * 2 + intensity) * 2 + self.statement) * 2 + self.repetition) as u64
+    }
+
+    /// RAVDESS's file stem for a modality (1 audio-video, 2 video only, 3 audio only), e.g. `03-01-05-02-01-01-12`.
+    pub fn stem(&self, modality: u8) -> String {
+        format!(
+            "{modality:02}-01-{:02}-{:02}-{:02}-{:02}-{:02}",
+            self.emotion + 1,
+            if self.strong { 2 } else { 1 },
+            self.statement + 1,
+            self.repetition + 1,
+            self.actor
+        )
+    }
+}
+
+/// The true factors behind a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factors {
+    /// The voice's affect: arousal, valence, dominance, tension, novelty.
+    pub voice_affect: [f64; 5],
+    /// Strength of each of [`ACTION_UNITS`] at the expression's apex.
+    pub action_units: [f64; UNITS],
+    /// Flush, gloss and downward gaze of the face frames.
+    pub skin: [f64; 3],
+}
+
+/// One clip, all views.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// Its name.
+    pub id: ClipId,
+    /// Voice, mono, `sample_rate` Hz.
+    pub voice: Vec<i16>,
+    /// Tracked landmarks, `landmark_fps` a second.
+    pub landmarks: Vec<LandmarkFrame>,
+    /// Face frames, RGB, row by row: `video_frames` x `face_size` x `face_size` x 3 bytes.
+    pub frames: Vec<u8>,
+    /// What a perfect observer would know.
+    pub factors: Factors,
+}
+
+/// A made-up world: settings and the people they fix.
+pub struct World {
+    settings: WorldSettings,
+    /// Settings with difficulty worked in.
+    scaled: WorldSettings,
+    actors: Vec<Actor>,
+    moves: [Shape; UNITS],
+    upsampler: Upsampler,
+}
+
+impl World {
+    /// Checks the settings and draws the actors.
+    pub fn new(settings: &WorldSettings) -> Result<Self, SynthError> {
+        settings.check()?;
+        let modes = shape_modes(settings.seed);
+        let mean = mean_face();
+        let everyone = settings.actors + settings.extra_actors;
+        let scaled = settings.scaled();
+        let actors =
+            (1..=everyone).map(|number| Actor::new(&scaled, &modes, &mean, number)).collect();
+        let factor = settings.samples() / settings.voice_samples();
+        Ok(Self {
+            settings: settings.clone(),
+            scaled,
+            actors,
+            moves: unit_moves(),
+            upsampler: Upsampler::new(factor),
+        })
+    }
+
+    /// The settings it was made from.
+    pub fn settings(&self) -> &WorldSettings {
+        &self.settings
+    }
+
+    /// Every clip, actor by actor. Emotions vary fastest, so that the first clips of an actor are balanced.
+    pub fn clips(&self) -> Vec<ClipId> {
+        let mut names = Vec::new();
+        for repetition in 0..2 {
+            for statement in 0..2 {
+                for strong in [false, true] {
+                    for emotion in usize::from(strong)..EMOTIONS.len() {
+                        names.push((emotion, strong, statement, repetition));
+                    }
+                }
+            }
+        }
+        names.truncate(self.settings.clips_per_actor);
+        let of_actor = |actor| {
+            names.iter().map(move |&(emotion, strong, statement, repetition)| ClipId {
+                actor,
+                emotion,
+                strong,
+                statement,
+                repetition,
+            })
+        };
+        (1..=self.actors.len()).flat_map(of_actor).collect()
+    }
+
+    /// Makes one clip; the same bytes whatever else is made. `None` for a name outside this world.
+    pub fn clip(&self, id: ClipId) -> Option<Clip> {
+        let known = id.emotion < EMOTIONS.len() && id.statement < 2 && id.repetition < 2;
+        let actor = self.actors.get(id.actor.checked_sub(1)?).filter(|_| known)?;
+        let performance = Performance::new(&self.scaled, actor, id);
+        let voice = speak(&self.scaled, actor, &performance, id, &self.upsampler);
+        let (truth, landmarks) = track(&self.scaled, actor, &self.moves, &performance, id);
+        let frames = paint(&self.scaled, actor, &performance, &truth, id);
+        let to_sample = |value: f32| (value.clamp(-LOUDEST, LOUDEST) * 32_768.0).round() as i16;
+        let skin = performance.skin;
+        Some(Clip {
+            id,
+            voice: voice.into_iter().map(to_sample).collect(),
+            landmarks,
+            frames,
+            factors: Factors {
+                voice_affect: performance.voice_affect,
+                action_units: performance.units,
+                skin: [skin.flush, skin.gloss, skin.gaze],
+            },
+        })
+    }
+
+    /// Header of `factors.csv`.
+    pub(super) fn factor_header() -> String {
+        let affect = super::AFFECT.map(|name| format!("voice_{name}"));
+        let units = ACTION_UNITS.map(|number| format!("au{number:02}"));
+        format!(
+            "id,actor,class,{},{},skin_flush,skin_gloss,gaze_down\n",
+            affect.join(","),
+            units.join(",")
+        )
+    }
+}

@@ -1,0 +1,122 @@
+use super::{Dropout, LayerNorm, Linear};
+use crate::{Init, Pass, Result, Scope, Tensor};
+use kernels::ops::Attention;
+
+/// Vaswani et al. 2017: scaled dot-product attention in several heads, with PyTorch's parameters.
+#[derive(Debug, Clone)]
+pub struct MultiheadAttention {
+    projection: Linear,
+    output: Linear,
+    heads: usize,
+    dropout: f64,
+}
+
+impl MultiheadAttention {
+    /// `in_proj_weight` [width, 3 width], `in_proj_bias`, `out_proj.weight` [width, width], `out_proj.bias`.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(mut scope: Scope<'_>, width: usize, heads: usize, dropout: f64) -> Result<Self> {
+        let zero = Init::Constant(0.0);
+        let xavier = Init::xavier_uniform(width, 3 * width);
+        let shape = [width, 3 * width];
+        let projection = Linear::with_init(
+            &mut scope,
+            "in_proj_weight",
+            Some("in_proj_bias"),
+            shape,
+            xavier,
+            zero,
+        )?;
+        let mut inner = scope.sub("out_proj");
+        let output = Linear::with_init(
+            &mut inner,
+            "weight",
+            Some("bias"),
+            [width, width],
+            Init::fan_in(width),
+            zero,
+        )?;
+        Ok(MultiheadAttention { projection, output, heads, dropout })
+    }
+
+    /// Self-attention on x [N, T, width]. With `lengths` [N] only the first so many steps of each are attended
+    /// to.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        let projected = self.projection.forward(pass, x)?;
+        let width = x.shape().features();
+        let part = |number: usize| projected.slice(2, number * width, width);
+        let dropout = if pass.training() { self.dropout } else { 0.0 };
+        let op = Attention {
+            heads: self.heads,
+            scale: None,
+            dropout,
+            stream: pass.stream(),
+            masked: lengths.is_some(),
+        };
+        let attended = part(0)?.attention(op, &part(1)?, &part(2)?, lengths)?;
+        self.output.forward(pass, &attended)
+    }
+}
+
+/// A layer of the Transformer's encoder with the norms behind the sums, as PyTorch's TransformerEncoderLayer.
+#[derive(Debug, Clone)]
+pub struct TransformerEncoderLayer {
+    attention: MultiheadAttention,
+    linear1: Linear,
+    linear2: Linear,
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    dropout: Dropout,
+}
+
+impl TransformerEncoderLayer {
+    /// A layer of `width` features and `hidden` in between.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        mut scope: Scope<'_>,
+        width: usize,
+        heads: usize,
+        hidden: usize,
+        dropout: f64,
+    ) -> Result<Self> {
+        Ok(TransformerEncoderLayer {
+            attention: MultiheadAttention::new(scope.sub("self_attn"), width, heads, dropout)?,
+            linear1: Linear::new(scope.sub("linear1"), width, hidden)?.relu(),
+            linear2: Linear::new(scope.sub("linear2"), hidden, width)?,
+            norm1: LayerNorm::new(scope.sub("norm1"), width)?,
+            norm2: LayerNorm::new(scope.sub("norm2"), width)?,
+            dropout: Dropout { probability: dropout },
+        })
+    }
+
+    /// x [N, T, width] to the same shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        let attended = self.dropout.forward(pass, &self.attention.forward(pass, x, lengths)?)?;
+        let x = self.norm1.forward(pass, &x.add(&attended)?)?;
+        let hidden = self.dropout.forward(pass, &self.linear1.forward(pass, &x)?)?;
+        let fed = self.dropout.forward(pass, &self.linear2.forward(pass, &hidden)?)?;
+        self.norm2.forward(pass, &x.add(&fed)?)
+    }
+}
+
+/// Vaswani et al. 2017, section 3.5: [steps, width] of sines and cosines, in f64.
+pub fn positional_encoding(steps: usize, width: usize) -> Vec<f64> {
+    let angle = |step: usize, feature: usize| {
+        let pair = (feature / 2 * 2) as f64;
+        step as f64 * (-(10000.0f64.ln()) * pair / width as f64).exp()
+    };
+    let entry = |i: usize| {
+        let (step, feature) = (i / width, i % width);
+        if feature % 2 == 0 { angle(step, feature).sin() } else { angle(step, feature).cos() }
+    };
+    (0..steps * width).map(entry).collect()
+}

@@ -1,0 +1,158 @@
+use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
+use kernels::ops::{Conv3d, DepthwiseConv as DepthwiseOp};
+
+/// The geometry of a convolution over three axes; 1 leaves an axis alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvSettings {
+    /// Extent of the kernel.
+    pub kernel: [usize; 3],
+    /// Steps between outputs.
+    pub stride: [usize; 3],
+    /// Zeros on both sides.
+    pub padding: [usize; 3],
+    /// Steps between taps.
+    pub dilation: [usize; 3],
+}
+
+impl ConvSettings {
+    /// Stride 1, no padding, no dilation.
+    pub fn new(kernel: [usize; 3]) -> Self {
+        ConvSettings { kernel, stride: [1; 3], padding: [0; 3], dilation: [1; 3] }
+    }
+
+    /// The same with a stride.
+    pub fn stride(self, stride: [usize; 3]) -> Self {
+        ConvSettings { stride, ..self }
+    }
+
+    /// The same with padding.
+    pub fn padding(self, padding: [usize; 3]) -> Self {
+        ConvSettings { padding, ..self }
+    }
+
+    /// How many taps the kernel has.
+    pub fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+}
+
+/// A count of channels as it is stored: the next multiple of 16, so that rows are whole vectors. The channels
+/// beyond the count are zero and stay zero.
+pub fn padded_channels(channels: usize) -> usize {
+    channels.next_multiple_of(16)
+}
+
+/// A convolution over up to three axes of [N, D, H, W, C]. Shorter inputs are seen as [N, 1, H, W, C] and
+/// [N, 1, 1, W, C].
+#[derive(Debug, Clone)]
+pub struct Conv {
+    op: Conv3d,
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+}
+
+impl Conv {
+    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` [outputs], as PyTorch starts them.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        mut scope: Scope<'_>,
+        settings: ConvSettings,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Self> {
+        let init = Init::fan_in(settings.taps() * inputs);
+        let bias = bias.then(|| scope.parameter("bias", &[outputs], init)).transpose()?;
+        let shape = shape(settings, inputs, outputs);
+        let weight = scope.parameter("weight", &shape, init)?;
+        Ok(Conv { op: operation(settings, bias.is_some()), weight, bias })
+    }
+
+    /// A convolution without bias whose stored channels may be more than its logical ones; its weight is named
+    /// `weight`.
+    ///
+    /// # Errors
+    /// When the scope has this name already.
+    pub fn padded(
+        mut scope: Scope<'_>,
+        settings: ConvSettings,
+        logical: [usize; 2],
+        stored: [usize; 2],
+        init: Init,
+    ) -> Result<Self> {
+        let logical = shape(settings, logical[0], logical[1]);
+        let stored = shape(settings, stored[0], stored[1]);
+        let weight = scope.padded("weight", &logical, &stored, init)?;
+        Ok(Conv { op: operation(settings, false), weight, bias: None })
+    }
+
+    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.map(|bias| pass.get(bias));
+        x.conv3d(self.op.clone(), &pass.get(self.weight), bias.as_ref())
+    }
+
+    /// x [N, T, inputs] to [N, T', outputs], the kernel lying along the last of the three axes.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward_sequence(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let [n, t, c] = x.extents("Conv::forward_sequence")?;
+        let y = self.forward(pass, &x.reshape(&[n, 1, 1, t, c])?)?;
+        y.reshape(&[n, y.shape()[3], y.shape()[4]])
+    }
+}
+
+fn shape(settings: ConvSettings, inputs: usize, outputs: usize) -> [usize; 5] {
+    let [d, h, w] = settings.kernel;
+    [d, h, w, inputs, outputs]
+}
+
+fn operation(settings: ConvSettings, bias: bool) -> Conv3d {
+    let ConvSettings { stride, padding, dilation, .. } = settings;
+    Conv3d { stride, padding, dilation, bias, relu: false }
+}
+
+/// A convolution over time of each feature by itself.
+#[derive(Debug, Clone)]
+pub struct DepthwiseConv {
+    op: DepthwiseOp,
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl DepthwiseConv {
+    /// `weight` [kernel, features] and `bias` [features], padded so that the length stays.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        mut scope: Scope<'_>,
+        kernel: usize,
+        dilation: usize,
+        features: usize,
+    ) -> Result<Self> {
+        let init = Init::fan_in(kernel);
+        let weight = scope.parameter("weight", &[kernel, features], init)?;
+        let bias = scope.parameter("bias", &[features], init)?;
+        let padding = dilation * (kernel - 1) / 2;
+        Ok(DepthwiseConv {
+            op: DepthwiseOp { stride: 1, padding, dilation, bias: true },
+            weight,
+            bias,
+        })
+    }
+
+    /// x [N, T, C] to the same shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        x.depthwise_conv(self.op.clone(), &pass.get(self.weight), Some(&pass.get(self.bias)))
+    }
+}

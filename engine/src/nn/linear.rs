@@ -1,0 +1,67 @@
+use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
+
+/// y = x W + b over the last axis, perhaps with a ReLU.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+    relu: bool,
+}
+
+impl Linear {
+    /// `weight` [inputs, outputs] and `bias` [outputs], uniform in ±1/√inputs.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(mut scope: Scope<'_>, inputs: usize, outputs: usize) -> Result<Self> {
+        let init = Init::fan_in(inputs);
+        Linear::with_init(&mut scope, "weight", Some("bias"), [inputs, outputs], init, init)
+    }
+
+    /// The same with the names and starts of the two parameters.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn with_init(
+        scope: &mut Scope<'_>,
+        weight: &str,
+        bias: Option<&str>,
+        shape: [usize; 2],
+        weight_init: Init,
+        bias_init: Init,
+    ) -> Result<Self> {
+        let weight = scope.parameter(weight, &shape, weight_init)?;
+        let bias = bias.map(|name| scope.parameter(name, &shape[1..], bias_init)).transpose()?;
+        Ok(Linear { weight, bias, relu: false })
+    }
+
+    /// `weight` and `bias` where the inputs come with padded channels.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn padded(
+        scope: &mut Scope<'_>,
+        logical: [usize; 2],
+        stored: [usize; 2],
+        weight_init: Init,
+        bias_init: Init,
+    ) -> Result<Self> {
+        let weight = scope.padded("weight", &logical, &stored, weight_init)?;
+        let bias = scope.padded("bias", &logical[1..], &stored[1..], bias_init)?;
+        Ok(Linear { weight, bias: Some(bias), relu: false })
+    }
+
+    /// The same layer with a ReLU behind it, in one pass.
+    pub fn relu(self) -> Self {
+        Linear { relu: true, ..self }
+    }
+
+    /// x [.., inputs] to [.., outputs].
+    ///
+    /// # Errors
+    /// When the features of x are not `inputs`.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.map(|bias| pass.get(bias));
+        x.linear(&pass.get(self.weight), bias.as_ref(), self.relu)
+    }
+}

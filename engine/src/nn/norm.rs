@@ -1,0 +1,184 @@
+use crate::{DType, Error, Init, ParameterId, Pass, Result, Scope, Tensor};
+use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
+use kernels::ops::{Activation, LayerNorm as LayerNormOp};
+
+/// Ioffe & Szegedy 2015 over all axes but one: batch statistics in training, running ones in evaluation.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    weight: ParameterId,
+    bias: ParameterId,
+    running_mean: ParameterId,
+    running_var: ParameterId,
+    epsilon: f64,
+    momentum: f64,
+    axis: Option<usize>,
+}
+
+impl BatchNorm {
+    /// `weight`, `bias`, `running_mean` and `running_var`, all [features]; epsilon 1e-5, momentum 0.1.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(scope: Scope<'_>, features: usize) -> Result<Self> {
+        BatchNorm::padded(scope, features, features)
+    }
+
+    /// The same with more features stored than there are; those beyond are zero in and zero out.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn padded(mut scope: Scope<'_>, features: usize, stored: usize) -> Result<Self> {
+        Ok(BatchNorm {
+            weight: scope.padded("weight", &[features], &[stored], Init::Constant(1.0))?,
+            bias: scope.padded("bias", &[features], &[stored], Init::Constant(0.0))?,
+            running_mean: scope.statistic("running_mean", &[features], &[stored], 0.0)?,
+            running_var: scope.statistic("running_var", &[features], &[stored], 1.0)?,
+            epsilon: 1e-5,
+            momentum: 0.1,
+            axis: None,
+        })
+    }
+
+    /// The same over another axis than the last: its entries take the place of features.
+    pub fn axis(self, axis: usize) -> Self {
+        BatchNorm { axis: Some(axis), ..self }
+    }
+
+    /// The normalised x.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or training statistics would come from one number a feature.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        self.run(pass, x, None, None)
+    }
+
+    /// relu(norm(x)), in one pass over memory.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_relu(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        self.run(pass, x, Some(Activation::Relu), None)
+    }
+
+    /// relu(norm(x) + residual), in one pass over memory.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_residual_relu(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        self.run(pass, x, Some(Activation::Relu), Some(residual))
+    }
+
+    fn run(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        activation: Option<Activation>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let axis = self.axis.unwrap_or(x.shape().len() - 1);
+        let statistics = if pass.training() {
+            batch_norm::Statistics::Batch
+        } else {
+            batch_norm::Statistics::Given
+        };
+        let op = BatchNormOp {
+            epsilon: self.epsilon,
+            statistics,
+            relu: activation.is_some(),
+            residual: residual.is_some(),
+            axis: self.axis,
+        };
+        let (weight, bias) = (pass.get(self.weight), pass.get(self.bias));
+        let (mean, variance) = (pass.get(self.running_mean), pass.get(self.running_var));
+        let mut inputs = vec![x, &weight, &bias];
+        if !pass.training() {
+            inputs.extend([&mean, &variance]);
+        }
+        inputs.extend(residual);
+        let applied = Tensor::apply(op, &inputs, &[])?;
+        if pass.training() {
+            let count = x.count() / x.shape()[axis];
+            if count < 2 {
+                return Err(Error::Parameter {
+                    name: "batch_norm".into(),
+                    what: format!(
+                        "x {} has one number a feature in training; use a batch of 2 or more",
+                        x.shape()
+                    ),
+                });
+            }
+            // The running variance is the unbiased one (PyTorch's rule).
+            let unbiased = count as f64 / (count - 1) as f64;
+            pass.note_statistic(
+                self.running_mean,
+                blend(&mean, &applied.saved[0], 1.0, self.momentum),
+            );
+            pass.note_statistic(
+                self.running_var,
+                blend(&variance, &applied.saved[1], unbiased, self.momentum),
+            );
+        }
+        Ok(applied.output)
+    }
+}
+
+/// (1 - momentum) old + momentum scale new.
+fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Tensor {
+    let mixed: Vec<f64> = old
+        .to_vec()
+        .iter()
+        .zip(new.to_vec())
+        .map(|(o, n)| (1.0 - momentum) * o + momentum * scale * n)
+        .collect();
+    let mut out = Tensor::zeros(&old.shape(), DType::F64);
+    out.cast_mut::<f64>().copy_from_slice(&mixed);
+    out.to(old.dtype())
+}
+
+/// Ba et al. 2016 over the last axis, or over the last two (TCN's global layer norm), with an affine map a
+/// feature.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    op: LayerNormOp,
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl LayerNorm {
+    /// Over the last axis; epsilon 1e-5.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(scope: Scope<'_>, features: usize) -> Result<Self> {
+        LayerNorm::over(scope, features, 1, 1e-5)
+    }
+
+    /// Over time and features together (Luo & Mesgarani 2019, global layer normalisation); epsilon 1e-8.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn global(scope: Scope<'_>, features: usize) -> Result<Self> {
+        LayerNorm::over(scope, features, 2, 1e-8)
+    }
+
+    fn over(mut scope: Scope<'_>, features: usize, axes: usize, epsilon: f64) -> Result<Self> {
+        Ok(LayerNorm {
+            op: LayerNormOp { axes, epsilon },
+            weight: scope.parameter("weight", &[features], Init::Constant(1.0))?,
+            bias: scope.parameter("bias", &[features], Init::Constant(0.0))?,
+        })
+    }
+
+    /// The normalised x, of the same shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        x.layer_norm(self.op, &pass.get(self.weight), &pass.get(self.bias))
+    }
+}

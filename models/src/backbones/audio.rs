@@ -1,0 +1,135 @@
+//! Voice: Conv-TasNet's temporal convolutions (Luo & Mesgarani 2019) on log-mel spectrograms.
+
+use super::refuse;
+use engine::nn::{DepthwiseConv, Dropout, LayerNorm, Linear, Prelu};
+use engine::{Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of [`TemporalConvNet`]; the defaults are those of the paper's authors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemporalConvNetSettings {
+    /// Features between the blocks.
+    pub channels: usize,
+    /// Features inside a block.
+    pub hidden: usize,
+    /// Blocks with dilations 1, 2, 4, ...
+    pub blocks: usize,
+    /// How often that row of blocks comes.
+    pub repeats: usize,
+    /// Taps of the depthwise convolution.
+    pub kernel: usize,
+    /// Dropout behind the bottleneck and each block.
+    pub dropout: f64,
+    /// Features at the end.
+    pub features: usize,
+}
+
+impl Default for TemporalConvNetSettings {
+    fn default() -> Self {
+        TemporalConvNetSettings {
+            channels: 64,
+            hidden: 128,
+            blocks: 5,
+            repeats: 2,
+            kernel: 3,
+            dropout: 0.1,
+            features: 512,
+        }
+    }
+}
+
+/// Dilated depthwise-separable convolutions with residual sums, averaged over time.
+#[derive(Debug, Clone)]
+pub struct TemporalConvNet {
+    norm: LayerNorm,
+    bottleneck: Linear,
+    blocks: Vec<Block>,
+    prelu: Prelu,
+    output: Linear,
+    dropout: Dropout,
+    features: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    expand: Linear,
+    prelu1: Prelu,
+    norm1: LayerNorm,
+    depthwise: DepthwiseConv,
+    prelu2: Prelu,
+    norm2: LayerNorm,
+    reduce: Linear,
+}
+
+impl Block {
+    fn new(
+        mut scope: Scope<'_>,
+        settings: &TemporalConvNetSettings,
+        dilation: usize,
+    ) -> Result<Self> {
+        let TemporalConvNetSettings { channels, hidden, kernel, .. } = *settings;
+        Ok(Block {
+            expand: Linear::new(scope.sub("expand"), channels, hidden)?,
+            prelu1: Prelu::new(scope.sub("prelu1"))?,
+            norm1: LayerNorm::global(scope.sub("norm1"), hidden)?,
+            depthwise: DepthwiseConv::new(scope.sub("depthwise"), kernel, dilation, hidden)?,
+            prelu2: Prelu::new(scope.sub("prelu2"))?,
+            norm2: LayerNorm::global(scope.sub("norm2"), hidden)?,
+            reduce: Linear::new(scope.sub("reduce"), hidden, channels)?,
+        })
+    }
+
+    fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let y = self.prelu1.forward(pass, &self.expand.forward(pass, x)?)?;
+        let y = self.depthwise.forward(pass, &self.norm1.forward(pass, &y)?)?;
+        let y = self.norm2.forward(pass, &self.prelu2.forward(pass, &y)?)?;
+        self.reduce.forward(pass, &y)
+    }
+}
+
+impl TemporalConvNet {
+    /// For samples [T, F].
+    ///
+    /// # Errors
+    /// When a sample is not [T, F].
+    pub fn new(
+        settings: &TemporalConvNetSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
+        let &[_, bands] = input else { return Err(refuse("tcn", input, "[frames, bands]")) };
+        let norm = LayerNorm::global(scope.sub("norm"), bands)?;
+        let bottleneck = Linear::new(scope.sub("bottleneck"), bands, settings.channels)?;
+        let mut inner = scope.sub("blocks");
+        let block = |i: usize| Block::new(inner.sub(i), settings, 1 << (i % settings.blocks));
+        let blocks = (0..settings.blocks * settings.repeats).map(block).collect::<Result<_>>()?;
+        Ok(TemporalConvNet {
+            norm,
+            bottleneck,
+            blocks,
+            prelu: Prelu::new(scope.sub("prelu"))?,
+            output: Linear::new(scope.sub("output"), settings.channels, settings.features)?,
+            dropout: Dropout { probability: settings.dropout },
+            features: settings.features,
+        })
+    }
+
+    /// Features at the end.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Log-mels [N, T, F] to [N, features].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
+        let x = self.bottleneck.forward(pass, &self.norm.forward(pass, mel)?)?;
+        let mut x = self.dropout.forward(pass, &x)?;
+        for block in &self.blocks {
+            x = x.add(&self.dropout.forward(pass, &block.forward(pass, &x)?)?)?;
+        }
+        self.output.forward(pass, &self.prelu.forward(pass, &x.mean_over_steps(None)?)?)
+    }
+}

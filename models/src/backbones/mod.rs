@@ -1,0 +1,114 @@
+//! The networks that turn one modality into a vector of features.
+
+mod audio;
+mod face;
+mod graph;
+mod landmarks;
+mod skeleton;
+mod strided;
+mod text;
+
+pub use audio::{TemporalConvNet, TemporalConvNetSettings};
+pub use face::{R2Plus1d, R2Plus1dSettings};
+pub use graph::{FaceGraph, Partition};
+pub use landmarks::{Stgcn, StgcnSettings};
+pub use skeleton::{SpatialTemporalGraphNet, SpatialTemporalGraphNetSettings};
+pub use strided::{StridedConvNet, StridedConvNetSettings};
+pub use text::{TextTransformer, TextTransformerSettings};
+
+use engine::{Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Which network a modality has, with its sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BackboneSettings {
+    /// Transformer encoder on word vectors [N, T, width].
+    TextTransformer(TextTransformerSettings),
+    /// R(2+1)D-18 on face clips [N, T, H, W, 3].
+    R2plus1d(R2Plus1dSettings),
+    /// Yu et al.'s spatio-temporal graph network on landmarks [N, T, V, 2].
+    Stgcn(StgcnSettings),
+    /// Yan et al.'s spatio-temporal graph network on landmarks [N, T, V, 2].
+    StGcn(SpatialTemporalGraphNetSettings),
+    /// Temporal convolutions on log-mels [N, T, F].
+    Tcn(TemporalConvNetSettings),
+    /// Strided temporal convolutions on any sequence [N, T, ..], pooled by mean and deviation.
+    StridedConv(StridedConvNetSettings),
+}
+
+/// A network built from [`BackboneSettings`].
+#[derive(Debug, Clone)]
+pub enum Backbone {
+    /// See [`BackboneSettings::TextTransformer`].
+    TextTransformer(TextTransformer),
+    /// See [`BackboneSettings::R2plus1d`].
+    R2plus1d(R2Plus1d),
+    /// See [`BackboneSettings::Stgcn`].
+    Stgcn(Stgcn),
+    /// See [`BackboneSettings::StGcn`].
+    StGcn(SpatialTemporalGraphNet),
+    /// See [`BackboneSettings::Tcn`].
+    Tcn(TemporalConvNet),
+    /// See [`BackboneSettings::StridedConv`].
+    StridedConv(StridedConvNet),
+}
+
+impl Backbone {
+    /// Makes the network's parameters in the scope. `input` is the shape of one sample: [T, ..features].
+    ///
+    /// # Errors
+    /// When the settings do not go with the input, or with each other.
+    pub fn new(settings: &BackboneSettings, scope: Scope<'_>, input: &[usize]) -> Result<Self> {
+        Ok(match settings {
+            BackboneSettings::TextTransformer(s) => {
+                Backbone::TextTransformer(TextTransformer::new(s, scope, input)?)
+            }
+            BackboneSettings::R2plus1d(s) => Backbone::R2plus1d(R2Plus1d::new(s, scope, input)?),
+            BackboneSettings::Stgcn(s) => Backbone::Stgcn(Stgcn::new(s, scope, input)?),
+            BackboneSettings::StGcn(s) => {
+                Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?)
+            }
+            BackboneSettings::Tcn(s) => Backbone::Tcn(TemporalConvNet::new(s, scope, input)?),
+            BackboneSettings::StridedConv(s) => {
+                Backbone::StridedConv(StridedConvNet::new(s, scope, input)?)
+            }
+        })
+    }
+
+    /// How many features it ends in.
+    pub fn features(&self) -> usize {
+        match self {
+            Backbone::TextTransformer(net) => net.features(),
+            Backbone::R2plus1d(net) => net.features(),
+            Backbone::Stgcn(net) => net.features(),
+            Backbone::StGcn(net) => net.features(),
+            Backbone::Tcn(net) => net.features(),
+            Backbone::StridedConv(net) => net.features(),
+        }
+    }
+
+    /// x [N, T, ..] to features [N, features]. `lengths` [N] says how many of the T steps are real; networks
+    /// that have no use for it (the paper's convolutions see padding as data) leave it aside.
+    ///
+    /// # Errors
+    /// When x is not of the shape the network was made for.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Backbone::TextTransformer(net) => net.forward(pass, x, lengths),
+            Backbone::R2plus1d(net) => net.forward(pass, x),
+            Backbone::Stgcn(net) => net.forward(pass, x),
+            Backbone::StGcn(net) => net.forward(pass, x),
+            Backbone::Tcn(net) => net.forward(pass, x),
+            Backbone::StridedConv(net) => net.forward(pass, x),
+        }
+    }
+}
+
+/// An error about the shape of one sample.
+fn refuse(name: &str, input: &[usize], expected: &str) -> engine::Error {
+    engine::Error::Parameter {
+        name: name.into(),
+        what: format!("a sample of shape {input:?}, expected {expected}"),
+    }
+}

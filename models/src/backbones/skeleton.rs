@@ -1,0 +1,195 @@
+//! Facial landmarks, the alternative: the spatio-temporal graph network of Yan et al. (AAAI 2018).
+
+use super::{FaceGraph, Partition, refuse};
+use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear};
+use engine::{Init, ParameterId, Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of [`SpatialTemporalGraphNet`]; the defaults are the published ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpatialTemporalGraphNetSettings {
+    /// Channels of each unit; where they grow, the unit has stride 2 in time.
+    pub channels: Vec<usize>,
+    /// How edges are grouped.
+    pub partition: Partition,
+    /// Taps of the convolutions over time.
+    pub kernel: usize,
+    /// Dropout behind each unit's convolution over time.
+    pub dropout: f64,
+    /// Whether each unit learns a factor for each edge.
+    pub edge_importance: bool,
+    /// Features at the end.
+    pub features: usize,
+}
+
+impl Default for SpatialTemporalGraphNetSettings {
+    fn default() -> Self {
+        SpatialTemporalGraphNetSettings {
+            channels: [[64; 4].as_slice(), &[128; 3], &[256; 3]].concat(),
+            partition: Partition::Spatial,
+            kernel: 9,
+            dropout: 0.0,
+            edge_importance: true,
+            features: 512,
+        }
+    }
+}
+
+/// Units of graph convolution, convolution over time and residual sum; a mean over time and points.
+#[derive(Debug, Clone)]
+pub struct SpatialTemporalGraphNet {
+    norm: BatchNorm,
+    units: Vec<Unit>,
+    output: Linear,
+    graph: FaceGraph,
+    features: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Unit {
+    weight: ParameterId,
+    bias: ParameterId,
+    importance: Option<ParameterId>,
+    norm1: BatchNorm,
+    time: Conv,
+    norm2: BatchNorm,
+    residual: Residual,
+    dropout: Dropout,
+}
+
+#[derive(Debug, Clone)]
+enum Residual {
+    None,
+    Identity,
+    Conv(Box<(Conv, BatchNorm)>),
+}
+
+impl Unit {
+    fn new(
+        mut scope: Scope<'_>,
+        settings: &SpatialTemporalGraphNetSettings,
+        graph: &FaceGraph,
+        inputs: usize,
+        number: usize,
+    ) -> Result<Self> {
+        let outputs = settings.channels[number];
+        let stride = if number > 0 && outputs != inputs { 2 } else { 1 };
+        let partitions = graph.partitions;
+        let init = Init::fan_in(inputs);
+        let mut gcn = scope.sub("gcn.conv");
+        let weight = gcn.parameter("weight", &[partitions, inputs, outputs], init)?;
+        let bias = gcn.parameter("bias", &[partitions, outputs], init)?;
+        let importance = settings
+            .edge_importance
+            .then(|| {
+                let shape = [partitions * graph.points * graph.points, 1];
+                scope.parameter("edge_importance", &shape, Init::Constant(1.0))
+            })
+            .transpose()?;
+        let geometry = ConvSettings::new([1, settings.kernel, 1]).stride([1, stride, 1]).padding([
+            0,
+            settings.kernel / 2,
+            0,
+        ]);
+        let residual = if number == 0 {
+            Residual::None
+        } else if inputs == outputs && stride == 1 {
+            Residual::Identity
+        } else {
+            let shortcut = ConvSettings::new([1; 3]).stride([1, stride, 1]);
+            let conv = Conv::new(scope.sub("residual.0"), shortcut, inputs, outputs, true)?;
+            Residual::Conv(Box::new((conv, BatchNorm::new(scope.sub("residual.1"), outputs)?)))
+        };
+        Ok(Unit {
+            weight,
+            bias,
+            importance,
+            norm1: BatchNorm::new(scope.sub("tcn.0"), outputs)?,
+            time: Conv::new(scope.sub("tcn.2"), geometry, outputs, outputs, true)?,
+            norm2: BatchNorm::new(scope.sub("tcn.3"), outputs)?,
+            residual,
+            dropout: Dropout { probability: settings.dropout },
+        })
+    }
+
+    /// x [N, 1, T, V, C] to [N, 1, T', V, C'].
+    fn forward(&self, pass: &Pass<'_>, x: &Tensor, graph: &FaceGraph) -> Result<Tensor> {
+        let constant = graph.values(x.dtype())?;
+        let values = match self.importance {
+            None => constant,
+            Some(importance) => {
+                let learned = pass.get(importance).embedding(&graph.positions()?)?;
+                learned.reshape(&constant.shape())?.multiply(&constant)?
+            }
+        };
+        let (weight, bias) = (pass.get(self.weight), pass.get(self.bias));
+        let y = x.graph_conv(&values, &graph.structure()?, &weight, Some(&bias), false)?;
+        let y = self.time.forward(pass, &self.norm1.forward_relu(pass, &y)?)?;
+        let shortcut = match &self.residual {
+            Residual::None => None,
+            Residual::Identity => Some(x.clone()),
+            Residual::Conv(layers) => Some(layers.1.forward(pass, &layers.0.forward(pass, x)?)?),
+        };
+        // Dropout stands between the norm and the sum; without it all three are one pass.
+        if pass.training() && self.dropout.probability > 0.0 {
+            let y = self.dropout.forward(pass, &self.norm2.forward(pass, &y)?)?;
+            return shortcut.map_or(Ok(y.clone()), |shortcut| y.add(&shortcut))?.relu();
+        }
+        match shortcut {
+            None => self.norm2.forward_relu(pass, &y),
+            Some(shortcut) => self.norm2.forward_residual_relu(pass, &y, &shortcut),
+        }
+    }
+}
+
+impl SpatialTemporalGraphNet {
+    /// For samples [T, V, coordinates] with 51 or 68 points; any T.
+    ///
+    /// # Errors
+    /// When there are other points.
+    pub fn new(
+        settings: &SpatialTemporalGraphNetSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
+        let expected = "[frames, 51 or 68 points, coordinates]";
+        let &[_, points, coordinates] = input else {
+            return Err(refuse("st-gcn", input, expected));
+        };
+        if !FaceGraph::exists(points) || settings.channels.is_empty() {
+            return Err(refuse("st-gcn", input, expected));
+        }
+        let graph = FaceGraph::partitioned(points, settings.partition);
+        let norm = BatchNorm::new(scope.sub("data_bn"), points * coordinates)?;
+        let mut units = Vec::new();
+        let mut inputs = coordinates;
+        for (number, &channels) in settings.channels.iter().enumerate() {
+            let name = format!("st_gcn_networks.{number}");
+            units.push(Unit::new(scope.sub(name), settings, &graph, inputs, number)?);
+            inputs = channels;
+        }
+        let output = Linear::new(scope.sub("fcn"), inputs, settings.features)?;
+        Ok(SpatialTemporalGraphNet { norm, units, output, graph, features: settings.features })
+    }
+
+    /// Features at the end.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Landmarks [N, T, V, 2] to [N, features].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, landmarks: &Tensor) -> Result<Tensor> {
+        let [n, t, v, c] = landmarks.extents("st-gcn")?;
+        let flat = self.norm.forward(pass, &landmarks.reshape(&[n * t, v * c])?)?;
+        let mut x = flat.reshape(&[n, 1, t, v, c])?;
+        for unit in &self.units {
+            x = unit.forward(pass, &x, &self.graph)?;
+        }
+        let [n, _, t, v, c] = x.extents("st-gcn")?;
+        self.output.forward(pass, &x.reshape(&[n, t * v, c])?.mean_over_steps(None)?)
+    }
+}

@@ -1,0 +1,110 @@
+//! Text: a Transformer encoder on word vectors, averaged over the words.
+
+use super::refuse;
+use engine::nn::{Dropout, Linear, TransformerEncoderLayer, positional_encoding};
+use engine::{Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of [`TextTransformer`]; the defaults are the paper's, where it prints them, and its authors' code's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextTransformerSettings {
+    /// Encoder layers.
+    pub layers: usize,
+    /// Attention heads; the width of the word vectors must be a multiple.
+    pub heads: usize,
+    /// Width between the two linear maps of a layer.
+    pub hidden: usize,
+    /// Dropout everywhere PyTorch's encoder layer has it, and on the encoding and the mean.
+    pub dropout: f64,
+    /// Features at the end.
+    pub features: usize,
+    /// The authors' code adds the positional encoding along the batch, so that every word of a sample gets the
+    /// encoding of the sample's number in its batch. For comparison with it only.
+    pub position_by_batch: bool,
+}
+
+impl Default for TextTransformerSettings {
+    fn default() -> Self {
+        TextTransformerSettings {
+            layers: 6,
+            heads: 5,
+            hidden: 2048,
+            dropout: 0.1,
+            features: 512,
+            position_by_batch: false,
+        }
+    }
+}
+
+/// Vaswani et al. 2017's encoder with learned layers after the sum of word vectors and positions.
+#[derive(Debug, Clone)]
+pub struct TextTransformer {
+    layers: Vec<TransformerEncoderLayer>,
+    output: Linear,
+    dropout: Dropout,
+    features: usize,
+    position_by_batch: bool,
+}
+
+impl TextTransformer {
+    /// For samples [T, width]; parameters `layers.{i}.*` and `text_linear.*`.
+    ///
+    /// # Errors
+    /// When a sample is not [T, width], or the heads do not divide the width.
+    pub fn new(
+        settings: &TextTransformerSettings,
+        mut scope: Scope<'_>,
+        input: &[usize],
+    ) -> Result<Self> {
+        let &[_, width] = input else {
+            return Err(refuse("text-transformer", input, "[words, width]"));
+        };
+        let layer = |number: usize, scope: &mut Scope<'_>| {
+            let TextTransformerSettings { heads, hidden, dropout, .. } = *settings;
+            TransformerEncoderLayer::new(scope.sub(number), width, heads, hidden, dropout)
+        };
+        let mut inner = scope.sub("layers");
+        let layers = (0..settings.layers).map(|i| layer(i, &mut inner)).collect::<Result<_>>()?;
+        Ok(TextTransformer {
+            layers,
+            output: Linear::new(scope.sub("text_linear"), width, settings.features)?,
+            dropout: Dropout { probability: settings.dropout },
+            features: settings.features,
+            position_by_batch: settings.position_by_batch,
+        })
+    }
+
+    /// Features at the end.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Words [N, T, width] to [N, features]; padding is neither attended to nor averaged.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        words: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let [n, t, width] = words.extents("text-transformer")?;
+        let encoding = if self.position_by_batch {
+            let by_sample = positional_encoding(n, width);
+            let rows = (0..n * t * width)
+                .map(|i| by_sample[i / (t * width) * width + i % width])
+                .collect::<Vec<_>>();
+            Tensor::from_slice(&rows, &[n, t, width])?
+        } else {
+            Tensor::from_slice(&positional_encoding(t, width), &[t, width])?
+        };
+        let mut x = self.dropout.forward(pass, &words.add(&encoding.to(words.dtype()))?)?;
+        for layer in &self.layers {
+            x = layer.forward(pass, &x, lengths)?;
+        }
+        let mean = self.dropout.forward(pass, &x.mean_over_steps(lengths)?)?;
+        self.output.forward(pass, &mean)
+    }
+}

@@ -1,0 +1,114 @@
+//! The small networks behind the backbones: projection and prediction.
+
+use engine::nn::{BatchNorm, Dropout, Linear};
+use engine::{Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of a [`Projection`]; the defaults are those of the paper's authors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectionSettings {
+    /// Width between the two linear maps.
+    pub hidden: usize,
+    /// Width of the embedding that the loss sees.
+    pub output: usize,
+    /// Whether batch norm stands behind each linear map. It ends the plateau at ln(N-1) that all-parallel
+    /// embeddings start on; the paper has none.
+    pub batch_norm: bool,
+}
+
+impl Default for ProjectionSettings {
+    fn default() -> Self {
+        ProjectionSettings { hidden: 1024, output: 512, batch_norm: false }
+    }
+}
+
+/// Linear, ReLU, linear: from features to the embedding of the contrastive loss.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    first: Linear,
+    second: Linear,
+    norms: Option<(BatchNorm, BatchNorm)>,
+}
+
+impl Projection {
+    /// Parameters `0.*` and `2.*`, with batch norm also `norm1.*` and `norm2.*`.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        settings: &ProjectionSettings,
+        mut scope: Scope<'_>,
+        features: usize,
+    ) -> Result<Self> {
+        let ProjectionSettings { hidden, output, batch_norm } = *settings;
+        let first = Linear::new(scope.sub(0), features, hidden)?;
+        let second = Linear::new(scope.sub(2), hidden, output)?;
+        if !batch_norm {
+            return Ok(Projection { first: first.relu(), second, norms: None });
+        }
+        let norms = (
+            BatchNorm::new(scope.sub("norm1"), hidden)?,
+            BatchNorm::new(scope.sub("norm2"), output)?,
+        );
+        Ok(Projection { first, second, norms: Some(norms) })
+    }
+
+    /// Features [N, features] to embeddings [N, output], not yet of length 1.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, features: &Tensor) -> Result<Tensor> {
+        let hidden = self.first.forward(pass, features)?;
+        match &self.norms {
+            None => self.second.forward(pass, &hidden),
+            Some((norm1, norm2)) => {
+                let output = self.second.forward(pass, &norm1.forward_relu(pass, &hidden)?)?;
+                norm2.forward(pass, &output)
+            }
+        }
+    }
+}
+
+/// Linear, ReLU, linear: from features to classes. Without a hidden layer, one linear map.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    hidden: Option<Linear>,
+    output: Linear,
+    dropout: Dropout,
+}
+
+impl Prediction {
+    /// Parameters `0.*` and `2.*`; `hidden` 0 means one linear map.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        mut scope: Scope<'_>,
+        features: usize,
+        hidden: usize,
+        classes: usize,
+        dropout: f64,
+    ) -> Result<Self> {
+        let first = if hidden == 0 {
+            None
+        } else {
+            Some(Linear::new(scope.sub(0), features, hidden)?.relu())
+        };
+        let inputs = if hidden == 0 { features } else { hidden };
+        let output = Linear::new(scope.sub(2), inputs, classes)?;
+        Ok(Prediction { hidden: first, output, dropout: Dropout { probability: dropout } })
+    }
+
+    /// Features [N, features] to logits [N, classes].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, features: &Tensor) -> Result<Tensor> {
+        let x = match &self.hidden {
+            Some(hidden) => hidden.forward(pass, features)?,
+            None => features.clone(),
+        };
+        self.output.forward(pass, &self.dropout.forward(pass, &x)?)
+    }
+}

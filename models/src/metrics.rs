@@ -1,0 +1,248 @@
+//! How good predictions are: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval.
+
+use serde::{Deserialize, Serialize};
+
+/// Share of predictions that are right; NaN of none.
+pub fn accuracy(predicted: &[usize], labels: &[usize]) -> f64 {
+    let right = predicted.iter().zip(labels).filter(|(p, l)| p == l).count();
+    right as f64 / labels.len() as f64
+}
+
+/// Counts of one label against the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinaryCounts {
+    /// Predicted and true.
+    pub true_positives: usize,
+    /// Predicted and not true.
+    pub false_positives: usize,
+    /// True and not predicted.
+    pub false_negatives: usize,
+    /// Neither.
+    pub true_negatives: usize,
+}
+
+impl BinaryCounts {
+    /// Counts pairs of prediction and truth.
+    pub fn of(pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        let mut counts = BinaryCounts::default();
+        for pair in pairs {
+            match pair {
+                (true, true) => counts.true_positives += 1,
+                (true, false) => counts.false_positives += 1,
+                (false, true) => counts.false_negatives += 1,
+                (false, false) => counts.true_negatives += 1,
+            }
+        }
+        counts
+    }
+
+    fn swapped(self) -> Self {
+        BinaryCounts {
+            true_positives: self.true_negatives,
+            false_positives: self.false_negatives,
+            false_negatives: self.false_positives,
+            true_negatives: self.true_positives,
+        }
+    }
+
+    /// Tong et al. 2017: (TP N/P + TN) / 2N, the mean of the rates among positives and among negatives; where
+    /// one of them is empty, the rate of the other.
+    pub fn weighted_accuracy(self) -> f64 {
+        let positives = self.true_positives + self.false_negatives;
+        let negatives = self.true_negatives + self.false_positives;
+        let of_positives = self.true_positives as f64 / positives as f64;
+        let of_negatives = self.true_negatives as f64 / negatives as f64;
+        match (positives, negatives) {
+            (_, 0) => of_positives,
+            (0, _) => of_negatives,
+            _ => (of_positives + of_negatives) / 2.0,
+        }
+    }
+
+    /// 2 TP / (2 TP + FP + FN); 0 where that is 0/0, as scikit-learn has it.
+    pub fn f1(self) -> f64 {
+        let denominator = 2 * self.true_positives + self.false_positives + self.false_negatives;
+        if denominator == 0 { 0.0 } else { 2.0 * self.true_positives as f64 / denominator as f64 }
+    }
+
+    /// The F1 of the label and of its absence, weighted by how often each is true: scikit-learn's
+    /// `average="weighted"` on one binary column, as the paper's code has it.
+    pub fn f1_weighted(self) -> f64 {
+        let positives = (self.true_positives + self.false_negatives) as f64;
+        let negatives = (self.true_negatives + self.false_positives) as f64;
+        (positives * self.f1() + negatives * self.swapped().f1()) / (positives + negatives)
+    }
+}
+
+/// How often each class was taken for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confusion {
+    /// Rows are true classes, columns predicted ones.
+    pub counts: Vec<Vec<usize>>,
+}
+
+impl Confusion {
+    /// Counts predictions over `classes` classes.
+    pub fn new(predicted: &[usize], labels: &[usize], classes: usize) -> Self {
+        let mut counts = vec![vec![0; classes]; classes];
+        for (&p, &l) in predicted.iter().zip(labels) {
+            counts[l][p] += 1;
+        }
+        Confusion { counts }
+    }
+
+    /// Adds the counts of another fold.
+    pub fn add(&mut self, other: &Confusion) {
+        let rows = self.counts.iter_mut().flatten().zip(other.counts.iter().flatten());
+        rows.for_each(|(a, b)| *a += b);
+    }
+
+    /// One class against the rest.
+    pub fn binary(&self, class: usize) -> BinaryCounts {
+        let total: usize = self.counts.iter().flatten().sum();
+        let true_positives = self.counts[class][class];
+        let actual: usize = self.counts[class].iter().sum();
+        let predicted: usize = self.counts.iter().map(|row| row[class]).sum();
+        BinaryCounts {
+            true_positives,
+            false_positives: predicted - true_positives,
+            false_negatives: actual - true_positives,
+            true_negatives: total + true_positives - actual - predicted,
+        }
+    }
+
+    /// Mean F1 over classes, each class counting the same.
+    pub fn f1_macro(&self) -> f64 {
+        let classes = self.counts.len();
+        (0..classes).map(|class| self.binary(class).f1()).sum::<f64>() / classes as f64
+    }
+
+    /// Mean F1 over classes, each weighted by how often it is true.
+    pub fn f1_weighted(&self) -> f64 {
+        let total: usize = self.counts.iter().flatten().sum();
+        let weighted = |(class, row): (usize, &Vec<usize>)| {
+            row.iter().sum::<usize>() as f64 * self.binary(class).f1()
+        };
+        self.counts.iter().enumerate().map(weighted).sum::<f64>() / total as f64
+    }
+
+    /// Share of the most frequent true class: what guessing it always would score.
+    pub fn majority(&self) -> f64 {
+        let total: usize = self.counts.iter().flatten().sum();
+        let largest = self.counts.iter().map(|row| row.iter().sum::<usize>()).max().unwrap_or(0);
+        largest as f64 / total as f64
+    }
+}
+
+/// Cross-modal retrieval: how often the own partner of a query is among its nearest candidates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Retrieval {
+    /// Share whose partner is the nearest.
+    pub at_1: f64,
+    /// Share whose partner is among the five nearest.
+    pub at_5: f64,
+}
+
+/// Retrieval of each row of `queries` among all rows of `candidates` by cosine; rows are `width` long and row i
+/// of one belongs to row i of the other. A tie counts against the partner.
+pub fn retrieval(queries: &[f64], candidates: &[f64], width: usize) -> Retrieval {
+    let unit = |row: &[f64]| {
+        let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
+        row.iter().map(|v| v / norm).collect::<Vec<_>>()
+    };
+    let candidates: Vec<Vec<f64>> = candidates.chunks(width).map(unit).collect();
+    let count = candidates.len() as f64;
+    let mut found = Retrieval::default();
+    for (i, query) in queries.chunks(width).map(unit).enumerate() {
+        let cosine = |row: &[f64]| row.iter().zip(&query).map(|(a, b)| a * b).sum::<f64>();
+        let own = cosine(&candidates[i]);
+        let nearer =
+            candidates.iter().enumerate().filter(|(j, row)| *j != i && cosine(row) >= own).count();
+        found.at_1 += if nearer < 1 { 1.0 / count } else { 0.0 };
+        found.at_5 += if nearer < 5 { 1.0 / count } else { 0.0 };
+    }
+    found
+}
+
+/// Mean and deviation over repetitions (seeds, folds); the deviation is that of the sample, 0 for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Mean.
+    pub mean: f64,
+    /// Sample standard deviation.
+    pub deviation: f64,
+}
+
+impl Summary {
+    /// Of these values.
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let square = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+        let deviation = if values.len() < 2 { 0.0 } else { (square / (count - 1.0)).sqrt() };
+        Summary { mean, deviation }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weighted_accuracy_and_f1() {
+        // scikit-learn: f1_score(y, p) and f1_score(y, p, average="weighted") of these ten.
+        let truth = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0].map(|v| v == 1);
+        let predicted = [1, 1, 0, 1, 0, 0, 0, 0, 0, 0].map(|v| v == 1);
+        let counts = BinaryCounts::of(predicted.into_iter().zip(truth));
+        assert!((counts.weighted_accuracy() - (2.0 / 3.0 + 6.0 / 7.0) / 2.0).abs() < 1e-12);
+        assert!((counts.f1() - 2.0 / 3.0).abs() < 1e-12);
+        assert!((counts.f1_weighted() - 0.8).abs() < 1e-12);
+        let none = BinaryCounts::of([(false, false), (true, false)]);
+        assert!((none.weighted_accuracy() - 0.5).abs() < 1e-12);
+        assert_eq!(none.f1(), 0.0);
+    }
+
+    #[test]
+    fn the_papers_surprise_entry() {
+        // Prevalence 4.9 %, all positives found, .6 % of negatives: the weighted F1 of Table II's 2.8 to 3.3 %.
+        let counts = BinaryCounts {
+            true_positives: 49,
+            false_positives: 945,
+            false_negatives: 0,
+            true_negatives: 6,
+        };
+        assert!((counts.f1_weighted() - 0.0165).abs() < 0.001, "{}", counts.f1_weighted());
+    }
+
+    #[test]
+    fn confusion() {
+        let mut confusion = Confusion::new(&[0, 1, 1, 2], &[0, 1, 2, 2], 3);
+        assert_eq!(confusion.counts, [[1, 0, 0], [0, 1, 0], [0, 1, 1]]);
+        assert!((confusion.f1_macro() - (1.0 + 2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+        assert!(
+            (confusion.f1_weighted() - (1.0 + 2.0 / 3.0 + 2.0 * 2.0 / 3.0) / 4.0).abs() < 1e-12
+        );
+        assert_eq!(confusion.majority(), 0.5);
+        confusion.add(&confusion.clone());
+        assert_eq!(confusion.counts[2], [0, 2, 2]);
+        assert_eq!(accuracy(&[0, 1, 1, 2], &[0, 1, 2, 2]), 0.75);
+    }
+
+    #[test]
+    fn retrieval_finds_partners() {
+        let queries = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0];
+        let found = retrieval(&queries, &queries.map(|v| 3.0 * v), 2);
+        assert!((found.at_1 - 1.0).abs() < 1e-12 && (found.at_5 - 1.0).abs() < 1e-12);
+        // All alike: nobody's partner is the nearest.
+        assert_eq!(retrieval(&[1.0; 12], &[1.0; 12], 2).at_1, 0.0);
+    }
+
+    #[test]
+    fn summaries() {
+        assert_eq!(Summary::of(&[0.5]), Summary { mean: 0.5, deviation: 0.0 });
+        let summary = Summary::of(&[1.0, 3.0]);
+        assert!(
+            (summary.mean - 2.0).abs() < 1e-12 && (summary.deviation - 2f64.sqrt()).abs() < 1e-12
+        );
+    }
+}
