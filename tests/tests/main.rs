@@ -1,0 +1,10 @@
+//! All integration tests, in one binary: a module a line.
+
+mod comparison;
+mod fixture;
+mod network;
+mod parameter_counts;
+mod parity_models;
+mod parity_ops;
+mod parity_systems;
+mod torchvision_names;

@@ -1,0 +1,88 @@
+//! Whole systems against PyTorch: encoders, heads and loss of several modalities, some samples without some.
+
+use crate::comparison::{Comparison, demand_none};
+use crate::fixture::{self, Fixture, list, text};
+use crate::network;
+use engine::{DType, Parameters, Pass, Philox, Tensor};
+use models::systems::{Batch, EncoderSettings, Input, LateFusion, Mpuc, System};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The largest difference, relative to the largest magnitude of a tensor.
+const TOLERANCE: f64 = 1e-4;
+/// The same in f64: the files hold f32.
+const F64_TOLERANCE: f64 = 1e-6;
+
+fn parse<T: DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn batch(d: &Value, encoders: &[EncoderSettings], dtype: DType) -> Batch {
+    let (name, rows) = (text(&d["name"]), d["rows"].as_u64().unwrap() as usize);
+    let input = |(position, encoder): (usize, &EncoderSettings)| {
+        let present: Option<Vec<u32>> = d["present"][position]
+            .as_array()
+            .map(|_| list(&d["present"][position]).iter().map(|&p| p as u32).collect());
+        let held = present.as_ref().map_or(rows, |present| present.iter().sum::<u32>() as usize);
+        let shape: Vec<usize> = [&[held], &encoder.input[..]].concat();
+        let numbers =
+            fixture::values(&format!("{name} {} input", encoder.name), &shape, &Value::Null);
+        let rows = present.as_ref().map(|present| {
+            let mut next = 0;
+            let row = |&has: &u32| {
+                next += has;
+                if has == 1 { next - 1 } else { 0 }
+            };
+            let numbers: Vec<u32> = present.iter().map(row).collect();
+            Tensor::from_slice(&numbers, &[numbers.len()]).unwrap()
+        });
+        Input {
+            data: Tensor::from_slice(&numbers, &shape).unwrap().to(dtype),
+            lengths: None,
+            rows,
+            present,
+        }
+    };
+    let labels = d["classes"].as_u64().map(|classes| {
+        let labels: Vec<u32> = (0..rows).map(|row| (row % classes as usize) as u32).collect();
+        Tensor::from_slice(&labels, &[rows]).unwrap()
+    });
+    // The two views of the authors' loss are rows like any others here.
+    let views = if d["loss"]["denominator"] == "authors" { 2 } else { 1 };
+    let modalities = encoders.iter().enumerate().map(input).collect();
+    Batch { modalities, labels, samples: rows / views, views }
+}
+
+fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>) {
+    let fixture = Fixture::read(file);
+    let d = &fixture.description;
+    let encoders: Vec<EncoderSettings> = parse(&d["encoders"]);
+    let mut parameters = Parameters::new(dtype, 0);
+    let system: Box<dyn System> = if d["loss"].is_null() {
+        let classes = d["classes"].as_u64().unwrap() as usize;
+        Box::new(LateFusion::new(&encoders, &parse(&d["head"]), classes, &mut parameters).unwrap())
+    } else {
+        let head = parse(&d["head"]);
+        Box::new(Mpuc::new(&encoders, &head, parse(&d["loss"]), &mut parameters).unwrap())
+    };
+    network::fill(&mut parameters, d);
+    let before = parameters.clone();
+    let pass = Pass::train(&before, Philox::new(0, "no dropout"));
+    let loss = system.loss(&pass, &batch(d, &encoders, dtype)).unwrap().total;
+    let mut comparison = Comparison::default();
+    comparison.tensor(&fixture, "train/output", &loss.to_vec(), 0.0, tolerance);
+    let outcome = pass.backward(&loss).unwrap();
+    network::compare(&mut comparison, &fixture, &mut parameters, outcome, "train", tolerance);
+    assert_eq!(comparison.tensors, fixture.count(), "{file} holds tensors that were not compared");
+    comparison.report(&format!("{} in {dtype}", text(&d["name"])), failures);
+}
+
+#[test]
+fn every_system_computes_what_pytorch_does() {
+    let mut failures = Vec::new();
+    for file in fixture::names("system_") {
+        compare(&file, DType::F32, TOLERANCE, &mut failures);
+        compare(&file, DType::F64, F64_TOLERANCE, &mut failures);
+    }
+    demand_none(&failures);
+}
