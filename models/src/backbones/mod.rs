@@ -42,6 +42,7 @@ pub enum BackboneSettings {
 }
 
 /// A network built from [`BackboneSettings`].
+#[allow(clippy::large_enum_variant, reason = "a program holds a handful")]
 #[derive(Debug, Clone)]
 pub enum Backbone {
     /// See [`BackboneSettings::TextTransformer`].
