@@ -142,7 +142,7 @@ fn gradcheck_lists_every_op() {
 #[test]
 fn a_step_allocates_nothing_new_after_warm_up() {
     let output =
-        mpuc(&["bench", "model", "--only", "acoustic", "--batch", "2", "--repeats", "2", "--json"]);
+        mpuc(&["bench", "model", "--only", "voice", "--batch", "2", "--repeats", "2", "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report = json(&output.stdout);
     for result in report["results"].as_array().unwrap() {
