@@ -1,10 +1,10 @@
 //! What the ops share on the CPU: vectors chosen at run time, the matrix product, fixed splitting of work.
 
-pub mod block;
-pub mod blocks;
 pub mod gemm;
 pub mod parallel;
 pub mod reduce;
+pub mod runs;
 pub mod scratch;
 pub mod simd;
+pub mod small;
 pub mod sums;

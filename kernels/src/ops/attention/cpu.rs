@@ -3,7 +3,7 @@
 
 use super::Attention;
 use crate::Float;
-use crate::cpu::block::{self, PANEL, Product};
+use crate::cpu::small::{self, PANEL, Product};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward};
@@ -37,7 +37,7 @@ impl Sizes {
             keys: shapes[1][1],
             features,
             head,
-            padded: block::padded(head),
+            padded: small::padded(head),
         }
     }
 
@@ -108,7 +108,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             unsafe { output.part(first_query + query * features, head) }
                 .copy_from_slice(&row[..head]);
         };
-        let packed_len = block::packed_len(length, head);
+        let packed_len = small::packed_len(length, head);
         let tile_len = ROWS * COLUMNS;
         let memory = packed_len + length * padded + tile_len + ROWS * padded + COLUMNS;
         scratch::with::<T, _>(memory, |memory| {
@@ -117,8 +117,8 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             let (tile, memory) = memory.split_at_mut(tile_len);
             let (result, factors) = memory.split_at_mut(ROWS * padded);
             if length > 0 {
-                block::pack_transposed(length, head, &k[first_key..], features, packed);
-                block::copy_padded(length, head, &v[first_key..], features, values, padded);
+                small::pack_transposed(length, head, &k[first_key..], features, packed);
+                small::copy_padded(length, head, &v[first_key..], features, values, padded);
             }
             for (t, log_sums) in log_sums.chunks_mut(ROWS).enumerate() {
                 let (first, rows) = (t * ROWS, log_sums.len());
@@ -127,7 +127,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                 result.fill(T::ZERO);
                 for key in (0..length).step_by(COLUMNS) {
                     let columns = (length - key).min(COLUMNS);
-                    block::product_packed(
+                    small::product_packed(
                         rows,
                         head,
                         &q[first_query + first * features..],
@@ -192,15 +192,15 @@ fn weigh<T: Float>(weights: &mut [T], scale: T, max: &mut T, sum: &mut T) -> T {
     for w in weights.iter_mut() {
         *w *= scale;
     }
-    let largest = block::max(weights);
+    let largest = small::max(weights);
     let new = if largest > *max { largest } else { *max };
     // Only where all logits are NaN or -inf; the output is then NaN, as it should be.
     let shift = if new == T::NEG_INFINITY { T::ZERO } else { new };
     for w in weights.iter_mut() {
-        *w = block::exp(*w - shift);
+        *w = small::exp(*w - shift);
     }
-    let more = block::sum(weights.len(), |j| weights[j]);
-    let shrink = block::exp(*max - shift);
+    let more = small::sum(weights.len(), |j| weights[j]);
+    let shrink = small::exp(*max - shift);
     *sum = *sum * shrink + more;
     *max = new;
     shrink
@@ -238,7 +238,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
         let (clip, h) = (task / heads, task % heads);
         let (first_query, first_key) = sizes.starts(clip, h);
         let length = sizes.length(op, indices, clip);
-        let (packed, rows_len) = (block::packed_len(length, head), length * padded);
+        let (packed, rows_len) = (small::packed_len(length, head), length * padded);
         let (tile_len, side) = (ROWS * COLUMNS, ROWS * padded);
         let lengths = [
             packed, packed, rows_len, rows_len, rows_len, tile_len, tile_len, tile_len, side, side,
@@ -266,29 +266,29 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
             sum_k.fill(T::ZERO);
             sum_v.fill(T::ZERO);
             if length > 0 {
-                block::pack_transposed(length, head, &k[first_key..], features, packed_keys);
+                small::pack_transposed(length, head, &k[first_key..], features, packed_keys);
                 if needs_logits {
-                    block::pack_transposed(length, head, &v[first_key..], features, packed_values);
-                    block::copy_padded(length, head, &k[first_key..], features, key_rows, padded);
+                    small::pack_transposed(length, head, &v[first_key..], features, packed_values);
+                    small::copy_padded(length, head, &k[first_key..], features, key_rows, padded);
                 }
             }
             for first in (0..queries).step_by(ROWS) {
                 let rows = (queries - first).min(ROWS);
                 let start = first_query + first * features;
-                block::copy_padded(rows, head, &q[start..], features, query_rows, padded);
-                block::copy_padded(rows, head, &grad_output[start..], features, grad_rows, padded);
+                small::copy_padded(rows, head, &q[start..], features, query_rows, padded);
+                small::copy_padded(rows, head, &grad_output[start..], features, grad_rows, padded);
                 sum_q.fill(T::ZERO);
                 // Σ_j weight · its gradient, which is also the output times its gradient, dropout or not.
                 let mut along = [T::ZERO; ROWS];
                 for (r, along) in along.iter_mut().enumerate().take(rows) {
                     let y = &output[start + r * features..][..head];
                     let dy = &grad_rows[r * padded..][..head];
-                    *along = block::sum(head, |i| y[i] * dy[i]);
+                    *along = small::sum(head, |i| y[i] * dy[i]);
                 }
                 for key in (0..length).step_by(COLUMNS) {
                     let columns = (length - key).min(COLUMNS);
                     let span = key * padded..(key + columns) * padded;
-                    block::product_packed(
+                    small::product_packed(
                         rows,
                         head,
                         query_rows,
@@ -303,7 +303,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         for r in 0..rows {
                             let log_sum = log_sums[task * queries + first + r];
                             for w in &mut weights[r * COLUMNS..][..columns] {
-                                *w = block::exp(*w * scale - log_sum);
+                                *w = small::exp(*w * scale - log_sum);
                             }
                         }
                         if let Some(drop) = drop {
@@ -314,7 +314,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         }
                     });
                     if needs_logits {
-                        block::product_packed(
+                        small::product_packed(
                             rows,
                             head,
                             grad_rows,

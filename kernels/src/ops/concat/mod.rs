@@ -1,6 +1,6 @@
 //! Tensors one after the other along an axis.
 
-use crate::cpu::blocks::{self, Runs};
+use crate::cpu::runs::{self, Runs};
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
@@ -69,7 +69,7 @@ impl Op for Concat {
         for (input, (offset, length)) in call.inputs.iter().zip(runs) {
             let from = Runs { offset: 0, stride: length };
             let to = Runs { offset, stride: width };
-            blocks::copy(input, from, call.output, to, (count, length), false);
+            runs::copy(input, from, call.output, to, (count, length), false);
         }
     }
 
@@ -80,7 +80,7 @@ impl Op for Concat {
             let from = Runs { offset, stride: width };
             let to = Runs { offset: 0, stride: length };
             let size = (count, length);
-            blocks::copy(call.grad_output, from, gradient.data, to, size, gradient.add);
+            runs::copy(call.grad_output, from, gradient.data, to, size, gradient.add);
         }
     }
 

@@ -4,7 +4,7 @@
 //! over blocks in f64 in a fixed number of slices, and over slices in order.
 
 use super::{Adjacency, GraphConv};
-use crate::cpu::block::{self, Product};
+use crate::cpu::small::{self, Product};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward};
@@ -36,7 +36,7 @@ impl Sizes {
     fn new(shapes: &[Shape]) -> Self {
         let (x, weight) = (shapes[0], shapes[1]);
         let nodes = x[x.len() - 2];
-        let (padded_in, padded_out) = (block::padded(weight[1]), block::padded(weight[2]));
+        let (padded_in, padded_out) = (small::padded(weight[1]), small::padded(weight[2]));
         let width = weight[0] * padded_in.max(padded_out);
         Sizes {
             rows: x.rows() / nodes,
@@ -158,7 +158,7 @@ impl<'a, T: Float> Edges<'a, T> {
         match *self {
             Edges::Dense(adjacency) => {
                 for (degree, row) in degrees.iter_mut().zip(adjacency.chunks_exact(sizes.nodes)) {
-                    *degree = block::sum(row.len(), |w| row[w]);
+                    *degree = small::sum(row.len(), |w| row[w]);
                 }
             }
             Edges::Sparse { weights, targets, sources, partitions } => {
@@ -248,7 +248,7 @@ pub(super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) {
                     let x = if wide.is_empty() {
                         x
                     } else {
-                        block::copy_padded(all, inward, x, inward, wide, padded_in);
+                        small::copy_padded(all, inward, x, inward, wide, padded_in);
                         &*wide
                     };
                     let place = Place { row: padded_in, partition: 0 };
@@ -298,7 +298,7 @@ pub(super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
     let mut grad_edges = call.gradients[last].take();
     let dense = op.adjacency == Adjacency::Dense;
 
-    let padded_nodes = block::padded(nodes);
+    let padded_nodes = small::padded(nodes);
     let width = partitions * padded_out;
     let edge_numbers =
         if dense { partitions * nodes * padded_nodes } else { call.inputs[last].len() };
@@ -430,7 +430,7 @@ impl<T: Float> Block<'_, T> {
         partial: &mut [f64],
     ) {
         let Sizes { nodes, partitions, inward, outward, padded_in, padded_out, .. } = self.sizes;
-        let (count, all, padded_nodes) = (self.count, self.count * nodes, block::padded(nodes));
+        let (count, all, padded_nodes) = (self.count, self.count * nodes, small::padded(nodes));
         let width = partitions * padded_out;
         let width_in = partitions * padded_in;
         let aggregates = grad_x.is_some() || sums.weight > 0;
@@ -452,7 +452,7 @@ impl<T: Float> Block<'_, T> {
                     memory = rest;
                     part
                 });
-            block::copy_padded(all, outward, grad_output, outward, grad, padded_out);
+            small::copy_padded(all, outward, grad_output, outward, grad, padded_out);
             simd::vectorised(|| {
                 for (g, y) in grad.chunks_exact_mut(padded_out).zip(kept.chunks_exact(outward)) {
                     for (g, &y) in g.iter_mut().zip(y) {
@@ -548,7 +548,7 @@ impl<T: Float> Block<'_, T> {
     fn adjacency(&self, before: &[T], turned: &mut [T], result: &mut [T]) {
         let Sizes { nodes, partitions, inward, padded_in, .. } = self.sizes;
         let width = partitions * padded_in;
-        let padded_nodes = block::padded(nodes);
+        let padded_nodes = small::padded(nodes);
         result.fill(T::ZERO);
         for (x, before) in
             self.x.chunks_exact(nodes * inward).zip(before.chunks_exact(nodes * width))
@@ -585,7 +585,7 @@ impl<T: Float> Block<'_, T> {
                         |edge, v, w, k| {
                             let g = &before[v * width + k * padded_in..][..inward];
                             let x = &x[w * inward..][..inward];
-                            result[edge] += block::sum(inward, |c| g[c] * x[c]);
+                            result[edge] += small::sum(inward, |c| g[c] * x[c]);
                         },
                     );
                 }),

@@ -4,7 +4,7 @@
 //! other modalities and writes its gradient once: twice the logits, but no partial gradients.
 
 use super::{Denominator, InfoNce, Reduction};
-use crate::cpu::block::{self, Product};
+use crate::cpu::small::{self, Product};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward, Gradient};
@@ -13,7 +13,7 @@ use crate::{Float, Shape};
 /// Rows of a tile.
 const ROWS: usize = 32;
 /// Columns of a tile: whole panels of packed columns.
-const COLUMNS: usize = 16 * block::PANEL;
+const COLUMNS: usize = 16 * small::PANEL;
 /// The most groups of row tiles that a pair is split into, each with its own partial log-sums of columns.
 const GROUPS: usize = 16;
 /// Embeddings shorter than this count as zero.
@@ -41,13 +41,13 @@ impl<'a> Geometry<'a> {
             rows,
             samples: rows / op.views(),
             features,
-            stride: block::padded(features) + block::PAD,
+            stride: small::padded(features) + small::PAD,
             present: op.masked.then(|| indices[0]),
         }
     }
 
     fn packed_len(&self) -> usize {
-        block::packed_len(self.rows, self.features)
+        small::packed_len(self.rows, self.features)
     }
 
     /// Whether a row is of a sample that both modalities have.
@@ -135,7 +135,7 @@ impl<T: Float> Unit<'_, T> {
         tile: &mut [T],
         positives: &mut [T],
     ) {
-        block::product_packed(
+        small::product_packed(
             rows,
             geometry.features,
             self.rows(geometry, m, first_row),
@@ -147,7 +147,7 @@ impl<T: Float> Unit<'_, T> {
             COLUMNS,
         );
         let scale = T::from_f64(1.0 / geometry.op.temperature);
-        let width = columns.next_multiple_of(block::PANEL);
+        let width = columns.next_multiple_of(small::PANEL);
         for (r, tile) in tile.chunks_exact_mut(COLUMNS).take(rows).enumerate() {
             let tile = &mut tile[..width];
             let row = first_row + r;
@@ -183,20 +183,20 @@ fn with_unit<T: Float, R>(
     body: impl FnOnce(Unit<'_, T>) -> R,
 ) -> R {
     let (rows, features, stride) = (geometry.rows, geometry.features, geometry.stride);
-    let padded_rows = rows.next_multiple_of(block::PANEL);
+    let padded_rows = rows.next_multiple_of(small::PANEL);
     scratch::with::<T, _>(geometry.modalities * rows * stride, |unit| {
         scratch::with::<T, _>(geometry.modalities * padded_rows * features, |packed| {
             let (shared_unit, shared_packed) = (Shared::new(unit), Shared::new(packed));
-            let panels = padded_rows / block::PANEL;
+            let panels = padded_rows / small::PANEL;
             parallel::tasks(geometry.modalities * panels, |task| {
                 let (m, panel) = (task / panels, task % panels);
-                let first = panel * block::PANEL;
-                let count = (rows - first).min(block::PANEL);
+                let first = panel * small::PANEL;
+                let count = (rows - first).min(small::PANEL);
                 // SAFETY: each task has its own rows and its own panel.
                 let (unit, packed) = unsafe {
                     (
                         shared_unit.part((m * rows + first) * stride, count * stride),
-                        shared_packed.part(task * block::PANEL * features, block::PANEL * features),
+                        shared_packed.part(task * small::PANEL * features, small::PANEL * features),
                     )
                 };
                 simd::vectorised(|| {
@@ -208,7 +208,7 @@ fn with_unit<T: Float, R>(
                         }
                         unit[features..].fill(T::ZERO);
                     }
-                    block::pack_transposed(count, features, unit, stride, packed);
+                    small::pack_transposed(count, features, unit, stride, packed);
                 });
             });
             body(Unit { rows: unit, packed })
@@ -224,7 +224,7 @@ fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: 
             simd::vectorised(|| {
                 for (r, inverse) in inverse.iter_mut().enumerate() {
                     let x = &x[(first + r) * features..][..features];
-                    let length = block::sum(features, |i| x[i].to_f64() * x[i].to_f64()).sqrt();
+                    let length = small::sum(features, |i| x[i].to_f64() * x[i].to_f64()).sqrt();
                     *inverse = T::from_f64(if length < SHORTEST { 0.0 } else { 1.0 / length });
                 }
             });
@@ -309,7 +309,7 @@ fn rows_of_a_group<T: Float>(
     row_sums: &mut [T],
     (column_max, column_sum): (&mut [T], &mut [T]),
 ) {
-    let padded = geometry.rows.next_multiple_of(block::PANEL);
+    let padded = geometry.rows.next_multiple_of(small::PANEL);
     column_max.fill(T::NEG_INFINITY);
     column_sum.fill(T::ZERO);
     scratch::with::<T, _>(padded + ROWS * COLUMNS + COLUMNS, |memory| {
@@ -350,11 +350,11 @@ fn rows_of_a_group<T: Float>(
 /// Takes more logits of one row into its running maximum and sum of exponentials.
 #[inline(always)]
 fn merge_row<T: Float>(logits: &[T], max: &mut T, sum: &mut T) {
-    let largest = block::max(logits);
+    let largest = small::max(logits);
     let new = if largest > *max { largest } else { *max };
     let shift = if new == T::NEG_INFINITY { T::ZERO } else { new };
-    let more = block::sum(logits.len(), |j| block::exp(logits[j] - shift));
-    *sum = *sum * block::exp(*max - shift) + more;
+    let more = small::sum(logits.len(), |j| small::exp(logits[j] - shift));
+    *sum = *sum * small::exp(*max - shift) + more;
     *max = new;
 }
 
@@ -372,12 +372,12 @@ fn merge_columns<T: Float>(tile: &[T], maxima: &mut [T], sums: &mut [T], shifts:
     for ((shift, max), sum) in shifts.iter_mut().zip(maxima.iter_mut()).zip(sums.iter_mut()) {
         let new = *shift;
         *shift = if new == T::NEG_INFINITY { T::ZERO } else { new };
-        *sum *= block::exp(*max - *shift);
+        *sum *= small::exp(*max - *shift);
         *max = new;
     }
     for row in tile.chunks_exact(COLUMNS) {
         for ((sum, &shift), &s) in sums.iter_mut().zip(shifts.iter()).zip(row) {
-            *sum += block::exp(s - shift);
+            *sum += small::exp(s - shift);
         }
     }
 }
@@ -392,7 +392,7 @@ fn merge_groups<T: Float>(rows: usize, maxima: &[T], sums: &[T], log_sums: &mut 
         let max = maxima[..count].iter().fold(T::NEG_INFINITY, |a, &b| if b > a { b } else { a });
         let shift = if max == T::NEG_INFINITY { T::ZERO } else { max };
         let parts = maxima.iter().zip(&sums).take(count);
-        let sum: T = parts.map(|(&m, &s)| s * block::exp(m - shift)).sum();
+        let sum: T = parts.map(|(&m, &s)| s * small::exp(m - shift)).sum();
         *log_sum = shift + sum.ln();
     }
 }
@@ -439,7 +439,7 @@ pub(super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, T>) {
             let (m, add, ref gradient) = gradients[task / tiles];
             let first = task % tiles * ROWS;
             let count = (rows - first).min(ROWS);
-            let padded = rows.next_multiple_of(block::PANEL);
+            let padded = rows.next_multiple_of(small::PANEL);
             scratch::with::<T, _>(padded + ROWS * COLUMNS + ROWS * geometry.stride, |memory| {
                 let (bias, memory) = memory.split_at_mut(padded);
                 let (tile, grad_unit) = memory.split_at_mut(ROWS * COLUMNS);
@@ -466,7 +466,7 @@ pub(super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, T>) {
                     for (r, gradient) in gradient.chunks_exact_mut(features).enumerate() {
                         let z = &unit.rows(&geometry, m, first + r)[..features];
                         let g = &grad_unit[r * geometry.stride..][..features];
-                        let along = block::sum(features, |i| z[i] * g[i]);
+                        let along = small::sum(features, |i| z[i] * g[i]);
                         let inverse = inverse[m * rows + first + r];
                         for ((out, &z), &g) in gradient.iter_mut().zip(z).zip(g) {
                             let old = if add { *out } else { T::ZERO };
@@ -506,7 +506,7 @@ fn rows_against<T: Float>(
             let tile = &mut tile[..columns];
             simd::vectorised(|| {
                 for (s, &column_sum) in tile.iter_mut().zip(&column_sums[column..]) {
-                    *s = weight * (block::exp(*s - row_sum) + block::exp(*s - column_sum));
+                    *s = weight * (small::exp(*s - row_sum) + small::exp(*s - column_sum));
                 }
             });
             let positive = geometry.positive(row).checked_sub(column).filter(|&p| p < columns);
@@ -517,7 +517,7 @@ fn rows_against<T: Float>(
         Product {
             rows: count,
             depth: columns,
-            columns: block::padded(geometry.features),
+            columns: small::padded(geometry.features),
             left: tile,
             left_row: COLUMNS,
             left_column: 1,

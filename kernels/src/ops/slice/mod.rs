@@ -1,6 +1,6 @@
 //! A part of a tensor along an axis.
 
-use crate::cpu::blocks::{self, Runs};
+use crate::cpu::runs::{self, Runs};
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ impl Op for Slice {
 
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
         let (from, to, size) = self.runs(call.shapes[0]);
-        blocks::copy(call.inputs[0], from, call.output, to, size, false);
+        runs::copy(call.inputs[0], from, call.output, to, size, false);
     }
 
     fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
@@ -63,7 +63,7 @@ impl Op for Slice {
         let (to, from, size) = self.runs(call.shapes[0]);
         let add = gradient.add;
         gradient.clear();
-        blocks::copy(call.grad_output, from, gradient.data, to, size, add);
+        runs::copy(call.grad_output, from, gradient.data, to, size, add);
     }
 
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
