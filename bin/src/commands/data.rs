@@ -14,6 +14,7 @@ use data::features::mel::MelSettings;
 use data::features::{Decoder, Extractor, SequenceSettings, WordSettings};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Runs `mpuc data synth`.
 ///
@@ -112,7 +113,7 @@ pub fn open(source: &DataSource) -> Result<Opened> {
             let extractors = modalities.iter().map(|modality| match modality {
                 Modality::Voice => Extractor::Voice(MelSettings::paper()),
                 Modality::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
-                Modality::Clip => Extractor::Clip(ClipSettings::default()),
+                Modality::Clip => Extractor::Clip(clip_settings(path)),
             });
             let extractors: Vec<Extractor> = extractors.collect();
             let options = ravdess::Options { modalities, ..ravdess::Options::default() };
@@ -126,6 +127,17 @@ pub fn open(source: &DataSource) -> Result<Opened> {
     };
     let decoders = extractors.iter().map(Extractor::decoder).collect::<data::Result<Vec<_>>>()?;
     Ok(Opened { corpus, decoders, layout })
+}
+
+/// A made-up world says how large and how fast its frames are; RAVDESS's are as the defaults have it.
+fn clip_settings(root: &Path) -> ClipSettings {
+    let world = std::fs::read(root.join("world.json")).ok();
+    let world: Option<synth::Summary> = world.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    world.map_or_else(ClipSettings::default, |world| ClipSettings {
+        height: world.settings.face_size,
+        width: world.settings.face_size,
+        frames_per_second: world.settings.video_fps,
+    })
 }
 
 fn of_kind(kind: manifest::Kind, source: &DataSource) -> Result<Extractor> {
