@@ -50,7 +50,8 @@ fn read(path: &str) -> std::result::Result<Vec<Image>, Box<dyn Error>> {
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path)?).read_to_string(&mut text)?;
     let image = |line: &str| {
-        let numbers: Vec<f32> = line.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
+        let numbers: Vec<f32> =
+            line.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
         let (digit, pixels) = numbers.split_last().ok_or("an empty line")?;
         Ok((pixels.iter().map(|p| p / 16.0).collect(), *digit as u32))
     };
@@ -68,7 +69,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: digits FILE.csv.gz")?;
     let images = read(&path)?;
     let (test, train): (Vec<_>, Vec<_>) = images.iter().enumerate().partition(|(i, _)| i % 5 == 4);
-    let [test, train] = [test, train].map(|part| part.into_iter().map(|(_, image)| image).collect::<Vec<_>>());
+    let [test, train] =
+        [test, train].map(|part| part.into_iter().map(|(_, image)| image).collect::<Vec<_>>());
 
     let mut parameters = Parameters::new(DType::F32, 0);
     let net = Net::new(&mut parameters)?;
@@ -97,8 +99,14 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let right = logits
         .chunks(10)
         .zip(digits.as_slice::<u32>()?)
-        .filter(|(logits, digit)| (0..10).all(|c| c == **digit as usize || logits[c] < logits[**digit as usize]))
+        .filter(|(logits, digit)| {
+            (0..10).all(|c| c == **digit as usize || logits[c] < logits[**digit as usize])
+        })
         .count();
-    println!("held out: {right} of {} right, accuracy {:.4}", test.len(), right as f64 / test.len() as f64);
+    println!(
+        "held out: {right} of {} right, accuracy {:.4}",
+        test.len(),
+        right as f64 / test.len() as f64
+    );
     Ok(())
 }

@@ -34,6 +34,7 @@ pub mod pool;
 pub mod schedule;
 mod tape;
 mod tensor;
+pub mod work;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

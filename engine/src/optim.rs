@@ -144,7 +144,10 @@ impl Optimizer {
                         return Err(Error::Parameter { name, what });
                     }
                     None => {
-                        return Err(Error::Parameter { name, what: "not in the checkpoint".into() });
+                        return Err(Error::Parameter {
+                            name,
+                            what: "not in the checkpoint".into(),
+                        });
                     }
                 }
             }

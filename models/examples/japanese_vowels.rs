@@ -3,9 +3,9 @@
 //!
 //! `cargo run --release -p models --example japanese_vowels -- JapaneseVowels_TRAIN.ts JapaneseVowels_TEST.ts`
 
-use engine::{DType, Parameters, Pass, Philox, Tensor};
 use engine::optim::Rule;
 use engine::schedule::Schedule;
+use engine::{DType, Parameters, Pass, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
 use models::metrics::accuracy;
 use models::probe::argmax;
@@ -44,12 +44,20 @@ fn read(path: &str) -> Result<Vec<Sequence>, Box<dyn Error>> {
 /// Brings each dimension to mean 0 and deviation 1 over the training part.
 fn standardise(train: &mut [Sequence], test: &mut [Sequence]) {
     for dimension in 0..WIDTH {
-        let own = |s: &Sequence| s.values.iter().skip(dimension).step_by(WIDTH).copied().collect::<Vec<_>>();
+        let own = |s: &Sequence| {
+            s.values.iter().skip(dimension).step_by(WIDTH).copied().collect::<Vec<_>>()
+        };
         let all: Vec<f32> = train.iter().flat_map(own).collect();
         let mean = all.iter().sum::<f32>() / all.len() as f32;
-        let deviation = (all.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / all.len() as f32).sqrt();
+        let deviation =
+            (all.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / all.len() as f32).sqrt();
         for sequence in train.iter_mut().chain(test.iter_mut()) {
-            sequence.values.iter_mut().skip(dimension).step_by(WIDTH).for_each(|v| *v = (*v - mean) / deviation);
+            sequence
+                .values
+                .iter_mut()
+                .skip(dimension)
+                .step_by(WIDTH)
+                .for_each(|v| *v = (*v - mean) / deviation);
         }
     }
 }
@@ -68,7 +76,12 @@ fn batch(sequences: &[&Sequence]) -> engine::Result<Batch> {
         rows: None,
         present: None,
     };
-    Ok(Batch { modalities: vec![input], labels: Some(Tensor::from_slice(&labels, &[n])?), samples: n, views: 1 })
+    Ok(Batch {
+        modalities: vec![input],
+        labels: Some(Tensor::from_slice(&labels, &[n])?),
+        samples: n,
+        views: 1,
+    })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,6 +6,7 @@ use crate::fixture::{self, Fixture, list, text};
 use crate::network;
 use engine::{DType, Result, Tape, Tensor};
 use kernels::Op;
+use kernels::op::Compiled;
 use kernels::ops::{self, *};
 use serde_json::Value;
 
@@ -62,7 +63,7 @@ fn every_op_computes_what_pytorch_does() {
 fn every_op_has_a_fixture_or_a_reason() {
     struct Names(Vec<&'static str>);
     impl ops::Visitor for Names {
-        fn visit<O: Op>(&mut self) {
+        fn visit<O: Compiled>(&mut self) {
             self.0.push(O::NAME);
         }
     }
@@ -161,7 +162,7 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
 }
 
 /// An op, or a setting of it, that tensors have no method for.
-fn apply<O: Op>(op: O, inputs: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
+fn apply<O: Compiled>(op: O, inputs: &[Tensor], indices: &[Tensor]) -> Result<Tensor> {
     let (inputs, indices): (Vec<_>, Vec<_>) = (inputs.iter().collect(), indices.iter().collect());
     Ok(Tensor::apply(op, &inputs, &indices)?.output)
 }

@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The checks of every op, by name.
 #[derive(Default)]
-struct Checks(Vec<(&'static str, fn(u32, u64) -> Report)>);
+struct Checks(Vec<Check>);
+
+/// An op's name, and its checks on so many random cases from a seed.
+type Check = (&'static str, fn(u32, u64) -> Report);
 
 impl Visitor for Checks {
     fn visit<O: Compiled>(&mut self) {
@@ -106,8 +109,6 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
     )
     .hint(format!("again with\n  {}", lines.join("\n  "))))
 }
-
-type Check = (&'static str, fn(u32, u64) -> Report);
 
 fn wanted(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>> {
     let all: Vec<&str> = checks.iter().map(|(name, _)| *name).collect();

@@ -55,14 +55,15 @@ pub struct Manifest {
     pub kinds: Vec<Kind>,
 }
 
-/// Reads a manifest. `overrides` gives the kind of columns by name where the extension would mislead.
+/// Reads a manifest. `overrides` gives the kind of columns by name where the extension would mislead;
+/// names that are no column are passed over.
 ///
 /// Without `id` samples are named by their row, from 1; the classes are the distinct labels, in the order of numbers
 /// when all are whole numbers and else of letters. Each sample is its own leak key.
 ///
 /// # Errors
 /// Bad data with line (and column) when the table is broken, empty, or an id stands twice; missing data when a file is
-/// not there; bad settings when an override names no column or a kind cannot be inferred.
+/// not there; bad settings when a kind cannot be inferred.
 pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
@@ -83,7 +84,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest>
         .iter()
         .map(|name| name.trim_start_matches('\u{feff}').to_owned())
         .collect();
-    let columns = Columns::new(path, &header, overrides)?;
+    let columns = Columns::new(path, &header)?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
@@ -141,7 +142,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(path: &Path, header: &[String], overrides: &BTreeMap<String, Kind>) -> Result<Self> {
+    fn new(path: &Path, header: &[String]) -> Result<Self> {
         let mut names = BTreeSet::new();
         for (column, name) in header.iter().enumerate() {
             if name.is_empty() || !names.insert(name) {
@@ -170,14 +171,6 @@ impl Columns {
                 0,
                 "has no column of files; add one a modality, e.g. `voice`",
             ));
-        }
-        if let Some(name) =
-            overrides.keys().find(|name| !modalities.iter().any(|(_, found)| found == *name))
-        {
-            return Err(Error::config(format!(
-                "{}: a kind is given for `{name}`, which is no column of files; check the name",
-                path.display()
-            )));
         }
         Ok(Self { id: find("id"), label: find("label"), group: find("group"), modalities })
     }

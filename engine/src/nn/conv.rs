@@ -94,7 +94,7 @@ impl Conv {
     /// When the shapes do not fit.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| pass.get(bias));
-        x.conv3d(self.op.clone(), &pass.get(self.weight), bias.as_ref())
+        x.conv3d(self.op, &pass.get(self.weight), bias.as_ref())
     }
 
     /// x [N, T, inputs] to [N, T', outputs], the kernel lying along the last of the three axes.
@@ -153,6 +153,6 @@ impl DepthwiseConv {
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        x.depthwise_conv(self.op.clone(), &pass.get(self.weight), Some(&pass.get(self.bias)))
+        x.depthwise_conv(self.op, &pass.get(self.weight), Some(&pass.get(self.bias)))
     }
 }

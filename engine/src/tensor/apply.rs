@@ -32,6 +32,7 @@ impl Tensor {
         let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
         let index_shapes: Vec<Shape> = indices.iter().map(|x| x.shape).collect();
         let plan = op.plan(&shapes, &index_shapes)?;
+        crate::work::forward(|| op.cost(&shapes, &index_shapes));
         let mut output = Tensor::uninitialised(plan.output, dtype);
         let mut saved: Vec<Tensor> =
             plan.saved.iter().map(|&s| Tensor::uninitialised(s, dtype)).collect();
@@ -96,6 +97,7 @@ impl<O: Compiled> Record for Recorded<O> {
 
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
         debug_assert_eq!(grad_output.shape, self.plan.output);
+        crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
         with_float!(
             grad_output.dtype,
             T => <T as Float>::backward(&self.op, Backward {

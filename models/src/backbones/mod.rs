@@ -1,6 +1,7 @@
 //! The networks that turn one modality into a vector of features.
 
 mod audio;
+mod clip;
 mod face;
 mod graph;
 mod landmarks;
@@ -9,6 +10,7 @@ mod strided;
 mod text;
 
 pub use audio::{TemporalConvNet, TemporalConvNetSettings};
+pub use clip::{StridedClipNet, StridedClipNetSettings};
 pub use face::{R2Plus1d, R2Plus1dSettings};
 pub use graph::{FaceGraph, Partition};
 pub use landmarks::{Stgcn, StgcnSettings};
@@ -35,9 +37,12 @@ pub enum BackboneSettings {
     Tcn(TemporalConvNetSettings),
     /// Strided temporal convolutions on any sequence [N, T, ..], pooled by mean and deviation.
     StridedConv(StridedConvNetSettings),
+    /// Strided convolutions on small clips [N, T, H, W, C], pooled by mean and deviation.
+    StridedClip(StridedClipNetSettings),
 }
 
 /// A network built from [`BackboneSettings`].
+#[allow(clippy::large_enum_variant, reason = "a program holds a handful")]
 #[derive(Debug, Clone)]
 pub enum Backbone {
     /// See [`BackboneSettings::TextTransformer`].
@@ -52,6 +57,8 @@ pub enum Backbone {
     Tcn(TemporalConvNet),
     /// See [`BackboneSettings::StridedConv`].
     StridedConv(StridedConvNet),
+    /// See [`BackboneSettings::StridedClip`].
+    StridedClip(StridedClipNet),
 }
 
 impl Backbone {
@@ -70,6 +77,9 @@ impl Backbone {
                 Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?)
             }
             BackboneSettings::Tcn(s) => Backbone::Tcn(TemporalConvNet::new(s, scope, input)?),
+            BackboneSettings::StridedClip(s) => {
+                Backbone::StridedClip(StridedClipNet::new(s, scope, input)?)
+            }
             BackboneSettings::StridedConv(s) => {
                 Backbone::StridedConv(StridedConvNet::new(s, scope, input)?)
             }
@@ -85,6 +95,7 @@ impl Backbone {
             Backbone::StGcn(net) => net.features(),
             Backbone::Tcn(net) => net.features(),
             Backbone::StridedConv(net) => net.features(),
+            Backbone::StridedClip(net) => net.features(),
         }
     }
 
@@ -101,6 +112,7 @@ impl Backbone {
             Backbone::StGcn(net) => net.forward(pass, x),
             Backbone::Tcn(net) => net.forward(pass, x),
             Backbone::StridedConv(net) => net.forward(pass, x),
+            Backbone::StridedClip(net) => net.forward(pass, x),
         }
     }
 }

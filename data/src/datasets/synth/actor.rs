@@ -3,11 +3,19 @@
 use super::WorldSettings;
 use super::random::{Purpose, Stream};
 use super::tables::UNITS;
-use super::template::{POINTS, SHAPE_MODES, Shape};
+use super::template::{POINTS, SHAPE_MODES, Shape, TRACKER_MODES};
 
-/// Deviation of the tracker's lasting error at identity 1, face units. With the shape modes it gives each tracked point
-/// the prototype's 0.07 from person to person, without making the painted faces irregular.
-const TRACKER_BIAS: f64 = 0.09;
+/// Resting pitch of men and women, Hz, and its deviation in octaves (Peterson and Barney 1952, widened).
+const RESTING_PITCH: [f64; 2] = [105.0, 200.0];
+const PITCH_SPREAD: [f64; 2] = [0.15, 0.13];
+/// Formants of a woman's tract against a man's, and the deviation of either.
+const SHORT_TRACT: f64 = 1.16;
+const TRACT_SPREAD: f64 = 0.03;
+/// Deviations from person to person at identity 1, the prototype's.
+const RATE_SPREAD: f64 = 0.08;
+const EXPRESSIVITY_SPREAD: f64 = 0.25;
+const STYLE_SPREAD: f64 = 0.16;
+const HABIT_SPREAD: f64 = 0.25;
 
 /// Everything that stays the same in all clips of one person.
 pub(super) struct Actor {
@@ -54,6 +62,7 @@ impl Actor {
     pub(super) fn new(
         settings: &WorldSettings,
         modes: &[Shape; SHAPE_MODES],
+        biases: &[Shape; TRACKER_MODES],
         mean: &Shape,
         number: usize,
     ) -> Self {
@@ -61,37 +70,42 @@ impl Actor {
         let identity = settings.identity;
         let male = number % 2 == 1;
         let pitch = if male {
-            105.0 * libm::exp2(stream.normal() * 0.15)
+            RESTING_PITCH[0] * libm::exp2(stream.normal() * PITCH_SPREAD[0])
         } else {
-            200.0 * libm::exp2(stream.normal() * 0.13)
+            RESTING_PITCH[1] * libm::exp2(stream.normal() * PITCH_SPREAD[1])
         };
-        let tract = if male { 1.0 } else { 1.16 } + stream.normal() * 0.03;
+        let tract = if male { 1.0 } else { SHORT_TRACT } + stream.normal() * TRACT_SPREAD;
         let coordinates = stream.normals::<SHAPE_MODES>().map(|normal| normal * identity);
-        let mut shape = *mean;
-        for point in 0..POINTS {
-            for axis in 0..2 {
-                let offset: f64 = modes
-                    .iter()
-                    .zip(coordinates)
-                    .map(|(mode, weight)| mode[point][axis] * weight)
-                    .sum();
-                shape[point][axis] += offset;
-            }
-        }
+        let shape = combine(mean, modes, &coordinates);
+        let errors = stream.normals::<TRACKER_MODES>().map(|normal| normal * identity);
+        let tracker_bias = combine(&[[0.0; 2]; POINTS], biases, &errors);
         Self {
             pitch,
             tract,
-            rate: 1.0 + stream.normal() * 0.08 * identity,
-            voice_expressivity: (1.0 + stream.normal() * 0.25 * identity).clamp(0.4, 1.8),
-            face_expressivity: (1.0 + stream.normal() * 0.25 * identity).clamp(0.4, 1.8),
-            voice_style: stream.normals().map(|normal| normal * 0.16 * identity),
-            face_habits: stream.normals().map(|normal| normal.abs() * 0.25 * identity),
+            rate: 1.0 + stream.normal() * RATE_SPREAD * identity,
+            voice_expressivity: (1.0 + stream.normal() * EXPRESSIVITY_SPREAD * identity)
+                .clamp(0.4, 1.8),
+            face_expressivity: (1.0 + stream.normal() * EXPRESSIVITY_SPREAD * identity)
+                .clamp(0.4, 1.8),
+            voice_style: stream.normals().map(|normal| normal * STYLE_SPREAD * identity),
+            face_habits: stream.normals().map(|normal| normal.abs() * HABIT_SPREAD * identity),
             shape,
-            tracker_bias: [[0.0; 2]; POINTS]
-                .map(|_| stream.normals().map(|normal| normal * TRACKER_BIAS * identity)),
+            tracker_bias,
             looks: Looks::new(settings.seed, number, male),
         }
     }
+}
+
+/// A shape plus weighted modes.
+fn combine(start: &Shape, modes: &[Shape], weights: &[f64]) -> Shape {
+    let mut shape = *start;
+    for (mode, weight) in modes.iter().zip(weights) {
+        for (point, step) in shape.iter_mut().zip(mode) {
+            point[0] += weight * step[0];
+            point[1] += weight * step[1];
+        }
+    }
+    shape
 }
 
 impl Looks {

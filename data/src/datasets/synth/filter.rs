@@ -81,9 +81,9 @@ impl Upsampler {
         let phase = |index: usize| {
             let taps: Vec<f64> = (0..INTERPOLATOR_TAPS)
                 .map(|tap| {
-                    // Tap `k` weighs the input `k - half` samples before the output's place.
-                    let away =
-                        tap as f64 - (INTERPOLATOR_TAPS / 2) as f64 + index as f64 / factor as f64;
+                    // `convolve` gives tap `k` the input `half - 1 - k` samples after the output's own.
+                    let away = tap as f64 - (INTERPOLATOR_TAPS / 2 - 1) as f64
+                        + index as f64 / factor as f64;
                     let turn = 2.0 * CUTOFF_HZ / f64::from(VOICE_RATE) * PI * away;
                     let sinc = if turn.abs() < 1e-9 { 1.0 } else { libm::sin(turn) / turn };
                     let place = away / (INTERPOLATOR_TAPS / 2) as f64;

@@ -16,7 +16,18 @@ const PIXELS_OF_UNIT: f64 = 110.0;
 /// Share of the head's rotation that the alignment of the face frames leaves.
 const ALIGNED_SHARE: f64 = 0.25;
 /// The tracker's error from frame to frame, face units (3 pixels).
-const TRACKER_NOISE: f64 = 0.03;
+const TRACKER_NOISE: f64 = 0.025;
+/// Head pose, in the order roll, yaw, pitch: deviation of a clip's held angles and of their steps at 30 frames a
+/// second, radians. The prototype's.
+const HELD_ANGLES: [f64; 3] = [0.06, 0.12, 0.10];
+const ANGLE_STEPS: [f64; 3] = [0.008, 0.01, 0.01];
+/// Deviation of a clip's size and place in the frame and of the place's steps, face units.
+const SIZE_SPREAD: f64 = 0.06;
+const PLACE_SPREAD: f64 = 0.10;
+const PLACE_STEP: f64 = 0.006;
+/// Pitch of the head's nod with a full pitch accent, radians, and rise of the brows with it.
+const NOD: f64 = 0.15;
+const BROW_ACCENT: f64 = 0.6;
 /// Upper lids, which blinks and lid units move.
 const UPPER_LIDS: [usize; 4] = [37, 38, 43, 44];
 /// How far a blink lowers the upper lid; the raster closes the eye with it.
@@ -85,10 +96,10 @@ pub(super) fn track(
     }
     // Random walks keep their spread per second at any frame rate; the levels are for 30 frames a second.
     let walk = libm::sqrt(30.0 / fps) * settings.pose;
-    let held: [f64; 3] = [0.06, 0.12, 0.10].map(|level| stream.normal() * level * settings.pose);
+    let held: [f64; 3] = HELD_ANGLES.map(|level| stream.normal() * level * settings.pose);
     let [mut roll, mut yaw, mut pitch] = held;
-    let scale = 1.0 + stream.normal() * 0.06 * settings.pose;
-    let mut place = stream.normals::<2>().map(|normal| normal * 0.1 * settings.pose);
+    let scale = 1.0 + stream.normal() * SIZE_SPREAD * settings.pose;
+    let mut place = stream.normals::<2>().map(|normal| normal * PLACE_SPREAD * settings.pose);
     let mut truth = Vec::with_capacity(frames);
     let mut tracked = Vec::with_capacity(frames);
     for frame in 0..frames {
@@ -104,16 +115,16 @@ pub(super) fn track(
             * settings.accent_sync;
         let mut weights = performance.units.map(|strength| strength * apex);
         weights[unit::JAW_DROP] += mouth * settings.jaw_coupling;
-        weights[unit::INNER_BROW_RAISE] += accent * 0.6;
-        weights[unit::OUTER_BROW_RAISE] += accent * 0.6;
+        weights[unit::INNER_BROW_RAISE] += accent * BROW_ACCENT;
+        weights[unit::OUTER_BROW_RAISE] += accent * BROW_ACCENT;
         let mut shape = express(&actor.shape, moves, &weights);
         for lid in UPPER_LIDS {
             shape[lid][1] += blinking[frame] * BLINK_DROP;
         }
-        roll += stream.normal() * 0.008 * walk;
-        yaw += stream.normal() * 0.01 * walk;
-        pitch += stream.normal() * 0.01 * walk;
-        let rotation = [pitch + accent * 0.15, yaw, roll];
+        roll += stream.normal() * ANGLE_STEPS[0] * walk;
+        yaw += stream.normal() * ANGLE_STEPS[1] * walk;
+        pitch += stream.normal() * ANGLE_STEPS[2] * walk;
+        let rotation = [pitch + accent * NOD, yaw, roll];
         // Face frames come aligned, as preprocessing makes them; without that, telling which landmarks go with which
         // frames would be a matter of head pose and teach nothing of the emotion.
         let residue = rotation.map(|angle| angle * ALIGNED_SHARE);
@@ -121,7 +132,7 @@ pub(super) fn track(
         rotate(&mut aligned, residue);
         rotate(&mut shape, rotation);
         for axis in &mut place {
-            *axis += stream.normal() * 0.006 * walk;
+            *axis += stream.normal() * PLACE_STEP * walk;
         }
         let mut biased = shape;
         for (point, error) in biased.iter_mut().zip(&actor.tracker_bias) {

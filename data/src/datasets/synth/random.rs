@@ -14,6 +14,7 @@ pub(super) enum Purpose {
     Face = 5,
     Portrait = 6,
     Appearance = 7,
+    TrackerModes = 8,
 }
 
 /// One stream of random numbers.

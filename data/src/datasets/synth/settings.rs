@@ -87,7 +87,7 @@ impl Default for WorldSettings {
             channel: 1.0,
             pose: 1.0,
             light: 1.0,
-            weak_modality: 0.15,
+            weak_modality: 0.1,
             accent_sync: 0.3,
             jaw_coupling: 0.9,
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Hash of two actors with three clips each in the default world. A change here is a new world: raise
 /// `FORMAT_VERSION` and calibrate again.
-const FROZEN: &str = "to be frozen";
+const FROZEN: &str = "d730f41be2d8f008de43dbff1dd26c10be794eec38691b578e1a44f790b8d02f";
 
 fn small() -> WorldSettings {
     WorldSettings { actors: 2, clips_per_actor: 3, ..WorldSettings::default() }
@@ -157,7 +157,9 @@ fn values_are_sane() {
             let clip = world.clip(id).unwrap();
             assert_eq!(clip.voice.len(), settings.samples());
             let peak = clip.voice.iter().map(|sample| sample.unsigned_abs()).max().unwrap();
-            assert!((200..32_000).contains(&peak), "{id:?}: peak {peak}");
+            // Calibrated clips stay well below full scale; stretched ones are held at 0.98 of it.
+            let loudest = if difficulty > 1.0 { 32_113 } else { 28_000 };
+            assert!((60..=loudest).contains(&peak), "{id:?}: peak {peak}");
             assert_eq!(clip.landmarks.len(), 72);
             assert!(clip.landmarks[0].confidence > 0.5);
             for frame in &clip.landmarks {

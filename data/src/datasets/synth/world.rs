@@ -6,7 +6,7 @@ use super::landmarks::{LandmarkFrame, track};
 use super::performance::Performance;
 use super::portrait::paint;
 use super::tables::{ACTION_UNITS, EMOTIONS, UNITS};
-use super::template::{Shape, mean_face, shape_modes, unit_moves};
+use super::template::{Shape, mean_face, shape_modes, tracker_modes, unit_moves};
 use super::voice::speak;
 use super::{SynthError, WorldSettings};
 
@@ -89,11 +89,13 @@ impl World {
     pub fn new(settings: &WorldSettings) -> Result<Self, SynthError> {
         settings.check()?;
         let modes = shape_modes(settings.seed);
+        let biases = tracker_modes(settings.seed);
         let mean = mean_face();
         let everyone = settings.actors + settings.extra_actors;
         let scaled = settings.scaled();
-        let actors =
-            (1..=everyone).map(|number| Actor::new(&scaled, &modes, &mean, number)).collect();
+        let actors = (1..=everyone)
+            .map(|number| Actor::new(&scaled, &modes, &biases, &mean, number))
+            .collect();
         let factor = settings.samples() / settings.voice_samples();
         Ok(Self {
             settings: settings.clone(),

@@ -27,7 +27,8 @@ impl Activation {
                 }
             }
             Activation::Gelu => {
-                let density = T::from_f64(0.398_942_280_401_432_7) * (-kept * kept * T::from_f64(0.5)).exp();
+                let density =
+                    T::from_f64(0.398_942_280_401_432_7) * (-kept * kept * T::from_f64(0.5)).exp();
                 normal_cdf(kept) + kept * density
             }
             Activation::Sigmoid => kept * (T::ONE - kept),
@@ -52,7 +53,12 @@ pub(super) fn forward<T: Float>(op: Activation, input: &[T], output: &mut [T]) {
     });
 }
 
-pub(super) fn backward<T: Float>(op: Activation, kept: &[T], grad_output: &[T], gradient: &mut Gradient<T>) {
+pub(super) fn backward<T: Float>(
+    op: Activation,
+    kept: &[T],
+    grad_output: &[T],
+    gradient: &mut Gradient<T>,
+) {
     let add = gradient.add;
     parallel::rows(gradient.data, 1, 2, |start, gradient| {
         let kept = &kept[start..start + gradient.len()];

@@ -20,7 +20,8 @@ pub enum Activation {
     Tanh,
 }
 
-const KINDS: [Activation; 4] = [Activation::Relu, Activation::Gelu, Activation::Sigmoid, Activation::Tanh];
+const KINDS: [Activation; 4] =
+    [Activation::Relu, Activation::Gelu, Activation::Sigmoid, Activation::Tanh];
 
 impl Op for Activation {
     const NAME: &'static str = "activation";

@@ -105,7 +105,8 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
         let log_sums = unsafe { log_sums.part(task * queries, queries) };
         let write = |query: usize, row: &[T]| {
             // SAFETY: as above.
-            unsafe { output.part(first_query + query * features, head) }.copy_from_slice(&row[..head]);
+            unsafe { output.part(first_query + query * features, head) }
+                .copy_from_slice(&row[..head]);
         };
         let packed_len = block::packed_len(length, head);
         let tile_len = ROWS * COLUMNS;
@@ -220,26 +221,29 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
     let needs_logits = grad_q.is_some() || grad_k.is_some();
 
     // Rows of one head written or added to a gradient; the rest of `count` rows are zero.
-    let put = |slot: &Option<(Shared<T>, bool)>, start: usize, rows: usize, count: usize, from: &[T]| {
-        let Some((gradient, add)) = slot else { return };
-        for row in 0..count {
-            // SAFETY: each clip and head writes its own features alone.
-            let to = unsafe { gradient.part(start + row * features, head) };
-            for (i, g) in to.iter_mut().enumerate() {
-                let old = if *add { *g } else { T::ZERO };
-                let new = if row < rows { from[row * padded + i] } else { T::ZERO };
-                *g = old + new;
+    let put =
+        |slot: &Option<(Shared<T>, bool)>, start: usize, rows: usize, count: usize, from: &[T]| {
+            let Some((gradient, add)) = slot else { return };
+            for row in 0..count {
+                // SAFETY: each clip and head writes its own features alone.
+                let to = unsafe { gradient.part(start + row * features, head) };
+                for (i, g) in to.iter_mut().enumerate() {
+                    let old = if *add { *g } else { T::ZERO };
+                    let new = if row < rows { from[row * padded + i] } else { T::ZERO };
+                    *g = old + new;
+                }
             }
-        }
-    };
+        };
     parallel::tasks(clips * heads, |task| {
         let (clip, h) = (task / heads, task % heads);
         let (first_query, first_key) = sizes.starts(clip, h);
         let length = sizes.length(op, indices, clip);
         let (packed, rows_len) = (block::packed_len(length, head), length * padded);
         let (tile_len, side) = (ROWS * COLUMNS, ROWS * padded);
-        let lengths =
-            [packed, packed, rows_len, rows_len, rows_len, tile_len, tile_len, tile_len, side, side, side];
+        let lengths = [
+            packed, packed, rows_len, rows_len, rows_len, tile_len, tile_len, tile_len, side, side,
+            side,
+        ];
         scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
             let mut parts = lengths.map(|length| {
                 let (part, rest) = std::mem::take(&mut memory).split_at_mut(length);
@@ -285,7 +289,15 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                     let columns = (length - key).min(COLUMNS);
                     let span = key * padded..(key + columns) * padded;
                     block::product_packed(
-                        rows, head, query_rows, padded, packed_keys, key, columns, weights, COLUMNS,
+                        rows,
+                        head,
+                        query_rows,
+                        padded,
+                        packed_keys,
+                        key,
+                        columns,
+                        weights,
+                        COLUMNS,
                     );
                     simd::vectorised(|| {
                         for r in 0..rows {
@@ -303,7 +315,15 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                     });
                     if needs_logits {
                         block::product_packed(
-                            rows, head, grad_rows, padded, packed_values, key, columns, grad_weights, COLUMNS,
+                            rows,
+                            head,
+                            grad_rows,
+                            padded,
+                            packed_values,
+                            key,
+                            columns,
+                            grad_weights,
+                            COLUMNS,
                         );
                         simd::vectorised(|| {
                             for (r, &along) in along.iter().enumerate().take(rows) {
@@ -325,16 +345,31 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                             simd::vectorised(|| {
                                 for r in 0..rows {
                                     let at = r * COLUMNS..r * COLUMNS + columns;
-                                    for (w, &f) in weights[at.clone()].iter_mut().zip(&factors[at]) {
+                                    for (w, &f) in weights[at.clone()].iter_mut().zip(&factors[at])
+                                    {
                                         *w *= f;
                                     }
                                 }
                             });
                         }
-                        transposed(rows, columns, padded, weights, grad_rows, &mut sum_v[span.clone()]);
+                        transposed(
+                            rows,
+                            columns,
+                            padded,
+                            weights,
+                            grad_rows,
+                            &mut sum_v[span.clone()],
+                        );
                     }
                     if grad_k.is_some() {
-                        transposed(rows, columns, padded, grad_weights, query_rows, &mut sum_k[span.clone()]);
+                        transposed(
+                            rows,
+                            columns,
+                            padded,
+                            grad_weights,
+                            query_rows,
+                            &mut sum_k[span.clone()],
+                        );
                     }
                     if grad_q.is_some() {
                         Product {

@@ -54,7 +54,10 @@ impl Op for Attention {
         let features = queries[2];
         let divides = self.heads > 0 && features > 0 && features.is_multiple_of(self.heads);
         expect::setting(Self::NAME, divides, || {
-            format!("{} heads do not divide queries {queries}; choose a divisor of {features}", self.heads)
+            format!(
+                "{} heads do not divide queries {queries}; choose a divisor of {features}",
+                self.heads
+            )
         })?;
         if keys.len() != 3 || keys[0] != queries[0] || keys[2] != features {
             return Err(Error::Shape {
@@ -142,7 +145,8 @@ impl Op for Attention {
                 let masked = lengths.is_some();
                 let op = Attention { heads, scale, dropout, stream, masked };
                 let features = heads * head;
-                let case = Case::new(op, &[&[n, tq, features], &[n, tk, features], &[n, tk, features]]);
+                let case =
+                    Case::new(op, &[&[n, tq, features], &[n, tk, features], &[n, tk, features]]);
                 match lengths {
                     None => case,
                     Some(bits) => {

@@ -2,7 +2,12 @@ use super::*;
 use crate::check;
 
 /// Output in the precision of `T`, from f64 numbers.
-fn run<T: Float>(op: Attention, shapes: &[Shape; 3], inputs: [&[f64]; 3], lengths: Option<&[u32]>) -> Vec<f64> {
+fn run<T: Float>(
+    op: Attention,
+    shapes: &[Shape; 3],
+    inputs: [&[f64]; 3],
+    lengths: Option<&[u32]>,
+) -> Vec<f64> {
     let index_shapes: Vec<Shape> = lengths.iter().map(|l| Shape::from([l.len()])).collect();
     let indices: Vec<&[u32]> = lengths.into_iter().collect();
     let plan = op.plan(shapes, &index_shapes).unwrap();
@@ -25,7 +30,12 @@ fn numbers(count: usize, part: u64) -> Vec<f64> {
 }
 
 /// The definition, written out.
-fn brute_force(op: Attention, shapes: &[Shape; 3], [q, k, v]: [&[f64]; 3], lengths: Option<&[u32]>) -> Vec<f64> {
+fn brute_force(
+    op: Attention,
+    shapes: &[Shape; 3],
+    [q, k, v]: [&[f64]; 3],
+    lengths: Option<&[u32]>,
+) -> Vec<f64> {
     let [n, tq, features] = [shapes[0][0], shapes[0][1], shapes[0][2]];
     let tk = shapes[1][1];
     let head = features / op.heads;
@@ -57,9 +67,13 @@ fn brute_force(op: Attention, shapes: &[Shape; 3], [q, k, v]: [&[f64]; 3], lengt
 #[test]
 fn brute_force_agrees() {
     let stream = Philox::new(9, "dropout");
-    for (n, tq, tk, heads, head) in
-        [(2, 5, 9, 3, 4), (1, 33, 40, 2, 60), (1, 3, 600, 1, 32), (1, 70, 70, 1, 128), (3, 1, 1, 2, 7)]
-    {
+    for (n, tq, tk, heads, head) in [
+        (2, 5, 9, 3, 4),
+        (1, 33, 40, 2, 60),
+        (1, 3, 600, 1, 32),
+        (1, 70, 70, 1, 128),
+        (3, 1, 1, 2, 7),
+    ] {
         for (dropout, masked) in [(0.0, false), (0.3, true)] {
             let op = Attention { dropout, stream, masked, ..Attention::new(heads) };
             let shapes = [

@@ -36,7 +36,8 @@ impl Geometry {
         channels: [usize; 2],
     ) -> Self {
         let Conv3d { stride, padding, dilation, .. } = *op;
-        let mut new = Geometry { batch, input, output, kernel, stride, padding, dilation, channels };
+        let mut new =
+            Geometry { batch, input, output, kernel, stride, padding, dilation, channels };
         if kernel[0] == 1 && stride[0] == 1 && padding[0] == 0 {
             // Frames do not meet: they are more images of the batch.
             new.batch *= input[0];
@@ -172,7 +173,13 @@ unsafe impl<T: Float> Rows<T> for Neighbourhoods<'_, T> {
         self.channels
     }
 
-    fn point(&self, rows: Range<usize>, group: usize, zeros: usize, addresses: &mut [usize]) -> bool {
+    fn point(
+        &self,
+        rows: Range<usize>,
+        group: usize,
+        zeros: usize,
+        addresses: &mut [usize],
+    ) -> bool {
         let [depth, height, width] = self.extents;
         let images = self.grid.batch;
         assert!(self.data.len() >= images * depth * height * width * self.channels);

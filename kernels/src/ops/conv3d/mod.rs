@@ -103,7 +103,14 @@ impl Op for Conv3d {
         let mut next = || gradients.next().flatten();
         let gradients = cpu::Gradients { input: next(), weight: next(), bias: next() };
         let geometry = self.geometry(call.shapes);
-        cpu::backward(&geometry, call.inputs[0], call.inputs[1], output, call.grad_output, gradients);
+        cpu::backward(
+            &geometry,
+            call.inputs[0],
+            call.inputs[1],
+            output,
+            call.grad_output,
+            gradients,
+        );
     }
 
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
@@ -111,7 +118,8 @@ impl Op for Conv3d {
         let [d, h, w] = self.extents(&x[1..4], &weight[..3]).unwrap_or_default();
         let pixels = (x[0] * d * h * w) as f64;
         let flops = 2.0 * pixels * weight.count() as f64;
-        let (read, written) = (inputs.iter().map(Shape::count).sum::<usize>() as f64, pixels * weight[4] as f64);
+        let (read, written) =
+            (inputs.iter().map(Shape::count).sum::<usize>() as f64, pixels * weight[4] as f64);
         Cost {
             forward_flops: flops,
             backward_flops: 2.0 * flops,
@@ -130,7 +138,12 @@ impl Op for Conv3d {
             make(conv([1, 1, 1], [1, 0, 0]), &[2, 3, 3, 2, 18], [3, 1, 1], 7),
             make(conv([2, 1, 1], [1, 0, 0]), &[1, 5, 2, 3, 16], [3, 1, 1], 6),
             make(conv([2, 2, 2], [0, 0, 0]), &[1, 3, 4, 5, 6], [1, 1, 1], 9),
-            make(Conv3d { bias: true, relu: true, ..conv([1; 3], [0; 3]) }, &[2, 2, 3, 2, 5], [1, 1, 1], 6),
+            make(
+                Conv3d { bias: true, relu: true, ..conv([1; 3], [0; 3]) },
+                &[2, 2, 3, 2, 5],
+                [1, 1, 1],
+                6,
+            ),
             // An image with dilation and bias.
             make(
                 Conv3d { dilation: [1, 2, 3], bias: true, ..conv([1; 3], [0, 2, 2]) },
@@ -258,7 +271,8 @@ mod tests {
             for element in (0..out.count()).step_by(101) {
                 let c_out = element % out[4];
                 let pixel = element / out[4];
-                let (w, h, d) = (pixel % out[3], pixel / out[3] % out[2], pixel / (out[3] * out[2]) % out[1]);
+                let (w, h, d) =
+                    (pixel % out[3], pixel / out[3] % out[2], pixel / (out[3] * out[2]) % out[1]);
                 let n = pixel / (out[3] * out[2] * out[1]);
                 let mut sum = 0.0;
                 for tap in 0..ws[0] * ws[1] * ws[2] {
@@ -284,10 +298,16 @@ mod tests {
     #[test]
     fn errors_say_what_to_do() {
         let op = Conv3d::new([1; 3], [0; 3]);
-        let plan = |x: &[usize], weight: &[usize]| op.plan(&[Shape::new(x), Shape::new(weight)], &[]);
+        let plan =
+            |x: &[usize], weight: &[usize]| op.plan(&[Shape::new(x), Shape::new(weight)], &[]);
         let channels = plan(&[1, 2, 2, 2, 3], &[1, 1, 1, 4, 5]).unwrap_err().to_string();
-        assert!(channels.contains("[1, 2, 2, 2, 3]") && channels.contains("[1, 1, 1, 4, 5]"), "{channels}");
-        assert!(plan(&[1, 2, 2, 2, 3], &[3, 1, 1, 3, 5]).unwrap_err().to_string().contains("pad more"));
+        assert!(
+            channels.contains("[1, 2, 2, 2, 3]") && channels.contains("[1, 1, 1, 4, 5]"),
+            "{channels}"
+        );
+        assert!(
+            plan(&[1, 2, 2, 2, 3], &[3, 1, 1, 3, 5]).unwrap_err().to_string().contains("pad more")
+        );
         assert!(plan(&[1, 2, 2, 2, 3], &[0, 1, 1, 3, 5]).is_err());
     }
 }

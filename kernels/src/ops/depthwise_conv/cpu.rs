@@ -166,7 +166,6 @@ impl Taps {
             c += 1;
         }
     }
-
 }
 
 /// Rows of the output `[N, outputs, C]`, from row `first` on.
@@ -257,11 +256,18 @@ pub(super) fn backward<T: Float>(op: &DepthwiseConv, mut call: Backward<'_, T>) 
         && let Some(gradient) = &mut call.gradients[2]
     {
         let features = taps.features;
-        reduce::columns(clips * outputs, features, features, gradient.data, gradient.add, |row, sums| {
-            for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * features..]) {
-                *sum += dy;
-            }
-        });
+        reduce::columns(
+            clips * outputs,
+            features,
+            features,
+            gradient.data,
+            gradient.add,
+            |row, sums| {
+                for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * features..]) {
+                    *sum += dy;
+                }
+            },
+        );
     }
 }
 

@@ -100,10 +100,14 @@ impl Op for DepthwiseConv {
             Case::new(DepthwiseConv::same(3, 2), &[&[2, 21, 83], &[3, 83], &[83]]),
             Case::new(plain, &[&[1, 1, 1], &[1, 1]]),
             Case::new(plain, &[&[3, 6, 17], &[4, 17]]),
-            Case::new(DepthwiseConv { stride: 2, padding: 3, dilation: 2, bias: true }, &[&[2, 9, 4], &[3, 4], &[4]]),
+            Case::new(
+                DepthwiseConv { stride: 2, padding: 3, dilation: 2, bias: true },
+                &[&[2, 9, 4], &[3, 4], &[4]],
+            ),
             // Padding beyond the reach of the kernel: outputs of the bias alone.
             Case::new(DepthwiseConv { padding: 3, ..plain }, &[&[1, 3, 2], &[2, 2]]),
-            Case::new(plain, &[&[2, 5, 3], &[2, 3]]).input(1, Input::constant(&[2, 3], Values::Normal)),
+            Case::new(plain, &[&[2, 5, 3], &[2, 3]])
+                .input(1, Input::constant(&[2, 3], Values::Normal)),
         ]
     }
 

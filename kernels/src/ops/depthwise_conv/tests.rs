@@ -30,7 +30,8 @@ fn by_hand() {
 #[test]
 fn every_length_and_setting_is_the_definition() {
     let stream = crate::philox::Philox::new(1, "depthwise");
-    for (steps, features, kernel) in [(23, 45, 3), (9, 32, 5), (40, 8, 31), (1, 1, 1), (50, 71, 2)] {
+    for (steps, features, kernel) in [(23, 45, 3), (9, 32, 5), (40, 8, 31), (1, 1, 1), (50, 71, 2)]
+    {
         for stride in 1..4 {
             for (dilation, padding) in [(1, 0), (1, 15), (2, 30), (5, 75)] {
                 let op = DepthwiseConv { stride, padding, dilation, bias: true };

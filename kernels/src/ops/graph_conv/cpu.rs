@@ -178,8 +178,11 @@ pub(super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) {
     let edges = Edges::new(op, call.inputs[call.inputs.len() - 1], call.indices);
     let after = padded_out < padded_in;
     // Aggregated first: the partitions' weights below each other; after the map: side by side.
-    let (depth, width) =
-        if after { (inward, partitions * padded_out) } else { (partitions * padded_in, padded_out) };
+    let (depth, width) = if after {
+        (inward, partitions * padded_out)
+    } else {
+        (partitions * padded_in, padded_out)
+    };
     let lengths = [depth * width, nodes * padded_out, partitions * nodes];
     scratch::with::<T, _>(lengths.iter().sum(), |memory| {
         let (packed, memory) = memory.split_at_mut(lengths[0]);
@@ -297,10 +300,15 @@ pub(super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
 
     let padded_nodes = block::padded(nodes);
     let width = partitions * padded_out;
-    let edge_numbers = if dense { partitions * nodes * padded_nodes } else { call.inputs[last].len() };
+    let edge_numbers =
+        if dense { partitions * nodes * padded_nodes } else { call.inputs[last].len() };
     let sums = Sums {
         weight: if grad_weight.is_some() { inward * width } else { 0 },
-        nodes: if op.bias && (grad_bias.is_some() || grad_edges.is_some()) { nodes * padded_out } else { 0 },
+        nodes: if op.bias && (grad_bias.is_some() || grad_edges.is_some()) {
+            nodes * padded_out
+        } else {
+            0
+        },
         adjacency: if grad_edges.is_some() { edge_numbers } else { 0 },
     };
     let a_slice = sums.weight + sums.nodes + sums.adjacency;
@@ -488,7 +496,9 @@ impl<T: Float> Block<'_, T> {
                 }
                 .compute();
                 simd::vectorised(|| {
-                    for (out, g) in out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in)) {
+                    for (out, g) in
+                        out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in))
+                    {
                         for (out, &g) in out.iter_mut().zip(g) {
                             let old = if add { *out } else { T::ZERO };
                             *out = old + g;
@@ -569,11 +579,15 @@ impl<T: Float> Block<'_, T> {
                     }
                 }
                 Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(|| {
-                    Edges::<T>::each((targets, sources, partitions), self.sizes, |edge, v, w, k| {
-                        let g = &before[v * width + k * padded_in..][..inward];
-                        let x = &x[w * inward..][..inward];
-                        result[edge] += block::sum(inward, |c| g[c] * x[c]);
-                    });
+                    Edges::<T>::each(
+                        (targets, sources, partitions),
+                        self.sizes,
+                        |edge, v, w, k| {
+                            let g = &before[v * width + k * padded_in..][..inward];
+                            let x = &x[w * inward..][..inward];
+                            result[edge] += block::sum(inward, |c| g[c] * x[c]);
+                        },
+                    );
                 }),
             }
         }

@@ -62,7 +62,9 @@ impl Op for GraphConv {
         let what = format!("weight for features {x}: make it [K, C_in, C_out]");
         expect::shape(Self::NAME, &what, weight, &[partitions, x.features(), outputs])?;
         expect::setting(Self::NAME, partitions > 0 && outputs > 0, || {
-            format!("weight {weight} maps to nothing; give at least 1 partition and 1 output feature")
+            format!(
+                "weight {weight} maps to nothing; give at least 1 partition and 1 output feature"
+            )
         })?;
         if self.bias {
             let what = format!("bias for weight {weight}: make it [K, C_out]");
@@ -70,7 +72,8 @@ impl Op for GraphConv {
         }
         match self.adjacency {
             Adjacency::Dense => {
-                let what = format!("adjacency for features {x} and weight {weight}: make it [K, V, V]");
+                let what =
+                    format!("adjacency for features {x} and weight {weight}: make it [K, V, V]");
                 expect::shape(Self::NAME, &what, adjacency, &[partitions, nodes, nodes])?;
                 expect::setting(Self::NAME, indices.is_empty(), || {
                     format!("got index inputs {indices:?}; a dense adjacency takes none")
@@ -148,7 +151,10 @@ impl Op for GraphConv {
                 &[0, 0, 0, 1, 1, 1, 0, 0, 2],
             ),
             edges(
-                Case::new(GraphConv { bias: false, relu: true, ..sparse }, &[&[5, 3, 6], &[1, 6, 2], &[4]]),
+                Case::new(
+                    GraphConv { bias: false, relu: true, ..sparse },
+                    &[&[5, 3, 6], &[1, 6, 2], &[4]],
+                ),
                 &[0, 0, 1, 2],
                 &[0, 1, 1, 0],
                 &[0; 4],

@@ -6,7 +6,12 @@ fn numbers(count: usize, part: u64) -> Vec<f64> {
     (0..count).map(|i| Philox::new(6, "graph_conv").at(part).normal(i as u64)).collect()
 }
 
-fn run<T: Float>(op: GraphConv, shapes: &[Shape], inputs: &[Vec<f64>], indices: &[Vec<u32>]) -> Vec<f64> {
+fn run<T: Float>(
+    op: GraphConv,
+    shapes: &[Shape],
+    inputs: &[Vec<f64>],
+    indices: &[Vec<u32>],
+) -> Vec<f64> {
     let index_shapes: Vec<Shape> = indices.iter().map(|i| Shape::from([i.len()])).collect();
     let plan = op.plan(shapes, &index_shapes).unwrap();
     let owned: Vec<Vec<T>> =
@@ -38,7 +43,8 @@ fn brute_force(shapes: &[Shape], inputs: &[Vec<f64>], relu: bool) -> Vec<f64> {
                         let linear: f64 = (0..inward)
                             .map(|c| x[w * inward + c] * weight[(k * inward + c) * outward + o])
                             .sum();
-                        y += adjacency[(k * nodes + v) * nodes + w] * (linear + bias[k * outward + o]);
+                        y += adjacency[(k * nodes + v) * nodes + w]
+                            * (linear + bias[k * outward + o]);
                     }
                 }
                 output.push(if relu { y.max(0.0) } else { y });
@@ -63,7 +69,10 @@ fn dense_and_sparse_are_the_definition() {
             let mut inputs: Vec<Vec<f64>> =
                 (0..4).map(|i| numbers(shapes[i].count(), i as u64)).collect();
             // One number in three is an edge.
-            inputs[3].iter_mut().enumerate().for_each(|(i, a)| *a *= f64::from(u8::from(i % 3 == 0)));
+            inputs[3]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, a)| *a *= f64::from(u8::from(i % 3 == 0)));
             let expected = brute_force(&shapes, &inputs, relu);
             let dense = GraphConv { adjacency: Adjacency::Dense, bias: true, relu };
             let check = |got: Vec<f64>, tolerance: f64| {
@@ -74,7 +83,8 @@ fn dense_and_sparse_are_the_definition() {
             check(run::<f64>(dense, &shapes, &inputs, &[]), 1e-11);
             check(run::<f32>(dense, &shapes, &inputs, &[]), 1e-3);
             let support: Vec<usize> = (0..inputs[3].len()).step_by(3).collect();
-            let index = |of: &dyn Fn(usize) -> usize| support.iter().map(|&i| of(i) as u32).collect();
+            let index =
+                |of: &dyn Fn(usize) -> usize| support.iter().map(|&i| of(i) as u32).collect();
             let indices = [
                 index(&|i| i / nodes % nodes),
                 index(&|i| i % nodes),

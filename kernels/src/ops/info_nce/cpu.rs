@@ -161,7 +161,9 @@ impl<T: Float> Unit<'_, T> {
                     *s = *s * scale + b;
                 }
             });
-            if let Some(p) = geometry.positive(row).checked_sub(first_column).filter(|&p| p < columns) {
+            if let Some(p) =
+                geometry.positive(row).checked_sub(first_column).filter(|&p| p < columns)
+            {
                 positives[r] = tile[p];
             }
             if geometry.leaves_out_diagonal()
@@ -248,7 +250,8 @@ pub(super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
             parallel::tasks(pairs.len() * groups, |task| {
                 let (pair, group) = (task / groups, task % groups);
                 let (m, n, _) = pairs[pair];
-                let span = group * tiles / groups * ROWS..rows.min((group + 1) * tiles / groups * ROWS);
+                let span =
+                    group * tiles / groups * ROWS..rows.min((group + 1) * tiles / groups * ROWS);
                 let start = pair * a_pair;
                 // SAFETY: rows of a pair belong to one group, and each group has its own partial sums.
                 let (positives, column_max, column_sum, row_sums) = unsafe {
@@ -446,7 +449,15 @@ pub(super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, T>) {
                     let weight = T::from_f64(scale * geometry.row_weight(pair_rows));
                     geometry.column_bias(m, n, bias);
                     rows_against(
-                        &geometry, &unit, (m, first, count), n, bias, weight, log_sums, tile, grad_unit,
+                        &geometry,
+                        &unit,
+                        (m, first, count),
+                        n,
+                        bias,
+                        weight,
+                        log_sums,
+                        tile,
+                        grad_unit,
                     );
                 }
                 // SAFETY: these rows are this task's.

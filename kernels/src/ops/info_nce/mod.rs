@@ -83,9 +83,16 @@ impl Op for InfoNce {
     const NAME: &'static str = "info_nce";
 
     fn plan(&self, inputs: &[Shape], indices: &[Shape]) -> Result<Plan> {
-        expect::setting(Self::NAME, self.temperature > 0.0 && self.temperature.is_finite(), || {
-            format!("temperature is {}; make it a positive number such as .07", self.temperature)
-        })?;
+        expect::setting(
+            Self::NAME,
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            || {
+                format!(
+                    "temperature is {}; make it a positive number such as .07",
+                    self.temperature
+                )
+            },
+        )?;
         let modalities = inputs.len();
         expect::setting(Self::NAME, modalities >= 2, || {
             format!("got {modalities} embeddings; give one for each of at least 2 modalities")
@@ -99,7 +106,9 @@ impl Op for InfoNce {
         if rows < 2 * views || rows % views != 0 || inputs[0][1] == 0 {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: "embeddings: a sample is told from the others of its batch; skip a batch of one".into(),
+                what:
+                    "embeddings: a sample is told from the others of its batch; skip a batch of one"
+                        .into(),
                 got: inputs[0],
                 expected: format!("at least 2 samples of {views} view(s) each, and 1 feature"),
             });
@@ -177,8 +186,7 @@ impl Op for InfoNce {
         let sizes = (2usize..5, 2usize..9, 1usize..20);
         (sizes, denominator, reduction, 0.1f64..2.0, proptest::option::of(any::<u64>()))
             .prop_map(|((m, n, d), denominator, reduction, temperature, mask)| {
-                let op =
-                    InfoNce { temperature, denominator, reduction, masked: mask.is_some() };
+                let op = InfoNce { temperature, denominator, reduction, masked: mask.is_some() };
                 let shape = [n * op.views(), d];
                 let case = Case::new(op, &vec![&shape[..]; m]);
                 match mask {

@@ -17,11 +17,15 @@ struct Outcome {
 }
 
 /// Loss, losses of pairs and gradients, in the precision of `T`.
-fn run<T: Float>(op: InfoNce, embeddings: &[Vec<f64>], features: usize, present: Option<&[u32]>) -> Outcome {
+fn run<T: Float>(
+    op: InfoNce,
+    embeddings: &[Vec<f64>],
+    features: usize,
+    present: Option<&[u32]>,
+) -> Outcome {
     let (m, rows) = (embeddings.len(), embeddings[0].len() / features);
     let shapes = vec![Shape::from([rows, features]); m];
-    let index_shapes: Vec<Shape> =
-        present.iter().map(|p| Shape::from([m, p.len() / m])).collect();
+    let index_shapes: Vec<Shape> = present.iter().map(|p| Shape::from([m, p.len() / m])).collect();
     let indices: Vec<&[u32]> = present.into_iter().collect();
     let op = InfoNce { masked: present.is_some(), ..op };
     let plan = op.plan(&shapes, &index_shapes).unwrap();
@@ -66,7 +70,10 @@ fn op(temperature: f64, denominator: Denominator) -> InfoNce {
 }
 
 fn close(got: f64, expected: f64, tolerance: f64) {
-    assert!((got - expected).abs() <= tolerance * expected.abs().max(1e-3), "{got} against {expected}");
+    assert!(
+        (got - expected).abs() <= tolerance * expected.abs().max(1e-3),
+        "{got} against {expected}"
+    );
 }
 
 fn random(modalities: usize, rows: usize, features: usize, seed: u64) -> Vec<Vec<f64>> {
@@ -138,7 +145,8 @@ fn brute_force(op: InfoNce, z: &[Vec<f64>], features: usize, present: Option<&[u
     let (mut total, mut pairs) = (0.0, 0);
     for m in 0..modalities {
         for n in (0..modalities).filter(|&n| n != m) {
-            let has = |m: usize, i: usize| present.is_none_or(|p| p[m * samples + i % samples] != 0);
+            let has =
+                |m: usize, i: usize| present.is_none_or(|p| p[m * samples + i % samples] != 0);
             let both: Vec<usize> = (0..rows).filter(|&i| has(m, i) && has(n, i)).collect();
             if both.len() < 2 * op.views() {
                 continue;
@@ -146,14 +154,15 @@ fn brute_force(op: InfoNce, z: &[Vec<f64>], features: usize, present: Option<&[u
             pairs += 1;
             let mut loss = 0.0;
             for &i in &both {
-                let s = |j: usize| unit(m, i).zip(unit(n, j)).map(|(a, b)| a * b).sum::<f64>() / op.temperature;
+                let s = |j: usize| {
+                    unit(m, i).zip(unit(n, j)).map(|(a, b)| a * b).sum::<f64>() / op.temperature
+                };
                 let (positive, in_sum): (usize, fn(usize, usize) -> bool) = match op.denominator {
                     Denominator::ExcludePositive => (i, |i, j| i != j),
                     Denominator::IncludePositive => (i, |_, _| true),
                     Denominator::Authors { .. } => ((i + samples) % rows, |i, j| i != j),
                 };
-                let sum: f64 =
-                    both.iter().filter(|&&j| in_sum(i, j)).map(|&j| s(j).exp()).sum();
+                let sum: f64 = both.iter().filter(|&&j| in_sum(i, j)).map(|&j| s(j).exp()).sum();
                 loss += sum.ln() - s(positive);
             }
             if op.denominator == (Denominator::Authors { half: true }) {
@@ -170,7 +179,8 @@ fn brute_force_agrees() {
     let mut seed = 0;
     for &denominator in ANY {
         for reduction in [Reduction::Mean, Reduction::Sum] {
-            for (modalities, samples, features) in [(2, 2, 3), (3, 7, 5), (4, 33, 17), (2, 70, 40)] {
+            for (modalities, samples, features) in [(2, 2, 3), (3, 7, 5), (4, 33, 17), (2, 70, 40)]
+            {
                 for masked in [false, true] {
                     seed += 1;
                     let op = InfoNce { reduction, ..op(0.2, denominator) };
@@ -227,7 +237,8 @@ fn order_of_samples_and_modalities_is_nothing() {
                     .collect()
             })
             .collect();
-        let (plain, mixed) = (run::<f64>(op, &z, features, None), run::<f64>(op, &mixed, features, None));
+        let (plain, mixed) =
+            (run::<f64>(op, &z, features, None), run::<f64>(op, &mixed, features, None));
         close(mixed.loss, plain.loss, 1e-12);
         let turned = run::<f64>(op, &[z[2].clone(), z[0].clone(), z[1].clone()], features, None);
         close(turned.loss, plain.loss, 1e-12);
@@ -246,7 +257,8 @@ fn length_of_an_embedding_is_nothing() {
         let plain = run::<f64>(op, &z, features, None);
         for row in 0..rows {
             let span = row * features..(row + 1) * features;
-            let along: f64 = z[0][span.clone()].iter().zip(&plain.gradients[0][span]).map(|(z, g)| z * g).sum();
+            let along: f64 =
+                z[0][span.clone()].iter().zip(&plain.gradients[0][span]).map(|(z, g)| z * g).sum();
             assert!(along.abs() < 1e-14);
         }
         z[0][..features].iter_mut().for_each(|x| *x *= 37.5);

@@ -19,7 +19,12 @@ pub(crate) fn forward<T: Float>(
     output: &mut [T],
 ) {
     let target = Target::new(output, false).activated(bias, relu);
-    product(&View::dense(x, rows, features), &View::dense(weight, features, out), &target, &|row| row * out);
+    product(
+        &View::dense(x, rows, features),
+        &View::dense(weight, features, out),
+        &target,
+        &|row| row * out,
+    );
 }
 
 pub(crate) fn backward<T: Float>(
@@ -33,7 +38,8 @@ pub(crate) fn backward<T: Float>(
     before_relu(output, grad_output, |grad_output| {
         if let Some(gradient) = gradients.input {
             let target = Target::new(gradient.data, gradient.add);
-            let (dy, weight) = (View::dense(grad_output, rows, out), View::dense(weight, features, out));
+            let (dy, weight) =
+                (View::dense(grad_output, rows, out), View::dense(weight, features, out));
             if rows < 64 && features > rows {
                 // Few rows: the weights stream past as the left side, and are read once, as they stand.
                 product(&weight, &dy.transposed(), &target.column_stride(features), &|row| row);
@@ -52,7 +58,11 @@ pub(crate) fn backward<T: Float>(
 }
 
 /// Hands over the gradient of what ReLU was applied to, given its output; `grad_output` itself without ReLU.
-pub(crate) fn before_relu<T: Float>(output: Option<&[T]>, grad_output: &[T], body: impl FnOnce(&[T])) {
+pub(crate) fn before_relu<T: Float>(
+    output: Option<&[T]>,
+    grad_output: &[T],
+    body: impl FnOnce(&[T]),
+) {
     let Some(output) = output else { return body(grad_output) };
     scratch::with::<T, _>(grad_output.len(), |masked| {
         parallel::rows(masked, 1, 3, |start, masked| {

@@ -28,7 +28,12 @@ impl Op for Linear {
         let what = || format!("weight must have a row for each feature of x {x}; make it so");
         if x.is_empty() || x.features() != weight[0] {
             expect::shape(Self::NAME, &what(), weight, &[x.features(), weight[1]])?;
-            expect::shape(Self::NAME, "x must have a feature axis; reshape it", x, &[1, weight[0]])?;
+            expect::shape(
+                Self::NAME,
+                "x must have a feature axis; reshape it",
+                x,
+                &[1, weight[0]],
+            )?;
         }
         if self.bias {
             let what = "bias must have one number for each output feature; make it so";
@@ -44,7 +49,14 @@ impl Op for Linear {
 
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
         let bias = self.bias.then(|| call.inputs[2]);
-        cpu::forward(call.inputs[0], call.inputs[1], bias, self.relu, extents(call.shapes), call.output);
+        cpu::forward(
+            call.inputs[0],
+            call.inputs[1],
+            bias,
+            self.relu,
+            extents(call.shapes),
+            call.output,
+        );
     }
 
     fn backward<T: Float>(&self, call: Backward<'_, T>) {
@@ -59,7 +71,8 @@ impl Op for Linear {
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
         let output = inputs[0].with_features(inputs[1][1]);
         let flops = 2.0 * inputs[0].count() as f64 * inputs[1][1] as f64;
-        let (read, written) = (inputs.iter().map(Shape::count).sum::<usize>() as f64, output.count() as f64);
+        let (read, written) =
+            (inputs.iter().map(Shape::count).sum::<usize>() as f64, output.count() as f64);
         Cost {
             forward_flops: flops,
             backward_flops: 2.0 * flops,
@@ -81,7 +94,9 @@ impl Op for Linear {
 
     fn ragged() -> BoxedStrategy<Case<Self>> {
         (any::<bool>(), any::<bool>(), 1usize..20, 1usize..40, 1usize..70)
-            .prop_map(|(bias, relu, rows, features, out)| make(Linear { bias, relu }, &[rows, features], out))
+            .prop_map(|(bias, relu, rows, features, out)| {
+                make(Linear { bias, relu }, &[rows, features], out)
+            })
             .boxed()
     }
 }

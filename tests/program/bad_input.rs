@@ -1,0 +1,213 @@
+//! Each mistake gets one message that names what is wrong and where, and its exit code.
+
+use super::world::{mpuc, short_run, text, world};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Runs the program, which must fail with this code and a message that holds all of these.
+fn fails(arguments: &[&str], code: i32, wanted: &[&str]) {
+    let output = mpuc(arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert!(!message.contains("panicked") && !message.contains("a bug"), "{message}");
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    for part in wanted {
+        assert!(message.contains(part), "{arguments:?}: `{part}` is not in: {message}");
+    }
+}
+
+/// A manifest of voices and sequences; `edit` may spoil its files first.
+fn manifest(folder: &Path, rows: usize, edit: impl Fn(&Path)) -> PathBuf {
+    let mut table = String::from("id,voice,other,label,group\n");
+    for row in 0..rows {
+        let name = format!("clip {row} ä");
+        write_wav(&folder.join(format!("{name}.wav")), row, 16_000);
+        write_npy(&folder.join(format!("{name}.npy")), row);
+        table += &format!("{row},{name}.wav,{name}.npy,{},{}\n", row % 2, row / 4);
+    }
+    let path = folder.join("manifest ü.csv");
+    fs::write(&path, table).unwrap();
+    edit(folder);
+    path
+}
+
+fn write_wav(path: &Path, seed: usize, samples: usize) {
+    let specification = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, specification).unwrap();
+    for i in 0..samples {
+        writer.write_sample(((i * (seed + 3)) % 2000) as i16 - 1000).unwrap();
+    }
+    writer.finalize().unwrap();
+}
+
+fn write_npy(path: &Path, seed: usize) {
+    let values: Vec<f32> = (0..40 * 3).map(|i| ((i * (seed + 1)) % 7) as f32).collect();
+    data::formats::npy::write(path, &data::Array::new(vec![40, 3], values).unwrap()).unwrap();
+}
+
+const SEQUENCE: &str = "modality.other={ feature = { kind = \"sequence\" }, window = 30, evaluation_window = 40, \
+    padding = \"repeat_last\", standardise = \"each\", augmentation = { level = 0.0, offset = 0.0 }, \
+    backbone = { kind = \"strided_conv\", width = 16 }, dropout = 0.0 }";
+
+/// A short run on a manifest.
+fn run_on(path: &Path, code: i32, wanted: &[&str], more: &[&str]) {
+    let out = path.parent().unwrap().join("run");
+    let settings = [
+        "--set",
+        "data.format=manifest",
+        "--set",
+        "data.protocol=by_group",
+        "--set",
+        "controls=[]",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "modality.voice.window=40",
+        "--set",
+        SEQUENCE,
+    ];
+    let mut arguments = short_run(&out, &settings);
+    arguments[2] = path.to_str().unwrap();
+    arguments.extend(more);
+    if code == 0 {
+        let output = mpuc(&arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    } else {
+        fails(&arguments, code, wanted);
+    }
+}
+
+#[test]
+fn a_manifest_with_spaces_and_umlauts_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    run_on(&manifest(folder.path(), 24, |_| {}), 0, &[], &[]);
+}
+
+#[test]
+fn silence_blank_faces_and_equal_samples_stay_finite() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |folder| {
+        for row in 0..24 {
+            let specification = hound::WavSpec {
+                channels: 2,
+                sample_rate: 44_100,
+                bits_per_sample: 24,
+                sample_format: hound::SampleFormat::Int,
+            };
+            let path = folder.join(format!("clip {row} ä.wav"));
+            let mut writer = hound::WavWriter::create(path, specification).unwrap();
+            (0..88_200).for_each(|_| writer.write_sample(0).unwrap());
+            writer.finalize().unwrap();
+        }
+    });
+    run_on(&path, 0, &[], &[]);
+}
+
+#[test]
+fn files_that_are_wrong_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |folder| {
+        let wav = folder.join("clip 5 ä.wav");
+        let bytes = fs::read(&wav).unwrap();
+        fs::write(&wav, &bytes[..bytes.len() / 2]).unwrap();
+    });
+    run_on(&path, 65, &["clip 5 ä.wav"], &[]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path =
+        manifest(folder.path(), 24, |folder| fs::remove_file(folder.join("clip 7 ä.npy")).unwrap());
+    run_on(&path, 66, &["clip 7 ä.npy"], &[]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.csv");
+    fs::write(&path, "id,voice,other\n").unwrap();
+    run_on(&path, 65, &["empty.csv", "no rows"], &[]);
+    run_on(&folder.path().join("none.csv"), 66, &["none.csv"], &[]);
+}
+
+#[test]
+fn a_csv_without_landmarks_is_named_with_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let spoiled = folder.path().join("Actor_01");
+    fs::create_dir_all(&spoiled).unwrap();
+    fs::write(
+        spoiled.join("01-01-01-01-01-01-01.csv"),
+        "frame, timestamp, gaze_0_x\n0, 0.0, 1.0\n",
+    )
+    .unwrap();
+    write_wav(&spoiled.join("03-01-01-01-01-01-01.wav"), 1, 16_000);
+    let path = folder.path().to_str().unwrap();
+    fails(&["data", "check", path], 65, &["01-01-01-01-01-01-01.csv", "x_0"]);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_with_a_suggestion() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let refuse =
+        |setting: &str, wanted: &[&str]| fails(&short_run(&out, &["--set", setting]), 78, wanted);
+    refuse("training.epoch=3", &["training.epoch", "epochs"]);
+    refuse("modality.voice.widow=3", &["widow", "window"]);
+    refuse("training.epochs=many", &["training.epochs"]);
+    refuse("training.batch=1", &["training.batch", "2"]);
+    refuse("data.folds=40", &["folds"]);
+    refuse("training.batch=4000", &["batch"]);
+    fails(&["train", "--preset", "papre"], 78, &["papre", "paper"]);
+    fails(&["trian"], 2, &["train"]);
+}
+
+#[test]
+fn a_class_absent_from_the_training_part_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |folder| {
+        // One class lives in one group alone, so that a fold without that group never sees it.
+        let path = folder.join("manifest ü.csv");
+        let table = fs::read_to_string(&path).unwrap();
+        let lines = table.lines().enumerate().map(|(i, line)| {
+            let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+            if i > 0 {
+                cells[3] = if i <= 4 { "rare".into() } else { "common".into() };
+            }
+            cells.join(",") + "\n"
+        });
+        fs::write(&path, lines.collect::<String>()).unwrap();
+    });
+    run_on(&path, 65, &["training part", "rare"], &["--set", "data.run_folds=3"]);
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let strange = folder.path().join("mine");
+    fs::create_dir_all(&strange).unwrap();
+    fs::write(strange.join("thesis.txt"), "important").unwrap();
+    fails(&short_run(&strange, &[]), 78, &["thesis.txt"]);
+    assert_eq!(fs::read_to_string(strange.join("thesis.txt")).unwrap(), "important");
+
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("run");
+    fails(&short_run(&below, &[]), 74, &["file"]);
+
+    fails(&["eval", folder.path().join("none").to_str().unwrap()], 66, &["none"]);
+    fails(&["data", "check", "/nonexistent/data"], 66, &["/nonexistent/data"]);
+}
+
+#[test]
+fn a_run_of_another_configuration_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let more = ["--set", "controls=[]", "--set", "training.epochs=1"];
+    assert!(mpuc(&short_run(&run, &more)).status.success());
+    let checkpoint = run.join("checkpoints/seed3-fold1-mpuc.safetensors");
+    let before = fs::read(&checkpoint).unwrap();
+    let other = ["--set", "controls=[]", "--set", "training.epochs=2"];
+    fails(&short_run(&run, &other), 78, &["training.epochs", "--fresh"]);
+    assert_eq!(fs::read(&checkpoint).unwrap(), before);
+    assert!(world().exists());
+}

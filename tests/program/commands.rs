@@ -1,0 +1,152 @@
+//! What commands print.
+
+use super::world::{mpuc, short_run, text, world};
+use serde_json::Value;
+
+fn json(output: &[u8]) -> Value {
+    let printed = text(output);
+    assert_eq!(printed.lines().count(), 1, "one JSON object on one line: {printed}");
+    serde_json::from_str(&printed).unwrap()
+}
+
+#[test]
+fn train_and_eval_report_every_control() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let output = mpuc(&short_run(&run, &[]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = json(&output.stdout);
+    let accuracy = |value: &Value| {
+        let mean = value["mean"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&mean) && value["deviation"].is_number(), "{value}");
+        mean
+    };
+    for name in [
+        "chance",
+        "untrained",
+        "late_fusion_supervised",
+        "mpuc",
+        "mpuc_shuffled_pairs",
+        "permuted_labels",
+        "oracle",
+    ] {
+        accuracy(&report[name]);
+    }
+    for name in ["voice", "landmarks", "faces"] {
+        accuracy(&report["single"][name]);
+    }
+    for name in ["retrieval_at_1", "retrieval_chance", "loss_first", "loss_last", "seconds"] {
+        assert!(report[name].is_number(), "{name}: {}", report[name]);
+    }
+    assert_eq!(report["protocol"]["learning"], "inductive");
+    assert_eq!(report["protocol"]["labels_in_pretraining"], false);
+    for file in [
+        "config.toml",
+        "invocation.json",
+        "metrics.jsonl",
+        "status.json",
+        "results.json",
+        "splits/splits.json",
+    ] {
+        assert!(run.join(file).exists(), "{file}");
+    }
+
+    // The same figures from the checkpoint alone.
+    let again = mpuc(&["eval", run.to_str().unwrap(), "--json"]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    let again = json(&again.stdout);
+    for name in ["mpuc", "single", "permuted_labels", "retrieval_at_1", "confusion"] {
+        assert_eq!(again[name], report[name], "{name}");
+    }
+}
+
+#[test]
+fn no_actor_is_in_two_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let settings =
+        ["--set", "data.run_folds=3", "--set", "training.epochs=1", "--set", "controls=[]"];
+    let output = mpuc(&short_run(&run, &settings));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let splits: Value =
+        serde_json::from_slice(&std::fs::read(run.join("splits/splits.json")).unwrap()).unwrap();
+    for fold in splits.as_array().unwrap() {
+        let actors = |part: &str| {
+            let ids = fold[part].as_array().unwrap().iter();
+            ids.map(|id| id.as_str().unwrap().rsplit('-').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (train, test) = (actors("train"), actors("test"));
+        assert!(!test.is_empty() && train.iter().all(|actor| !test.contains(actor)), "{fold}");
+    }
+}
+
+#[test]
+fn missing_modalities_are_masked() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("world");
+    copy_tree(world(), &copy);
+    // A quarter of the landmarks and a few voices go.
+    let mut removed = 0;
+    for (number, file) in files(&copy).into_iter().enumerate() {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        if (name.ends_with(".csv") && name.starts_with("01-") && number % 4 == 0)
+            || (name.ends_with(".wav") && number % 16 == 0)
+        {
+            std::fs::remove_file(&file).unwrap();
+            removed += 1;
+        }
+    }
+    assert!(removed > 10, "{removed}");
+    let run = folder.path().join("run");
+    let mut arguments = short_run(&run, &["--set", "controls=[\"single\"]"]);
+    arguments[2] = copy.to_str().unwrap();
+    let output = mpuc(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("have no landmarks"), "{}", text(&output.stderr));
+    assert!(json(&output.stdout)["loss_last"].as_f64().unwrap().is_finite());
+}
+
+fn files(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    for file in files(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&file, &target).unwrap();
+    }
+}
+
+#[test]
+fn gradcheck_lists_every_op() {
+    let output = mpuc(&["gradcheck", "--cases", "2", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = json(&output.stdout);
+    let ops = report["ops"].as_array().unwrap();
+    assert!(ops.len() >= 25, "{}", ops.len());
+    for op in ops {
+        assert!(op["worst_relative_error"].as_f64().unwrap() < 1e-6, "{op}");
+        assert_eq!(op["findings"], 0, "{op}");
+        assert!(op["cases"].as_u64().unwrap() > 0, "{op}");
+    }
+}
+
+#[test]
+fn a_step_allocates_nothing_new_after_warm_up() {
+    let output =
+        mpuc(&["bench", "model", "--only", "acoustic", "--batch", "2", "--repeats", "2", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = json(&output.stdout);
+    for result in report["results"].as_array().unwrap() {
+        assert_eq!(result["fresh_allocations"], 0, "{result}");
+        assert!(result["median_s"].as_f64().unwrap() > 0.0);
+    }
+}

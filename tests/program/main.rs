@@ -1,0 +1,8 @@
+//! The program as people meet it: commands, resuming, determinism, bad input. In the package of the program, so
+//! that cargo builds it first.
+
+mod bad_input;
+mod commands;
+mod determinism;
+mod resume;
+mod world;

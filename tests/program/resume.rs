@@ -1,0 +1,93 @@
+//! A run that was killed goes on as if it had not been.
+
+use super::world::{checkpoints, command, mpuc, short_run, text};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+fn metrics(run: &Path) -> Vec<u8> {
+    std::fs::read(run.join("metrics.jsonl")).unwrap()
+}
+
+#[test]
+fn kills_at_random_moments_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let started = Instant::now();
+    let output = mpuc(&short_run(&whole, &[]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let length = started.elapsed();
+
+    let killed = folder.path().join("killed");
+    let random = engine::Philox::new(11, "kills");
+    let mut kills = 0;
+    for trial in 0..60u64 {
+        let mut child = command(&short_run(&killed, &[]))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Anywhere between its start and half of a whole run: each sitting gets a little further or nowhere.
+        std::thread::sleep(
+            length.mul_f64(0.5 * random.uniform(trial)).max(Duration::from_millis(5)),
+        );
+        let done = child.try_wait().unwrap().is_some();
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if done {
+            break;
+        }
+        kills += 1;
+        if kills == 20 {
+            break;
+        }
+    }
+    assert!(kills >= 2, "killed {kills} times");
+    let output = mpuc(&short_run(&killed, &[]));
+    assert!(output.status.success(), "after {kills} kills: {}", text(&output.stderr));
+    assert!(checkpoints(&killed) == checkpoints(&whole), "after {kills} kills: other weights");
+    assert!(metrics(&killed) == metrics(&whole), "after {kills} kills: other metrics");
+}
+
+#[test]
+fn a_signal_saves_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    let more = ["--set", "training.epochs=6", "--set", "controls=[]"];
+    assert!(mpuc(&short_run(&whole, &more)).status.success());
+    let mut child =
+        command(&short_run(&stopped, &more)).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !stopped.join("metrics.jsonl").exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let signalled = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(signalled.success());
+    let code = child.wait().unwrap().code();
+    assert!(code == Some(143) || code == Some(0), "{code:?}");
+    assert!(mpuc(&short_run(&stopped, &more)).status.success());
+    assert!(checkpoints(&stopped) == checkpoints(&whole));
+    assert!(metrics(&stopped) == metrics(&whole));
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, damaged) = (folder.path().join("whole"), folder.path().join("damaged"));
+    let more = ["--set", "controls=[]"];
+    assert!(mpuc(&short_run(&whole, &more)).status.success());
+    assert!(mpuc(&short_run(&damaged, &more)).status.success());
+    let file = damaged.join("checkpoints/seed3-fold1-mpuc.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::remove_file(damaged.join("eval/seed3-fold1.json")).unwrap();
+    let output = mpuc(&short_run(&damaged, &more));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("damaged"), "{}", text(&output.stderr));
+    assert!(checkpoints(&damaged) == checkpoints(&whole));
+}
