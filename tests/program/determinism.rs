@@ -5,7 +5,7 @@ use super::world::{checkpoints, mpuc, short_run, text};
 #[test]
 fn threads_and_repetition_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first: Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> = None;
+    let mut first = None;
     for (number, threads) in ["1", "2", "3", "1"].into_iter().enumerate() {
         let run = folder.path().join(format!("run{number}"));
         let output = mpuc(&short_run(&run, &["--threads", threads]));
