@@ -56,11 +56,12 @@ pub(super) fn explain(
                 None if path == name => "",
                 _ => &path,
             };
+            let table = deeper(builder, table, name);
             let mut expected = complaint.expected;
-            if value_at(builder, table).is_some_and(|value| value.get("kind").is_some()) {
+            if value_at(builder, &table).is_some_and(|value| value.get("kind").is_some()) {
                 expected.push("kind");
             }
-            unknown(builder, table, name, &expected)
+            unknown(builder, &table, name, &expected)
         }
         ("unknown variant", Some(name)) => {
             // Inside a table with a `kind` the path ends too early.
@@ -126,6 +127,19 @@ fn elsewhere(name: &str) -> Option<String> {
         .min_by_key(|key| key.matches('.').count())
 }
 
+/// Inside a table with a `kind` the path ends too early: the table within that has the key.
+fn deeper(builder: &Builder, table: &str, name: &str) -> String {
+    let mut keys = Vec::new();
+    match value_at(builder, table) {
+        Some(Value::Table(inside)) if !inside.contains_key(name) => {
+            collect(inside, table, &mut keys)
+        }
+        _ => {}
+    }
+    let found = keys.iter().filter_map(|key| key.rsplit_once('.')).find(|(_, last)| *last == name);
+    found.map_or(table, |(around, _)| around).to_owned()
+}
+
 /// The keys of all values inside the table at a path; none where there is no table.
 fn leaves(builder: &Builder, path: &str) -> Vec<String> {
     let mut keys = Vec::new();
@@ -139,7 +153,9 @@ fn leaves(builder: &Builder, path: &str) -> Vec<String> {
 /// Inside a table with a `kind` the path ends too early: the value is the one without which the complaint is
 /// another.
 fn culprit(builder: &Builder, path: &str, message: &str) -> Option<String> {
-    leaves(builder, path).into_iter().find(|key| {
+    // Without its kind any table is complained about.
+    let mut values = leaves(builder, path).into_iter().filter(|key| !key.ends_with(".kind"));
+    values.find(|key| {
         let mut without = builder.clone();
         without.drop(key);
         let outcome: Result<super::Config, _> = without.table.try_into();

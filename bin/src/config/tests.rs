@@ -36,7 +36,8 @@ fn every_preset_can_be_read() -> Result<()> {
 
 #[test]
 fn every_leaf_can_be_set_and_remembers_who_set_it() -> Result<()> {
-    for preset in presets::names() {
+    // The other presets have the same keys as one of these.
+    for preset in ["world", "paper"] {
         let resolved = resolve(preset, &[])?;
         let mut all = Vec::new();
         leaves(&save::to_table(&resolved.config)?, "", &mut all);
