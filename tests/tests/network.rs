@@ -46,6 +46,11 @@ fn gradient(parameters: &mut Parameters, outcome: &Outcome, id: ParameterId) -> 
 /// makes that 4 % of their norm in PyTorch's own f32.
 const ONLY_IN_F64: [&str; 1] = ["face_18"];
 
+/// Whether this is such a network in f32.
+pub fn only_in_f64(fixture: &Fixture, dtype: DType) -> bool {
+    dtype == DType::F32 && ONLY_IN_F64.contains(&text(&fixture.description["name"]))
+}
+
 /// Compares every gradient of a pass, then its new statistics.
 pub fn compare(
     comparison: &mut Comparison,
@@ -55,8 +60,7 @@ pub fn compare(
     mode: &str,
     tolerance: f64,
 ) {
-    let skip = parameters.dtype() == DType::F32
-        && ONLY_IN_F64.contains(&text(&fixture.description["name"]));
+    let skip = only_in_f64(fixture, parameters.dtype());
     let floor = NOTHING * fixture.largest(&format!("{mode}/grad/"));
     // One number, such as a slope shared by all features, is a sum of thousands that cancel: it is compared with
     // the largest of its kind.
