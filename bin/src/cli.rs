@@ -269,7 +269,7 @@ Examples:
   mpuc bench model --only mpuc/step --batch 32 --json"
 )]
 pub struct BenchModelArgs {
-    /// Only cases whose name begins so; may be given many times.
+    /// Only cases whose name begins with these parts, e.g. face or face/step; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// Samples in a batch, in place of each case's own.

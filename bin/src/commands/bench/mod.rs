@@ -84,9 +84,13 @@ fn wanted(args: &BenchModelArgs) -> Result<Vec<Case>> {
         return Err(Failure::new(Kind::Usage, "--repeats: at least 1 is needed"));
     }
     let all = cases::all(args.batch);
-    let asked = |name: &String| {
-        args.only.is_empty() || args.only.iter().any(|start| name.starts_with(start))
+    // Whole parts of a name: `voice/fwd` is not `voice/fwd+bwd`.
+    let begins = |name: &String, start: &String| {
+        name.strip_prefix(start.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    let asked =
+        |name: &String| args.only.is_empty() || args.only.iter().any(|start| begins(name, start));
     let chosen: Vec<Case> = all.iter().filter_map(|case| case.only(&asked)).collect();
     if !chosen.is_empty() {
         return Ok(chosen);
