@@ -1,7 +1,5 @@
 //! The `mpuc` program.
 
-#![allow(dead_code, unused_imports, reason = "the experiment uses what no command here does")]
-
 mod cli;
 mod commands;
 mod config;

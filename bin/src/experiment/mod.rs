@@ -7,7 +7,6 @@ mod report;
 mod stage;
 mod unit;
 
-pub use judge::Judgement;
 pub use material::Material;
 pub use report::Report;
 pub use unit::{UnitResult, judge_again};

@@ -3,8 +3,8 @@
 
 use super::Attention;
 use crate::Float;
-use crate::cpu::small::{self, PANEL, Product};
 use crate::cpu::parallel::{self, Shared};
+use crate::cpu::small::{self, PANEL, Product};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward};
 use crate::{Shape, philox::Philox};

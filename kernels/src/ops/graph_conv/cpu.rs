@@ -4,8 +4,8 @@
 //! over blocks in f64 in a fixed number of slices, and over slices in order.
 
 use super::{Adjacency, GraphConv};
-use crate::cpu::small::{self, Product};
 use crate::cpu::parallel::{self, Shared};
+use crate::cpu::small::{self, Product};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward};
 use crate::{Float, Shape};

@@ -4,8 +4,8 @@
 //! other modalities and writes its gradient once: twice the logits, but no partial gradients.
 
 use super::{Denominator, InfoNce, Reduction};
-use crate::cpu::small::{self, Product};
 use crate::cpu::parallel::{self, Shared};
+use crate::cpu::small::{self, Product};
 use crate::cpu::{scratch, simd};
 use crate::op::{Backward, Forward, Gradient};
 use crate::{Float, Shape};
