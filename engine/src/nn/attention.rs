@@ -40,7 +40,7 @@ impl MultiheadAttention {
         Ok(MultiheadAttention { projection, output, heads, dropout })
     }
 
-    /// Self-attention on x [N, T, width]. With `lengths` [N] only the first so many steps of each are attended
+    /// Self-attention on x [N, T, width]. With `lengths` `[N]` only the first so many steps of each are attended
     /// to.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` [outputs], as PyTorch starts them.
+    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` `[outputs]`, as PyTorch starts them.
     ///
     /// # Errors
     /// When the scope has these names already.
@@ -127,7 +127,7 @@ pub struct DepthwiseConv {
 }
 
 impl DepthwiseConv {
-    /// `weight` [kernel, features] and `bias` [features], padded so that the length stays.
+    /// `weight` [kernel, features] and `bias` `[features]`, padded so that the length stays.
     ///
     /// # Errors
     /// When the scope has these names already.

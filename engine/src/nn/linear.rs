@@ -9,7 +9,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `weight` [inputs, outputs] and `bias` [outputs], uniform in ±1/√inputs.
+    /// `weight` [inputs, outputs] and `bias` `[outputs]`, uniform in ±1/√inputs.
     ///
     /// # Errors
     /// When the scope has these names already.

@@ -15,7 +15,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// `weight`, `bias`, `running_mean` and `running_var`, all [features]; epsilon 1e-5, momentum 0.1.
+    /// `weight`, `bias`, `running_mean` and `running_var`, all `[features]`; epsilon 1e-5, momentum 0.1.
     ///
     /// # Errors
     /// When the scope has these names already.

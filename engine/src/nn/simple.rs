@@ -7,7 +7,7 @@ pub struct Prelu {
 }
 
 impl Prelu {
-    /// `weight` [1].
+    /// `weight` `[1]`.
     ///
     /// # Errors
     /// When the scope has this name already.

@@ -124,7 +124,7 @@ impl Tensor {
         one(op, &with(&[self, weight], bias), &[])
     }
 
-    /// [`GraphConv`] of [.., V, C] over edges with these values [E] and structure: targets, sources, partitions.
+    /// [`GraphConv`] of [.., V, C] over edges with these values `[E]` and structure: targets, sources, partitions.
     pub fn graph_conv(
         &self,
         values: &Tensor,
@@ -194,12 +194,12 @@ impl Tensor {
         one(Slice { axis, start, length }, &[self], &[])
     }
 
-    /// [`CrossEntropy`] of logits [N, C] with classes [N].
+    /// [`CrossEntropy`] of logits [N, C] with classes `[N]`.
     pub fn cross_entropy(&self, classes: &Tensor) -> Result<Tensor> {
         one(CrossEntropy, &[self], &[classes])
     }
 
-    /// [`Bce`] of logits [N, C] with targets [N, C] and weights of the positives [C].
+    /// [`Bce`] of logits [N, C] with targets [N, C] and weights of the positives `[C]`.
     pub fn bce(&self, targets: &Tensor, positive_weights: &Tensor) -> Result<Tensor> {
         one(Bce, &[self, targets, positive_weights], &[])
     }

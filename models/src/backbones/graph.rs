@@ -183,7 +183,7 @@ impl FaceGraph {
         FaceGraph { points, partitions: matrices.len(), edges }
     }
 
-    /// The edges' values [E].
+    /// The edges' values `[E]`.
     ///
     /// # Errors
     /// Never for f32 and f64.
@@ -192,7 +192,7 @@ impl FaceGraph {
         Ok(Tensor::from_slice(&values, &[values.len()])?.to(dtype))
     }
 
-    /// The edges' targets, sources and partitions, [E] each.
+    /// The edges' targets, sources and partitions, `[E]` each.
     ///
     /// # Errors
     /// Never.

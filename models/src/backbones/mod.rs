@@ -99,7 +99,7 @@ impl Backbone {
         }
     }
 
-    /// x [N, T, ..] to features [N, features]. `lengths` [N] says how many of the T steps are real; networks
+    /// x [N, T, ..] to features [N, features]. `lengths` `[N]` says how many of the T steps are real; networks
     /// that have no use for it (the paper's convolutions see padding as data) leave it aside.
     ///
     /// # Errors

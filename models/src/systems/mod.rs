@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Batch {
     /// One entry a modality, in the order of the system's.
     pub modalities: Vec<Input>,
-    /// Classes of the samples [N]; supervised systems and probes alone read them.
+    /// Classes of the samples `[N]`; supervised systems and probes alone read them.
     pub labels: Option<Tensor>,
     /// Samples in the batch; each has `views` rows.
     pub samples: usize,
@@ -29,12 +29,12 @@ pub struct Batch {
 pub struct Input {
     /// Rows [R, T, ..] of the samples that have this modality.
     pub data: Tensor,
-    /// How many of the T steps are real [R], where rows are padded.
+    /// How many of the T steps are real `[R]`, where rows are padded.
     pub lengths: Option<Tensor>,
     /// Where some samples lack the modality: for each of the N rows of the batch the row of `data`, and any
     /// row for those that lack it.
     pub rows: Option<Tensor>,
-    /// Which rows of the batch have it [N], where some lack it.
+    /// Which rows of the batch have it `[N]`, where some lack it.
     pub present: Option<Vec<u32>>,
 }
 

@@ -10,7 +10,7 @@ use proptest::strategy::BoxedStrategy;
 /// y[n, o, c'] = Σ over taps k and channels c of x[n, o·stride − padding + k·dilation, c] · w[k, c, c'] + b[c'],
 /// with zeros outside of x, and ReLU after it if asked for. A cross-correlation, as in every framework.
 ///
-/// Inputs: x [N, D, H, W, C_in], weight [KD, KH, KW, C_in, C_out], and bias [C_out] if there is one. Output:
+/// Inputs: x [N, D, H, W, C_in], weight [KD, KH, KW, C_in, C_out], and bias `[C_out]` if there is one. Output:
 /// [N, D', H', W', C_out] with D' = (D + 2·padding − dilation·(KD − 1) − 1) / stride + 1, and so on.
 /// A 2-D convolution has D = KD = 1, a 1-D one H = KH = 1 as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use proptest::strategy::BoxedStrategy;
 
 /// y = x·W + b, or max(x·W + b, 0).
 ///
-/// Inputs: x [..., in], weight [in, out], and bias [out] if the layer has one. Output: [..., out].
+/// Inputs: x [..., in], weight [in, out], and bias `[out]` if the layer has one. Output: [..., out].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
     /// Whether there is a third input, the bias.
