@@ -18,7 +18,7 @@ const F64_TOLERANCE: f64 = 1e-6;
 
 /// What a fixture can be about.
 enum Network {
-    Backbone(Backbone),
+    Backbone(Box<Backbone>),
     Projection(Projection),
     Prediction(Prediction),
 }
@@ -43,7 +43,7 @@ impl Network {
                 let mut settings = settings.clone();
                 settings["kind"] = json!(kind);
                 let settings: BackboneSettings = serde_json::from_value(settings).unwrap();
-                Network::Backbone(Backbone::new(&settings, scope, sample).unwrap())
+                Network::Backbone(Box::new(Backbone::new(&settings, scope, sample).unwrap()))
             }
         }
     }
