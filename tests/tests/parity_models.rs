@@ -19,7 +19,7 @@ const F64_TOLERANCE: f64 = 1e-6;
 /// What a fixture can be about.
 #[allow(clippy::large_enum_variant, reason = "one at a time")]
 enum Network {
-    Backbone(Backbone),
+    Backbone(Box<Backbone>),
     Projection(Projection),
     Prediction(Prediction),
 }
@@ -44,7 +44,7 @@ impl Network {
                 let mut settings = settings.clone();
                 settings["kind"] = json!(kind);
                 let settings: BackboneSettings = serde_json::from_value(settings).unwrap();
-                Network::Backbone(Backbone::new(&settings, scope, sample).unwrap())
+                Network::Backbone(Box::new(Backbone::new(&settings, scope, sample).unwrap()))
             }
         }
     }
