@@ -17,7 +17,6 @@ const LOOSE_TOLERANCE: f64 = 1e-3;
 const F64_TOLERANCE: f64 = 1e-6;
 
 /// What a fixture can be about.
-#[allow(clippy::large_enum_variant, reason = "one at a time")]
 enum Network {
     Backbone(Box<Backbone>),
     Projection(Projection),
