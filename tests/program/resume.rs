@@ -17,36 +17,44 @@ fn kills_at_random_moments_change_no_bit() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let length = started.elapsed();
 
-    let killed = folder.path().join("killed");
     let random = engine::Philox::new(11, "kills");
+    let mut runs = Vec::new();
     let mut kills = 0;
-    for trial in 0..60u64 {
-        let mut child = command(&short_run(&killed, &[]))
+    while kills < 20 {
+        let run = folder.path().join(format!("killed-{}", runs.len()));
+        kills += kill_until_done(&run, length, 20 - kills, random.at(runs.len() as u64));
+        runs.push(run);
+    }
+    for run in &runs {
+        assert!(checkpoints(run) == checkpoints(&whole), "other weights in {}", run.display());
+        assert!(metrics(run) == metrics(&whole), "other metrics in {}", run.display());
+    }
+}
+
+/// Starts a run again and again, killing each sitting at a random moment, until it ends by itself or has been killed
+/// `most` times; then lets it end. Gives the number of kills.
+fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Philox) -> u32 {
+    for kills in 0..most {
+        let mut child = command(&short_run(run, &[]))
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         // Anywhere between its start and half of a whole run: each sitting gets a little further or nowhere.
-        std::thread::sleep(
-            length.mul_f64(0.5 * random.uniform(trial)).max(Duration::from_millis(5)),
-        );
-        let done = child.try_wait().unwrap().is_some();
+        let moment = length.mul_f64(0.5 * random.uniform(u64::from(kills)));
+        std::thread::sleep(moment.max(Duration::from_millis(5)));
+        let done = child.try_wait().unwrap();
         // SIGKILL.
         child.kill().unwrap();
         child.wait().unwrap();
-        if done {
-            break;
-        }
-        kills += 1;
-        if kills == 20 {
-            break;
+        if let Some(status) = done {
+            assert!(status.success(), "after {kills} kills: {status}");
+            return kills;
         }
     }
-    assert!(kills >= 2, "killed {kills} times");
-    let output = mpuc(&short_run(&killed, &[]));
-    assert!(output.status.success(), "after {kills} kills: {}", text(&output.stderr));
-    assert!(checkpoints(&killed) == checkpoints(&whole), "after {kills} kills: other weights");
-    assert!(metrics(&killed) == metrics(&whole), "after {kills} kills: other metrics");
+    let output = mpuc(&short_run(run, &[]));
+    assert!(output.status.success(), "after {most} kills: {}", text(&output.stderr));
+    most
 }
 
 #[test]
