@@ -47,6 +47,12 @@ pub fn run(args: &BenchModelArgs, context: &Context) -> Result<()> {
     for (number, case) in cases.iter().enumerate() {
         task.tick(number as u64, &case.names[0]);
         let row = measure(case, args.repeats, &context.stop)?;
+        context.progress.line(format_args!(
+            "{}: {:.1} ms, {:.1} GFLOP/s",
+            case.names.join(", "),
+            1e3 * row.median_s,
+            row.gflops_per_s
+        ));
         rows.extend(case.names.iter().map(|name| Row { case: name.clone(), ..row.clone() }));
     }
     drop(task);
