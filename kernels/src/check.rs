@@ -2,8 +2,7 @@
 //! element written, adding against writing, gradients left out, f32 against f64.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use std::cell::RefCell;
-use std::fmt;
+use std::cell::{Cell, RefCell};
 
 use crate::op::{Backward, Case, Compiled, Forward, Gradient, Plan, Values};
 use crate::philox::Philox;
@@ -36,16 +35,13 @@ impl Report {
 
 /// Tries an op on its own cases and on `ragged` random ones that follow from the seed.
 pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
-    let report = RefCell::new(Report { op: O::NAME, ..Report::default() });
-    let try_case = |case: &Case<O>| -> Result<(), String> {
-        let outcome = check_case(case, seed);
-        let mut report = report.borrow_mut();
-        report.cases += 1;
-        let worst = outcome.map_err(|finding| finding.to_string())?;
-        if worst.error > report.worst_relative_error {
-            report.worst_relative_error = worst.error;
-            report.worst =
-                format!("input {} element {} of {:?}", worst.input, worst.element, case.op);
+    let found = RefCell::new((0.0, String::new()));
+    let mut report = over_cases::<O>(ragged, seed, |case| {
+        let worst = check_case(case, seed)?;
+        let mut found = found.borrow_mut();
+        if worst.error > found.0 {
+            let place = format!("input {} element {} of {:?}", worst.input, worst.element, case.op);
+            *found = (worst.error, place);
         }
         if worst.error < TOLERANCE {
             return Ok(());
@@ -54,10 +50,27 @@ pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
             "gradient of input {} element {}: {:e} by backward, {:e} by central difference",
             worst.input, worst.element, worst.analytic, worst.numeric
         ))
+    });
+    (report.worst_relative_error, report.worst) = found.into_inner();
+    report
+}
+
+/// Calls `try_case` with each of an op's own cases and with `ragged` random ones; a random one that fails is made
+/// small. The report has everything but the worst error.
+pub(crate) fn over_cases<O: Compiled>(
+    ragged: u32,
+    seed: u64,
+    try_case: impl Fn(&Case<O>) -> Result<(), String>,
+) -> Report {
+    let cases = Cell::new(0);
+    let try_case = |case: &Case<O>| {
+        cases.set(cases.get() + 1);
+        try_case(case)
     };
+    let mut findings = Vec::new();
     for case in O::cases() {
         if let Err(finding) = try_case(&case) {
-            report.borrow_mut().findings.push(format!("{finding}; case {}", describe(&case)));
+            findings.push(format!("{finding}; case {}", describe(&case)));
         }
     }
     let config = Config {
@@ -71,34 +84,19 @@ pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let outcome = runner.run(&O::ragged(), |case| try_case(&case).map_err(TestCaseError::fail));
-    let mut report = report.into_inner();
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(reason, case)) => {
-            report.findings.push(format!(
-                "{}; smallest case {}",
-                reason.message(),
-                describe(&case)
-            ));
+            findings.push(format!("{}; smallest case {}", reason.message(), describe(&case)));
         }
-        Err(TestError::Abort(reason)) => report.findings.push(reason.message().to_string()),
+        Err(TestError::Abort(reason)) => findings.push(reason.message().to_string()),
     }
-    report
+    Report { op: O::NAME, cases: cases.get(), findings, ..Report::default() }
 }
 
 fn describe<O: Compiled>(case: &Case<O>) -> String {
     let shapes: Vec<_> = case.inputs.iter().map(|input| input.shape).collect();
     format!("{:?} on {shapes:?}", case.op)
-}
-
-/// Why a case fails before its gradients are compared.
-#[derive(Debug)]
-struct Finding(String);
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -125,20 +123,41 @@ pub fn inputs<O>(case: &Case<O>, seed: u64) -> Vec<Vec<f64>> {
 }
 
 /// Everything one call of an op needs, owned.
-struct Call<'a, O: Compiled, T> {
+pub(crate) struct Call<'a, O: Compiled, T> {
     case: &'a Case<O>,
-    shapes: Vec<Shape>,
-    index_shapes: Vec<Shape>,
-    plan: Plan,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) index_shapes: Vec<Shape>,
+    pub(crate) plan: Plan,
     inputs: Vec<Vec<T>>,
 }
 
+/// What a call makes in f64, for others to be held against.
+pub(crate) struct Reference {
+    /// The output, then the saved buffers.
+    pub(crate) made: Vec<Vec<f64>>,
+    /// The gradient of the output that the others follow from.
+    pub(crate) grad_output: Vec<f64>,
+    /// The gradient of each input that has one.
+    pub(crate) gradients: Vec<Option<Vec<f64>>>,
+}
+
+impl<O: Compiled> Call<'_, O, f64> {
+    /// Runs both passes on the CPU.
+    pub(crate) fn reference(&self, grad_output: Vec<f64>) -> Reference {
+        let forward = self.forward();
+        let differentiable = |i: usize| self.case.inputs[i].differentiable;
+        let gradients = self.backward(&forward, &grad_output, None, differentiable);
+        let made = std::iter::once(forward.0).chain(forward.1).collect();
+        Reference { made, grad_output, gradients }
+    }
+}
+
 impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
-    fn new(case: &'a Case<O>, inputs: &[Vec<f64>]) -> Result<Self, Finding> {
+    pub(crate) fn new(case: &'a Case<O>, inputs: &[Vec<f64>]) -> Result<Self, String> {
         let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
         let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
         let plan =
-            case.op.plan(&shapes, &index_shapes).map_err(|error| Finding(error.to_string()))?;
+            case.op.plan(&shapes, &index_shapes).map_err(|error| error.to_string())?;
         let inputs = inputs.iter().map(|x| x.iter().map(|&v| T::from_f64(v)).collect()).collect();
         Ok(Call { case, shapes, index_shapes, plan, inputs })
     }
@@ -207,7 +226,7 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
     }
 }
 
-fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, Finding> {
+fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
     let values = inputs(case, seed);
     let mut call = Call::<O, f64>::new(case, &values)?;
     let forward = call.forward();
@@ -294,25 +313,25 @@ fn sample(count: usize, seed: u64) -> Vec<usize> {
     elements
 }
 
-fn finite(what: &str, values: &[f64]) -> Result<(), Finding> {
+fn finite(what: &str, values: &[f64]) -> Result<(), String> {
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(()),
         Some(at) => {
-            Err(Finding(format!("{what}: element {at} is {} (never written?)", values[at])))
+            Err(format!("{what}: element {at} is {} (never written?)", values[at]))
         }
     }
 }
 
-fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Result<(), Finding> {
+fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Result<(), String> {
     let got = got.unwrap_or(&[]);
     let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let differs =
         |(a, b): (&f64, &f64)| (a - b).abs() > tolerance * scale || a.is_nan() != b.is_nan();
     match got.iter().zip(expected).position(differs) {
         None if got.len() == expected.len() => Ok(()),
-        None => Err(Finding(format!("{what}: {} elements against {}", got.len(), expected.len()))),
+        None => Err(format!("{what}: {} elements against {}", got.len(), expected.len())),
         Some(at) => {
-            Err(Finding(format!("{what}: element {at} is {} against {}", got[at], expected[at])))
+            Err(format!("{what}: element {at} is {} against {}", got[at], expected[at]))
         }
     }
 }
@@ -322,7 +341,7 @@ fn single_precision<O: Compiled>(
     case: &Case<O>,
     values: &[Vec<f64>],
     expected: &[f64],
-) -> Result<(), Finding> {
+) -> Result<(), String> {
     let rounded: Vec<Vec<f64>> =
         values.iter().map(|x| x.iter().map(|&v| f64::from(v as f32)).collect()).collect();
     let output = Call::<O, f32>::new(case, &rounded)?.forward().0;

@@ -35,6 +35,9 @@ pub enum Error {
         /// What is wrong and what would be right.
         what: String,
     },
+    /// A GPU or its driver.
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::Error),
 }
 
 /// The result of asking an op what it makes of its inputs.

@@ -7,6 +7,7 @@ pub mod check;
 pub mod cpu;
 mod error;
 mod float;
+pub mod gpu;
 pub mod op;
 pub mod ops;
 pub mod philox;

@@ -44,7 +44,7 @@ pub trait Op: Clone + Debug + Send + Sync + 'static {
 
 /// An op compiled for both precisions: [`crate::ops`] implements it for every op of the list, so that the loops are
 /// compiled in this crate alone and not again in each crate that calls them.
-pub trait Compiled: Op {
+pub trait Compiled: crate::gpu::GpuOp {
     /// [`Op::forward`] in f32.
     fn forward_f32(&self, call: Forward<'_, f32>);
     /// [`Op::forward`] in f64.

@@ -1,6 +1,7 @@
 //! Activations of one number: ReLU, GELU (exact), sigmoid, tanh.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! A constant scale and shift.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Sums, differences and products of two tensors.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, Op, Result, Shape};

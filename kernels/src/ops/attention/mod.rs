@@ -1,6 +1,7 @@
 //! Scaled dot-product attention of many heads, with key padding mask and dropout of the weights.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, Values, expect};
 use crate::philox::Philox;

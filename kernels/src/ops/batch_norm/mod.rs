@@ -1,6 +1,7 @@
 //! Batch norm, with what usually follows it: a residual and a ReLU.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! The concordance correlation coefficient as a loss.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, Values, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,5 +1,7 @@
 //! Tensors one after the other along an axis.
 
+mod cuda;
+
 use crate::cpu::runs::{self, Runs};
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, MAX_RANK, Op, Result, Shape};

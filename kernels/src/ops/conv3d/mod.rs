@@ -1,6 +1,7 @@
 //! Convolutions over clips; over images and sequences too, as clips with extents of 1.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Depthwise convolution over time: every feature has a filter of its own.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, Values, expect};
 use crate::{Error, Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Inverted dropout.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::philox::Philox;

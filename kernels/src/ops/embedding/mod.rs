@@ -1,6 +1,7 @@
 //! Rows of a table by number.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, MAX_RANK, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Gates: one part of the features opens another.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Graph convolution: neighbours gathered through one or more adjacency matrices, a linear map, ReLU.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, Values, expect};
 use crate::{Error, Float, Op, Result, Shape};

@@ -2,6 +2,7 @@
 //! log-sums and gradient in one op that never holds an N x N matrix.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Input, Keep, Plan, Values, expect};
 use crate::{Error, Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Layer norm over the features, or over time and features.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Linear layers: rows of features against a matrix.
 
 pub(crate) mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

@@ -1,6 +1,7 @@
 //! Pooling over space and time.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};

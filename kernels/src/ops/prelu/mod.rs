@@ -1,6 +1,7 @@
 //! Parametric ReLU.
 
 mod cpu;
+mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, Op, Result, Shape};

@@ -1,5 +1,7 @@
 //! A part of a tensor along an axis.
 
+mod cuda;
+
 use crate::cpu::runs::{self, Runs};
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, MAX_RANK, Op, Result, Shape};

@@ -1,0 +1,203 @@
+//! Checks of an op's kernels on a device: values and gradients against the CPU in f64, every element written, adding
+//! against writing, gradients left out, the same bits twice.
+
+use super::{Backward, Block, Device, Forward, Gradient, Pointer};
+use crate::check::{Call, Reference, Report, inputs, over_cases};
+use crate::op::{Case, Compiled};
+use crate::philox::Philox;
+use std::cell::RefCell;
+
+/// The largest relative error that passes, against f64.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Tries an op's kernels on its own cases and on `ragged` random ones that follow from the seed.
+pub fn check<O: Compiled>(device: &Device, ragged: u32, seed: u64) -> Report {
+    let worst = RefCell::new((0.0, String::new()));
+    let mut report = over_cases::<O>(ragged, seed, |case| {
+        let trial = Trial::new(device, case, seed)?;
+        let (error, place) = trial.run()?;
+        let mut worst = worst.borrow_mut();
+        if error > worst.0 {
+            *worst = (error, format!("{place} of {:?}", case.op));
+        }
+        Ok(())
+    });
+    (report.worst_relative_error, report.worst) = worst.into_inner();
+    report
+}
+
+/// One case on a device beside its reference.
+struct Trial<'a, O: Compiled> {
+    device: &'a Device,
+    case: &'a Case<O>,
+    call: Call<'a, O, f64>,
+    reference: Reference,
+    inputs: Vec<Block>,
+    indices: Vec<Block>,
+}
+
+type Outcome<T> = Result<T, String>;
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl<'a, O: Compiled> Trial<'a, O> {
+    fn new(device: &'a Device, case: &'a Case<O>, seed: u64) -> Outcome<Self> {
+        // Numbers that f32 holds exactly, so that both sides start from the same ones.
+        let values: Vec<Vec<f64>> =
+            inputs(case, seed).iter().map(|x| x.iter().map(|&v| f64::from(v as f32)).collect()).collect();
+        let call = Call::<O, f64>::new(case, &values)?;
+        let random = Philox::new(seed, "grad_output");
+        let grad_output =
+            (0..call.plan.output.count()).map(|i| f64::from(random.normal(i as u64) as f32)).collect();
+        let reference = call.reference(grad_output);
+        let upload = |x: &Vec<f64>| device.upload(&narrow(x)).map_err(text);
+        let inputs = values.iter().map(upload).collect::<Outcome<_>>()?;
+        let indices = case.indices.iter().map(|(_, values)| device.upload(values).map_err(text)).collect::<Outcome<_>>()?;
+        Ok(Trial { device, case, call, reference, inputs, indices })
+    }
+
+    /// A buffer that nobody wrote. On a real device it is full of NaN; the simulator knows without.
+    fn fresh(&self, count: usize, start: Option<f32>) -> Outcome<Block> {
+        match start {
+            Some(start) => self.device.upload(&vec![start; count]),
+            None if self.device.description().simulated => self.device.allocate(4 * count),
+            None => self.device.upload(&vec![f32::NAN; count]),
+        }
+        .map_err(text)
+    }
+
+    fn read(&self, what: &str, block: &Block, count: usize) -> Outcome<Vec<f32>> {
+        if let Some(at) = self.device.driver().unwritten(block.pointer().0, 4 * count) {
+            return Err(format!("{what}: element {} was never written", at / 4));
+        }
+        let mut values = vec![0.0; count];
+        self.device.download(block.pointer(), &mut values).map_err(text)?;
+        Ok(values)
+    }
+
+    fn run(&self) -> Outcome<(f64, String)> {
+        let forward = self.forward()?;
+        let again = self.forward()?;
+        let mut worst = (0.0, String::new());
+        let mut compare = |what: String, got: &[f32], expected: &[f64]| -> Outcome<()> {
+            let (error, at) = distance(got, expected);
+            if error > worst.0 {
+                worst = (error, format!("{what} element {at}"));
+            }
+            if error < TOLERANCE {
+                return Ok(());
+            }
+            Err(format!("{what}: element {at} is {} on the device, {} on the CPU in f64", got[at], expected[at]))
+        };
+        for (i, (block, expected)) in forward.iter().zip(&self.reference.made).enumerate() {
+            let what = if i == 0 { "output".to_owned() } else { format!("saved buffer {}", i - 1) };
+            let got = self.read(&what, block, expected.len())?;
+            if bits(&got) != bits(&self.read(&what, &again[i], expected.len())?) {
+                return Err(format!("{what}: other bits the second time"));
+            }
+            compare(what, &got, expected)?;
+        }
+        let all = self.backward(&forward, None, |_| true)?;
+        for (i, gradient) in all.iter().enumerate() {
+            let (Some(gradient), Some(expected)) = (gradient, &self.reference.gradients[i]) else { continue };
+            let what = format!("gradient of input {i}");
+            let got = self.read(&what, gradient, expected.len())?;
+            compare(what.clone(), &got, expected)?;
+            let alone = self.backward(&forward, None, |j| j == i)?;
+            let alone = self.read(&what, alone[i].as_ref().ok_or("no gradient")?, expected.len())?;
+            if bits(&alone) != bits(&got) {
+                return Err(format!("{what}: other bits alone than with the others"));
+            }
+            let added = self.backward(&forward, Some(0.75), |j| j == i)?;
+            let added = self.read(&what, added[i].as_ref().ok_or("no gradient")?, expected.len())?;
+            let expected: Vec<f64> = got.iter().map(|&g| f64::from(g) + 0.75).collect();
+            compare(format!("{what}, added"), &added, &expected)?;
+        }
+        Ok(worst)
+    }
+
+    /// The output, then the saved buffers.
+    fn forward(&self) -> Outcome<Vec<Block>> {
+        let plan = &self.call.plan;
+        let shapes = std::iter::once(&plan.output).chain(&plan.saved);
+        let made = shapes.map(|shape| self.fresh(shape.count(), None)).collect::<Outcome<Vec<Block>>>()?;
+        let pointers: Vec<Pointer> = made.iter().map(Block::pointer).collect();
+        let call = Forward {
+            shapes: &self.call.shapes,
+            inputs: &self.inputs.iter().map(Block::pointer).collect::<Vec<_>>(),
+            index_shapes: &self.call.index_shapes,
+            indices: &self.indices.iter().map(Block::pointer).collect::<Vec<_>>(),
+            output: pointers[0],
+            saved: &pointers[1..],
+        };
+        self.case.op.forward_gpu(self.device, call).map_err(text)?;
+        Ok(made)
+    }
+
+    fn backward(
+        &self,
+        forward: &[Block],
+        start: Option<f32>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Outcome<Vec<Option<Block>>> {
+        let keep = self.case.op.keep();
+        let inputs: Vec<Pointer> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, x)| if keep.input(i) { x.pointer() } else { Pointer::NULL })
+            .collect();
+        let blocks = self
+            .case
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| {
+                let asked = input.differentiable && wanted(i);
+                asked.then(|| self.fresh(input.shape.count(), start)).transpose()
+            })
+            .collect::<Outcome<Vec<Option<Block>>>>()?;
+        let gradients: Vec<Option<Gradient>> = blocks
+            .iter()
+            .map(|block| Some(Gradient { data: block.as_ref()?.pointer(), add: start.is_some() }))
+            .collect();
+        let grad_output = self.device.upload(&narrow(&self.reference.grad_output)).map_err(text)?;
+        let saved: Vec<Pointer> = forward[1..].iter().map(Block::pointer).collect();
+        let call = Backward {
+            shapes: &self.call.shapes,
+            inputs: &inputs,
+            index_shapes: &self.call.index_shapes,
+            indices: &self.indices.iter().map(Block::pointer).collect::<Vec<_>>(),
+            output: if keep.output { forward[0].pointer() } else { Pointer::NULL },
+            saved: &saved,
+            grad_output: grad_output.pointer(),
+            gradients: &gradients,
+        };
+        self.case.op.backward_gpu(self.device, call).map_err(text)?;
+        Ok(blocks)
+    }
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// The largest error relative to the number itself or a tenth of the largest beside it, and where it is.
+fn distance(got: &[f32], expected: &[f64]) -> (f64, usize) {
+    let scale = expected.iter().fold(0.0f64, |m, e| m.max(e.abs()));
+    let mut worst = (0.0, 0);
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let size = expected.abs().max(0.1 * scale).max(1e-3);
+        let error = (f64::from(got) - expected).abs() / size;
+        if error > worst.0 || error.is_nan() {
+            worst = (if error.is_nan() { f64::INFINITY } else { error }, i);
+        }
+    }
+    worst
+}

@@ -1,0 +1,290 @@
+//! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins of this very GPU.
+
+use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::{Error, Program, Result, libraries, nvrtc};
+use cudarc::driver::{DriverError, result, sys};
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The oldest driver whose functions are all there: CUDA 12.8, driver 570.
+const OLDEST_DRIVER: i32 = 12_080;
+/// The oldest compute capability the kernels are written for.
+const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// A GPU behind NVIDIA's driver.
+#[derive(Debug)]
+pub(super) struct Cuda {
+    description: Description,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    modules: HashMap<&'static str, sys::CUmodule>,
+    functions: Vec<sys::CUfunction>,
+    marks: Vec<sys::CUevent>,
+}
+
+// SAFETY: the driver's handles may be used from any thread; each call makes the context current first.
+unsafe impl Send for Cuda {}
+// SAFETY: as above.
+unsafe impl Sync for Cuda {}
+
+/// An error of the driver, by its number alone.
+fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
+    move |error| Error::Driver { call, code: error.0 as u32 }
+}
+
+impl Cuda {
+    pub(super) fn new(ordinal: usize) -> Result<Self> {
+        let count = devices()?;
+        let unavailable = |what: String, hint: &str| Error::Unavailable { what, hint: hint.into() };
+        let Some(number) = i32::try_from(ordinal).ok().filter(|&n| n < count) else {
+            let what = format!("no GPU of number {ordinal}: the driver sees {count}");
+            return Err(unavailable(what, "choose another, look at CUDA_VISIBLE_DEVICES, or work on the CPU"));
+        };
+        let device = result::device::get(number).map_err(failed("cuDeviceGet"))?;
+        let description = describe(device)?;
+        if description.capability < OLDEST_CAPABILITY {
+            let (major, minor) = description.capability;
+            let what = format!("{} has compute capability {major}.{minor}; the kernels need 8.0", description.name);
+            return Err(unavailable(what, "use an Ampere GPU (A100, RTX 30) or a newer one, or work on the CPU"));
+        }
+        // SAFETY: the device is good. The context is kept for the life of the process.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
+        // SAFETY: just retained.
+        unsafe { result::ctx::set_current(context) }.map_err(failed("cuCtxSetCurrent"))?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+        keep_memory(device)?;
+        Ok(Cuda { description, context, stream, state: Mutex::default() })
+    }
+
+    /// Makes this GPU the calling thread's.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context is kept for the life of the process.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A program as a module: a cubin where NVRTC is at hand, else the committed PTX, which the driver compiles.
+    fn load(&self, program: &'static Program) -> Result<sys::CUmodule> {
+        let load = |image: &[u8]| {
+            // SAFETY: the image is an ELF file or PTX with a zero at its end, and stays until the call is over.
+            unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(failed("cuModuleLoadData"))
+        };
+        match nvrtc::cubin(program, self.description.capability) {
+            Ok(image) => load(&image).or_else(|_| {
+                nvrtc::forget(program);
+                load(&nvrtc::cubin(program, self.description.capability)?)
+            }),
+            Err(error @ Error::Unavailable { .. }) => {
+                let ptx = program.committed().ok_or(error)?;
+                load(format!("{ptx}\0").as_bytes())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Driver for Cuda {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64> {
+        self.enter()?;
+        // SAFETY: the stream is ours.
+        unsafe { result::malloc_async(self.stream, bytes) }.map_err(failed("cuMemAllocAsync"))
+    }
+
+    fn free(&self, address: u64) {
+        if self.enter().is_ok() {
+            // SAFETY: got from `malloc_async` and freed once. A failure cannot be mended here, and comes up again.
+            let _ = unsafe { result::free_async(address, self.stream) };
+        }
+    }
+
+    fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        self.enter()?;
+        // SAFETY: pageable memory is copied before the call returns, so `bytes` need not live longer.
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }.map_err(failed("cuMemcpyHtoDAsync"))
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the stream is waited for before `bytes` is anyone else's again.
+        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
+        self.synchronize()
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.enter()?;
+        // SAFETY: both are device addresses; the driver refuses others.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }.map_err(failed("cuMemcpyDtoDAsync"))
+    }
+
+    fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<()> {
+        self.enter()?;
+        // SAFETY: as in `copy`.
+        unsafe { result::memset_d8_async(to, byte, bytes, self.stream) }.map_err(failed("cuMemsetD8Async"))
+    }
+
+    fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
+        self.enter()?;
+        let mut state = self.state();
+        let module = match state.modules.get(program.name) {
+            Some(&module) => module,
+            None => {
+                let module = self.load(program)?;
+                state.modules.insert(program.name, module);
+                module
+            }
+        };
+        let name = CString::new(kernel).unwrap_or_default();
+        // SAFETY: the module stays loaded for the life of the process.
+        let function = unsafe { result::module::get_function(module, name) }.map_err(failed("cuModuleGetFunction"))?;
+        state.functions.push(function);
+        Ok(Function(state.functions.len() - 1))
+    }
+
+    fn launch(&self, function: Function, launch: &Launch<'_>) -> Result<()> {
+        self.enter()?;
+        let handle = self.state().functions[function.0];
+        let ([bx, by, bz], [tx, ty, tz]) = (launch.grid.blocks, launch.grid.threads);
+        let mut parameters = [launch.arguments.as_ptr().cast_mut().cast::<c_void>()];
+        let shared = launch.grid.shared;
+        // SAFETY: the kernel takes one struct by value, which the driver copies before the call returns; that its
+        // layout is the kernel's is checked by the simulator, which compares the sizes, on every case.
+        unsafe { result::launch_kernel(handle, (bx, by, bz), (tx, ty, tz), shared, self.stream, &mut parameters) }
+            .map_err(failed("cuLaunchKernel"))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the stream is ours.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
+    }
+
+    fn unwritten(&self, _: u64, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        self.enter()?;
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(failed("cuEventCreate"))?;
+        // SAFETY: both are ours.
+        unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
+        let mut state = self.state();
+        state.marks.push(event);
+        Ok(Mark(state.marks.len() - 1))
+    }
+
+    fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
+        self.enter()?;
+        let (from, to) = {
+            let state = self.state();
+            (state.marks[from.0], state.marks[to.0])
+        };
+        // SAFETY: events are never destroyed before the driver is.
+        unsafe { result::event::synchronize(to) }.map_err(failed("cuEventSynchronize"))?;
+        // SAFETY: as above.
+        let milliseconds = unsafe { result::event::elapsed(from, to) }.map_err(failed("cuEventElapsedTime"))?;
+        Ok(f64::from(milliseconds) / 1e3)
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        if self.enter().is_ok() {
+            for &event in &self.state().marks {
+                // SAFETY: created by `mark` and destroyed once; a failure changes nothing.
+                let _ = unsafe { result::event::destroy(event) };
+            }
+            // SAFETY: as above.
+            let _ = unsafe { result::stream::destroy(self.stream) };
+        }
+    }
+}
+
+/// How many GPUs the driver sees.
+fn devices() -> Result<i32> {
+    libraries::driver()?;
+    let mut version = 0;
+    // SAFETY: the library is there; the address is good.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+    if version < OLDEST_DRIVER {
+        let (major, minor) = (version / 1000, version % 1000 / 10);
+        return Err(Error::Unavailable {
+            what: format!("the CUDA driver is of version {major}.{minor}; 12.8 is needed"),
+            hint: "update NVIDIA's driver to 570 or newer, or work on the CPU".into(),
+        });
+    }
+    match result::init() {
+        Ok(()) => {}
+        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => return Ok(0),
+        Err(error) => return Err(failed("cuInit")(error)),
+    }
+    result::device::get_count().map_err(failed("cuDeviceGetCount"))
+}
+
+fn describe(device: sys::CUdevice) -> Result<Description> {
+    use sys::CUdevice_attribute as Attribute;
+    let attribute = |attribute: Attribute| {
+        // SAFETY: the device is good.
+        let value = unsafe { result::device::get_attribute(device, attribute) };
+        value.map(|value| value as u32).map_err(failed("cuDeviceGetAttribute"))
+    };
+    Ok(Description {
+        name: result::device::get_name(device).map_err(failed("cuDeviceGetName"))?,
+        capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ),
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        // SAFETY: the device is good.
+        memory: unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?,
+        shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)? as usize,
+        simulated: false,
+    })
+}
+
+/// Lets the stream's pool keep what was freed, instead of giving it back at every wait.
+fn keep_memory(device: sys::CUdevice) -> Result<()> {
+    // SAFETY: the device is good.
+    let pool = unsafe { result::device::get_default_mem_pool(device) }.map_err(failed("cuDeviceGetDefaultMemPool"))?;
+    let mut all = u64::MAX;
+    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the attribute is a u64, which the driver copies.
+    unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut all).cast()) }.map_err(failed("cuMemPoolSetAttribute"))
+}
+
+/// What was found on this machine.
+#[derive(Debug, Clone)]
+pub struct Doctor {
+    /// The driver's CUDA version, major and minor, or why there is none.
+    pub driver: Result<(i32, i32)>,
+    /// Every GPU, or why it cannot be used.
+    pub devices: Vec<Result<Description>>,
+    /// NVRTC's version and where it lies, or why there is none.
+    pub nvrtc: Result<((i32, i32), std::path::PathBuf)>,
+}
+
+/// Looks at what this machine has. Never panics and never fails.
+pub fn doctor() -> Doctor {
+    let driver = libraries::driver().and_then(|()| {
+        let mut version = 0;
+        // SAFETY: the library is there; the address is good.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+        Ok((version / 1000, version % 1000 / 10))
+    });
+    let count = devices().unwrap_or(0) as usize;
+    let devices = (0..count).map(|number| Cuda::new(number).map(|cuda| cuda.description.clone())).collect();
+    let nvrtc = nvrtc::version().map(|(version, path)| (version, path.to_owned()));
+    Doctor { driver, devices, nvrtc }
+}

@@ -1,0 +1,106 @@
+//! Finding the CUDA driver and NVRTC. Neither is needed to build, and a machine without them is no reason to panic:
+//! cudarc's functions may be called only after these said yes.
+
+use super::{Error, Result};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Where to look for NVRTC, if not everywhere: a folder, or the library itself.
+pub const NVRTC_VARIABLE: &str = "MPUC_NVRTC";
+
+/// The names of NVRTC's file, newest first.
+const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+
+/// Whether the CUDA driver's library can be loaded.
+pub(super) fn driver() -> Result<()> {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    // SAFETY: loads the driver's library if it is there, whose initialisers are the vendor's.
+    if *PRESENT.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() }) {
+        return Ok(());
+    }
+    Err(Error::Unavailable {
+        what: "no CUDA driver: libcuda.so.1 is not in the library path".into(),
+        hint: "install NVIDIA's driver (570 or newer), or work on the CPU (--device cpu)".into(),
+    })
+}
+
+/// Where NVRTC was found: a path, or a bare name that the system's loader resolved.
+pub(super) fn nvrtc() -> Result<&'static Path> {
+    static FOUND: OnceLock<Result<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(load_nvrtc).as_deref().map_err(Clone::clone)
+}
+
+fn load_nvrtc() -> Result<PathBuf> {
+    let asked = std::env::var_os(NVRTC_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let found = match &asked {
+        Some(path) if path.is_dir() => in_folder(path),
+        Some(path) => load(path),
+        None => NAMES.iter().find_map(|name| load(Path::new(name))).or_else(|| folders().iter().find_map(|f| in_folder(f))),
+    };
+    // SAFETY: as in `driver`; the library is loaded already and found by its name.
+    if let Some(path) = found && unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return Ok(path);
+    }
+    let (what, hint) = match asked {
+        Some(path) => (
+            format!("no NVRTC at {}, which {NVRTC_VARIABLE} names", path.display()),
+            format!("let {NVRTC_VARIABLE} name libnvrtc.so.13 or its folder, or unset it"),
+        ),
+        None => (
+            "no NVRTC: libnvrtc.so.13 is neither in the library path nor in a Python or CUDA folder".to_owned(),
+            format!("`pip install nvidia-cuda-nvrtc`, or let {NVRTC_VARIABLE} name its folder"),
+        ),
+    };
+    Err(Error::Unavailable { what, hint })
+}
+
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).find_map(|path| load(&path))
+}
+
+/// Loads NVRTC and, before it, the file of built-in functions that stands beside it, for good.
+fn load(path: &Path) -> Option<PathBuf> {
+    let builtins = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let wanted = |name: &str| name.starts_with("libnvrtc-builtins.so.") && !name.contains(".alt");
+    for entry in builtins.filter(|entry| entry.file_name().to_str().is_some_and(wanted)) {
+        open(&entry.path());
+    }
+    open(path).then(|| path.to_owned())
+}
+
+fn open(path: &Path) -> bool {
+    // SAFETY: NVRTC's libraries have no initialisers that ask anything of the caller.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    // Never closed: cudarc finds it by its name from now on.
+    library.map(std::mem::forget).is_ok()
+}
+
+/// Folders in which wheels, conda and NVIDIA's installers leave NVRTC.
+fn folders() -> Vec<PathBuf> {
+    let mut pythons: Vec<PathBuf> = Vec::new();
+    let prefixes = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local"));
+    for prefix in prefixes.chain(home).chain(["/usr/local".into(), "/usr".into()]) {
+        pythons.extend(children(&prefix.join("lib"), "python"));
+    }
+    let mut folders: Vec<PathBuf> = std::env::var_os("CONDA_PREFIX").map(|p| PathBuf::from(p).join("lib")).into_iter().collect();
+    for python in pythons {
+        for packages in ["site-packages", "dist-packages"] {
+            for package in ["cu13/lib", "cuda_nvrtc/lib"] {
+                folders.push(python.join(packages).join("nvidia").join(package));
+            }
+        }
+    }
+    folders.extend(children(Path::new("/usr/local"), "cuda").into_iter().map(|cuda| cuda.join("lib64")));
+    folders
+}
+
+/// The entries of a folder whose names begin so, the last first.
+fn children(folder: &Path, start: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let begins = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(start));
+    let mut found: Vec<PathBuf> = entries.filter(begins).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found
+}

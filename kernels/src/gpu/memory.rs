@@ -1,0 +1,147 @@
+//! A device's memory: free lists by size, so that a training step that ran twice allocates nothing new.
+
+use super::{Device, Driver, Pointer, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a device's memory holds, in bytes and counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Bytes in use by blocks now.
+    pub in_use: usize,
+    /// The most bytes that were in use at once.
+    pub peak: usize,
+    /// Bytes on the free lists.
+    pub cached: usize,
+    /// Blocks that had to be got from the driver.
+    pub fresh: u64,
+}
+
+/// The free lists. A simulated device has none: each block is an allocation of its own and exactly as long as asked
+/// for, so that the simulator sees every overrun.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: HashMap<usize, Vec<u64>>,
+    statistics: Statistics,
+}
+
+/// A piece of a device's memory that goes back when dropped. Work on it that was launched before goes on undisturbed,
+/// since all work is done in the order it was launched.
+#[derive(Debug)]
+pub struct Block {
+    device: Device,
+    address: u64,
+    size: usize,
+}
+
+impl Block {
+    /// Where it starts.
+    pub fn pointer(&self) -> Pointer {
+        Pointer(self.address)
+    }
+
+    /// The device it lies on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.device.memory().give_back(self.device.driver(), self.address, self.size);
+    }
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        self.lock().statistics
+    }
+
+    pub(super) fn take(&self, device: &Device, bytes: usize) -> Result<Block> {
+        let driver = device.driver();
+        let exact = driver.description().simulated;
+        let size = if exact { bytes.max(1) } else { class(bytes) };
+        let mut state = self.lock();
+        let recycled = state.free.get_mut(&size).and_then(Vec::pop);
+        let address = match recycled {
+            Some(address) => {
+                state.statistics.cached -= size;
+                address
+            }
+            None => {
+                state.statistics.fresh += 1;
+                driver.allocate(size).or_else(|_| {
+                    state.trim(driver);
+                    driver.allocate(size)
+                }).map_err(|error| state.explain(driver, size, error))?
+            }
+        };
+        state.statistics.in_use += size;
+        state.statistics.peak = state.statistics.peak.max(state.statistics.in_use);
+        Ok(Block { device: device.clone(), address, size })
+    }
+
+    fn give_back(&self, driver: &dyn Driver, address: u64, size: usize) {
+        let mut state = self.lock();
+        state.statistics.in_use -= size;
+        if driver.description().simulated {
+            driver.free(address);
+        } else {
+            state.statistics.cached += size;
+            state.free.entry(size).or_default().push(address);
+        }
+    }
+
+    /// Gives all cached memory back to the driver.
+    pub(super) fn trim(&self, driver: &dyn Driver) {
+        self.lock().trim(driver);
+    }
+}
+
+impl State {
+    fn trim(&mut self, driver: &dyn Driver) {
+        self.free.drain().flat_map(|(_, addresses)| addresses).for_each(|address| driver.free(address));
+        self.statistics.cached = 0;
+    }
+
+    /// Says who holds the memory, where memory is what lacks.
+    fn explain(&self, driver: &dyn Driver, asked: usize, error: super::Error) -> super::Error {
+        match error {
+            super::Error::Driver { code: 2, .. } => super::Error::Memory {
+                device: driver.description().name.clone(),
+                asked,
+                in_use: self.statistics.in_use,
+            },
+            other => other,
+        }
+    }
+}
+
+/// The size of the block that holds `bytes`: 4, 5, 6 or 7 quarters of a power of two, 512 bytes or more.
+fn class(bytes: usize) -> usize {
+    let bytes = bytes.max(512);
+    bytes.next_multiple_of(1 << (bytes.ilog2() - 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class;
+
+    #[test]
+    fn classes_hold_what_they_are_for() {
+        for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 12_345_678_901]) {
+            let size = class(bytes);
+            assert!(size >= bytes && (size <= bytes + bytes / 4 + 1 || size == 512), "{bytes} {size}");
+            assert_eq!(class(size), size);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Running ops on a GPU, or on a simulated one.
+//!
+//! A [`Device`] launches an op's kernels through a [`Driver`]: the CUDA driver, or the simulator, which runs the
+//! same PTX on the CPU and checks every access. Everything above the driver is shared: programs, argument structs,
+//! launch sizes, memory. An op says what to launch by implementing [`GpuOp`] in its `cuda.rs`.
+
+mod arguments;
+pub mod check;
+mod common;
+mod cuda;
+mod device;
+mod driver;
+mod error;
+mod libraries;
+mod memory;
+mod nvrtc;
+mod op;
+mod program;
+mod simulated;
+
+pub use arguments::Pointer;
+pub use common::Slices;
+pub use cuda::{Doctor, doctor};
+pub use device::Device;
+pub use driver::{Description, Driver, Function, Grid, Launch, Mark};
+pub use error::{Error, Result};
+pub use libraries::NVRTC_VARIABLE;
+pub use memory::{Block, Statistics};
+pub use nvrtc::{Target, compile};
+pub use op::{Backward, Forward, GpuOp, Gradient};
+pub use program::{Part, Program};
+pub use simulated::{Order, Simulation, Simulator};

@@ -1,0 +1,143 @@
+//! Compiling programs with NVRTC: to PTX for the simulator, to a cubin for the GPU at hand.
+
+use super::program::OPTIONS;
+use super::{Error, Program, Result, libraries};
+use cudarc::nvrtc::{result, sys};
+use std::ffi::CString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a program is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// PTX for compute capability 8.0, which the simulator runs.
+    Ptx,
+    /// A binary for GPUs of this compute capability.
+    Cubin(u32, u32),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Ptx => f.write_str("compute_80"),
+            Target::Cubin(major, minor) => write!(f, "sm_{major}{minor}"),
+        }
+    }
+}
+
+/// NVRTC's version, major and minor, and where it was found.
+pub(super) fn version() -> Result<((i32, i32), &'static Path)> {
+    let path = libraries::nvrtc()?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there; both addresses are good.
+    let code = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
+    match code {
+        sys::nvrtcResult::NVRTC_SUCCESS => Ok(((major, minor), path)),
+        other => Err(Error::Unavailable {
+            what: format!("NVRTC at {} does not say its version ({other:?})", path.display()),
+            hint: "install it again".into(),
+        }),
+    }
+}
+
+/// Compiles a program; PTX as text, a cubin as bytes.
+///
+/// # Errors
+/// When NVRTC is not there, or refuses the source: the message has file and line.
+pub fn compile(program: &Program, target: Target) -> Result<Vec<u8>> {
+    libraries::nvrtc()?;
+    let refused = |log: String| Error::Compile { program: program.name, target: target.to_string(), log };
+    let text = |text: String| CString::new(text).map_err(|_| refused("a zero byte in the source".into()));
+    let (source, name) = (text(program.source())?, text(format!("{}.cu", program.name))?);
+    let handle = result::create_program(&source, Some(&name)).map_err(|e| refused(format!("{:?}", e.0)))?;
+    let compilation = Compilation(handle);
+    let options: Vec<String> = OPTIONS.iter().map(|&o| o.to_owned()).chain([format!("--gpu-architecture={target}")]).collect();
+    // SAFETY: the program was just made and is destroyed when `compilation` is dropped.
+    if let Err(error) = unsafe { result::compile_program(compilation.0, &options) } {
+        return Err(refused(compilation.log().unwrap_or_else(|| format!("{:?}", error.0))));
+    }
+    let image = match target {
+        Target::Ptx => compilation.get(sys::nvrtcGetPTXSize, sys::nvrtcGetPTX),
+        Target::Cubin(..) => compilation.get(sys::nvrtcGetCUBINSize, sys::nvrtcGetCUBIN),
+    };
+    match image {
+        Some(mut image) if !image.is_empty() => {
+            if target == Target::Ptx {
+                image.retain(|&byte| byte != 0);
+            }
+            Ok(image)
+        }
+        _ => Err(refused("it gave nothing back".into())),
+    }
+}
+
+/// A compiled program's image from the disk, or compiled now and kept there.
+pub(super) fn cubin(program: &Program, capability: (u32, u32)) -> Result<Vec<u8>> {
+    let ((major, minor), _) = version()?;
+    let target = Target::Cubin(capability.0, capability.1);
+    let file = cache().map(|folder| folder.join(format!("{}-{}-{target}-nvrtc{major}.{minor}.cubin", program.name, program.key())));
+    if let Some(image) = file.as_ref().and_then(|file| std::fs::read(file).ok()).filter(|image| image.starts_with(b"\x7fELF")) {
+        return Ok(image);
+    }
+    let image = compile(program, target)?;
+    if let Some(file) = file {
+        // A cache that cannot be written costs time, nothing else.
+        let _ = keep(&file, &image);
+    }
+    Ok(image)
+}
+
+/// Takes a cached image away that the driver refused.
+pub(super) fn forget(program: &Program) {
+    let entries = cache().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let start = format!("{}-{}-", program.name, program.key());
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&start))) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let aside = file.with_extension(format!("{}.aside", std::process::id()));
+    std::fs::write(&aside, image)?;
+    std::fs::rename(aside, file)
+}
+
+fn cache() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("mpuc").join("kernels"))
+}
+
+/// A program inside NVRTC.
+struct Compilation(sys::nvrtcProgram);
+
+type Size = unsafe fn(sys::nvrtcProgram, *mut usize) -> sys::nvrtcResult;
+type Get = unsafe fn(sys::nvrtcProgram, *mut std::ffi::c_char) -> sys::nvrtcResult;
+
+impl Compilation {
+    fn get(&self, size: Size, get: Get) -> Option<Vec<u8>> {
+        let mut bytes = 0;
+        // SAFETY: the program lives; the address is good.
+        unsafe { size(self.0, &mut bytes) }.result().ok()?;
+        let mut image = vec![0u8; bytes];
+        // SAFETY: the program lives; the buffer is as long as it said.
+        unsafe { get(self.0, image.as_mut_ptr().cast()) }.result().ok()?;
+        Some(image)
+    }
+
+    fn log(&self) -> Option<String> {
+        let log = self.get(sys::nvrtcGetProgramLogSize, sys::nvrtcGetProgramLog)?;
+        let text = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Drop for Compilation {
+    fn drop(&mut self) {
+        // SAFETY: made by `create_program` and destroyed once. There is nothing to do about a failure.
+        let _ = unsafe { result::destroy_program(self.0) };
+    }
+}

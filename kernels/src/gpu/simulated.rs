@@ -1,0 +1,187 @@
+//! A GPU that is simulated on the CPU: the same launches of the same PTX, with every access checked.
+
+use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::{Error, Program, Result, nvrtc};
+use ptx_sim::{Counters, Finding, Memory, Mode, Module, Settings};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+pub use ptx_sim::Order;
+
+/// How a device is simulated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Simulation {
+    /// Whether races, reads of memory that nobody wrote and misused barriers are looked for; bounds always are.
+    pub checked: bool,
+    /// In which order blocks run.
+    pub order: Order,
+}
+
+impl Simulation {
+    /// Everything checked, blocks in their order.
+    pub const CHECKED: Simulation = Simulation { checked: true, order: Order::Forward };
+    /// As fast as can be: blocks on all cores.
+    pub const FAST: Simulation = Simulation { checked: false, order: Order::Forward };
+}
+
+/// The simulator as a driver; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Simulator {
+    description: Description,
+    settings: Settings,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    memory: Memory,
+    modules: HashMap<&'static str, Arc<Module>>,
+    functions: Vec<(Arc<Module>, &'static str)>,
+    counters: BTreeMap<&'static str, Counters>,
+    marks: Vec<Instant>,
+}
+
+impl Simulator {
+    /// A simulator with nothing in its memory.
+    pub fn new(simulation: Simulation) -> Self {
+        let description = Description {
+            name: "simulated GPU".into(),
+            capability: (8, 0),
+            multiprocessors: 1,
+            memory: usize::MAX,
+            shared_memory: 48 << 10,
+            simulated: true,
+        };
+        let mode = if simulation.checked { Mode::Checked } else { Mode::Values };
+        let settings = Settings { mode, order: simulation.order, ..Settings::default() };
+        Simulator { description, settings, state: Arc::default() }
+    }
+
+    /// What each kernel did so far, by its name.
+    pub fn counters(&self) -> BTreeMap<&'static str, Counters> {
+        self.state().counters.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(what: &str, error: &ptx_sim::Error) -> Error {
+    Error::Launch { kernel: what.to_owned(), what: error.to_string() }
+}
+
+/// A program's PTX: the committed one if it is of this very source, else NVRTC's.
+fn ptx(program: &Program) -> Result<String> {
+    if let Some(ptx) = program.committed() {
+        return Ok(ptx.to_owned());
+    }
+    match nvrtc::compile(program, nvrtc::Target::Ptx) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(Error::Unavailable { what, hint }) => Err(Error::Unavailable {
+            what: format!("{}: the PTX in tests/ptx is of another source, and there is {what}", program.name),
+            hint: format!("{hint}, then `mpuc kernels compile --commit`"),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+impl Driver for Simulator {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64> {
+        Ok(self.state().memory.allocate(bytes, "buffer"))
+    }
+
+    fn free(&self, address: u64) {
+        // Every block is freed once, by its owner.
+        let _ = self.state().memory.free(address);
+    }
+
+    fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        self.state().memory.write(to, bytes).map_err(|e| refused("upload", &e))
+    }
+
+    fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        self.state().memory.read(from, bytes).map_err(|e| refused("download", &e))
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.state().memory.copy(to, from, bytes).map_err(|e| refused("copy", &e))
+    }
+
+    fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<()> {
+        self.state().memory.fill(to, byte, bytes).map_err(|e| refused("fill", &e))
+    }
+
+    fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
+        let mut state = self.state();
+        let module = match state.modules.get(program.name) {
+            Some(module) => module.clone(),
+            None => {
+                let module = Module::parse(&ptx(program)?).map_err(|e| refused(program.name, &e))?;
+                let module = Arc::new(module);
+                state.modules.insert(program.name, module.clone());
+                module
+            }
+        };
+        if module.kernel(kernel).is_none() {
+            let what = format!("the program {} has no such kernel", program.name);
+            return Err(Error::Launch { kernel: kernel.to_owned(), what });
+        }
+        state.functions.push((module, kernel));
+        Ok(Function(state.functions.len() - 1))
+    }
+
+    fn launch(&self, function: Function, launch: &Launch<'_>) -> Result<()> {
+        let mut state = self.state();
+        let (module, name) = state.functions[function.0].clone();
+        let Some(kernel) = module.kernel(name) else { return Ok(()) };
+        let grid = launch.grid;
+        let launch = ptx_sim::Launch {
+            grid: grid.blocks,
+            block: grid.threads,
+            dynamic_shared: grid.shared,
+            parameters: launch.arguments,
+        };
+        let report = ptx_sim::run(kernel, &launch, &mut state.memory, &self.settings).map_err(|e| refused(name, &e))?;
+        state.counters.entry(name).or_default().add(&report.counters);
+        if report.findings.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = report.findings.iter().take(5).map(describe).collect();
+        Err(Error::Findings { kernel: name.to_owned(), count: report.findings.len(), findings: lines.join("\n") })
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn unwritten(&self, from: u64, bytes: usize) -> Option<usize> {
+        let state = self.state();
+        if state.memory.initialised(from, bytes) {
+            return None;
+        }
+        (0..bytes).find(|&byte| !state.memory.initialised(from + byte as u64, 1))
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        let mut state = self.state();
+        state.marks.push(Instant::now());
+        Ok(Mark(state.marks.len() - 1))
+    }
+
+    fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
+        let state = self.state();
+        Ok((state.marks[to.0] - state.marks[from.0]).as_secs_f64())
+    }
+}
+
+fn describe(finding: &Finding) -> String {
+    let place = finding.line.as_ref().map(|(file, line)| format!("{file}:{line}: ")).unwrap_or_default();
+    let (block, thread) = (finding.block, finding.thread);
+    format!("  {place}{} (block {block:?}, thread {thread:?}, at `{}`)", finding.message, finding.instruction)
+}

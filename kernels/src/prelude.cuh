@@ -1,0 +1,107 @@
+// What every program begins with. Header-free: NVRTC finds no headers on a machine without the toolkit.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+// Threads of a block where nothing speaks for another number; Grid::THREADS on the host.
+constexpr int THREADS = 256;
+constexpr u32 EVERYONE = 0xffffffffu;
+
+// The element this thread stands for, in a launch of Grid::elements.
+__device__ inline i64 element() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+
+__device__ inline int lane() { return threadIdx.x & 31; }
+__device__ inline int warp() { return threadIdx.x >> 5; }
+
+// Writes a gradient, or adds to it.
+__device__ inline void put(float* gradient, i64 i, float value, u32 add) {
+    gradient[i] = add ? gradient[i] + value : value;
+}
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// The sum over a warp, in every lane; in one fixed order. For float and double.
+template <class T>
+__device__ inline T warp_sum(T value) {
+    for (int distance = 16; distance > 0; distance >>= 1) value += __shfl_xor_sync(EVERYONE, value, distance);
+    return value;
+}
+
+__device__ inline float warp_max(float value) {
+    for (int distance = 16; distance > 0; distance >>= 1) {
+        value = fmaxf(value, __shfl_xor_sync(EVERYONE, value, distance));
+    }
+    return value;
+}
+
+// The sum over a block of whole warps along x, in every thread. `shared` has 32 places, and may be used again at once.
+template <class T>
+__device__ inline T block_sum(T value, T* shared) {
+    value = warp_sum(value);
+    __syncthreads();
+    if (lane() == 0) shared[warp()] = value;
+    __syncthreads();
+    return warp_sum(lane() < (blockDim.x + 31) / 32 ? shared[lane()] : T(0));
+}
+
+// The largest over a block, likewise.
+__device__ inline float block_max(float value, float* shared) {
+    value = warp_max(value);
+    __syncthreads();
+    if (lane() == 0) shared[warp()] = value;
+    __syncthreads();
+    return warp_max(lane() < (blockDim.x + 31) / 32 ? shared[lane()] : shared[0]);
+}
+
+// Sums over rows, one for each column, of at(row, column): those of the rows of slice blockIdx.y, into
+// partial[slice, column]. Blocks of THREADS threads: 32 columns side by side, 8 rows at a time. The slices are added
+// up afterwards, in order, by Device::sum_slices.
+template <class At>
+__device__ inline void column_sums(i64 rows, i64 columns, i64 rows_a_slice, float* partial, At at) {
+    __shared__ float sums[8][33];
+    const i64 column = (i64)blockIdx.x * 32 + lane();
+    const i64 begin = blockIdx.y * rows_a_slice;
+    const i64 end = begin + rows_a_slice < rows ? begin + rows_a_slice : rows;
+    float sum = 0.0f;
+    if (column < columns) {
+        for (i64 row = begin + warp(); row < end; row += 8) sum += at(row, column);
+    }
+    __syncthreads();  // the sums of a call before are read
+    sums[warp()][lane()] = sum;
+    __syncthreads();
+    if (warp() == 0 && column < columns) {
+        sum = 0.0f;
+        for (int i = 0; i < 8; i++) sum += sums[i][lane()];
+        partial[blockIdx.y * columns + column] = sum;
+    }
+}
+
+// Philox 4x32-10, as kernels/src/philox.rs has it.
+struct Philox {
+    u32 key[2];
+    u32 stream[2];
+
+    // Four random words for a counter.
+    __device__ inline uint4 words(u64 counter) const {
+        u32 k0 = key[0], k1 = key[1];
+        u32 a = stream[0], b = stream[1], c = (u32)counter, d = (u32)(counter >> 32);
+        for (int round = 0; round < 10; round++) {
+            const u64 first = (u64)a * 0xD2511F53u, second = (u64)c * 0xCD9E8D57u;
+            a = (u32)(second >> 32) ^ b ^ k0;
+            b = (u32)second;
+            c = (u32)(first >> 32) ^ d ^ k1;
+            d = (u32)first;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        return make_uint4(a, b, c, d);
+    }
+
+    // Word i of the stream: four to each counter.
+    __device__ inline u32 word(u64 i) const {
+        const uint4 four = words(i / 4);
+        const u32 which = (u32)i & 3;
+        return which == 0 ? four.x : which == 1 ? four.y : which == 2 ? four.z : four.w;
+    }
+};
