@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::device::Choice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,10 @@ pub struct TrainArgs {
     /// The run folder; runs/PRESET-HASH without it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// every access) or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Choice,
     /// Seeds, with commas between them; sets seeds.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seeds: Option<Vec<u64>>,
@@ -112,6 +117,10 @@ pub struct EvalArgs {
     /// The run folder.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// every access) or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Choice,
     /// Print the results as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -226,14 +235,21 @@ pub struct StatsArgs {
 #[command(
     long_about = "Check every operation: its gradients in f64 against central differences, f32 against f64, that every \
         element is written, that adding and writing agree. Each is tried on its own cases and on random ragged ones; a \
-        failing case is made small. Exit code 4 when one fails.",
+        failing case is made small. On a GPU, real or simulated, the CUDA kernels' values and gradients are held \
+        against the CPU's in f64. Exit code 4 when one fails.",
     after_help = "\
 Examples:
   mpuc gradcheck
   mpuc gradcheck --op conv3d --cases 200 --seed 7
+  mpuc gradcheck --device sim
+  mpuc gradcheck --device cuda
   mpuc gradcheck --json | jq '.ops[] | select(.findings > 0)'"
 )]
 pub struct GradcheckArgs {
+    /// Where the operations run: cpu, sim (the CUDA kernels on a simulated GPU that checks every access), cuda or
+    /// cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
+    pub device: Choice,
     /// Only this operation; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub op: Vec<String>,

@@ -13,7 +13,7 @@ pub const TOLERANCE: f64 = 1e-4;
 /// Tries an op's kernels on its own cases and on `ragged` random ones that follow from the seed.
 pub fn check<O: Compiled>(device: &Device, ragged: u32, seed: u64) -> Report {
     let worst = RefCell::new((0.0, String::new()));
-    let mut report = over_cases::<O>(ragged, seed, |case| {
+    let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
         let trial = Trial::new(device, case, seed)?;
         let (error, place) = trial.run()?;
         let mut worst = worst.borrow_mut();

@@ -41,6 +41,11 @@ impl Device {
         self.0.driver.description()
     }
 
+    /// Whether both are one device.
+    pub fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Its driver.
     pub fn driver(&self) -> &dyn Driver {
         &*self.0.driver

@@ -19,7 +19,7 @@ mod program;
 mod simulated;
 
 pub use arguments::Pointer;
-pub use common::Slices;
+pub use common::{Parameter, Rates, Slices};
 pub use cuda::{Doctor, doctor};
 pub use device::Device;
 pub use driver::{Description, Driver, Function, Grid, Launch, Mark};
