@@ -9,6 +9,11 @@ static PROGRAM: Program = Program::new(
     include_str!("../../../tests/ptx/common.ptx"),
 );
 
+/// The program of these kernels.
+pub(super) fn program() -> &'static Program {
+    &PROGRAM
+}
+
 /// How a long reduction is split among blocks: by its length alone, so that the sums never depend on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slices {
