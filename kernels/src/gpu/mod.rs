@@ -30,8 +30,8 @@ pub use memory::{Block, Statistics};
 pub use nvrtc::{Target, compile, version as nvrtc_version};
 pub use op::{Backward, Forward, GpuOp, Gradient};
 pub use program::{Part, Program};
-pub use resources::{Resources, resources};
-pub use simulated::{Order, Simulation, Simulator};
+pub use resources::{Resources, budget, budget_of, resources};
+pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
 
 /// Every program: those of the ops in the order of their list, then the one that belongs to none.
 pub fn programs() -> Vec<&'static Program> {

@@ -18,6 +18,46 @@ pub struct Resources {
     pub shared: u32,
 }
 
+/// The budget's file: a line a kernel and target.
+const BUDGET: &str = include_str!("../../../tests/ptx/budget.csv");
+/// Its first line.
+const HEADER: &str = "kernel,target,registers,spills,shared";
+
+/// What each kernel may need, as committed in `tests/ptx/budget.csv`.
+pub fn budget() -> Vec<Resources> {
+    let line = |line: &str| {
+        let mut cells = line.split(',');
+        let (kernel, target) = (cells.next()?.to_owned(), cells.next()?.to_owned());
+        let mut number = || cells.next()?.parse().ok();
+        Some(Resources { kernel, target, registers: number()?, spills: number()?, shared: number()? })
+    };
+    BUDGET.lines().skip(1).filter_map(line).collect()
+}
+
+/// The text of a budget that these resources just meet.
+pub fn budget_of(resources: &[Resources]) -> String {
+    let mut lines = vec![HEADER.to_owned()];
+    lines.extend(resources.iter().map(|r| format!("{},{},{},{},{}", r.kernel, r.target, r.registers, r.spills, r.shared)));
+    lines.join("\n") + "\n"
+}
+
+impl Resources {
+    /// What is beyond the budget, if anything is.
+    pub fn complaint(&self, budget: &[Resources]) -> Option<String> {
+        let place = format!("{} for {}", self.kernel, self.target);
+        let Some(allowed) = budget.iter().find(|b| b.kernel == self.kernel && b.target == self.target) else {
+            return Some(format!("{place}: not in the budget"));
+        };
+        let pairs = [
+            ("registers", self.registers, allowed.registers),
+            ("bytes spilled", self.spills, allowed.spills),
+            ("bytes of shared memory", self.shared, allowed.shared),
+        ];
+        let over = pairs.into_iter().find(|(_, needed, allowed)| needed > allowed);
+        over.map(|(what, needed, allowed)| format!("{place}: {needed} {what}, {allowed} allowed"))
+    }
+}
+
 /// What each kernel of a program needs on GPUs of a compute capability.
 ///
 /// # Errors

@@ -2,13 +2,13 @@
 
 use super::driver::{Description, Driver, Function, Launch, Mark};
 use super::{Error, Program, Result, nvrtc};
-use ptx_sim::{Counters, Finding, Memory, Mode, Module, Settings};
+use ptx_sim::{Finding, Memory, Mode, Module, Settings};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub use ptx_sim::Order;
+pub use ptx_sim::{Counters, Order, Tally};
 
 /// How a device is simulated.
 #[derive(Debug, Clone, Copy, PartialEq)]
