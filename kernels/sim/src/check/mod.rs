@@ -3,7 +3,7 @@
 mod order;
 mod shadow;
 
-pub(crate) use order::Order;
+pub(crate) use order::{Moment, Order};
 pub(crate) use shadow::{Access, Clash, Shadow};
 
 /// The memory of a checked run. Global records outlive a launch; time goes on.

@@ -57,22 +57,39 @@ struct Known {
     at: u32,
 }
 
+/// The time as one warp sees it, for quick answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub now: u32,
+    /// The running block.
+    pub block: u32,
+    pub warp: u16,
+    /// Up to here all accesses of the running block are ordered before the warp's.
+    floor: u32,
+    /// Up to here all accesses of other blocks are.
+    elsewhere: u32,
+    /// The last barrier among lanes of the warp.
+    pub warp_barrier: u32,
+}
+
+impl Moment {
+    /// Whether an access is ordered before one of this warp now. False asks for a closer look.
+    #[inline(always)]
+    pub fn surely_before(&self, time: u32, block: u32) -> bool {
+        time <= if block == self.block { self.floor } else { self.elsewhere }
+    }
+
+    /// A lane's place in the block.
+    #[inline(always)]
+    pub fn thread(&self, lane: usize) -> u16 {
+        self.warp * LANES as u16 + lane as u16
+    }
+}
+
 /// Stands for several threads in [`Known::by`].
 const SEVERAL: u16 = u16::MAX;
 
 impl Order {
-    /// The time.
-    #[inline(always)]
-    pub fn now(&self) -> u32 {
-        self.now
-    }
-
-    /// The running block.
-    #[inline(always)]
-    pub fn block(&self) -> u32 {
-        self.block
-    }
-
     /// Moves time on, and tells whether there is any left.
     #[inline(always)]
     pub fn tick(&mut self) -> bool {
@@ -182,11 +199,18 @@ impl Order {
         }
     }
 
-    /// Whether an access at `time` is ordered before one of thread `me` now, without a closer look.
-    #[inline(always)]
-    pub fn surely_before(&self, time: u32, block: u32, me: u16) -> bool {
-        time <= self.launch_start
-            || block == self.block && time <= self.floor[usize::from(me) / LANES]
+    /// The time for accesses of a warp, to global memory or to shared memory.
+    pub fn moment(&self, warp: usize, shared: bool) -> Moment {
+        let lanes = &self.warp_barrier[warp * LANES..(warp + 1) * LANES];
+        Moment {
+            now: self.now,
+            block: self.block,
+            warp: warp as u16,
+            floor: self.floor[warp],
+            // Another block's shared memory is another memory.
+            elsewhere: if shared { u32::MAX } else { self.launch_start },
+            warp_barrier: lanes.iter().map(|barrier| barrier.0).max().unwrap_or(0),
+        }
     }
 
     /// Whether an access of `thread` of the running block at `time` is ordered before one of

@@ -1,6 +1,6 @@
 //! Who last wrote and read each part of an allocation.
 
-use super::Order;
+use super::order::{Moment, Order};
 use crate::lanes::LANES;
 
 /// Records of one allocation: one for each word until an access is narrower than that.
@@ -72,17 +72,17 @@ impl Shadow {
         self.shift = shift;
     }
 
-    /// Notes an access of thread `me` and gives the first earlier one that nothing orders before
-    /// it. In shared memory the accesses of other blocks do not count.
+    /// Notes an access of lane `lane` of the warp of `moment` and gives the first earlier one that
+    /// nothing orders before it. In shared memory the accesses of other blocks do not count.
     #[inline(always)]
     pub fn access(
         &mut self,
         order: &Order,
+        moment: &Moment,
         access: Access,
         offset: usize,
         bytes: u32,
-        me: u16,
-        shared: bool,
+        lane: usize,
     ) -> Option<Clash> {
         debug_assert!(offset + bytes as usize <= self.bytes);
         if bytes < 1 << self.shift {
@@ -93,68 +93,74 @@ impl Shadow {
         let count = bytes as usize >> self.shift;
         for record in &mut self.records[first..first + count] {
             let found = match access {
-                Access::Read | Access::StrongRead => record.read(order, access, me, shared),
-                Access::Write | Access::Atomic => record.write(order, access, me, shared),
+                Access::Read => {
+                    let clash = record.clash_with_write(order, moment, false, lane);
+                    record.note_read(order, moment, lane);
+                    clash
+                }
+                Access::StrongRead => record.clash_with_write(order, moment, true, lane),
+                Access::Write | Access::Atomic => {
+                    record.write(order, moment, access == Access::Atomic, lane)
+                }
             };
-            clash = clash.or(found);
+            if found.is_some() && clash.is_none() {
+                clash = found;
+            }
         }
         clash
     }
 }
 
 impl Record {
-    /// Checks a read against the last write, and notes it.
-    #[inline(always)]
-    fn read(&mut self, order: &Order, access: Access, me: u16, shared: bool) -> Option<Clash> {
-        let strong = access == Access::StrongRead;
-        let clash = self.clash_with_write(order, strong, me, shared);
-        if !strong {
-            self.note_read(order, me, shared);
-        }
-        clash
-    }
-
     /// Checks a write against the last write and reads, and notes it.
     #[inline(always)]
-    fn write(&mut self, order: &Order, access: Access, me: u16, shared: bool) -> Option<Clash> {
-        let atomic = access == Access::Atomic;
-        let mut clash = self.clash_with_write(order, atomic, me, shared);
+    fn write(
+        &mut self,
+        order: &Order,
+        moment: &Moment,
+        atomic: bool,
+        lane: usize,
+    ) -> Option<Clash> {
+        let mut clash = self.clash_with_write(order, moment, atomic, lane);
         for read in &mut self.reads {
             if read.time != 0 {
-                clash = clash.or_else(|| read.clash(order, me, shared));
+                if clash.is_none() && !moment.surely_before(read.time, read.block) {
+                    clash = read.clash(order, moment, lane);
+                }
                 read.time = 0;
             }
         }
-        self.write_time = order.now();
-        self.write_block = order.block();
-        self.write_thread = me;
+        self.write_time = moment.now;
+        self.write_block = moment.block;
+        self.write_thread = moment.thread(lane);
         self.write_atomic = atomic;
         clash
     }
 
-    /// The last write, if nothing orders it before an access of thread `me`.
+    /// The last write, if nothing orders it before an access of a lane now.
     #[inline(always)]
     fn clash_with_write(
         &self,
         order: &Order,
+        moment: &Moment,
         strong: bool,
-        me: u16,
-        shared: bool,
+        lane: usize,
     ) -> Option<Clash> {
-        let (time, block) = (self.write_time, self.write_block);
-        if time == 0
-            || strong && self.write_atomic
-            || order.surely_before(time, block, me)
-            || block == order.block() && self.write_thread == me
-        {
+        if moment.surely_before(self.write_time, self.write_block) || strong && self.write_atomic {
             return None;
         }
-        let ordered = if block == order.block() {
+        self.clash_with_late_write(order, moment, lane)
+    }
+
+    /// The last write, which is no older than the last barrier, if nothing else orders it.
+    fn clash_with_late_write(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
+        let (time, block, me) = (self.write_time, self.write_block, moment.thread(lane));
+        let ordered = if block == moment.block {
             order.before_in_block(time, self.write_thread, me)
         } else {
-            shared || order.before_across(time, block, self.write_thread, self.write_atomic, me)
+            order.before_across(time, block, self.write_thread, self.write_atomic, me)
         };
-        let same_instruction = time == order.now();
+        let same_instruction = time == moment.now && block == moment.block;
         (!ordered).then_some(Clash {
             block,
             thread: self.write_thread,
@@ -165,19 +171,19 @@ impl Record {
 
     /// Notes a read. A record that is ordered before it can go.
     #[inline(always)]
-    fn note_read(&mut self, order: &Order, me: u16, shared: bool) {
-        let (warp, lane) = (me / LANES as u16, me % LANES as u16);
-        let new = Read { time: order.now(), block: order.block(), warp, lanes: 1 << lane };
+    fn note_read(&mut self, order: &Order, moment: &Moment, lane: usize) {
+        let new =
+            Read { time: moment.now, block: moment.block, warp: moment.warp, lanes: 1 << lane };
         for read in &mut self.reads {
-            if read.time != 0 && read.block == new.block && read.warp == warp {
-                let lanes = if read.clash(order, me, shared).is_some() { read.lanes } else { 0 };
-                *read = Read { lanes: lanes | new.lanes, ..new };
+            if moment.surely_before(read.time, read.block) {
+                *read = new;
                 return;
             }
-        }
-        for read in &mut self.reads {
-            if read.time == 0 || read.clash(order, me, shared).is_none() {
-                *read = new;
+            if read.block == moment.block && read.warp == moment.warp {
+                let forgotten =
+                    read.time <= moment.warp_barrier && read.clash(order, moment, lane).is_none();
+                let lanes = if forgotten { 0 } else { read.lanes };
+                *read = Read { lanes: lanes | new.lanes, ..new };
                 return;
             }
         }
@@ -189,28 +195,23 @@ impl Record {
 }
 
 impl Read {
-    /// This read, if nothing orders it before an access of thread `me`.
-    #[inline(always)]
-    fn clash(&self, order: &Order, me: u16, shared: bool) -> Option<Clash> {
-        let (time, block) = (self.time, self.block);
-        if order.surely_before(time, block, me) || shared && block != order.block() {
-            return None;
-        }
-        let first = self.warp * LANES as u16;
+    /// This read, if nothing orders it before an access of a lane now.
+    fn clash(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
+        let (time, block, me) = (self.time, self.block, moment.thread(lane));
         let mut lanes = self.lanes;
-        if block == order.block() && self.warp == me / LANES as u16 {
-            lanes &= !(1 << (me % LANES as u16));
+        if block == moment.block && self.warp == moment.warp {
+            lanes &= !(1 << lane);
         }
         while lanes != 0 {
-            let thread = first + lanes.trailing_zeros() as u16;
+            let thread = self.warp * LANES as u16 + lanes.trailing_zeros() as u16;
             lanes &= lanes - 1;
-            let ordered = if block == order.block() {
+            let ordered = if block == moment.block {
                 order.before_in_block(time, thread, me)
             } else {
                 order.before_across(time, block, thread, false, me)
             };
             if !ordered {
-                let same_instruction = time == order.now();
+                let same_instruction = time == moment.now && block == moment.block;
                 return Some(Clash { block, thread, write: false, same_instruction });
             }
         }

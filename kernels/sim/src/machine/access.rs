@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::site::{Site, coordinates};
-use crate::check::{Access, Checker, Clash};
+use crate::check::{Access, Checker, Clash, Moment};
 use crate::instruction::{Address, Atomic, Base, Element, Operation, Slot, Space, Strong};
 use crate::lanes::{LANES, Registers};
 use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
@@ -220,6 +220,7 @@ impl Machine<'_> {
             (false, _) => Access::Atomic,
         };
         let mut traffic = Traffic::default();
+        let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for lane in lanes_of(mask) {
             let thread = warp * LANES + lane;
             let place = match view.find(address.space, at[lane], bytes, thread) {
@@ -229,7 +230,7 @@ impl Machine<'_> {
                     continue;
                 }
             };
-            if let Some(checker) = &mut self.checker {
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 traffic.add(place, at[lane]);
                 if load && !place.allocation.is_initialised(place.offset, bytes as usize) {
                     let pending = place.region == Region::Shared
@@ -241,7 +242,7 @@ impl Machine<'_> {
                 } else if strong == Strong::Ordered {
                     checker.order.fence(thread as u16);
                 }
-                let clash = note(checker, access, place, bytes, thread as u16);
+                let clash = note(checker, moments, access, place, bytes, lane);
                 if let Some(clash) = clash {
                     let same_value = || {
                         values.iter().enumerate().all(|(index, &slot)| {
@@ -286,6 +287,7 @@ impl Machine<'_> {
         let at = addresses(registers, &atomic.address);
         let bytes = atomic.element.bytes;
         let mut traffic = Traffic::default();
+        let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for lane in lanes_of(mask) {
             let thread = warp * LANES + lane;
             let place = match view.find(atomic.address.space, at[lane], bytes, thread) {
@@ -295,12 +297,12 @@ impl Machine<'_> {
                     continue;
                 }
             };
-            if let Some(checker) = &mut self.checker {
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 traffic.add(place, at[lane]);
                 if !place.allocation.is_initialised(place.offset, bytes as usize) {
                     report_unwritten(&site, &mut self.findings, lane, place, bytes, false);
                 }
-                if let Some(clash) = note(checker, Access::Atomic, place, bytes, thread as u16) {
+                if let Some(clash) = note(checker, moments, Access::Atomic, place, bytes, lane) {
                     report_race(&site, &mut self.findings, memory, lane, "atomic", place, clash);
                 }
                 if atomic.ordered {
@@ -335,25 +337,42 @@ impl Machine<'_> {
     }
 }
 
-/// Notes an access in the checker's records. Local memory has one thread only.
+/// Notes an access of a lane in the checker's records. Local memory has one thread only.
 #[inline(always)]
 pub(super) fn note(
     checker: &mut Checker,
+    moments: &Moments,
     access: Access,
     place: Place<'_>,
     bytes: u32,
-    thread: u16,
+    lane: usize,
 ) -> Option<Clash> {
     match place.region {
         Region::Global(id) => {
             let (order, shadow) = checker.global(id, place.allocation.bytes());
-            shadow.access(order, access, place.offset, bytes, thread, false)
+            shadow.access(order, &moments.global, access, place.offset, bytes, lane)
         }
         Region::Shared => {
             let Checker { order, shared, .. } = checker;
-            shared.access(order, access, place.offset, bytes, thread, true)
+            shared.access(order, &moments.shared, access, place.offset, bytes, lane)
         }
         Region::Local => None,
+    }
+}
+
+/// The time of a warp's instruction in both memories.
+pub(super) struct Moments {
+    global: Moment,
+    shared: Moment,
+}
+
+impl Moments {
+    /// The time now, for a warp.
+    pub fn now(checker: &Checker, warp: usize) -> Moments {
+        Moments {
+            global: checker.order.moment(warp, false),
+            shared: checker.order.moment(warp, true),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! `cp.async`: copies from global to shared memory that end when they are waited for.
 
 use super::Machine;
-use super::access::{View, addresses, lanes_of, note, report_fault, report_race, report_unwritten};
+use super::access::{
+    Moments, View, addresses, lanes_of, note, report_fault, report_race, report_unwritten,
+};
 use crate::check::Access;
 use crate::instruction::{Address, Operation, Space};
 use crate::lanes::LANES;
@@ -58,7 +60,7 @@ impl Machine<'_> {
                     self.copies[warp].committed[lane] += 1;
                 }
             }
-            Operation::WaitCopies(left) => self.wait(memory, warp, pc, mask, *left),
+            Operation::WaitCopies(left) => self.wait(memory, warp, mask, *left),
             _ => {}
         }
     }
@@ -76,6 +78,7 @@ impl Machine<'_> {
         let site = self.site(warp, pc);
         let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
         let registers = &self.warps[warp].registers;
+        let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         let (to, from) = (addresses(registers, to), addresses(registers, from));
         for lane in lanes_of(mask) {
             let thread = warp * LANES + lane;
@@ -103,11 +106,11 @@ impl Machine<'_> {
                             }
                         };
                     *word |= (place.allocation.read(place.offset, size) as u32) << (8 * byte);
-                    if let Some(checker) = &mut self.checker {
+                    if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                         if !place.allocation.is_initialised(place.offset, size as usize) {
                             report_unwritten(&site, &mut self.findings, lane, place, size, false);
                         }
-                        if let Some(clash) = note(checker, Access::Read, place, size, thread as u16)
+                        if let Some(clash) = note(checker, moments, Access::Read, place, size, lane)
                         {
                             report_race(
                                 &site,
@@ -126,8 +129,8 @@ impl Machine<'_> {
                 let fault = crate::memory::Fault::Misaligned;
                 report_fault(&site, &mut self.findings, lane, true, bytes, fault);
             }
-            if let Some(checker) = &mut self.checker {
-                if let Some(clash) = note(checker, Access::Write, target, bytes, thread as u16) {
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
+                if let Some(clash) = note(checker, moments, Access::Write, target, bytes, lane) {
                     report_race(&site, &mut self.findings, memory, lane, "write", target, clash);
                 }
                 target.allocation.set_initialised(target.offset, bytes as usize, false);
@@ -144,7 +147,7 @@ impl Machine<'_> {
     }
 
     /// Writes the copies of all but the last `left` groups; of everything when there is no `left`.
-    fn wait(&mut self, memory: &Memory, warp: usize, _pc: u32, mask: u32, left: Option<u32>) {
+    fn wait(&mut self, memory: &Memory, warp: usize, mask: u32, left: Option<u32>) {
         let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
         let Copies { pending, committed } = &mut self.copies[warp];
         let ends = |copy: &Pending| {
@@ -153,13 +156,15 @@ impl Machine<'_> {
         };
         let done: Vec<Pending> = pending.iter().filter(|copy| ends(copy)).copied().collect();
         pending.retain(|copy| !ends(copy));
+        let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for copy in done {
             let thread = warp * LANES + copy.lane;
             let Ok(place) = view.find(Space::Shared, copy.to as u64, copy.bytes, thread) else {
                 continue;
             };
-            if let Some(checker) = &mut self.checker
-                && let Some(clash) = note(checker, Access::Write, place, copy.bytes, thread as u16)
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments)
+                && let Some(clash) =
+                    note(checker, moments, Access::Write, place, copy.bytes, copy.lane)
             {
                 let site = super::site::Site {
                     kernel: self.kernel,

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::access::{
-    View, addresses, note, report_fault, report_race, report_unwritten, wavefronts,
+    Moments, View, addresses, note, report_fault, report_race, report_unwritten, wavefronts,
 };
 use super::schedule::Flow;
 use super::warp::{Fragment, State};
@@ -59,6 +59,7 @@ impl Machine<'_> {
         let registers = &mut self.warps[warp].registers;
         let at = addresses(registers, address);
         let mut tiles = [[[0u16; 8]; 8]; 4];
+        let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         let mut touched = Vec::with_capacity(LANES);
         for (lane, &address) in at.iter().enumerate().take(8 * values.len()) {
             let thread = warp * LANES + lane;
@@ -70,12 +71,12 @@ impl Machine<'_> {
                 }
             };
             touched.push(place.offset as u64 / 4);
-            if let Some(checker) = &mut self.checker {
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 if !place.allocation.is_initialised(place.offset, ROW as usize) {
                     let pending = self.copies.iter().any(|copies| copies.covers(place.offset, ROW));
                     report_unwritten(&site, &mut self.findings, lane, place, ROW, pending);
                 }
-                if let Some(clash) = note(checker, Access::Read, place, ROW, thread as u16) {
+                if let Some(clash) = note(checker, moments, Access::Read, place, ROW, lane) {
                     report_race(&site, &mut self.findings, memory, lane, "read", place, clash);
                 }
             }

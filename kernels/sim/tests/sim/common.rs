@@ -14,7 +14,7 @@ pub struct Bench {
 /// A number of 4 or 8 bytes.
 pub trait Number: Copy {
     fn bytes(self) -> Vec<u8>;
-    fn from(bytes: &[u8]) -> Self;
+    fn parsed(bytes: &[u8]) -> Self;
     const SIZE: usize;
 }
 
@@ -23,7 +23,7 @@ macro_rules! number {
         impl Number for $t {
             const SIZE: usize = size_of::<$t>();
             fn bytes(self) -> Vec<u8> { self.to_le_bytes().to_vec() }
-            fn from(bytes: &[u8]) -> Self { <$t>::from_le_bytes(bytes.try_into().unwrap()) }
+            fn parsed(bytes: &[u8]) -> Self { <$t>::from_le_bytes(bytes.try_into().unwrap()) }
         }
     )+};
 }
@@ -47,7 +47,7 @@ impl Bench {
     pub fn read<T: Number>(&self, address: u64, count: usize) -> Vec<T> {
         let mut bytes = vec![0; count * T::SIZE];
         self.memory.read(address, &mut bytes).unwrap();
-        bytes.chunks(T::SIZE).map(T::from).collect()
+        bytes.chunks(T::SIZE).map(T::parsed).collect()
     }
 
     /// Starts a new parameter block.
