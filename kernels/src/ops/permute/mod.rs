@@ -80,6 +80,7 @@ impl Op for Permute {
             Case::new(Permute::new(&[0, 2, 1]), &[&[2, 3, 4]]),
             Case::new(Permute::new(&[4, 2, 0, 1, 3]), &[&[2, 1, 3, 2, 4]]),
             Case::new(Permute::new(&[0, 1]), &[&[3, 4]]),
+            Case::new(Permute::new(&[3, 0, 2, 1]), &[&[2, 40, 3, 9]]),
             Case::new(Permute::new(&[]), &[&[]]),
         ]
     }
