@@ -24,12 +24,15 @@ extern "C" __global__ void dropout_apply(const Arguments a) {
     const bool aligned = (((u64)a.x | (u64)a.to) & 15) == 0;
     if (aligned && first + 4 <= a.count) {
         const float4 x = *(const float4*)(a.x + first);
-        float4* to = (float4*)(a.to + first);
-        const float4 old = a.add ? *to : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        *to = make_float4(
-            old.x + masked(a, x.x, words.x), old.y + masked(a, x.y, words.y),
-            old.z + masked(a, x.z, words.z), old.w + masked(a, x.w, words.w)
+        float4 value = make_float4(
+            masked(a, x.x, words.x), masked(a, x.y, words.y), masked(a, x.z, words.z), masked(a, x.w, words.w)
         );
+        float4* to = (float4*)(a.to + first);
+        if (a.add) {
+            const float4 old = *to;
+            value = make_float4(old.x + value.x, old.y + value.y, old.z + value.z, old.w + value.w);
+        }
+        *to = value;
         return;
     }
     for (int i = 0; i < 4; i++) {

@@ -36,23 +36,25 @@ extern "C" __global__ void layer_norm_forward(const Arguments a) {
     const float* x = a.x + team() * group;
     float* output = a.to + team() * group;
     const float share = 1.0f / group;
-    // Differences to the first number lose no digits where the mean is far from 0.
-    const float shift = x[0];
-    float sum = 0.0f;
-    for (i64 i = threadIdx.x; i < group; i += blockDim.x) sum += x[i] - shift;
-    const float offset = team_sum(sum) * share;
+    // The deviations from a rounded mean say how far it is off: mean and variance lose no digits, near 0 or far from it.
+    float sum = 0.0f, squares = 0.0f;
+    for (i64 i = threadIdx.x; i < group; i += blockDim.x) sum += x[i];
+    const float middle = team_sum(sum) * share;
     sum = 0.0f;
     for (i64 i = threadIdx.x; i < group; i += blockDim.x) {
-        const float deviation = x[i] - shift - offset;
-        sum = fmaf(deviation, deviation, sum);
+        const float deviation = x[i] - middle;
+        sum += deviation;
+        squares = fmaf(deviation, deviation, squares);
     }
-    const float rstd = 1.0f / sqrtf(fmaf(team_sum(sum), share, a.epsilon));
+    const float rest = team_sum(sum) * share;
+    const float variance = fmaxf(fmaf(-rest, rest, team_sum(squares) * share), 0.0f);
+    const float rstd = 1.0f / sqrtf(variance + a.epsilon);
     if (threadIdx.x == 0) {
-        a.mean[team()] = shift + offset;
+        a.mean[team()] = middle + rest;
         a.rstd[team()] = rstd;
     }
     each(a, [&](i64 i, i64 column) {
-        output[i] = fmaf((x[i] - shift - offset) * rstd, a.weight[column], a.bias[column]);
+        output[i] = fmaf((x[i] - middle - rest) * rstd, a.weight[column], a.bias[column]);
     });
 }
 
