@@ -36,7 +36,7 @@ extern "C" __global__ void layer_norm_forward(const Arguments a) {
     const float* x = a.x + team() * group;
     float* output = a.to + team() * group;
     const float share = 1.0f / group;
-    // The deviations from a rounded mean say how far it is off: mean and variance lose no digits, near 0 or far from it.
+    // The deviations from a rounded mean say how far it is off: no digits are lost, near 0 or far from it.
     float sum = 0.0f, squares = 0.0f;
     for (i64 i = threadIdx.x; i < group; i += blockDim.x) sum += x[i];
     const float middle = team_sum(sum) * share;
