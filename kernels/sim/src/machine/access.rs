@@ -1,0 +1,510 @@
+//! Loads, stores and atomics of a warp.
+
+use super::Machine;
+use super::site::{Site, coordinates};
+use crate::check::{Access, Checker, Clash};
+use crate::instruction::{Address, Atomic, Base, Element, Operation, Slot, Space, Strong};
+use crate::lanes::{LANES, Registers};
+use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
+use crate::report::{Findings, Kind};
+
+/// The lanes of a mask.
+pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
+    (0..LANES).filter(move |lane| mask >> lane & 1 == 1)
+}
+
+/// Which memory an access goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Region {
+    Global(u32),
+    Shared,
+    Local,
+}
+
+/// A checked place in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'m> {
+    pub region: Region,
+    pub allocation: &'m Allocation,
+    pub offset: usize,
+}
+
+/// The memories that a thread sees.
+#[derive(Clone, Copy)]
+pub(super) struct View<'m> {
+    pub memory: &'m Memory,
+    pub shared: &'m Allocation,
+    pub local: &'m Allocation,
+    pub local_bytes: usize,
+}
+
+impl<'m> View<'m> {
+    /// The place of `bytes` bytes at an address of a thread.
+    #[inline(always)]
+    pub fn find(
+        &self,
+        space: Space,
+        address: u64,
+        bytes: u32,
+        thread: usize,
+    ) -> Result<Place<'m>, Fault> {
+        match space {
+            Space::Global => self.global(address, bytes),
+            Space::Shared => self.window(Region::Shared, address, bytes, thread),
+            Space::Local => self.window(Region::Local, address, bytes, thread),
+            Space::Generic => match address {
+                LOCAL_WINDOW.. if address >> 36 == LOCAL_WINDOW >> 36 => {
+                    self.window(Region::Local, address - LOCAL_WINDOW, bytes, thread)
+                }
+                SHARED_WINDOW..LOCAL_WINDOW => {
+                    self.window(Region::Shared, address - SHARED_WINDOW, bytes, thread)
+                }
+                _ => self.global(address, bytes),
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn global(&self, address: u64, bytes: u32) -> Result<Place<'m>, Fault> {
+        let (id, allocation, offset) = self.memory.find(address, bytes)?;
+        Ok(Place { region: Region::Global(id), allocation, offset: offset as usize })
+    }
+
+    /// The place in shared memory or in a thread's part of local memory.
+    #[inline(always)]
+    fn window(
+        &self,
+        region: Region,
+        offset: u64,
+        bytes: u32,
+        thread: usize,
+    ) -> Result<Place<'m>, Fault> {
+        let (allocation, size, base) = if region == Region::Shared {
+            (self.shared, self.shared.bytes(), 0)
+        } else {
+            (self.local, self.local_bytes, thread * self.local_bytes)
+        };
+        if offset >= 1 << 32 || offset + u64::from(bytes) > size as u64 {
+            return Err(Fault::Outside(format!(
+                "{bytes} bytes at byte {} of {}, which has {size} bytes",
+                offset as i32,
+                allocation.label()
+            )));
+        }
+        if offset & u64::from(bytes - 1) != 0 {
+            return Err(Fault::Misaligned);
+        }
+        Ok(Place { region, allocation, offset: base + offset as usize })
+    }
+}
+
+/// The addresses that lanes access.
+#[inline(always)]
+pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
+    let offset = address.offset as u64;
+    match address.base {
+        Base::None => [offset; LANES],
+        Base::Long(slot) => {
+            registers.longs[usize::from(slot)].map(|base| base.wrapping_add(offset))
+        }
+        Base::Word(slot) => registers.words[usize::from(slot)]
+            .map(|base| u64::from(base.wrapping_add(address.offset as u32))),
+    }
+}
+
+/// The bits of a lane's register.
+#[inline(always)]
+fn get(registers: &Registers, slot: Slot, lane: usize) -> u64 {
+    match slot {
+        Slot::Half(slot) | Slot::Word(slot) => u64::from(registers.words[usize::from(slot)][lane]),
+        Slot::Long(slot) => registers.longs[usize::from(slot)][lane],
+        Slot::Sink => 0,
+    }
+}
+
+/// Sets a lane's register to an element, extended to the register's width.
+#[inline(always)]
+fn set(registers: &mut Registers, slot: Slot, lane: usize, element: Element, bits: u64) {
+    let bits = if element.signed {
+        let cut = 64 - 8 * element.bytes;
+        ((bits << cut) as i64 >> cut) as u64
+    } else {
+        bits
+    };
+    match slot {
+        Slot::Half(slot) => registers.words[usize::from(slot)][lane] = u32::from(bits as u16),
+        Slot::Word(slot) => registers.words[usize::from(slot)][lane] = bits as u32,
+        Slot::Long(slot) => registers.longs[usize::from(slot)][lane] = bits,
+        Slot::Sink => {}
+    }
+}
+
+impl Machine<'_> {
+    /// Runs a load, a store, an atomic or a fence for the lanes of a mask.
+    pub(super) fn access(
+        &mut self,
+        memory: &Memory,
+        warp: usize,
+        pc: u32,
+        mask: u32,
+        operation: &Operation,
+    ) {
+        match operation {
+            Operation::Parameter { offset, element, values } => {
+                let registers = &mut self.warps[warp].registers;
+                for (index, &slot) in values.iter().enumerate() {
+                    let at = *offset as usize + index * element.bytes as usize;
+                    let mut bits = [0; 8];
+                    let bytes = element.bytes as usize;
+                    bits[..bytes].copy_from_slice(&self.launch.parameters[at..at + bytes]);
+                    for lane in lanes_of(mask) {
+                        set(registers, slot, lane, *element, u64::from_le_bytes(bits));
+                    }
+                }
+            }
+            Operation::Load { address, element, values, strong } => {
+                self.load_or_store(
+                    memory,
+                    warp,
+                    pc,
+                    mask,
+                    (address, *element, values, *strong),
+                    true,
+                );
+            }
+            Operation::Store { address, element, values, strong } => {
+                self.load_or_store(
+                    memory,
+                    warp,
+                    pc,
+                    mask,
+                    (address, *element, values, *strong),
+                    false,
+                );
+            }
+            Operation::Atomic(atomic) => self.atomic(memory, warp, pc, mask, atomic),
+            _ => {
+                if let Some(checker) = &mut self.checker {
+                    for lane in lanes_of(mask) {
+                        checker.order.fence((warp * LANES + lane) as u16);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A load or store of one or several elements for each lane.
+    fn load_or_store(
+        &mut self,
+        memory: &Memory,
+        warp: usize,
+        pc: u32,
+        mask: u32,
+        (address, element, values, strong): (&Address, Element, &[Slot], Strong),
+        load: bool,
+    ) {
+        let site = self.site(warp, pc);
+        let view = View {
+            memory,
+            shared: &self.shared,
+            local: &self.local,
+            local_bytes: self.kernel.local_bytes,
+        };
+        let registers = &mut self.warps[warp].registers;
+        let at = addresses(registers, address);
+        let bytes = element.bytes * values.len() as u32;
+        let access = match (load, strong) {
+            (true, Strong::Weak) => Access::Read,
+            (true, _) => Access::StrongRead,
+            (false, Strong::Weak) => Access::Write,
+            (false, _) => Access::Atomic,
+        };
+        let mut traffic = Traffic::default();
+        for lane in lanes_of(mask) {
+            let thread = warp * LANES + lane;
+            let place = match view.find(address.space, at[lane], bytes, thread) {
+                Ok(place) => place,
+                Err(fault) => {
+                    report_fault(&site, &mut self.findings, lane, load, bytes, fault);
+                    continue;
+                }
+            };
+            if let Some(checker) = &mut self.checker {
+                traffic.add(place, at[lane]);
+                if load && !place.allocation.is_initialised(place.offset, bytes as usize) {
+                    let pending = place.region == Region::Shared
+                        && self.copies.iter().any(|copies| copies.covers(place.offset, bytes));
+                    report_unwritten(&site, &mut self.findings, lane, place, bytes, pending);
+                }
+                if strong == Strong::Ordered && load {
+                    checker.order.acquire(at[lane], thread as u16);
+                } else if strong == Strong::Ordered {
+                    checker.order.fence(thread as u16);
+                }
+                let clash = note(checker, access, place, bytes, thread as u16);
+                if let Some(clash) = clash {
+                    let same_value = || {
+                        values.iter().enumerate().all(|(index, &slot)| {
+                            let offset = place.offset + index * element.bytes as usize;
+                            let ones = u64::MAX >> (64 - 8 * element.bytes);
+                            place.allocation.read(offset, element.bytes)
+                                == get(registers, slot, lane) & ones
+                        })
+                    };
+                    if !(clash.write && clash.same_instruction && same_value()) {
+                        let doing = if load { "read" } else { "write" };
+                        report_race(&site, &mut self.findings, memory, lane, doing, place, clash);
+                    }
+                }
+                if !load && strong != Strong::Weak {
+                    checker.order.release(at[lane], thread as u16);
+                }
+            }
+            for (index, &slot) in values.iter().enumerate() {
+                let offset = place.offset + index * element.bytes as usize;
+                if load {
+                    let bits = place.allocation.read(offset, element.bytes);
+                    set(registers, slot, lane, element, bits);
+                } else {
+                    place.allocation.write(offset, element.bytes, get(registers, slot, lane));
+                }
+            }
+        }
+        traffic.count(&mut self.tallies[pc as usize], bytes);
+    }
+
+    /// A read-modify-write for each lane, one lane after another.
+    fn atomic(&mut self, memory: &Memory, warp: usize, pc: u32, mask: u32, atomic: &Atomic) {
+        let site = self.site(warp, pc);
+        let view = View {
+            memory,
+            shared: &self.shared,
+            local: &self.local,
+            local_bytes: self.kernel.local_bytes,
+        };
+        let registers = &mut self.warps[warp].registers;
+        let at = addresses(registers, &atomic.address);
+        let bytes = atomic.element.bytes;
+        let mut traffic = Traffic::default();
+        for lane in lanes_of(mask) {
+            let thread = warp * LANES + lane;
+            let place = match view.find(atomic.address.space, at[lane], bytes, thread) {
+                Ok(place) => place,
+                Err(fault) => {
+                    report_fault(&site, &mut self.findings, lane, false, bytes, fault);
+                    continue;
+                }
+            };
+            if let Some(checker) = &mut self.checker {
+                traffic.add(place, at[lane]);
+                if !place.allocation.is_initialised(place.offset, bytes as usize) {
+                    report_unwritten(&site, &mut self.findings, lane, place, bytes, false);
+                }
+                if let Some(clash) = note(checker, Access::Atomic, place, bytes, thread as u16) {
+                    report_race(&site, &mut self.findings, memory, lane, "atomic", place, clash);
+                }
+                if atomic.ordered {
+                    checker.order.fence(thread as u16);
+                }
+                if matches!(place.region, Region::Global(_)) {
+                    checker.order.acquire(at[lane], thread as u16);
+                    checker.order.release(at[lane], thread as u16);
+                }
+            }
+            let b = get(registers, atomic.b, lane);
+            let c = get(registers, atomic.c, lane);
+            let f = atomic.operator.0;
+            let old = if bytes == 4 {
+                let (b, c) = (u64::from(b as u32), u64::from(c as u32));
+                u64::from(
+                    place
+                        .allocation
+                        .update_word(place.offset, |old| f(u64::from(old), b, c) as u32),
+                )
+            } else {
+                // A poisoned lock only says that another block panicked.
+                let _held = memory.long_atomics.lock().unwrap_or_else(|held| held.into_inner());
+                let old = place.allocation.read(place.offset, 8);
+                place.allocation.write(place.offset, 8, f(old, b, c));
+                old
+            };
+            place.allocation.set_initialised(place.offset, bytes as usize, true);
+            set(registers, atomic.d, lane, atomic.element, old);
+        }
+        traffic.count(&mut self.tallies[pc as usize], bytes);
+    }
+}
+
+/// Notes an access in the checker's records. Local memory has one thread only.
+#[inline(always)]
+pub(super) fn note(
+    checker: &mut Checker,
+    access: Access,
+    place: Place<'_>,
+    bytes: u32,
+    thread: u16,
+) -> Option<Clash> {
+    match place.region {
+        Region::Global(id) => {
+            let (order, shadow) = checker.global(id, place.allocation.bytes());
+            shadow.access(order, access, place.offset, bytes, thread, false)
+        }
+        Region::Shared => {
+            let Checker { order, shared, .. } = checker;
+            shared.access(order, access, place.offset, bytes, thread, true)
+        }
+        Region::Local => None,
+    }
+}
+
+/// Reports an access that hits nothing.
+#[cold]
+pub(super) fn report_fault(
+    site: &Site<'_>,
+    findings: &mut Findings,
+    lane: usize,
+    load: bool,
+    bytes: u32,
+    fault: Fault,
+) {
+    let doing = if load { "read" } else { "write" };
+    match fault {
+        Fault::Outside(what) => site.report(findings, lane, Kind::OutOfBounds, || {
+            format!("{doing} of {what}; guard the index")
+        }),
+        Fault::Freed => site.report(findings, lane, Kind::Freed, || {
+            format!("{doing} of {bytes} bytes of an allocation that was freed")
+        }),
+        Fault::Misaligned => site.report(findings, lane, Kind::Misaligned, || {
+            format!("{doing} of {bytes} bytes at an address that is no multiple of {bytes}")
+        }),
+    }
+}
+
+/// Reports a read of bytes without a value.
+#[cold]
+pub(super) fn report_unwritten(
+    site: &Site<'_>,
+    findings: &mut Findings,
+    lane: usize,
+    place: Place<'_>,
+    bytes: u32,
+    pending: bool,
+) {
+    let (offset, label) = (place.offset, place.allocation.label());
+    if pending {
+        site.report(findings, lane, Kind::AsyncPending, || {
+            format!(
+                "read of {bytes} bytes at byte {offset} of {label} while a cp.async is still to write \
+                 them; wait for its group first"
+            )
+        });
+    } else {
+        site.report(findings, lane, Kind::Uninitialised, || {
+            format!("read of {bytes} bytes at byte {offset} of `{label}` that nobody has written")
+        });
+    }
+}
+
+/// Reports two accesses that nothing orders.
+#[cold]
+pub(super) fn report_race(
+    site: &Site<'_>,
+    findings: &mut Findings,
+    memory: &Memory,
+    lane: usize,
+    doing: &str,
+    place: Place<'_>,
+    clash: Clash,
+) {
+    let shared = place.region == Region::Shared;
+    let kind = if shared { Kind::SharedRace } else { Kind::GlobalRace };
+    site.report(findings, lane, kind, || {
+        let label = match place.region {
+            Region::Global(id) => memory.label(id),
+            _ => place.allocation.label(),
+        };
+        let thread = coordinates(u32::from(clash.thread), site.block_size);
+        let block = coordinates(clash.block, site.grid);
+        let other = if block == site.block {
+            format!("thread {thread:?}")
+        } else {
+            format!("thread {thread:?} of block {block:?}")
+        };
+        let did = if clash.write { "wrote" } else { "read" };
+        let advice = match (block == site.block, clash.same_instruction) {
+            (_, true) => "in the same instruction; let one thread write, or use an atomic",
+            (true, _) if usize::from(clash.thread) / LANES == site.warp => {
+                "with no barrier in between; add __syncwarp() or __syncthreads()"
+            }
+            (true, _) => "with no barrier in between; add __syncthreads()",
+            (false, _) => {
+                "with nothing that orders the blocks; use an atomic, or a fence and a flag"
+            }
+        };
+        format!("{doing} at byte {} of `{label}`, which {other} {did} {advice}", place.offset)
+    });
+}
+
+/// What the lanes of one access touch, for the counters.
+#[derive(Default)]
+struct Traffic {
+    global: usize,
+    shared: usize,
+    /// Sectors of global addresses, or word numbers of shared offsets.
+    touched: [u64; LANES],
+}
+
+impl Traffic {
+    #[inline(always)]
+    fn add(&mut self, place: Place<'_>, address: u64) {
+        match place.region {
+            Region::Global(_) => {
+                self.touched[self.global + self.shared] = address >> 5;
+                self.global += 1;
+            }
+            Region::Shared => {
+                self.touched[self.global + self.shared] = place.offset as u64 >> 2;
+                self.shared += 1;
+            }
+            Region::Local => {}
+        }
+    }
+
+    /// Adds to the instruction's counters. Accesses that mix spaces are counted as global.
+    fn count(&self, tally: &mut crate::report::Tally, bytes: u32) {
+        let touched = &self.touched[..self.global + self.shared];
+        if self.global > 0 {
+            let mut distinct = 0;
+            for (at, sector) in touched.iter().enumerate() {
+                let recent = &touched[..at];
+                distinct += u64::from(!recent.iter().rev().any(|other| other == sector));
+            }
+            tally.global_sectors += distinct;
+        } else if self.shared > 0 {
+            tally.shared_wavefronts += wavefronts(touched, bytes.div_ceil(4) as usize);
+        }
+    }
+}
+
+/// Passes over 32 banks of 4 bytes: lanes go together as far as they fill 128 bytes, and lanes
+/// that read one word share it.
+pub(super) fn wavefronts(first_words: &[u64], words: usize) -> u64 {
+    let mut passes = 0;
+    for group in first_words.chunks(LANES / words) {
+        let mut load = [0u8; LANES];
+        let mut most = 0;
+        for (at, first) in group.iter().enumerate() {
+            if group[..at].iter().rev().any(|other| other == first) {
+                continue;
+            }
+            for word in *first..*first + words as u64 {
+                let bank = &mut load[word as usize % LANES];
+                *bank += 1;
+                most = most.max(*bank);
+            }
+        }
+        passes += u64::from(most);
+    }
+    passes
+}

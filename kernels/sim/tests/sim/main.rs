@@ -1,0 +1,4 @@
+//! The simulator's tests, in one binary.
+
+mod common;
+mod kernels;
