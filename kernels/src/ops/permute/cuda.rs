@@ -42,11 +42,13 @@ fn permute(
     let count: usize = shape.iter().product();
     let (mut axes, rank) = collapse(shape, axes);
     let axes = &mut axes[..rank];
-    let side = axes.iter().position(|axis| axis.from == 1).filter(|&side| side + 1 < rank);
-    let turned = side.filter(|&side| axes[side].extent.min(axes[rank - 1].extent) >= SHORT);
+    // The fastest axis first.
+    axes.reverse();
+    let side = axes.iter().position(|axis| axis.from == 1).filter(|&side| side > 0);
+    let turned = side.filter(|&side| axes[side].extent.min(axes[0].extent) >= SHORT);
     if let Some(side) = turned {
-        // The axis whose numbers lie side by side in x comes next to the last one.
-        axes[side..rank - 1].rotate_left(1);
+        // The axis whose numbers lie side by side in x comes next.
+        axes[1..=side].rotate_right(1);
     }
     let numbers =
         |of: fn(&Axis) -> usize| std::array::from_fn(|i| axes.get(i).map_or(0, of) as i64);
@@ -63,7 +65,7 @@ fn permute(
     if turned.is_none() {
         return Ok(device.launch(&PROGRAM, "permute_copy", Grid::elements(count), &arguments)?);
     }
-    let (outer, two) = axes.split_at(rank - 2);
+    let (two, outer) = axes.split_at(2);
     let squares: usize = two.iter().map(|axis| axis.extent.div_ceil(SQUARE)).product();
     let blocks = squares * outer.iter().map(|axis| axis.extent).product::<usize>();
     Ok(device.launch(&PROGRAM, "permute_turn", Grid::blocks(blocks), &arguments)?)

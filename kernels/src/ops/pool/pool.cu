@@ -25,6 +25,8 @@ struct Place {
     __device__ inline Place(i64 i, const i64* extents, i64 features) {
         feature = i % features;
         i /= features;
+        // Unrolled, so that the arrays are read at places the compiler knows.
+#pragma unroll
         for (int axis = 2; axis >= 0; axis--) {
             at[axis] = i % extents[axis];
             i /= extents[axis];
