@@ -25,8 +25,8 @@ pub(crate) enum Operation {
     Branch(u32),
     /// The end of a thread.
     Exit,
-    /// A load from the parameter space.
-    Parameter { offset: u32, element: Element, values: Vec<Slot> },
+    /// A load from the parameter space, whose addresses count from its start.
+    Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
     /// A load.
     Load { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
     /// A store.

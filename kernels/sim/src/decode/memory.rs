@@ -3,7 +3,7 @@
 use super::{Decoded, Decoder, Failure, expect};
 use crate::alu::{Opcode, Type};
 use crate::instruction::{
-    Address, Atomic, AtomicOperator, Element, Operation, Slot, Space, Strong,
+    Address, Atomic, AtomicOperator, Base, Element, Operation, Slot, Space, Strong,
 };
 use crate::parse::{Operand, Symbol};
 
@@ -96,12 +96,15 @@ impl Decoder<'_> {
             values.iter().map(|value| self.slot(value, kind)).collect::<Decoded<Vec<_>>>()?;
         let element = Element { bytes: kind.bytes(), signed: kind.is_signed() };
         if parameter {
-            let offset = self.parameter_offset(place)?;
-            let end = offset as usize + count * kind.bytes() as usize;
-            if !load || end > self.body.parameter_bytes {
+            if !load {
+                return Err("parameters cannot be written".to_owned().into());
+            }
+            let (base, offset) = self.parameter(place)?;
+            let end = offset + (count * kind.bytes() as usize) as i64;
+            if base == Base::None && (offset < 0 || end > self.body.parameter_bytes as i64) {
                 return Err("outside the kernel's parameters".to_owned().into());
             }
-            return Ok(Operation::Parameter { offset, element, values });
+            return Ok(Operation::Parameter { base, offset, element, values });
         }
         let address = self.address(place, space)?;
         Ok(if load {
@@ -111,16 +114,16 @@ impl Decoder<'_> {
         })
     }
 
-    /// The offset of `[parameter+offset]`.
-    fn parameter_offset(&self, operand: &Operand) -> Decoded<u32> {
+    /// An address in the parameter space: `[parameter+offset]`, or a register that such an address was moved to.
+    fn parameter(&mut self, operand: &Operand) -> Decoded<(Base, i64)> {
         if let Operand::Address(Some(base), offset) = operand
             && let Operand::Symbol(name) = base.as_ref()
             && let Some(Symbol::Parameter(at)) = self.body.symbols.get(name)
-            && let Ok(offset) = u32::try_from(*at as i64 + offset)
         {
-            return Ok(offset);
+            return Ok((Base::None, *at as i64 + offset));
         }
-        Err("only [parameter+offset] is supported in the parameter space".to_owned().into())
+        let Address { base, offset, .. } = self.address(operand, Space::Generic)?;
+        Ok((base, offset))
     }
 
     /// `atom` and `red`.

@@ -231,11 +231,10 @@ impl<'a> Decoder<'a> {
     fn symbol(&self, name: &str) -> Decoded<Source> {
         use crate::parse::Symbol;
         match self.body.symbols.get(name) {
-            Some(Symbol::Shared(at) | Symbol::Local(at)) => Ok(Source::Bits(*at as u64)),
-            Some(Symbol::Variable(index)) => Ok(Source::Variable(*index)),
-            Some(Symbol::Parameter(_)) => {
-                Err(format!("the address of parameter {name} cannot be taken").into())
+            Some(Symbol::Shared(at) | Symbol::Local(at) | Symbol::Parameter(at)) => {
+                Ok(Source::Bits(*at as u64))
             }
+            Some(Symbol::Variable(index)) => Ok(Source::Variable(*index)),
             None => Err(format!("nothing is called {name}").into()),
         }
     }

@@ -150,17 +150,8 @@ impl Machine<'_> {
         operation: &Operation,
     ) {
         match operation {
-            Operation::Parameter { offset, element, values } => {
-                let registers = &mut self.warps[warp].registers;
-                for (index, &slot) in values.iter().enumerate() {
-                    let at = *offset as usize + index * element.bytes as usize;
-                    let mut bits = [0; 8];
-                    let bytes = element.bytes as usize;
-                    bits[..bytes].copy_from_slice(&self.launch.parameters[at..at + bytes]);
-                    for lane in lanes_of(mask) {
-                        set(registers, slot, lane, *element, u64::from_le_bytes(bits));
-                    }
-                }
+            Operation::Parameter { base, offset, element, values } => {
+                self.parameter(warp, pc, mask, (*base, *offset, *element), values);
             }
             Operation::Load { address, element, values, strong } => {
                 self.load_or_store(
@@ -189,6 +180,45 @@ impl Machine<'_> {
                         checker.order.fence((warp * LANES + lane) as u16);
                     }
                 }
+            }
+        }
+    }
+
+    /// A load of one or several elements from the kernel's parameters.
+    fn parameter(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        mask: u32,
+        (base, offset, element): (Base, i64, Element),
+        values: &[Slot],
+    ) {
+        let site = self.site(warp, pc);
+        let parameters = self.launch.parameters;
+        let registers = &mut self.warps[warp].registers;
+        let at = addresses(registers, &Address { space: Space::Generic, base, offset });
+        let (bytes, each) = (element.bytes as usize * values.len(), element.bytes as usize);
+        for lane in lanes_of(mask) {
+            let start = usize::try_from(at[lane]).unwrap_or(usize::MAX);
+            let Some(found) = start.checked_add(bytes).and_then(|end| parameters.get(start..end))
+            else {
+                let size = parameters.len();
+                let what =
+                    format!("{bytes} bytes at byte {start} of the parameters, which have {size}");
+                report_fault(
+                    &site,
+                    &mut self.findings,
+                    lane,
+                    true,
+                    element.bytes,
+                    Fault::Outside(what),
+                );
+                continue;
+            };
+            for (&slot, found) in values.iter().zip(found.chunks(each)) {
+                let mut bits = [0; 8];
+                bits[..each].copy_from_slice(found);
+                set(registers, slot, lane, element, u64::from_le_bytes(bits));
             }
         }
     }
