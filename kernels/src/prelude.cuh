@@ -135,3 +135,18 @@ struct Philox {
         return which == 0 ? four.x : which == 1 ? four.y : which == 2 ? four.z : four.w;
     }
 };
+
+// Division of n < 2^31 by a number that is the same all through a kernel: a product and a shift.
+struct Divisor {
+    u32 value;
+    u32 multiplier;
+    u32 shift;
+
+    __device__ explicit Divisor(u32 divisor) : value(divisor > 1 ? divisor : 1) {
+        const u32 bits = 32 - __clz(value - 1);  // 2^bits >= value
+        shift = 31 + bits;
+        multiplier = (u32)(((1ull << shift) + value - 1) / value);
+    }
+
+    __device__ u32 divide(u32 n) const { return (u32)((u64)n * multiplier >> shift); }
+};

@@ -1,0 +1,256 @@
+// The loss over all ordered pairs of modalities, in which no N x N matrix is ever written. Unit embeddings are made
+// once. Forward: a block has TILE rows of one ordered pair, and keeps a running maximum and sum of each row over tiles
+// of columns; memory stays linear, for the price of each tile twice, once in each direction. Backward: a block has TILE
+// rows of one modality by TILE features, runs over all other modalities, computes the logits again, weighs them from
+// the log-sums of both directions, and multiplies by the other embeddings: its gradient is summed up in registers and
+// written once.
+
+enum Kind { EXCLUDE_POSITIVE, INCLUDE_POSITIVE, AUTHORS };
+
+struct Arguments {
+    const float* x;            // [rows, features]: embeddings of the modality at hand
+    const u32* present;        // [modalities, samples], or null if all are
+    const float* grad_output;  // [1]
+    float* unit;               // [modalities, rows, features]: unit embeddings
+    float* inverse;            // [modalities, rows]: reciprocal lengths; null if nobody needs them
+    u32* counts;               // [modalities, modalities]: rows of each pair
+    float* log_sums;           // [modalities * (modalities - 1), rows]
+    float* row_losses;         // [modalities * (modalities - 1), rows]
+    float* losses;             // [modalities, modalities]
+    float* grad_unit;          // [rows, features]: of the modality at hand
+    float* to;                 // the loss, or the gradient of x
+    i64 rows;
+    i64 samples;
+    i64 features;
+    u32 modalities;
+    u32 modality;  // the one at hand
+    u32 kind;
+    u32 views;
+    u32 mean;  // whether the losses of a pair's rows are averaged
+    u32 add;
+    float inverse_temperature;
+    float halved;  // what the loss is multiplied by, 1 or 1/2
+};
+
+// Whether a row is of a sample that both modalities have.
+__device__ inline bool valid(const Arguments& a, i64 m, i64 n, i64 row) {
+    if (!a.present) return true;
+    const i64 sample = row < a.samples ? row : row - a.samples;
+    return a.present[m * a.samples + sample] != 0 && a.present[n * a.samples + sample] != 0;
+}
+
+// Whether a pair counts: whether it has two samples to tell apart.
+__device__ inline bool counts(const Arguments& a, i64 m, i64 n) {
+    return m != n && a.counts[m * a.modalities + n] >= 2 * a.views;
+}
+
+// How many ordered pairs count, or 1.
+__device__ inline u32 pairs(const Arguments& a) {
+    u32 all = 0;
+    for (u32 m = 0; m < a.modalities; m++) {
+        for (u32 n = 0; n < a.modalities; n++) all += counts(a, m, n);
+    }
+    return all > 0 ? all : 1;
+}
+
+// Where an ordered pair's rows stand among the log-sums.
+__device__ inline i64 ordered(const Arguments& a, i64 m, i64 n) {
+    return (m * (a.modalities - 1) + (n < m ? n : n - 1)) * a.rows;
+}
+
+// The column of the positive of a row, and the row of the positive of a column.
+__device__ inline i64 positive(const Arguments& a, i64 row) {
+    return a.kind != AUTHORS ? row : row < a.samples ? row + a.samples : row - a.samples;
+}
+
+// What the loss of a row counts in the loss of a pair.
+__device__ inline float row_weight(const Arguments& a, i64 m, i64 n) {
+    return a.mean ? a.halved / a.counts[m * a.modalities + n] : a.halved;
+}
+
+// Unit embeddings and reciprocal lengths of a modality: a warp a row. One that is too short has no direction.
+extern "C" __global__ void info_nce_normalise(const Arguments a) {
+    const i64 row = (i64)blockIdx.x * 8 + warp();
+    if (row >= a.rows) return;
+    double squares = 0.0;
+    for (i64 i = lane(); i < a.features; i += 32) {
+        const double x = a.x[row * a.features + i];
+        squares += x * x;
+    }
+    const double length = sqrt(warp_sum(squares));
+    const float inverse = length < 1e-12 ? 0.0f : (float)(1.0 / length);
+    const i64 to = a.modality * a.rows + row;
+    if (a.inverse && lane() == 0) a.inverse[to] = inverse;
+    for (i64 i = lane(); i < a.features; i += 32) a.unit[to * a.features + i] = a.x[row * a.features + i] * inverse;
+}
+
+// counts: a block for each two modalities
+extern "C" __global__ void info_nce_count(const Arguments a) {
+    __shared__ u32 shared[32];
+    u32 count = 0;
+    for (i64 row = threadIdx.x; row < a.rows; row += THREADS) {
+        count += valid(a, blockIdx.x / a.modalities, blockIdx.x % a.modalities, row);
+    }
+    count = block_sum(count, shared);
+    if (threadIdx.x == 0) a.counts[blockIdx.x] = count;
+}
+
+// Unit embeddings of one modality, as rows and as columns.
+struct UnitRows {
+    const float* data;
+    i64 features;
+    typedef i64 Row;
+    __device__ i64 row(i64 row) const { return row * features; }
+    __device__ float at(i64 start, i64 k) const { return data[start + k]; }
+};
+
+struct UnitColumns {
+    const float* data;
+    i64 features;
+    __device__ float at(i64 k, i64 column) const { return data[k * features + column]; }
+};
+
+// A tile of logits: rows of m from `row` on with columns of n from `column` on. Excluded ones are negative infinity.
+// `at_positive(i, j, logit)` gets those of positives, which may be excluded from the sums afterwards.
+template <class AtPositive>
+__device__ inline void logits(
+    const Arguments& a, i64 m, i64 n, i64 row, i64 column, Slabs& slabs, float (&tile)[4][4],
+    const AtPositive& at_positive
+) {
+    const UnitRows left{a.unit + m * a.rows * a.features, a.features};
+    const UnitRows right{a.unit + n * a.rows * a.features, a.features};
+    const AlongDepth<UnitRows> left_side(left, row, a.rows), right_side(right, column, a.rows);
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < 4; j++) tile[i][j] = 0.0f;
+    }
+    accumulate(tile, slabs, left_side, right_side, 0, a.features);
+    row += tile_row();
+    column += tile_column();
+    bool columns[4];
+    for (int j = 0; j < 4; j++) columns[j] = column + j < a.rows && valid(a, m, n, column + j);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const bool inside = row + i < a.rows && valid(a, m, n, row + i);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float logit = inside && columns[j] ? tile[i][j] * a.inverse_temperature : -INFINITE;
+            tile[i][j] = column + j == row + i && a.kind != INCLUDE_POSITIVE ? -INFINITE : logit;
+            if (inside && column + j == positive(a, row + i)) at_positive(i, j, logit);
+        }
+    }
+}
+
+// log_sums and row_losses: rows of ordered pair blockIdx.y
+extern "C" __global__ void info_nce_rows(const Arguments a) {
+    __shared__ Slabs slabs;
+    const i64 m = blockIdx.y / (a.modalities - 1), other = blockIdx.y % (a.modalities - 1);
+    const i64 n = other < m ? other : other + 1, first = (i64)blockIdx.x * TILE;
+    float maxima[4], sums[4] = {}, positives[4] = {};
+    for (int i = 0; i < 4; i++) maxima[i] = -INFINITE;
+    const bool counted = counts(a, m, n);
+    for (i64 column = 0; column < a.rows && counted; column += TILE) {
+        float tile[4][4];
+        logits(a, m, n, first, column, slabs, tile, [&](int i, int, float logit) { positives[i] = logit; });
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float largest = maxima[i], more = 0.0f;
+            for (int j = 0; j < 4; j++) largest = fmaxf(largest, tile[i][j]);
+            const float shift = largest == -INFINITE ? 0.0f : largest;
+            for (int j = 0; j < 4; j++) more += expf(tile[i][j] - shift);
+            sums[i] = sums[i] * expf(maxima[i] - shift) + more;
+            maxima[i] = largest;
+        }
+    }
+    // The sixteen threads of a row join what they have.
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const float largest = tile_row_max(maxima[i]), shift = largest == -INFINITE ? 0.0f : largest;
+        const float sum = tile_row_sum(sums[i] * expf(maxima[i] - shift)), own = tile_row_sum(positives[i]);
+        const i64 row = first + tile_row() + i;
+        if (tile_column() != 0 || row >= a.rows) continue;
+        const float log_sum = counted && valid(a, m, n, row) ? shift + logf(sum) : 0.0f;
+        a.log_sums[ordered(a, m, n) + row] = log_sum;
+        a.row_losses[ordered(a, m, n) + row] = log_sum - own;
+    }
+}
+
+// losses: a block for each two modalities
+extern "C" __global__ void info_nce_losses(const Arguments a) {
+    __shared__ double shared[32];
+    const i64 m = blockIdx.x / a.modalities, n = blockIdx.x % a.modalities;
+    const bool counted = counts(a, m, n);
+    double sum = 0.0;
+    for (i64 row = threadIdx.x; row < a.rows && counted; row += THREADS) sum += a.row_losses[ordered(a, m, n) + row];
+    sum = block_sum(sum, shared);
+    if (threadIdx.x == 0) a.losses[blockIdx.x] = counted ? (float)(sum * row_weight(a, m, n)) : 0.0f;
+}
+
+// to [1]: the mean of the losses; one warp
+extern "C" __global__ void info_nce_forward(const Arguments a) {
+    double sum = 0.0;
+    for (u32 i = lane(); i < a.modalities * a.modalities; i += 32) sum += a.losses[i];
+    sum = warp_sum(sum);
+    if (lane() == 0) a.to[0] = sum / pairs(a);
+}
+
+// grad_unit [rows, features]: what the unit embeddings of the modality get from both directions of all its pairs
+extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
+    __shared__ Slabs slabs;
+    __shared__ SharedTile weights;
+    const i64 m = a.modality, first = (i64)blockIdx.x * TILE, first_feature = (i64)blockIdx.y * TILE;
+    const float scale = a.grad_output[0] * a.inverse_temperature / pairs(a);
+    float sums[4][4] = {};
+    for (i64 n = 0; n < a.modalities; n++) {
+        if (!counts(a, m, n)) continue;
+        const float weight = scale * row_weight(a, m, n);
+        const float *row_sums = a.log_sums + ordered(a, m, n), *column_sums = a.log_sums + ordered(a, n, m);
+        float of_rows[4];
+        for (int i = 0; i < 4; i++) {
+            const i64 row = first + tile_row() + i;
+            of_rows[i] = row < a.rows ? row_sums[row] : 0.0f;
+        }
+        for (i64 column = 0; column < a.rows; column += TILE) {
+            float tile[4][4];
+            u32 positives = 0;  // a bit each
+            logits(a, m, n, first, column, slabs, tile, [&](int i, int j, float) { positives |= 1u << (4 * i + j); });
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const i64 at = column + tile_column() + j;
+                const float of_column = at < a.rows ? column_sums[at] : 0.0f;
+                for (int i = 0; i < 4; i++) {
+                    float share = expf(tile[i][j] - of_rows[i]) + expf(tile[i][j] - of_column);
+                    if (positives >> (4 * i + j) & 1) share -= 2.0f;
+                    weights[tile_row() + i][tile_column() + j] = weight * share;
+                }
+            }
+            __syncthreads();
+            const SharedRows left{weights};
+            const UnitColumns right{a.unit + (n * a.rows + column) * a.features, a.features};
+            const AlongDepth<SharedRows> along(left, 0, TILE);
+            const AcrossDepth<UnitColumns> across(right, first_feature, a.features);
+            accumulate(sums, slabs, along, across, 0, a.rows - column < TILE ? a.rows - column : TILE);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const i64 row = first + tile_row() + i, feature = first_feature + tile_column() + j;
+            if (row < a.rows && feature < a.features) a.grad_unit[row * a.features + feature] = sums[i][j];
+        }
+    }
+}
+
+// to [rows, features]: through the normalisation; a warp a row
+extern "C" __global__ void info_nce_grad_input(const Arguments a) {
+    const i64 row = (i64)blockIdx.x * 8 + warp();
+    if (row >= a.rows) return;
+    const float *unit = a.unit + (a.modality * a.rows + row) * a.features, *grad = a.grad_unit + row * a.features;
+    float along = 0.0f;
+    for (i64 i = lane(); i < a.features; i += 32) along = fmaf(unit[i], grad[i], along);
+    along = warp_sum(along);
+    const float inverse = a.inverse[a.modality * a.rows + row];
+    for (i64 i = lane(); i < a.features; i += 32) {
+        put(a.to, row * a.features + i, inverse * (grad[i] - unit[i] * along), a.add);
+    }
+}
