@@ -119,6 +119,15 @@ impl Device {
         self.driver().launch(function, &launch)
     }
 
+    /// Finds out whether programs can be compiled and loaded at all, by trying one.
+    ///
+    /// # Errors
+    /// When they cannot; the message says what to do.
+    pub fn prepare(&self) -> Result<()> {
+        let program = super::common::program();
+        self.function(program, "accumulate").map(|_| ())
+    }
+
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
         let mut functions = self.0.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&function) = functions.get(kernel) {
