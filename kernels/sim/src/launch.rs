@@ -165,7 +165,7 @@ fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
     if shared > 227 * 1024 {
         return fail(format!("{shared} bytes of shared memory; a block has at most 232448"));
     }
-    Ok(blocks as u32)
+    Ok(blocks)
 }
 
 /// Static and dynamic shared memory.

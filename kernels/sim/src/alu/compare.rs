@@ -59,6 +59,10 @@ macro_rules! float_operators {
         fn p($x: $t) -> $t {
             $prepare
         }
+        #[inline(always)]
+        fn unordered(a: $t, b: $t) -> bool {
+            a.is_nan() || b.is_nan()
+        }
         match $operator {
             "eq" => lanes!(compare, |a: $t, b: $t| p(a) == p(b)),
             "ne" => lanes!(compare, |a: $t, b: $t| p(a) < p(b) || p(a) > p(b)),
@@ -68,10 +72,10 @@ macro_rules! float_operators {
             "ge" => lanes!(compare, |a: $t, b: $t| p(a) >= p(b)),
             "equ" => lanes!(compare, |a: $t, b: $t| !(p(a) < p(b) || p(a) > p(b))),
             "neu" => lanes!(compare, |a: $t, b: $t| p(a) != p(b)),
-            "ltu" => lanes!(compare, |a: $t, b: $t| !(p(a) >= p(b))),
-            "leu" => lanes!(compare, |a: $t, b: $t| !(p(a) > p(b))),
-            "gtu" => lanes!(compare, |a: $t, b: $t| !(p(a) <= p(b))),
-            "geu" => lanes!(compare, |a: $t, b: $t| !(p(a) < p(b))),
+            "ltu" => lanes!(compare, |a: $t, b: $t| p(a) < p(b) || unordered(a, b)),
+            "leu" => lanes!(compare, |a: $t, b: $t| p(a) <= p(b) || unordered(a, b)),
+            "gtu" => lanes!(compare, |a: $t, b: $t| p(a) > p(b) || unordered(a, b)),
+            "geu" => lanes!(compare, |a: $t, b: $t| p(a) >= p(b) || unordered(a, b)),
             "num" => lanes!(compare, |a: $t, b: $t| !a.is_nan() && !b.is_nan()),
             "nan" => lanes!(compare, |a: $t, b: $t| a.is_nan() || b.is_nan()),
             _ => return None,
@@ -80,7 +84,6 @@ macro_rules! float_operators {
 }
 
 /// Comparisons of f32.
-#[allow(clippy::neg_cmp_op_on_partial_ord)]
 fn float(operator: &str, ftz: bool) -> Option<Lanes> {
     Some(if ftz {
         float_operators!(operator, f32, |x| super::round::flush(x))
@@ -90,7 +93,6 @@ fn float(operator: &str, ftz: bool) -> Option<Lanes> {
 }
 
 /// Comparisons of f64.
-#[allow(clippy::neg_cmp_op_on_partial_ord)]
 fn double(operator: &str) -> Option<Lanes> {
     Some(float_operators!(operator, f64, |x| x))
 }

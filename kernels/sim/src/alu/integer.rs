@@ -20,13 +20,12 @@ macro_rules! by_type {
 
 /// The upper half of a product, by way of a type twice as wide.
 macro_rules! upper_half {
-    ($kind:expr, $shape:path, |$a:ident, $b:ident $(, $c:ident)?| $finish:expr) => {{
+    ($kind:expr, $shape:path, |$a:ident, $b:ident $(, $c:ident)?|) => {{
         macro_rules! narrow {
             ($t:ty, $w:ty) => {
                 lanes!($shape, |$a: $t, $b: $t $(, $c: $t)?| {
                     let upper = ((<$w>::from($a) * <$w>::from($b)) >> <$t>::BITS) as $t;
-                    #[allow(clippy::redundant_closure_call)]
-                    { $finish(upper) }
+                    upper.wrapping_add(0 $(+ $c)?)
                 })
             };
         }
@@ -132,8 +131,8 @@ fn product(opcode: &mut Opcode<'_>, kind: Type) -> Option<Form> {
     let lanes = match (opcode.one_of(&["lo", "hi"])?, add) {
         ("lo", false) => by_type!(kind, binary, |a, b| a.wrapping_mul(b)),
         ("lo", true) => by_type!(kind, ternary, |a, b, c| a.wrapping_mul(b).wrapping_add(c)),
-        (_, false) => upper_half!(kind, binary, |a, b| |upper| upper),
-        (_, true) => upper_half!(kind, ternary, |a, b, c| |upper| c.wrapping_add(upper)),
+        (_, false) => upper_half!(kind, binary, |a, b|),
+        (_, true) => upper_half!(kind, ternary, |a, b, c|),
     };
     Some(Form::same(lanes, kind, if add { 3 } else { 2 }))
 }

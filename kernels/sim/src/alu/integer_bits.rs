@@ -135,7 +135,7 @@ fn permute(opcode: &mut Opcode<'_>) -> Option<Form> {
         }),
         Some("b4e") => lanes!(ternary, |a: u32, b: u32, c: u32| {
             let n = c & 3;
-            pick(a, b, n | (n + 7 & 7) << 4 | (n + 6 & 7) << 8 | (n + 5 & 7) << 12)
+            pick(a, b, n | ((n + 7) & 7) << 4 | ((n + 6) & 7) << 8 | ((n + 5) & 7) << 12)
         }),
         Some("rc8") => lanes!(ternary, |a: u32, b: u32, c: u32| pick(a, b, (c & 3) * 0x1111)),
         Some("ecl") => lanes!(ternary, |a: u32, b: u32, c: u32| {

@@ -172,24 +172,33 @@ impl Record {
     /// Notes a read. A record that is ordered before it can go.
     #[inline(always)]
     fn note_read(&mut self, order: &Order, moment: &Moment, lane: usize) {
-        let new =
-            Read { time: moment.now, block: moment.block, warp: moment.warp, lanes: 1 << lane };
+        // Field by field: many lanes read one word, and a store of a whole record followed by loads
+        // of its parts stalls the processor.
         for read in &mut self.reads {
+            if read.time == moment.now && read.block == moment.block {
+                read.lanes |= 1 << lane;
+                return;
+            }
             if moment.surely_before(read.time, read.block) {
-                *read = new;
+                read.time = moment.now;
+                read.block = moment.block;
+                read.warp = moment.warp;
+                read.lanes = 1 << lane;
                 return;
             }
             if read.block == moment.block && read.warp == moment.warp {
                 let forgotten =
                     read.time <= moment.warp_barrier && read.clash(order, moment, lane).is_none();
                 let lanes = if forgotten { 0 } else { read.lanes };
-                *read = Read { lanes: lanes | new.lanes, ..new };
+                read.time = moment.now;
+                read.lanes = lanes | 1 << lane;
                 return;
             }
         }
         // Two unordered readers are kept: from two blocks, so that a third one's write meets one.
-        if self.reads[0].block == self.reads[1].block && self.reads[0].block != new.block {
-            self.reads[1] = new;
+        if self.reads[0].block == self.reads[1].block && self.reads[0].block != moment.block {
+            let (time, block, warp) = (moment.now, moment.block, moment.warp);
+            self.reads[1] = Read { time, block, warp, lanes: 1 << lane };
         }
     }
 }

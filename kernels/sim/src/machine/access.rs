@@ -1,12 +1,12 @@
 //! Loads, stores and atomics of a warp.
 
 use super::Machine;
-use super::site::{Site, coordinates};
+use super::blame::{report_fault, report_race, report_unwritten};
+use super::traffic::Traffic;
 use crate::check::{Access, Checker, Clash, Moment};
 use crate::instruction::{Address, Atomic, Base, Element, Operation, Slot, Space, Strong};
 use crate::lanes::{LANES, Registers};
 use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
-use crate::report::{Findings, Kind};
 
 /// The lanes of a mask.
 pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
@@ -293,11 +293,18 @@ impl Machine<'_> {
             }
             for (index, &slot) in values.iter().enumerate() {
                 let offset = place.offset + index * element.bytes as usize;
-                if load {
-                    let bits = place.allocation.read(offset, element.bytes);
-                    set(registers, slot, lane, element, bits);
-                } else {
-                    place.allocation.write(offset, element.bytes, get(registers, slot, lane));
+                match (load, slot, element.bytes) {
+                    (true, Slot::Word(slot), 4) => {
+                        let bits = place.allocation.read(offset, 4) as u32;
+                        registers.words[usize::from(slot)][lane] = bits;
+                    }
+                    (true, ..) => {
+                        let bits = place.allocation.read(offset, element.bytes);
+                        set(registers, slot, lane, element, bits);
+                    }
+                    (false, ..) => {
+                        place.allocation.write(offset, element.bytes, get(registers, slot, lane));
+                    }
                 }
             }
         }
@@ -404,156 +411,4 @@ impl Moments {
             shared: checker.order.moment(warp, true),
         }
     }
-}
-
-/// Reports an access that hits nothing.
-#[cold]
-pub(super) fn report_fault(
-    site: &Site<'_>,
-    findings: &mut Findings,
-    lane: usize,
-    load: bool,
-    bytes: u32,
-    fault: Fault,
-) {
-    let doing = if load { "read" } else { "write" };
-    match fault {
-        Fault::Outside(what) => site.report(findings, lane, Kind::OutOfBounds, || {
-            format!("{doing} of {what}; guard the index")
-        }),
-        Fault::Freed => site.report(findings, lane, Kind::Freed, || {
-            format!("{doing} of {bytes} bytes of an allocation that was freed")
-        }),
-        Fault::Misaligned => site.report(findings, lane, Kind::Misaligned, || {
-            format!("{doing} of {bytes} bytes at an address that is no multiple of {bytes}")
-        }),
-    }
-}
-
-/// Reports a read of bytes without a value.
-#[cold]
-pub(super) fn report_unwritten(
-    site: &Site<'_>,
-    findings: &mut Findings,
-    lane: usize,
-    place: Place<'_>,
-    bytes: u32,
-    pending: bool,
-) {
-    let (offset, label) = (place.offset, place.allocation.label());
-    if pending {
-        site.report(findings, lane, Kind::AsyncPending, || {
-            format!(
-                "read of {bytes} bytes at byte {offset} of {label} while a cp.async is still to write \
-                 them; wait for its group first"
-            )
-        });
-    } else {
-        site.report(findings, lane, Kind::Uninitialised, || {
-            format!("read of {bytes} bytes at byte {offset} of `{label}` that nobody has written")
-        });
-    }
-}
-
-/// Reports two accesses that nothing orders.
-#[cold]
-pub(super) fn report_race(
-    site: &Site<'_>,
-    findings: &mut Findings,
-    memory: &Memory,
-    lane: usize,
-    doing: &str,
-    place: Place<'_>,
-    clash: Clash,
-) {
-    let shared = place.region == Region::Shared;
-    let kind = if shared { Kind::SharedRace } else { Kind::GlobalRace };
-    site.report(findings, lane, kind, || {
-        let label = match place.region {
-            Region::Global(id) => memory.label(id),
-            _ => place.allocation.label(),
-        };
-        let thread = coordinates(u32::from(clash.thread), site.block_size);
-        let block = coordinates(clash.block, site.grid);
-        let other = if block == site.block {
-            format!("thread {thread:?}")
-        } else {
-            format!("thread {thread:?} of block {block:?}")
-        };
-        let did = if clash.write { "wrote" } else { "read" };
-        let advice = match (block == site.block, clash.same_instruction) {
-            (_, true) => "in the same instruction; let one thread write, or use an atomic",
-            (true, _) if usize::from(clash.thread) / LANES == site.warp => {
-                "with no barrier in between; add __syncwarp() or __syncthreads()"
-            }
-            (true, _) => "with no barrier in between; add __syncthreads()",
-            (false, _) => {
-                "with nothing that orders the blocks; use an atomic, or a fence and a flag"
-            }
-        };
-        format!("{doing} at byte {} of `{label}`, which {other} {did} {advice}", place.offset)
-    });
-}
-
-/// What the lanes of one access touch, for the counters.
-#[derive(Default)]
-struct Traffic {
-    global: usize,
-    shared: usize,
-    /// Sectors of global addresses, or word numbers of shared offsets.
-    touched: [u64; LANES],
-}
-
-impl Traffic {
-    #[inline(always)]
-    fn add(&mut self, place: Place<'_>, address: u64) {
-        match place.region {
-            Region::Global(_) => {
-                self.touched[self.global + self.shared] = address >> 5;
-                self.global += 1;
-            }
-            Region::Shared => {
-                self.touched[self.global + self.shared] = place.offset as u64 >> 2;
-                self.shared += 1;
-            }
-            Region::Local => {}
-        }
-    }
-
-    /// Adds to the instruction's counters. Accesses that mix spaces are counted as global.
-    fn count(&self, tally: &mut crate::report::Tally, bytes: u32) {
-        let touched = &self.touched[..self.global + self.shared];
-        if self.global > 0 {
-            let mut distinct = 0;
-            for (at, sector) in touched.iter().enumerate() {
-                let recent = &touched[..at];
-                distinct += u64::from(!recent.iter().rev().any(|other| other == sector));
-            }
-            tally.global_sectors += distinct;
-        } else if self.shared > 0 {
-            tally.shared_wavefronts += wavefronts(touched, bytes.div_ceil(4) as usize);
-        }
-    }
-}
-
-/// Passes over 32 banks of 4 bytes: lanes go together as far as they fill 128 bytes, and lanes
-/// that read one word share it.
-pub(super) fn wavefronts(first_words: &[u64], words: usize) -> u64 {
-    let mut passes = 0;
-    for group in first_words.chunks(LANES / words) {
-        let mut load = [0u8; LANES];
-        let mut most = 0;
-        for (at, first) in group.iter().enumerate() {
-            if group[..at].iter().rev().any(|other| other == first) {
-                continue;
-            }
-            for word in *first..*first + words as u64 {
-                let bank = &mut load[word as usize % LANES];
-                *bank += 1;
-                most = most.max(*bank);
-            }
-        }
-        passes += u64::from(most);
-    }
-    passes
 }

@@ -2,11 +2,13 @@
 
 mod access;
 mod barrier;
+mod blame;
 mod collective;
 mod copies;
 mod matrix;
 mod schedule;
 mod site;
+mod traffic;
 mod warp;
 
 use crate::check::Checker;

@@ -92,7 +92,6 @@ pub fn listed(report: &Report) -> String {
 }
 
 /// Asserts that a report has exactly findings of these kinds.
-#[allow(dead_code)]
 pub fn assert_kinds(report: &Report, kinds: &[Kind]) {
     let found: Vec<Kind> = report.findings.iter().map(|finding| finding.kind).collect();
     assert_eq!(found, kinds, "{}", listed(report));

@@ -96,9 +96,9 @@ fn integers() {
     words("add.s32 %r9, %r0, %r1;", |a, b, _| a.wrapping_add(b));
     words("sub.s32 %r9, %r0, %r1;", |a, b, _| a.wrapping_sub(b));
     words("mul.lo.s32 %r9, %r0, %r1;", |a, b, _| a.wrapping_mul(b));
-    words("mul.hi.u32 %r9, %r0, %r1;", |a, b, _| (u64::from(a) * u64::from(b) >> 32) as u32);
+    words("mul.hi.u32 %r9, %r0, %r1;", |a, b, _| ((u64::from(a) * u64::from(b)) >> 32) as u32);
     words("mul.hi.s32 %r9, %r0, %r1;", |a, b, _| {
-        (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32
+        ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32
     });
     words("mad.lo.s32 %r9, %r0, %r1, %r2;", |a, b, c| a.wrapping_mul(b).wrapping_add(c));
     words("div.s32 %r9, %r0, %r1;", |a, b, _| match b {
@@ -133,7 +133,7 @@ fn integers() {
         |a, b| a == b,
     );
     longs("neg.s64 %rd9, %rd7;", u64::wrapping_neg);
-    longs("mul.hi.u64 %rd9, %rd7, %rd7;", |a| (u128::from(a) * u128::from(a) >> 64) as u64);
+    longs("mul.hi.u64 %rd9, %rd7, %rd7;", |a| ((u128::from(a) * u128::from(a)) >> 64) as u64);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn comparisons() {
     type Test = fn(f32, f32) -> bool;
     let cases: [(&str, Test); 14] = [
         ("eq", |a, b| a == b),
-        ("ne", |a, b| a < b || a > b),
+        ("ne", |a, b| a != b && !a.is_nan() && !b.is_nan()),
         ("lt", |a, b| a < b),
         ("le", |a, b| a <= b),
         ("gt", |a, b| a > b),

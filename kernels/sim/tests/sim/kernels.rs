@@ -223,7 +223,7 @@ fn integer_arithmetic() {
             b.leading_zeros() as i32,
             a.reverse_bits(),
             b.trailing_zeros() as i32 + 1,
-            (i64::from(a) * i64::from(b) >> 32) as i32,
+            ((i64::from(a) * i64::from(b)) >> 32) as i32,
             a.min(b) - a.max(b),
             a.abs(),
             permuted,
