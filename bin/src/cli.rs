@@ -287,9 +287,13 @@ pub enum BenchCommand {
 Examples:
   mpuc bench model
   mpuc bench model --only text --only voice --repeats 20
-  mpuc bench model --only mpuc/step --batch 32 --json"
+  mpuc bench model --only mpuc/step --batch 32 --json
+  mpuc bench model --device cuda"
 )]
 pub struct BenchModelArgs {
+    /// Where to compute: cpu, cuda, cuda:NUMBER, sim or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
+    pub device: Choice,
     /// Only cases whose name begins with these parts, e.g. face or face/step; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
@@ -322,7 +326,9 @@ pub enum KernelsCommand {
 
 /// `mpuc kernels list`.
 #[derive(Debug, Args)]
-#[command(after_help = "Registers, spilled bytes and shared memory are those of the committed budget; nothing is compiled.")]
+#[command(
+    after_help = "Registers, spilled bytes and shared memory are those of the committed budget; nothing is compiled."
+)]
 pub struct KernelsListArgs {
     /// The GPU's kind, by its compute capability.
     #[arg(long, value_name = "ARCH", default_value = "sm_90")]

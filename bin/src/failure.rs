@@ -161,7 +161,11 @@ impl From<engine::Error> for Failure {
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Unavailable { .. })) => Kind::NoDevice,
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Findings { .. })) => Kind::CheckFailed,
             E::Op(_) => Kind::Other,
-            E::DType { .. } | E::Place { .. } | E::Count { .. } | E::Tape(_) | E::NoGradient { .. } => Kind::Bug,
+            E::DType { .. }
+            | E::Place { .. }
+            | E::Count { .. }
+            | E::Tape(_)
+            | E::NoGradient { .. } => Kind::Bug,
         };
         Failure { kind, error: error.into(), hint: None }
     }

@@ -81,9 +81,8 @@ impl Checkpoint {
     /// # Errors
     /// When the state cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let checksum = |(name, tensor): (&String, &Tensor)| {
-            Ok((name.clone(), checksum(tensor.bytes()?)))
-        };
+        let checksum =
+            |(name, tensor): (&String, &Tensor)| Ok((name.clone(), checksum(tensor.bytes()?)));
         let checksums = self.tensors.iter().map(checksum).collect::<Result<_>>()?;
         let metadata = Metadata { version: VERSION, state: self.state.clone(), checksums };
         let fail = |what: String| Error::Corrupt { path: PathBuf::from("checkpoint"), what };
@@ -315,8 +314,9 @@ mod tests {
                 // A flip in the JSON may leave another valid state; tensors it may not touch.
                 Ok(loaded) => {
                     for (name, tensor) in example()?.tensors() {
-                        let unharmed =
-                            loaded.tensor(name).is_some_and(|t| t.host_bytes() == tensor.host_bytes());
+                        let unharmed = loaded
+                            .tensor(name)
+                            .is_some_and(|t| t.host_bytes() == tensor.host_bytes());
                         assert!(unharmed, "trial {trial}: {name}");
                     }
                 }

@@ -149,9 +149,15 @@ impl Optimizer {
             }
             Rule::Adam { betas, epsilon, weight_decay } => {
                 let correction = betas.map(|beta| 1.0 - beta.powi(self.steps as i32));
-                let [momentum, beta, epsilon, decay, rate, root] =
-                    [betas[0], betas[1], epsilon, weight_decay, rate / correction[0], 1.0 / correction[1].sqrt()]
-                        .map(|x| x as f32);
+                let [momentum, beta, epsilon, decay, rate, root] = [
+                    betas[0],
+                    betas[1],
+                    epsilon,
+                    weight_decay,
+                    rate / correction[0],
+                    1.0 / correction[1].sqrt(),
+                ]
+                .map(|x| x as f32);
                 gpu.adam(&table, gpu::Rates { rate, decay, momentum, beta, epsilon, root })
             }
         };

@@ -135,7 +135,8 @@ impl Tape {
                 "the loss is not on this tape: nothing it was computed from is a leaf",
             ));
         };
-        let one = Tensor::scalar(1.0f64).to(loss.dtype())?.on(&loss.device())?.reshaped(loss.shape());
+        let one =
+            Tensor::scalar(1.0f64).to(loss.dtype())?.on(&loss.device())?.reshaped(loss.shape());
         let start = place.node;
         let (mut entries, nodes) = {
             let mut list = self.list();
@@ -177,12 +178,8 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                 };
                 node.map(fill).transpose()
             };
-            let mut slots: Vec<_> = entry
-                .inputs
-                .iter()
-                .zip(record.input_shapes())
-                .map(fill)
-                .collect::<Result<_>>()?;
+            let mut slots: Vec<_> =
+                entry.inputs.iter().zip(record.input_shapes()).map(fill).collect::<Result<_>>()?;
             record.backward(grad_output, &mut slots)?;
             let filled = entry
                 .inputs

@@ -159,8 +159,7 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
     pub(crate) fn new(case: &'a Case<O>, inputs: &[Vec<f64>]) -> Result<Self, String> {
         let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
         let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
-        let plan =
-            case.op.plan(&shapes, &index_shapes).map_err(|error| error.to_string())?;
+        let plan = case.op.plan(&shapes, &index_shapes).map_err(|error| error.to_string())?;
         let inputs = inputs.iter().map(|x| x.iter().map(|&v| T::from_f64(v)).collect()).collect();
         Ok(Call { case, shapes, index_shapes, plan, inputs })
     }
@@ -319,9 +318,7 @@ fn sample(count: usize, seed: u64) -> Vec<usize> {
 fn finite(what: &str, values: &[f64]) -> Result<(), String> {
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(()),
-        Some(at) => {
-            Err(format!("{what}: element {at} is {} (never written?)", values[at]))
-        }
+        Some(at) => Err(format!("{what}: element {at} is {} (never written?)", values[at])),
     }
 }
 
@@ -333,9 +330,7 @@ fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Re
     match got.iter().zip(expected).position(differs) {
         None if got.len() == expected.len() => Ok(()),
         None => Err(format!("{what}: {} elements against {}", got.len(), expected.len())),
-        Some(at) => {
-            Err(format!("{what}: element {at} is {} against {}", got[at], expected[at]))
-        }
+        Some(at) => Err(format!("{what}: element {at} is {} against {}", got[at], expected[at])),
     }
 }
 

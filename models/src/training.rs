@@ -163,7 +163,11 @@ impl Trainer {
         outcome.statistics.apply(&mut self.parameters);
         self.optimizer.step(&mut self.parameters, &outcome.gradients, learning_rate)?;
         self.state.step_in_epoch += 1;
-        self.state.sums.add(value, gradient_norm, loss.pairs.map(|pairs| pairs.to_vec()).transpose()?);
+        self.state.sums.add(
+            value,
+            gradient_norm,
+            loss.pairs.map(|pairs| pairs.to_vec()).transpose()?,
+        );
         Ok(StepRecord { epoch: self.state.epoch, step, loss: value, gradient_norm, learning_rate })
     }
 

@@ -14,7 +14,10 @@ fn smoke<'a>(out: &'a Path, device: &'a str) -> Vec<&'a str> {
 fn losses(run: &Path) -> Vec<f64> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| !line["step"].is_null()).map(|line| line["loss"].as_f64().unwrap()).collect()
+    lines
+        .filter(|line| !line["step"].is_null())
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect()
 }
 
 #[test]
@@ -55,5 +58,9 @@ fn a_machine_without_a_gpu_is_told_so() {
     assert!(!run.exists());
     let output = bare(&smoke(&run, "auto"));
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("on the CPU: no CUDA driver"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("on the CPU: no CUDA driver"),
+        "{}",
+        text(&output.stderr)
+    );
 }

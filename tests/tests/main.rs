@@ -7,5 +7,5 @@ mod parameter_counts;
 mod parity_models;
 mod parity_ops;
 mod parity_systems;
-mod torchvision_names;
 mod simulator;
+mod torchvision_names;

@@ -90,7 +90,13 @@ pub fn compare(
     for id in parameters.ids() {
         if parameters.kind(id) == Kind::Statistic {
             let name = format!("{mode}/statistic/{}", parameters.name(id));
-            comparison.tensor(fixture, &name, &parameters.export(id).unwrap().to_vec().unwrap(), 0.0, tolerance);
+            comparison.tensor(
+                fixture,
+                &name,
+                &parameters.export(id).unwrap().to_vec().unwrap(),
+                0.0,
+                tolerance,
+            );
         }
     }
 }

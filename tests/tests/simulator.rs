@@ -28,7 +28,10 @@ fn reports(simulation: Simulation, ragged: u32) -> Vec<Report> {
 #[test]
 fn every_op_agrees_with_the_cpu_and_has_no_findings() {
     for report in reports(Simulation::CHECKED, 12) {
-        println!("{}: {} cases, worst {:.1e}", report.op, report.cases, report.worst_relative_error);
+        println!(
+            "{}: {} cases, worst {:.1e}",
+            report.op, report.cases, report.worst_relative_error
+        );
         assert!(report.passed(), "{report:#?}");
     }
 }
@@ -52,7 +55,10 @@ fn the_committed_ptx_is_of_these_sources() {
 #[test]
 fn the_committed_ptx_and_budget_are_what_nvrtc_makes() {
     let Ok(((major, minor), _)) = gpu::nvrtc_version() else {
-        println!("not run: NVRTC proofs of {} programs, since there is no NVRTC", gpu::programs().len());
+        println!(
+            "not run: NVRTC proofs of {} programs, since there is no NVRTC",
+            gpu::programs().len()
+        );
         return;
     };
     let budget = gpu::budget();
@@ -64,14 +70,18 @@ fn the_committed_ptx_and_budget_are_what_nvrtc_makes() {
             let ptx = gpu::compile(program, gpu::Target::Ptx).unwrap();
             let ptx = program.to_commit(&String::from_utf8_lossy(&ptx));
             // Another release words its PTX in another way; the sources' key is checked by the test above.
-            let same_release = program.committed().is_some_and(|text| text.contains(&format!("release {major}.{minor},")));
+            let same_release = program
+                .committed()
+                .is_some_and(|text| text.contains(&format!("release {major}.{minor},")));
             if same_release && program.committed() != ptx.split_once('\n').map(|(_, text)| text) {
-                complaints.push(format!("{}: the committed PTX is not what NVRTC makes", program.name));
+                complaints
+                    .push(format!("{}: the committed PTX is not what NVRTC makes", program.name));
             }
             for capability in [(8, 0), (9, 0), (10, 0)] {
                 let needs = gpu::resources(program, capability).unwrap();
                 assert!(!needs.is_empty(), "{}: NVRTC said nothing of its kernels", program.name);
-                let over = |needs: &gpu::Resources| same_release.then(|| needs.complaint(&budget))?;
+                let over =
+                    |needs: &gpu::Resources| same_release.then(|| needs.complaint(&budget))?;
                 complaints.extend(needs.iter().filter_map(over));
             }
             complaints

@@ -89,19 +89,27 @@ fn look() -> Findings {
     let describe = |device: gpu::Result<gpu::Description>| {
         let describe = |d: gpu::Description| {
             let ((major, minor), memory) = (d.capability, d.memory >> 30);
-            format!("{}, compute capability {major}.{minor}, {} multiprocessors, {memory} GiB", d.name, d.multiprocessors)
+            format!(
+                "{}, compute capability {major}.{minor}, {} multiprocessors, {memory} GiB",
+                d.name, d.multiprocessors
+            )
         };
         Found::new(device.map(describe).map_err(text))
     };
     let devices: Vec<Found> = doctor.devices.into_iter().map(describe).collect();
-    let nvrtc = doctor.nvrtc.map(|((major, minor), path)| format!("{major}.{minor} at {}", path.display()));
+    let nvrtc =
+        doctor.nvrtc.map(|((major, minor), path)| format!("{major}.{minor} at {}", path.display()));
     let nvrtc = Found::new(nvrtc.map_err(text));
     let programs = gpu::programs();
-    let stale: Vec<&str> = programs.iter().filter(|p| p.committed().is_none()).map(|p| p.name).collect();
+    let stale: Vec<&str> =
+        programs.iter().filter(|p| p.committed().is_none()).map(|p| p.name).collect();
     let kernels = if stale.is_empty() {
         Ok(format!("PTX of all {} programs is of their sources", programs.len()))
     } else {
-        Err(format!("PTX of another source for {}; `mpuc kernels compile --commit` makes it anew", stale.join(", ")))
+        Err(format!(
+            "PTX of another source for {}; `mpuc kernels compile --commit` makes it anew",
+            stale.join(", ")
+        ))
     };
     let kernels = Found::new(kernels);
     let runnable = kernels.is_there() || nvrtc.is_there();
@@ -109,7 +117,11 @@ fn look() -> Findings {
         version: env!("CARGO_PKG_VERSION"),
         threads: rayon::current_num_threads(),
         instructions: format!("{:?}", kernels::cpu::simd::level()).to_lowercase(),
-        works: Works { cpu: true, sim: runnable, cuda: runnable && devices.iter().any(Found::is_there) },
+        works: Works {
+            cpu: true,
+            sim: runnable,
+            cuda: runnable && devices.iter().any(Found::is_there),
+        },
         driver: Found::new(driver),
         devices,
         nvrtc,

@@ -68,7 +68,8 @@ impl Row {
             ));
         }
         let (device, cases, seed) = (args.device, args.cases, args.seed);
-        let line = format!("mpuc gradcheck --device {device} --op {op} --cases {cases} --seed {seed}");
+        let line =
+            format!("mpuc gradcheck --device {device} --op {op} --cases {cases} --seed {seed}");
         Row {
             op,
             cases: report.cases,
@@ -196,7 +197,10 @@ mod tests {
             (&value["findings"], &value["details"][0]),
             (&1.into(), &"panicked: index out of range".into())
         );
-        assert_eq!(value["reproduce"], "mpuc gradcheck --device cpu --op softmax --cases 3 --seed 5");
+        assert_eq!(
+            value["reproduce"],
+            "mpuc gradcheck --device cpu --op softmax --cases 3 --seed 5"
+        );
         let row = Row::new(
             "softmax",
             Ok(Report { worst_relative_error: 1.0, tolerance: 1e-6, ..Report::default() }),

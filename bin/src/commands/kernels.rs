@@ -50,7 +50,10 @@ pub fn list(args: &KernelsListArgs) -> Result<()> {
         ]
     };
     let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    output::text_lines(output::table(&["kernel", "program", "registers", "spills", "shared"], &cells))
+    output::text_lines(output::table(
+        &["kernel", "program", "registers", "spills", "shared"],
+        &cells,
+    ))
 }
 
 /// Runs `mpuc kernels compile`.
@@ -86,7 +89,8 @@ pub fn compile(args: &KernelsCompileArgs, context: &Context) -> Result<()> {
         return commit(&programs, &compiled, &all);
     }
     let budget = gpu::budget();
-    let complaints: Vec<String> = needs.iter().filter_map(|needs| needs.complaint(&budget)).collect();
+    let complaints: Vec<String> =
+        needs.iter().filter_map(|needs| needs.complaint(&budget)).collect();
     if args.json {
         let row = |n: &&Resources| {
             serde_json::json!({
@@ -97,10 +101,19 @@ pub fn compile(args: &KernelsCompileArgs, context: &Context) -> Result<()> {
         output::json(&serde_json::json!({ "kernels": rows, "over_budget": complaints }))?;
     } else {
         let cells = |n: &&Resources| {
-            vec![n.kernel.clone(), n.target.clone(), n.registers.to_string(), n.spills.to_string(), n.shared.to_string()]
+            vec![
+                n.kernel.clone(),
+                n.target.clone(),
+                n.registers.to_string(),
+                n.spills.to_string(),
+                n.shared.to_string(),
+            ]
         };
         let cells: Vec<Vec<String>> = needs.iter().map(cells).collect();
-        output::text_lines(output::table(&["kernel", "target", "registers", "spills", "shared"], &cells))?;
+        output::text_lines(output::table(
+            &["kernel", "target", "registers", "spills", "shared"],
+            &cells,
+        ))?;
     }
     if complaints.is_empty() {
         return Ok(());
@@ -110,10 +123,15 @@ pub fn compile(args: &KernelsCompileArgs, context: &Context) -> Result<()> {
 }
 
 /// Writes PTX and budget into the repository.
-fn commit(programs: &[&Program], compiled: &[(String, Vec<Resources>)], needs: &[Resources]) -> Result<()> {
+fn commit(
+    programs: &[&Program],
+    compiled: &[(String, Vec<Resources>)],
+    needs: &[Resources],
+) -> Result<()> {
     let folder = Path::new(FOLDER);
     if !folder.is_dir() {
-        return Err(Failure::new(Kind::Usage, format!("there is no {FOLDER} here")).hint("run it in the repository's root"));
+        return Err(Failure::new(Kind::Usage, format!("there is no {FOLDER} here"))
+            .hint("run it in the repository's root"));
     }
     let write = |path: PathBuf, text: &str| {
         std::fs::write(&path, text).map_err(|error| Failure::io("write", &path, &error))
@@ -122,7 +140,10 @@ fn commit(programs: &[&Program], compiled: &[(String, Vec<Resources>)], needs: &
         write(folder.join(format!("{}.ptx", program.name)), ptx)?;
     }
     write(folder.join("budget.csv"), &gpu::budget_of(needs))?;
-    output::note(format_args!("{} programs written to {FOLDER}; build again to take them in", programs.len()));
+    output::note(format_args!(
+        "{} programs written to {FOLDER}; build again to take them in",
+        programs.len()
+    ));
     Ok(())
 }
 
@@ -132,16 +153,27 @@ fn commit(programs: &[&Program], compiled: &[(String, Vec<Resources>)], needs: &
 /// Exit code 69 without NVRTC or nvdisasm.
 pub fn sass(args: &KernelsSassArgs) -> Result<()> {
     let program = program(&args.op)?;
-    let digits = args.arch.strip_prefix("sm_").and_then(|digits| digits.parse::<u32>().ok()).filter(|&n| n >= 80);
+    let digits = args
+        .arch
+        .strip_prefix("sm_")
+        .and_then(|digits| digits.parse::<u32>().ok())
+        .filter(|&n| n >= 80);
     let Some(number) = digits else {
-        return Err(Failure::new(Kind::Usage, format!("--arch {}: use sm_80, sm_90, sm_100 or the like", args.arch)));
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("--arch {}: use sm_80, sm_90, sm_100 or the like", args.arch),
+        ));
     };
     let image = gpu::compile(program, Target::Cubin(number / 10, number % 10))?;
     let Some(disassembler) = disassembler() else {
-        return Err(Failure::new(Kind::NoDevice, "no nvdisasm: neither in PATH nor in a Python or CUDA folder")
-            .hint("`pip install nvidia-cuda-nvdisasm`, or add its folder to PATH"));
+        return Err(Failure::new(
+            Kind::NoDevice,
+            "no nvdisasm: neither in PATH nor in a Python or CUDA folder",
+        )
+        .hint("`pip install nvidia-cuda-nvdisasm`, or add its folder to PATH"));
     };
-    let file = std::env::temp_dir().join(format!("mpuc-{}-{}.cubin", program.name, std::process::id()));
+    let file =
+        std::env::temp_dir().join(format!("mpuc-{}-{}.cubin", program.name, std::process::id()));
     std::fs::write(&file, image).map_err(|error| Failure::io("write", &file, &error))?;
     let listing = std::process::Command::new(&disassembler).arg("-c").arg(&file).output();
     // Nothing depends on it any more.
@@ -158,8 +190,13 @@ pub fn sass(args: &KernelsSassArgs) -> Result<()> {
 fn disassembler() -> Option<PathBuf> {
     let name = "nvdisasm";
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let beside = gpu::nvrtc_version().ok().and_then(|(_, nvrtc)| Some(nvrtc.parent()?.parent()?.join("bin")));
-    std::env::split_paths(&path).chain(beside).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let beside = gpu::nvrtc_version()
+        .ok()
+        .and_then(|(_, nvrtc)| Some(nvrtc.parent()?.parent()?.join("bin")));
+    std::env::split_paths(&path)
+        .chain(beside)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
 
 /// Runs `mpuc kernels sim`.
@@ -182,8 +219,10 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
     visit(&mut run);
     let counters = simulator.counters();
     if args.json {
-        let all: serde_json::Map<String, serde_json::Value> =
-            counters.iter().map(|(kernel, counters)| ((*kernel).to_owned(), as_json(counters))).collect();
+        let all: serde_json::Map<String, serde_json::Value> = counters
+            .iter()
+            .map(|(kernel, counters)| ((*kernel).to_owned(), as_json(counters)))
+            .collect();
         output::json(&serde_json::json!({ "op": args.op, "kernels": all }))?;
     } else {
         for (kernel, counters) in &counters {
@@ -191,7 +230,9 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
         }
     }
     match run.2 {
-        Some(report) if !report.passed() => Err(Failure::new(Kind::CheckFailed, report.findings.join("\n"))),
+        Some(report) if !report.passed() => {
+            Err(Failure::new(Kind::CheckFailed, report.findings.join("\n")))
+        }
         _ => Ok(()),
     }
 }
@@ -224,7 +265,12 @@ fn describe(kernel: &str, counters: &Counters, most: usize) -> String {
     let mut lines: Vec<_> = counters.lines.iter().collect();
     lines.sort_by_key(|line| std::cmp::Reverse(line.tally.warp_instructions));
     let mut rows = vec![cells(kernel.to_owned(), &counters.total)];
-    rows.extend(lines.iter().take(most).map(|line| cells(format!("  {}:{}", line.file, line.line), &line.tally)));
+    rows.extend(
+        lines
+            .iter()
+            .take(most)
+            .map(|line| cells(format!("  {}:{}", line.file, line.line), &line.tally)),
+    );
     output::table(&["", "warp instructions", "active", "sectors", "shared passes"], &rows)
 }
 
@@ -233,6 +279,7 @@ fn program(name: &str) -> Result<&'static Program> {
     let all = gpu::programs();
     all.iter().find(|program| program.name == name).copied().ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|program| program.name).collect();
-        Failure::new(Kind::Usage, format!("there is no program `{name}`")).hint(format!("there are {}", names.join(", ")))
+        Failure::new(Kind::Usage, format!("there is no program `{name}`"))
+            .hint(format!("there are {}", names.join(", ")))
     })
 }

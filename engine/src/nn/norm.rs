@@ -135,7 +135,8 @@ fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Result<Tensor
     if let Some(gpu) = device.gpu() {
         let old = old.on(&device)?;
         let out = Tensor::uninitialised_on(old.shape(), old.dtype(), &device)?;
-        gpu.blend(out.pointer(), old.count(), (keep, old.pointer()), (take, new.pointer())).map_err(gpu_error)?;
+        gpu.blend(out.pointer(), old.count(), (keep, old.pointer()), (take, new.pointer()))
+            .map_err(gpu_error)?;
         return Ok(out);
     }
     let mixed: Vec<f64> =

@@ -46,14 +46,17 @@ impl Tensor {
             .map(|&s| Tensor::uninitialised_on(s, dtype, &device))
             .collect::<Result<_>>()?;
         match &device {
-            Device::Gpu(gpu) => op.forward_gpu(gpu, gpu::Forward {
-                shapes: &shapes,
-                inputs: &there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
-                index_shapes: &index_shapes,
-                indices: &index_there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
-                output: output.pointer(),
-                saved: &saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
-            })?,
+            Device::Gpu(gpu) => op.forward_gpu(
+                gpu,
+                gpu::Forward {
+                    shapes: &shapes,
+                    inputs: &there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                    index_shapes: &index_shapes,
+                    indices: &index_there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                    output: output.pointer(),
+                    saved: &saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                },
+            )?,
             Device::Cpu => with_float!(
                 dtype,
                 T => <T as Float>::forward(&op, Forward {
@@ -132,16 +135,19 @@ impl<O: Compiled> Record for Recorded<O> {
             let gradient = |slot: &Option<Slot>| {
                 slot.as_ref().map(|s| gpu::Gradient { data: s.gradient.pointer(), add: s.add })
             };
-            self.op.backward_gpu(gpu, gpu::Backward {
-                shapes: &self.shapes,
-                inputs: &self.inputs.iter().map(pointer).collect::<Vec<_>>(),
-                index_shapes: &self.index_shapes,
-                indices: &self.indices.iter().map(Tensor::pointer).collect::<Vec<_>>(),
-                output: pointer(&self.output),
-                saved: &self.saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
-                grad_output: grad_output.pointer(),
-                gradients: &slots.iter().map(gradient).collect::<Vec<_>>(),
-            })?;
+            self.op.backward_gpu(
+                gpu,
+                gpu::Backward {
+                    shapes: &self.shapes,
+                    inputs: &self.inputs.iter().map(pointer).collect::<Vec<_>>(),
+                    index_shapes: &self.index_shapes,
+                    indices: &self.indices.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                    output: pointer(&self.output),
+                    saved: &self.saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                    grad_output: grad_output.pointer(),
+                    gradients: &slots.iter().map(gradient).collect::<Vec<_>>(),
+                },
+            )?;
             return Ok(());
         }
         with_float!(

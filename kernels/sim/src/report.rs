@@ -112,7 +112,8 @@ impl Counters {
     pub fn add(&mut self, other: &Counters) {
         self.total.add(&other.total);
         for line in &other.lines {
-            let key = |l: &LineTally| (l.file.as_str(), l.line).cmp(&(line.file.as_str(), line.line));
+            let key =
+                |l: &LineTally| (l.file.as_str(), l.line).cmp(&(line.file.as_str(), line.line));
             match self.lines.binary_search_by(key) {
                 Ok(at) => self.lines[at].tally.add(&line.tally),
                 Err(at) => self.lines.insert(at, line.clone()),

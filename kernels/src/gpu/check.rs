@@ -45,16 +45,23 @@ fn text(error: impl std::fmt::Display) -> String {
 impl<'a, O: Compiled> Trial<'a, O> {
     fn new(device: &'a Device, case: &'a Case<O>, seed: u64) -> Outcome<Self> {
         // Numbers that f32 holds exactly, so that both sides start from the same ones.
-        let values: Vec<Vec<f64>> =
-            inputs(case, seed).iter().map(|x| x.iter().map(|&v| f64::from(v as f32)).collect()).collect();
+        let values: Vec<Vec<f64>> = inputs(case, seed)
+            .iter()
+            .map(|x| x.iter().map(|&v| f64::from(v as f32)).collect())
+            .collect();
         let call = Call::<O, f64>::new(case, &values)?;
         let random = Philox::new(seed, "grad_output");
-        let grad_output =
-            (0..call.plan.output.count()).map(|i| f64::from(random.normal(i as u64) as f32)).collect();
+        let grad_output = (0..call.plan.output.count())
+            .map(|i| f64::from(random.normal(i as u64) as f32))
+            .collect();
         let reference = call.reference(grad_output);
         let upload = |x: &Vec<f64>| device.upload(&narrow(x)).map_err(text);
         let inputs = values.iter().map(upload).collect::<Outcome<_>>()?;
-        let indices = case.indices.iter().map(|(_, values)| device.upload(values).map_err(text)).collect::<Outcome<_>>()?;
+        let indices = case
+            .indices
+            .iter()
+            .map(|(_, values)| device.upload(values).map_err(text))
+            .collect::<Outcome<_>>()?;
         Ok(Trial { device, case, call, reference, inputs, indices })
     }
 
@@ -89,7 +96,10 @@ impl<'a, O: Compiled> Trial<'a, O> {
             if error < TOLERANCE {
                 return Ok(());
             }
-            Err(format!("{what}: element {at} is {} on the device, {} on the CPU in f64", got[at], expected[at]))
+            Err(format!(
+                "{what}: element {at} is {} on the device, {} on the CPU in f64",
+                got[at], expected[at]
+            ))
         };
         for (i, (block, expected)) in forward.iter().zip(&self.reference.made).enumerate() {
             let what = if i == 0 { "output".to_owned() } else { format!("saved buffer {}", i - 1) };
@@ -101,17 +111,21 @@ impl<'a, O: Compiled> Trial<'a, O> {
         }
         let all = self.backward(&forward, None, |_| true)?;
         for (i, gradient) in all.iter().enumerate() {
-            let (Some(gradient), Some(expected)) = (gradient, &self.reference.gradients[i]) else { continue };
+            let (Some(gradient), Some(expected)) = (gradient, &self.reference.gradients[i]) else {
+                continue;
+            };
             let what = format!("gradient of input {i}");
             let got = self.read(&what, gradient, expected.len())?;
             compare(what.clone(), &got, expected)?;
             let alone = self.backward(&forward, None, |j| j == i)?;
-            let alone = self.read(&what, alone[i].as_ref().ok_or("no gradient")?, expected.len())?;
+            let alone =
+                self.read(&what, alone[i].as_ref().ok_or("no gradient")?, expected.len())?;
             if bits(&alone) != bits(&got) {
                 return Err(format!("{what}: other bits alone than with the others"));
             }
             let added = self.backward(&forward, Some(0.75), |j| j == i)?;
-            let added = self.read(&what, added[i].as_ref().ok_or("no gradient")?, expected.len())?;
+            let added =
+                self.read(&what, added[i].as_ref().ok_or("no gradient")?, expected.len())?;
             let expected: Vec<f64> = got.iter().map(|&g| f64::from(g) + 0.75).collect();
             compare(format!("{what}, added"), &added, &expected)?;
         }
@@ -122,7 +136,8 @@ impl<'a, O: Compiled> Trial<'a, O> {
     fn forward(&self) -> Outcome<Vec<Block>> {
         let plan = &self.call.plan;
         let shapes = std::iter::once(&plan.output).chain(&plan.saved);
-        let made = shapes.map(|shape| self.fresh(shape.count(), None)).collect::<Outcome<Vec<Block>>>()?;
+        let made =
+            shapes.map(|shape| self.fresh(shape.count(), None)).collect::<Outcome<Vec<Block>>>()?;
         let pointers: Vec<Pointer> = made.iter().map(Block::pointer).collect();
         let call = Forward {
             shapes: &self.call.shapes,

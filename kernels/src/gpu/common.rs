@@ -125,7 +125,13 @@ impl Device {
     ///
     /// # Errors
     /// When the launch is refused.
-    pub fn sum_slices(&self, partial: &Block, slices: u32, count: usize, gradient: Gradient) -> Result<()> {
+    pub fn sum_slices(
+        &self,
+        partial: &Block,
+        slices: u32,
+        count: usize,
+        gradient: Gradient,
+    ) -> Result<()> {
         let arguments = SumSlices {
             partial: partial.pointer(),
             output: gradient.data,
@@ -149,7 +155,13 @@ impl Device {
     ///
     /// # Errors
     /// When the launch is refused.
-    pub fn blend(&self, to: Pointer, count: usize, (keep, old): (f64, Pointer), (take, now): (f64, Pointer)) -> Result<()> {
+    pub fn blend(
+        &self,
+        to: Pointer,
+        count: usize,
+        (keep, old): (f64, Pointer),
+        (take, now): (f64, Pointer),
+    ) -> Result<()> {
         let arguments = Blend { old, now, to, count: count as i64, keep, take };
         self.launch(&PROGRAM, "blend", Grid::elements(count), &arguments)
     }
@@ -183,7 +195,13 @@ impl Device {
         Ok(sums.chunks(parts).map(|parts| parts.iter().sum()).collect())
     }
 
-    fn optimise(&self, kernel: &'static str, parameters: &[Parameter], rates: Rates, squares: Pointer) -> Result<()> {
+    fn optimise(
+        &self,
+        kernel: &'static str,
+        parameters: &[Parameter],
+        rates: Rates,
+        squares: Pointer,
+    ) -> Result<()> {
         if parameters.is_empty() {
             return Ok(());
         }

@@ -25,7 +25,8 @@ pub(super) struct Cuda {
 struct State {
     modules: HashMap<&'static str, sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
-    marks: Vec<sys::CUevent>,
+    marks: HashMap<u64, sys::CUevent>,
+    next_mark: u64,
 }
 
 // SAFETY: the driver's handles may be used from any thread; each call makes the context current first.
@@ -44,20 +45,31 @@ impl Cuda {
         let unavailable = |what: String, hint: &str| Error::Unavailable { what, hint: hint.into() };
         let Some(number) = i32::try_from(ordinal).ok().filter(|&n| n < count) else {
             let what = format!("no GPU of number {ordinal}: the driver sees {count}");
-            return Err(unavailable(what, "choose another, look at CUDA_VISIBLE_DEVICES, or work on the CPU"));
+            return Err(unavailable(
+                what,
+                "choose another, look at CUDA_VISIBLE_DEVICES, or work on the CPU",
+            ));
         };
         let device = result::device::get(number).map_err(failed("cuDeviceGet"))?;
         let description = describe(device)?;
         if description.capability < OLDEST_CAPABILITY {
             let (major, minor) = description.capability;
-            let what = format!("{} has compute capability {major}.{minor}; the kernels need 8.0", description.name);
-            return Err(unavailable(what, "use an Ampere GPU (A100, RTX 30) or a newer one, or work on the CPU"));
+            let what = format!(
+                "{} has compute capability {major}.{minor}; the kernels need 8.0",
+                description.name
+            );
+            return Err(unavailable(
+                what,
+                "use an Ampere GPU (A100, RTX 30) or a newer one, or work on the CPU",
+            ));
         }
         // SAFETY: the device is good. The context is kept for the life of the process.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed("cuDevicePrimaryCtxRetain"))?;
+        let context = unsafe { result::primary_ctx::retain(device) }
+            .map_err(failed("cuDevicePrimaryCtxRetain"))?;
         // SAFETY: just retained.
         unsafe { result::ctx::set_current(context) }.map_err(failed("cuCtxSetCurrent"))?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+            .map_err(failed("cuStreamCreate"))?;
         keep_memory(device)?;
         Ok(Cuda { description, context, stream, state: Mutex::default() })
     }
@@ -76,7 +88,8 @@ impl Cuda {
     fn load(&self, program: &'static Program) -> Result<sys::CUmodule> {
         let load = |image: &[u8]| {
             // SAFETY: the image is an ELF file or PTX with a zero at its end, and stays until the call is over.
-            unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(failed("cuModuleLoadData"))
+            unsafe { result::module::load_data(image.as_ptr().cast()) }
+                .map_err(failed("cuModuleLoadData"))
         };
         match nvrtc::cubin(program, self.description.capability) {
             Ok(image) => load(&image).or_else(|_| {
@@ -113,26 +126,30 @@ impl Driver for Cuda {
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.enter()?;
         // SAFETY: pageable memory is copied before the call returns, so `bytes` need not live longer.
-        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }.map_err(failed("cuMemcpyHtoDAsync"))
+        unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
+            .map_err(failed("cuMemcpyHtoDAsync"))
     }
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
         // SAFETY: the stream is waited for before `bytes` is anyone else's again.
-        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
+        unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
+            .map_err(failed("cuMemcpyDtoHAsync"))?;
         self.synchronize()
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
         self.enter()?;
         // SAFETY: both are device addresses; the driver refuses others.
-        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }.map_err(failed("cuMemcpyDtoDAsync"))
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
+            .map_err(failed("cuMemcpyDtoDAsync"))
     }
 
     fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<()> {
         self.enter()?;
         // SAFETY: as in `copy`.
-        unsafe { result::memset_d8_async(to, byte, bytes, self.stream) }.map_err(failed("cuMemsetD8Async"))
+        unsafe { result::memset_d8_async(to, byte, bytes, self.stream) }
+            .map_err(failed("cuMemsetD8Async"))
     }
 
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
@@ -148,7 +165,8 @@ impl Driver for Cuda {
         };
         let name = CString::new(kernel).unwrap_or_default();
         // SAFETY: the module stays loaded for the life of the process.
-        let function = unsafe { result::module::get_function(module, name) }.map_err(failed("cuModuleGetFunction"))?;
+        let function = unsafe { result::module::get_function(module, name) }
+            .map_err(failed("cuModuleGetFunction"))?;
         state.functions.push(function);
         Ok(Function(state.functions.len() - 1))
     }
@@ -161,8 +179,17 @@ impl Driver for Cuda {
         let shared = launch.grid.shared;
         // SAFETY: the kernel takes one struct by value, which the driver copies before the call returns; that its
         // layout is the kernel's is checked by the simulator, which compares the sizes, on every case.
-        unsafe { result::launch_kernel(handle, (bx, by, bz), (tx, ty, tz), shared, self.stream, &mut parameters) }
-            .map_err(failed("cuLaunchKernel"))
+        unsafe {
+            result::launch_kernel(
+                handle,
+                (bx, by, bz),
+                (tx, ty, tz),
+                shared,
+                self.stream,
+                &mut parameters,
+            )
+        }
+        .map_err(failed("cuLaunchKernel"))
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -177,32 +204,42 @@ impl Driver for Cuda {
 
     fn mark(&self) -> Result<Mark> {
         self.enter()?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(failed("cuEventCreate"))?;
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
+            .map_err(failed("cuEventCreate"))?;
         // SAFETY: both are ours.
         unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
         let mut state = self.state();
-        state.marks.push(event);
-        Ok(Mark(state.marks.len() - 1))
+        state.next_mark += 1;
+        let number = state.next_mark;
+        state.marks.insert(number, event);
+        Ok(Mark(number))
     }
 
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
         self.enter()?;
-        let (from, to) = {
-            let state = self.state();
-            (state.marks[from.0], state.marks[to.0])
+        let taken = {
+            let mut state = self.state();
+            [from, to].map(|mark| state.marks.remove(&mark.0))
         };
-        // SAFETY: events are never destroyed before the driver is.
-        unsafe { result::event::synchronize(to) }.map_err(failed("cuEventSynchronize"))?;
+        let [Some(from), Some(to)] = taken else { return Ok(f64::NAN) };
+        // SAFETY: both were created by `mark`, and live until they are destroyed below.
+        let waited =
+            unsafe { result::event::synchronize(to) }.map_err(failed("cuEventSynchronize"));
         // SAFETY: as above.
-        let milliseconds = unsafe { result::event::elapsed(from, to) }.map_err(failed("cuEventElapsedTime"))?;
-        Ok(f64::from(milliseconds) / 1e3)
+        let elapsed =
+            unsafe { result::event::elapsed(from, to) }.map_err(failed("cuEventElapsedTime"));
+        for event in [from, to] {
+            // SAFETY: taken out of the state, so destroyed once; a failure changes nothing.
+            let _ = unsafe { result::event::destroy(event) };
+        }
+        waited.and(elapsed).map(|milliseconds| f64::from(milliseconds) / 1e3)
     }
 }
 
 impl Drop for Cuda {
     fn drop(&mut self) {
         if self.enter().is_ok() {
-            for &event in &self.state().marks {
+            for &event in self.state().marks.values() {
                 // SAFETY: created by `mark` and destroyed once; a failure changes nothing.
                 let _ = unsafe { result::event::destroy(event) };
             }
@@ -217,7 +254,9 @@ fn devices() -> Result<i32> {
     libraries::driver()?;
     let mut version = 0;
     // SAFETY: the library is there; the address is good.
-    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+    unsafe { sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(failed("cuDriverGetVersion"))?;
     if version < OLDEST_DRIVER {
         let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(Error::Unavailable {
@@ -249,7 +288,8 @@ fn describe(device: sys::CUdevice) -> Result<Description> {
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         // SAFETY: the device is good.
         memory: unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?,
-        shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)? as usize,
+        shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)?
+            as usize,
         simulated: false,
     })
 }
@@ -257,11 +297,13 @@ fn describe(device: sys::CUdevice) -> Result<Description> {
 /// Lets the stream's pool keep what was freed, instead of giving it back at every wait.
 fn keep_memory(device: sys::CUdevice) -> Result<()> {
     // SAFETY: the device is good.
-    let pool = unsafe { result::device::get_default_mem_pool(device) }.map_err(failed("cuDeviceGetDefaultMemPool"))?;
+    let pool = unsafe { result::device::get_default_mem_pool(device) }
+        .map_err(failed("cuDeviceGetDefaultMemPool"))?;
     let mut all = u64::MAX;
     let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the attribute is a u64, which the driver copies.
-    unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut all).cast()) }.map_err(failed("cuMemPoolSetAttribute"))
+    unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut all).cast()) }
+        .map_err(failed("cuMemPoolSetAttribute"))
 }
 
 /// What was found on this machine.
@@ -280,11 +322,14 @@ pub fn doctor() -> Doctor {
     let driver = libraries::driver().and_then(|()| {
         let mut version = 0;
         // SAFETY: the library is there; the address is good.
-        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
+        unsafe { sys::cuDriverGetVersion(&mut version) }
+            .result()
+            .map_err(failed("cuDriverGetVersion"))?;
         Ok((version / 1000, version % 1000 / 10))
     });
     let count = devices().unwrap_or(0) as usize;
-    let devices = (0..count).map(|number| Cuda::new(number).map(|cuda| cuda.description.clone())).collect();
+    let devices =
+        (0..count).map(|number| Cuda::new(number).map(|cuda| cuda.description.clone())).collect();
     let nvrtc = nvrtc::version().map(|(version, path)| (version, path.to_owned()));
     Doctor { driver, devices, nvrtc }
 }

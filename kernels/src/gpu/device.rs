@@ -1,7 +1,10 @@
 //! A device: a driver, what it has loaded, and its memory.
 
 use super::memory::Memory;
-use super::{Block, Description, Driver, Error, Function, Grid, Launch, Pointer, Program, Result, Simulation, Statistics};
+use super::{
+    Block, Description, Driver, Error, Function, Grid, Launch, Pointer, Program, Result,
+    Simulation, Statistics,
+};
 use bytemuck::NoUninit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

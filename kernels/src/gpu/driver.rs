@@ -68,7 +68,7 @@ pub trait Driver: Debug + Send + Sync {
     /// When the device refuses.
     fn mark(&self) -> Result<Mark>;
 
-    /// Seconds of device time between two marks, after waiting for the second.
+    /// Seconds of device time between two marks, after waiting for the second. Both are used up.
     ///
     /// # Errors
     /// When work between them failed.
@@ -97,8 +97,8 @@ pub struct Description {
 pub struct Function(pub usize);
 
 /// A place in the order of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub usize);
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark(pub u64);
 
 /// How many threads run a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,11 @@ impl Grid {
 
     /// So many blocks of [`Grid::THREADS`] threads, along x. A number beyond the limit is refused at the launch.
     pub fn blocks(count: usize) -> Grid {
-        Grid { blocks: [u32::try_from(count).unwrap_or(u32::MAX), 1, 1], threads: [Grid::THREADS, 1, 1], shared: 0 }
+        Grid {
+            blocks: [u32::try_from(count).unwrap_or(u32::MAX), 1, 1],
+            threads: [Grid::THREADS, 1, 1],
+            shared: 0,
+        }
     }
 
     /// Blocks along x and y of [`Grid::THREADS`] threads along x.
@@ -146,13 +150,16 @@ impl Grid {
         let [x, y, z] = self.blocks;
         let threads: u64 = self.threads.iter().map(|&n| u64::from(n)).product();
         if x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
-            return Some(format!("{x} x {y} x {z} blocks; a GPU takes 2147483647 x 65535 x 65535: use a smaller batch"));
+            return Some(format!(
+                "{x} x {y} x {z} blocks; a GPU takes 2147483647 x 65535 x 65535: use a smaller batch"
+            ));
         }
         if threads == 0 || threads > 1024 || self.threads[2] > 64 {
             return Some(format!("blocks of {:?} threads; a GPU takes 1 to 1024", self.threads));
         }
-        (self.shared as usize > shared_memory)
-            .then(|| format!("{} bytes of shared memory; a block here has {shared_memory}", self.shared))
+        (self.shared as usize > shared_memory).then(|| {
+            format!("{} bytes of shared memory; a block here has {shared_memory}", self.shared)
+        })
     }
 }
 

@@ -32,14 +32,19 @@ pub(super) fn nvrtc() -> Result<&'static Path> {
 }
 
 fn load_nvrtc() -> Result<PathBuf> {
-    let asked = std::env::var_os(NVRTC_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let asked =
+        std::env::var_os(NVRTC_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     let found = match &asked {
         Some(path) if path.is_dir() => in_folder(path),
         Some(path) => load(path),
-        None => NAMES.iter().find_map(|name| load(Path::new(name))).or_else(|| folders().iter().find_map(|f| in_folder(f))),
+        None => NAMES
+            .iter()
+            .find_map(|name| load(Path::new(name)))
+            .or_else(|| folders().iter().find_map(|f| in_folder(f))),
     };
     // SAFETY: as in `driver`; the library is loaded already and found by its name.
-    if let Some(path) = found && unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+    let known = |_: &PathBuf| unsafe { cudarc::nvrtc::sys::is_culib_present() };
+    if let Some(path) = found.filter(known) {
         return Ok(path);
     }
     let (what, hint) = match asked {
@@ -56,12 +61,21 @@ fn load_nvrtc() -> Result<PathBuf> {
 }
 
 fn in_folder(folder: &Path) -> Option<PathBuf> {
-    NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).find_map(|path| load(&path))
+    NAMES
+        .iter()
+        .map(|name| folder.join(name))
+        .filter(|path| path.exists())
+        .find_map(|path| load(&path))
 }
 
 /// Loads NVRTC and, before it, the file of built-in functions that stands beside it, for good.
 fn load(path: &Path) -> Option<PathBuf> {
-    let builtins = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let builtins = path
+        .parent()
+        .and_then(|folder| std::fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .flatten();
     let wanted = |name: &str| name.starts_with("libnvrtc-builtins.so.") && !name.contains(".alt");
     for entry in builtins.filter(|entry| entry.file_name().to_str().is_some_and(wanted)) {
         open(&entry.path());
@@ -79,12 +93,16 @@ fn open(path: &Path) -> bool {
 /// Folders in which wheels, conda and NVIDIA's installers leave NVRTC.
 fn folders() -> Vec<PathBuf> {
     let mut pythons: Vec<PathBuf> = Vec::new();
-    let prefixes = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let prefixes =
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local"));
     for prefix in prefixes.chain(home).chain(["/usr/local".into(), "/usr".into()]) {
         pythons.extend(children(&prefix.join("lib"), "python"));
     }
-    let mut folders: Vec<PathBuf> = std::env::var_os("CONDA_PREFIX").map(|p| PathBuf::from(p).join("lib")).into_iter().collect();
+    let mut folders: Vec<PathBuf> = std::env::var_os("CONDA_PREFIX")
+        .map(|p| PathBuf::from(p).join("lib"))
+        .into_iter()
+        .collect();
     for python in pythons {
         for packages in ["site-packages", "dist-packages"] {
             for package in ["cu13/lib", "cuda_nvrtc/lib"] {
@@ -92,14 +110,19 @@ fn folders() -> Vec<PathBuf> {
             }
         }
     }
-    folders.extend(children(Path::new("/usr/local"), "cuda").into_iter().map(|cuda| cuda.join("lib64")));
+    folders.extend(
+        children(Path::new("/usr/local"), "cuda").into_iter().map(|cuda| cuda.join("lib64")),
+    );
     folders
 }
 
 /// The entries of a folder whose names begin so, the last first.
 fn children(folder: &Path, start: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let begins = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(start));
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let begins = |path: &PathBuf| {
+        path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(start))
+    };
     let mut found: Vec<PathBuf> = entries.filter(begins).collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
     found

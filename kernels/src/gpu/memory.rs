@@ -79,10 +79,13 @@ impl Memory {
             }
             None => {
                 state.statistics.fresh += 1;
-                driver.allocate(size).or_else(|_| {
-                    state.trim(driver);
-                    driver.allocate(size)
-                }).map_err(|error| state.explain(driver, size, error))?
+                driver
+                    .allocate(size)
+                    .or_else(|_| {
+                        state.trim(driver);
+                        driver.allocate(size)
+                    })
+                    .map_err(|error| state.explain(driver, size, error))?
             }
         };
         state.statistics.in_use += size;
@@ -109,7 +112,10 @@ impl Memory {
 
 impl State {
     fn trim(&mut self, driver: &dyn Driver) {
-        self.free.drain().flat_map(|(_, addresses)| addresses).for_each(|address| driver.free(address));
+        self.free
+            .drain()
+            .flat_map(|(_, addresses)| addresses)
+            .for_each(|address| driver.free(address));
         self.statistics.cached = 0;
     }
 
@@ -140,7 +146,10 @@ mod tests {
     fn classes_hold_what_they_are_for() {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 12_345_678_901]) {
             let size = class(bytes);
-            assert!(size >= bytes && (size <= bytes + bytes / 4 + 1 || size == 512), "{bytes} {size}");
+            assert!(
+                size >= bytes && (size <= bytes + bytes / 4 + 1 || size == 512),
+                "{bytes} {size}"
+            );
             assert_eq!(class(size), size);
         }
     }

@@ -49,14 +49,22 @@ pub fn compile(program: &Program, target: Target) -> Result<Vec<u8>> {
 }
 
 /// The same with more options, and what the compiler said.
-pub(super) fn compile_saying(program: &Program, target: Target, more: &[&str]) -> Result<(Vec<u8>, String)> {
+pub(super) fn compile_saying(
+    program: &Program,
+    target: Target,
+    more: &[&str],
+) -> Result<(Vec<u8>, String)> {
     libraries::nvrtc()?;
-    let refused = |log: String| Error::Compile { program: program.name, target: target.to_string(), log };
-    let text = |text: String| CString::new(text).map_err(|_| refused("a zero byte in the source".into()));
+    let refused =
+        |log: String| Error::Compile { program: program.name, target: target.to_string(), log };
+    let text =
+        |text: String| CString::new(text).map_err(|_| refused("a zero byte in the source".into()));
     let (source, name) = (text(program.source())?, text(format!("{}.cu", program.name))?);
-    let handle = result::create_program(&source, Some(&name)).map_err(|e| refused(format!("{:?}", e.0)))?;
+    let handle =
+        result::create_program(&source, Some(&name)).map_err(|e| refused(format!("{:?}", e.0)))?;
     let compilation = Compilation(handle);
-    let mut options: Vec<String> = OPTIONS.iter().chain(more).map(|&option| option.to_owned()).collect();
+    let mut options: Vec<String> =
+        OPTIONS.iter().chain(more).map(|&option| option.to_owned()).collect();
     options.push(format!("--gpu-architecture={target}"));
     // SAFETY: the program was just made and is destroyed when `compilation` is dropped.
     if let Err(error) = unsafe { result::compile_program(compilation.0, &options) } {
@@ -81,8 +89,18 @@ pub(super) fn compile_saying(program: &Program, target: Target, more: &[&str]) -
 pub(super) fn cubin(program: &Program, capability: (u32, u32)) -> Result<Vec<u8>> {
     let ((major, minor), _) = version()?;
     let target = Target::Cubin(capability.0, capability.1);
-    let file = cache().map(|folder| folder.join(format!("{}-{}-{target}-nvrtc{major}.{minor}.cubin", program.name, program.key())));
-    if let Some(image) = file.as_ref().and_then(|file| std::fs::read(file).ok()).filter(|image| image.starts_with(b"\x7fELF")) {
+    let file = cache().map(|folder| {
+        folder.join(format!(
+            "{}-{}-{target}-nvrtc{major}.{minor}.cubin",
+            program.name,
+            program.key()
+        ))
+    });
+    if let Some(image) = file
+        .as_ref()
+        .and_then(|file| std::fs::read(file).ok())
+        .filter(|image| image.starts_with(b"\x7fELF"))
+    {
         return Ok(image);
     }
     let image = compile(program, target)?;
@@ -95,9 +113,12 @@ pub(super) fn cubin(program: &Program, capability: (u32, u32)) -> Result<Vec<u8>
 
 /// Takes a cached image away that the driver refused.
 pub(super) fn forget(program: &Program) {
-    let entries = cache().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let entries =
+        cache().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     let start = format!("{}-{}-", program.name, program.key());
-    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&start))) {
+    for entry in entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&start)))
+    {
         let _ = std::fs::remove_file(entry.path());
     }
 }
@@ -112,7 +133,8 @@ fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
 }
 
 fn cache() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(base.join("mpuc").join("kernels"))
 }

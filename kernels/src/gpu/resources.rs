@@ -29,7 +29,13 @@ pub fn budget() -> Vec<Resources> {
         let mut cells = line.split(',');
         let (kernel, target) = (cells.next()?.to_owned(), cells.next()?.to_owned());
         let mut number = || cells.next()?.parse().ok();
-        Some(Resources { kernel, target, registers: number()?, spills: number()?, shared: number()? })
+        Some(Resources {
+            kernel,
+            target,
+            registers: number()?,
+            spills: number()?,
+            shared: number()?,
+        })
     };
     BUDGET.lines().skip(1).filter_map(line).collect()
 }
@@ -37,7 +43,11 @@ pub fn budget() -> Vec<Resources> {
 /// The text of a budget that these resources just meet.
 pub fn budget_of(resources: &[Resources]) -> String {
     let mut lines = vec![HEADER.to_owned()];
-    lines.extend(resources.iter().map(|r| format!("{},{},{},{},{}", r.kernel, r.target, r.registers, r.spills, r.shared)));
+    lines.extend(
+        resources.iter().map(|r| {
+            format!("{},{},{},{},{}", r.kernel, r.target, r.registers, r.spills, r.shared)
+        }),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -45,7 +55,9 @@ impl Resources {
     /// What is beyond the budget, if anything is.
     pub fn complaint(&self, budget: &[Resources]) -> Option<String> {
         let place = format!("{} for {}", self.kernel, self.target);
-        let Some(allowed) = budget.iter().find(|b| b.kernel == self.kernel && b.target == self.target) else {
+        let Some(allowed) =
+            budget.iter().find(|b| b.kernel == self.kernel && b.target == self.target)
+        else {
             return Some(format!("{place}: not in the budget"));
         };
         let pairs = [
@@ -80,11 +92,18 @@ fn parse(log: &str, target: &str) -> Vec<Resources> {
     for line in log.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             let kernel = rest.split('\'').next().unwrap_or_default().to_owned();
-            found.push(Resources { kernel, target: target.to_owned(), registers: 0, spills: 0, shared: 0 });
+            found.push(Resources {
+                kernel,
+                target: target.to_owned(),
+                registers: 0,
+                spills: 0,
+                shared: 0,
+            });
         }
         let Some(kernel) = found.last_mut() else { continue };
         if line.contains("bytes spill stores") {
-            kernel.spills = before(line, " bytes spill stores") + before(line, " bytes spill loads");
+            kernel.spills =
+                before(line, " bytes spill stores") + before(line, " bytes spill loads");
         }
         if line.contains(" registers") {
             kernel.registers = before(line, " registers");
@@ -115,6 +134,9 @@ ptxas info    : Used 14 registers, used 0 barriers";
         let found = parse(log, "sm_90");
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].registers, found[0].spills, found[0].shared), (62, 16, 9728));
-        assert_eq!((found[1].kernel.as_str(), found[1].registers, found[1].shared), ("sum_slices", 14, 0));
+        assert_eq!(
+            (found[1].kernel.as_str(), found[1].registers, found[1].shared),
+            ("sum_slices", 14, 0)
+        );
     }
 }

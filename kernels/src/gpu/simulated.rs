@@ -40,7 +40,8 @@ struct State {
     modules: HashMap<&'static str, Arc<Module>>,
     functions: Vec<(Arc<Module>, &'static str)>,
     counters: BTreeMap<&'static str, Counters>,
-    marks: Vec<Instant>,
+    marks: HashMap<u64, Instant>,
+    next_mark: u64,
 }
 
 impl fmt::Debug for Simulator {
@@ -87,7 +88,10 @@ fn ptx(program: &Program) -> Result<String> {
     match nvrtc::compile(program, nvrtc::Target::Ptx) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(Error::Unavailable { what, hint }) => Err(Error::Unavailable {
-            what: format!("{}: the PTX in tests/ptx is of another source, and there is {what}", program.name),
+            what: format!(
+                "{}: the PTX in tests/ptx is of another source, and there is {what}",
+                program.name
+            ),
             hint: format!("{hint}, then `mpuc kernels compile --commit`"),
         }),
         Err(error) => Err(error),
@@ -129,7 +133,8 @@ impl Driver for Simulator {
         let module = match state.modules.get(program.name) {
             Some(module) => module.clone(),
             None => {
-                let module = Module::parse(&ptx(program)?).map_err(|e| refused(program.name, &e))?;
+                let module =
+                    Module::parse(&ptx(program)?).map_err(|e| refused(program.name, &e))?;
                 let module = Arc::new(module);
                 state.modules.insert(program.name, module.clone());
                 module
@@ -154,14 +159,19 @@ impl Driver for Simulator {
             dynamic_shared: grid.shared,
             parameters: launch.arguments,
         };
-        let report = ptx_sim::run(kernel, &launch, &mut state.memory, &self.settings).map_err(|e| refused(name, &e))?;
+        let report = ptx_sim::run(kernel, &launch, &mut state.memory, &self.settings)
+            .map_err(|e| refused(name, &e))?;
         state.counters.entry(name).or_default().add(&report.counters);
         if report.findings.is_empty() {
             return Ok(());
         }
         let line = |finding: &Finding| format!("  {finding}");
         let lines: Vec<String> = report.findings.iter().take(5).map(line).collect();
-        Err(Error::Findings { kernel: name.to_owned(), count: report.findings.len(), findings: lines.join("\n") })
+        Err(Error::Findings {
+            kernel: name.to_owned(),
+            count: report.findings.len(),
+            findings: lines.join("\n"),
+        })
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -178,12 +188,15 @@ impl Driver for Simulator {
 
     fn mark(&self) -> Result<Mark> {
         let mut state = self.state();
-        state.marks.push(Instant::now());
-        Ok(Mark(state.marks.len() - 1))
+        state.next_mark += 1;
+        let number = state.next_mark;
+        state.marks.insert(number, Instant::now());
+        Ok(Mark(number))
     }
 
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
-        let state = self.state();
-        Ok((state.marks[to.0] - state.marks[from.0]).as_secs_f64())
+        let mut state = self.state();
+        let [from, to] = [from, to].map(|mark| state.marks.remove(&mark.0));
+        Ok(from.zip(to).map_or(f64::NAN, |(from, to)| (to - from).as_secs_f64()))
     }
 }

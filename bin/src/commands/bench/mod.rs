@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use crate::signals::Stop;
 use cases::{Case, Phase};
-use engine::pool;
+use engine::{Device, pool};
 use networks::Network;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -29,8 +29,11 @@ struct Row {
     /// Floating point operations of one repeat, as the ops count them.
     flops: f64,
     gflops_per_s: f64,
-    /// Buffers got from the operating system in all repeats together; should be 0.
+    /// Buffers got from the operating system or the driver in all repeats together; should be 0.
     fresh_allocations: u64,
+    /// The median of the time that a GPU worked; the others are of the whole program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_s: Option<f64>,
 }
 
 /// Runs the command.
@@ -42,11 +45,12 @@ pub fn run(args: &BenchModelArgs, context: &Context) -> Result<()> {
     if args.list {
         return cases.iter().flat_map(|case| &case.names).try_for_each(output::text_lines);
     }
+    let device = args.device.open(&context.progress)?;
     let task = context.progress.task("bench", cases.len() as u64);
     let mut rows: Vec<Row> = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         task.tick(number as u64, &case.names[0]);
-        let row = measure(case, args.repeats, &context.stop)?;
+        let row = measure(case, args.repeats, &device, &context.stop)?;
         context.progress.line(format_args!(
             "{}: {:.1} ms, {:.1} GFLOP/s",
             case.names.join(", "),
@@ -60,7 +64,7 @@ pub fn run(args: &BenchModelArgs, context: &Context) -> Result<()> {
     let instructions = format!("{level:?}").to_lowercase();
     if args.json {
         let report = serde_json::json!({
-            "results": rows, "threads": threads, "instructions": instructions, "version": env!("CARGO_PKG_VERSION"),
+            "device": device.to_string(), "results": rows, "threads": threads, "instructions": instructions, "version": env!("CARGO_PKG_VERSION"),
         });
         return output::json(&report);
     }
@@ -79,7 +83,7 @@ pub fn run(args: &BenchModelArgs, context: &Context) -> Result<()> {
         &["case", "median ms", "min ms", "repeats", "GFLOP/s", "fresh"],
         &cells,
     ))?;
-    output::text_lines(format_args!("{threads} threads, {instructions}"))
+    output::text_lines(format_args!("{device}, {threads} threads, {instructions}"))
 }
 
 fn wanted(args: &BenchModelArgs) -> Result<Vec<Case>> {
@@ -106,17 +110,21 @@ fn wanted(args: &BenchModelArgs) -> Result<Vec<Case>> {
         .hint(format!("there are {}", names.join(", "))))
 }
 
-fn measure(case: &Case, repeats: Option<usize>, stop: &Stop) -> Result<Row> {
+fn measure(case: &Case, repeats: Option<usize>, device: &Device, stop: &Stop) -> Result<Row> {
     // What the case before left in the pool would hide what this one allocates.
     pool::trim();
-    let mut network = Network::new(case.subject, case.batch)?;
+    if let Some(gpu) = device.gpu() {
+        gpu.trim();
+    }
+    let fresh = || pool::statistics().fresh + device.gpu().map_or(0, |gpu| gpu.statistics().fresh);
+    let mut network = Network::new(case.subject, case.batch, device)?;
     let (first, cost) = engine::work::count(|| network.run(case.phase));
     first?;
     for _ in 1..WARM_UP {
         network.run(case.phase)?;
     }
-    let fresh = pool::statistics().fresh;
-    let mut times = Vec::new();
+    let before = fresh();
+    let (mut times, mut device_times) = (Vec::new(), Vec::new());
     let (least, most, budget) = match repeats {
         Some(repeats) => (repeats, repeats, Duration::ZERO),
         None if case.subject.is_slow() => (3, 200, Duration::from_secs(6)),
@@ -131,11 +139,17 @@ fn measure(case: &Case, repeats: Option<usize>, stop: &Stop) -> Result<Row> {
             ));
         }
         let start = Instant::now();
+        let from = device.gpu().map(|gpu| gpu.driver().mark()).transpose()?;
         network.run(case.phase)?;
+        if let (Some(gpu), Some(from)) = (device.gpu(), from) {
+            let to = gpu.driver().mark()?;
+            device_times.push(gpu.driver().seconds(from, to)?);
+        }
         times.push(start.elapsed().as_secs_f64());
     }
-    let fresh_allocations = pool::statistics().fresh - fresh;
+    let fresh_allocations = fresh() - before;
     times.sort_by(f64::total_cmp);
+    device_times.sort_by(f64::total_cmp);
     let median_s = median(&times);
     let backward = if case.phase == Phase::Forward { 0.0 } else { cost.backward_flops };
     let flops = cost.forward_flops + backward;
@@ -149,6 +163,7 @@ fn measure(case: &Case, repeats: Option<usize>, stop: &Stop) -> Result<Row> {
         flops,
         gflops_per_s: flops / median_s / 1e9,
         fresh_allocations,
+        device_s: (!device_times.is_empty()).then(|| median(&device_times)),
     })
 }
 
@@ -161,10 +176,18 @@ fn median(sorted: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Choice;
 
     fn args(only: &[&str], batch: Option<usize>) -> BenchModelArgs {
         let only = only.iter().map(|name| (*name).to_owned()).collect();
-        BenchModelArgs { only, batch, repeats: Some(1), list: false, json: true }
+        BenchModelArgs {
+            device: Choice::Cpu,
+            only,
+            batch,
+            repeats: Some(1),
+            list: false,
+            json: true,
+        }
     }
 
     #[test]
@@ -188,7 +211,7 @@ mod tests {
     #[test]
     fn a_warm_step_allocates_nothing() -> Result<()> {
         let case = &wanted(&args(&["voice/step"], Some(2)))?[0];
-        let row = measure(case, Some(2), &Stop::default())?;
+        let row = measure(case, Some(2), &Device::Cpu, &Stop::default())?;
         assert!(row.median_s > 0.0 && row.gflops_per_s > 0.0 && row.repeats == 2, "{row:?}");
         assert!(
             row.flops > 3.0 * 2.0 * 2.0 * 22e6 * 0.9,

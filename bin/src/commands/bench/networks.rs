@@ -3,7 +3,7 @@
 use super::cases::{Phase, Subject};
 use crate::failure::Result;
 use engine::optim::{Optimizer, Rule};
-use engine::{DType, Parameters, Pass, Philox, Tensor};
+use engine::{DType, Device, Parameters, Pass, Philox, Tensor};
 use kernels::ops::info_nce::{Denominator, InfoNce, Reduction};
 use models::backbones::{
     Backbone, BackboneSettings, R2Plus1dSettings, SpatialTemporalGraphNetSettings, StgcnSettings,
@@ -68,7 +68,7 @@ fn inputs(sample: &[usize], batch: usize, name: &str) -> Result<Tensor> {
 }
 
 impl Network {
-    pub(super) fn new(subject: Subject, batch: usize) -> Result<Self> {
+    pub(super) fn new(subject: Subject, batch: usize, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, 0);
         let model = match subject {
             Subject::Mpuc => all(batch, &mut parameters)?,
@@ -88,6 +88,7 @@ impl Network {
                 }
             }
         };
+        parameters.move_to(device)?;
         let optimizer = Optimizer::new(Rule::sgd(0.9, 1e-3), &parameters)?;
         Ok(Network { model, parameters, optimizer, steps: 0 })
     }

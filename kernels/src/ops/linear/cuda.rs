@@ -82,13 +82,23 @@ impl GpuOp for Linear {
             let partial = device.scratch(slices.count as usize * features * out)?;
             let mut grid = Grid::tiles(features.div_ceil(TILE), out.div_ceil(TILE));
             grid.blocks[2] = slices.count;
-            device.launch(&PROGRAM, "linear_grad_weight", grid, &Arguments { to: partial.pointer(), ..arguments })?;
+            device.launch(
+                &PROGRAM,
+                "linear_grad_weight",
+                grid,
+                &Arguments { to: partial.pointer(), ..arguments },
+            )?;
             device.sum_slices(&partial, slices.count, features * out, gradient)?;
         }
         if let Some(gradient) = call.gradients.get(2).copied().flatten() {
             let partial = device.scratch(slices.count as usize * out)?;
             let grid = Grid::tiles(out.div_ceil(32), slices.count as usize);
-            device.launch(&PROGRAM, "linear_grad_bias", grid, &Arguments { to: partial.pointer(), ..arguments })?;
+            device.launch(
+                &PROGRAM,
+                "linear_grad_bias",
+                grid,
+                &Arguments { to: partial.pointer(), ..arguments },
+            )?;
             device.sum_slices(&partial, slices.count, out, gradient)?;
         }
         Ok(())
