@@ -192,7 +192,8 @@ extern "C" __global__ void attention_grad_queries(const Arguments a) {
         log_sums[i] = a.log_sums[part.row * a.query_count + top + i];
         along[i] = a.along[part.row * a.query_count + top + i];
     }
-    for (int key = 0; key < part.length; key += TILE) {
+    // An only key has all the weight, whatever its logit.
+    for (int key = 0; key < part.length && part.length > 1; key += TILE) {
         float logits[4][4] = {}, grads[4][4] = {};
         multiply(a, part, logits, slabs, queries, part.first, a.query_count, a.keys + part.keys, key, part.length);
         multiply(a, part, grads, slabs, grad_output, part.first, a.query_count, a.values + part.keys, key, part.length);
@@ -239,7 +240,7 @@ extern "C" __global__ void attention_grad_keys(const Arguments a) {
             }
         }
         if (a.to_values) weigh(a, part, grad_values, slabs, weights, grad_output + query * part.width, count);
-        if (!a.to) continue;
+        if (!a.to || part.length == 1) continue;  // an only key has all the weight, whatever its logit
         float grads[4][4] = {};
         multiply(a, part, grads, slabs, values, part.first, part.length, grad_output, query, a.query_count);
 #pragma unroll

@@ -129,6 +129,11 @@ impl Op for Attention {
             case(masked(drop), 2, 6, 9, 4).index(&[2], vec![5, 9]),
             fixed(fixed(case(drop, 1, 3, 5, 4), 0), 2),
             fixed(case(Attention::new(1), 1, 3, 5, 4), 1),
+            // Several tiles of queries, of keys and of features.
+            case(masked(Attention { dropout: 0.2, ..drop }), 1, 70, 131, 132)
+                .index(&[1], vec![129]),
+            // An only key.
+            case(masked(drop), 2, 3, 2, 6).index(&[2], vec![1, 1]),
         ]
     }
 

@@ -176,6 +176,8 @@ impl Op for BatchNorm {
             case(BatchNorm { axis: Some(0), ..block }, &[3, 7]),
             case(BatchNorm { residual: true, ..train }, &[300, 2]),
             case(train, &[4, 300]),
+            case(block, &[1100, 5]),
+            case(BatchNorm { axis: Some(1), ..train }, &[150, 3, 40]),
         ]
     }
 

@@ -162,6 +162,13 @@ impl Op for Conv3d {
             // Padding wider than the kernel, and a step over the whole input.
             make(conv([1, 1, 3], [1, 2, 2]), &[1, 1, 1, 1, 1], [1, 1, 1], 1),
             make(conv([3, 3, 3], [1; 3]), &[1, 4, 4, 4, 2], [2, 2, 2], 3),
+            // Several tiles of pixels, taps and channels, and several slices of pixels.
+            make(
+                Conv3d { bias: true, ..conv([1, 2, 1], [0, 1, 1]) },
+                &[2, 3, 24, 20, 9],
+                [1, 3, 3],
+                66,
+            ),
         ]
     }
 

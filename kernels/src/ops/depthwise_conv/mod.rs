@@ -107,6 +107,7 @@ impl Op for DepthwiseConv {
             ),
             // Padding beyond the reach of the kernel: outputs of the bias alone.
             Case::new(DepthwiseConv { padding: 3, ..plain }, &[&[1, 3, 2], &[2, 2]]),
+            Case::new(DepthwiseConv::same(3, 2), &[&[5, 250, 3], &[3, 3], &[3]]),
             Case::new(plain, &[&[2, 5, 3], &[2, 3]])
                 .input(1, Input::constant(&[2, 3], Values::Normal)),
         ]

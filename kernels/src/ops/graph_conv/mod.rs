@@ -142,6 +142,8 @@ impl Op for GraphConv {
             Case::new(dense, &[&[1, 1], &[1, 1, 1], &[1, 1, 1]]),
             // More rows than a block.
             Case::new(yan, &[&[150, 3, 2], &[1, 2, 3], &[1, 3], &[1, 3, 3]]),
+            // More nodes and features than a tile.
+            Case::new(yan, &[&[8, 66, 3], &[1, 3, 66], &[1, 66], &[1, 66, 66]]),
             Case::new(dense, &[&[2, 3, 2], &[1, 2, 3], &[1, 3, 3]])
                 .input(2, Input::constant(&[1, 3, 3], Values::Uniform(0.0, 1.0))),
             // A node without neighbours, an edge given twice, one out of range in each way.

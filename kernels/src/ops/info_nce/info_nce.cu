@@ -241,16 +241,22 @@ extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
     }
 }
 
-// to [rows, features]: through the normalisation; a warp a row
+// to [rows, features]: through the normalisation; a warp a row. Of few features the gradient lies almost along the unit
+// embedding, and f32 would leave little of what is across it.
 extern "C" __global__ void info_nce_grad_input(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();
     if (row >= a.rows) return;
     const float *unit = a.unit + (a.modality * a.rows + row) * a.features, *grad = a.grad_unit + row * a.features;
-    float along = 0.0f;
-    for (i64 i = lane(); i < a.features; i += 32) along = fmaf(unit[i], grad[i], along);
+    double along = 0.0, squares = 0.0;
+    for (i64 i = lane(); i < a.features; i += 32) {
+        along += (double)unit[i] * grad[i];
+        squares += (double)unit[i] * unit[i];
+    }
     along = warp_sum(along);
+    squares = warp_sum(squares);
+    if (squares > 0.0) along /= squares;
     const float inverse = a.inverse[a.modality * a.rows + row];
     for (i64 i = lane(); i < a.features; i += 32) {
-        put(a.to, row * a.features + i, inverse * (grad[i] - unit[i] * along), a.add);
+        put(a.to, row * a.features + i, inverse * (float)(grad[i] - unit[i] * along), a.add);
     }
 }

@@ -168,6 +168,8 @@ impl Op for InfoNce {
             Case::new(authors, &[&[8, 6], &[8, 6]]),
             // Two tiles of rows.
             Case::new(InfoNce { temperature: 0.3, ..base }, &[&[37, 5], &[37, 5]]),
+            // Several tiles of rows and of features.
+            Case::new(InfoNce { temperature: 0.3, ..base }, &[&[70, 66], &[70, 66], &[70, 66]]),
             Case::new(masked(base), &[&[4, 5], &[4, 5], &[4, 5]])
                 .index(&[3, 4], vec![1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]),
             // One pair left, then none.
