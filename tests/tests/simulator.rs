@@ -89,3 +89,24 @@ fn the_committed_ptx_and_budget_are_what_nvrtc_makes() {
         .collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
+
+#[test]
+fn a_kernel_that_does_not_compile_is_shown_with_its_own_lines() {
+    static BROKEN: gpu::Program = gpu::Program::new(
+        "broken",
+        &[
+            gpu::Part::PRELUDE,
+            gpu::Part {
+                file: "broken.cu",
+                text: "\nextern \"C\" __global__ void broken() { missing(); }",
+            },
+        ],
+        "",
+    );
+    if gpu::nvrtc_version().is_err() {
+        println!("not run: 1 compile error, since there is no NVRTC");
+        return;
+    }
+    let error = gpu::compile(&BROKEN, gpu::Target::Ptx).unwrap_err().to_string();
+    assert!(error.contains("broken.cu(2)") && error.contains("missing"), "{error}");
+}

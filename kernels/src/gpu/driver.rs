@@ -173,3 +173,22 @@ pub struct Launch<'a> {
     /// Its one parameter, a struct by value.
     pub arguments: &'a [u8],
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_beyond_the_limits_are_refused_before_the_launch() {
+        const SHARED: usize = 48 << 10;
+        assert_eq!(Grid::elements(1000), Grid::blocks(4));
+        assert_eq!(Grid::elements(1 << 40).blocks[0], u32::MAX);
+        assert!(Grid::elements(i32::MAX as usize).complaint(SHARED).is_none());
+        assert!(Grid::elements(1 << 40).complaint(SHARED).is_some());
+        assert!(Grid::tiles(1 << 20, 65_535).complaint(SHARED).is_none());
+        assert!(Grid::tiles(1, 65_536).complaint(SHARED).is_some());
+        assert!(Grid { threads: [1024, 2, 1], ..Grid::blocks(1) }.complaint(SHARED).is_some());
+        assert!(Grid { threads: [0, 1, 1], ..Grid::blocks(1) }.complaint(SHARED).is_some());
+        assert!(Grid { shared: 49 << 10, ..Grid::blocks(1) }.complaint(SHARED).is_some());
+    }
+}

@@ -140,7 +140,78 @@ fn class(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::class;
+    use super::*;
+    use crate::gpu::driver::{Description, Function, Launch, Mark};
+    use crate::gpu::{Error, Program};
+
+    /// A device with room for `room` bytes that does nothing else.
+    #[derive(Debug)]
+    struct Room {
+        description: Description,
+        room: Mutex<(usize, HashMap<u64, usize>)>,
+    }
+
+    fn device(room: usize) -> Device {
+        let description = Description {
+            name: "room".into(),
+            capability: (8, 0),
+            multiprocessors: 1,
+            memory: room,
+            shared_memory: 0,
+            simulated: false,
+        };
+        Device::new(Box::new(Room { description, room: Mutex::new((room, HashMap::new())) }))
+    }
+
+    impl Driver for Room {
+        fn description(&self) -> &Description {
+            &self.description
+        }
+        fn allocate(&self, bytes: usize) -> Result<u64> {
+            let mut state = self.room.lock().unwrap();
+            if bytes > state.0 {
+                return Err(Error::Driver { call: "allocate", code: 2 });
+            }
+            state.0 -= bytes;
+            let address = 4096 * (state.1.len() as u64 + 1);
+            state.1.insert(address, bytes);
+            Ok(address)
+        }
+        fn free(&self, address: u64) {
+            let mut state = self.room.lock().unwrap();
+            state.0 += state.1[&address];
+        }
+        fn upload(&self, _: u64, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn download(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+        fn copy(&self, _: u64, _: u64, _: usize) -> Result<()> {
+            Ok(())
+        }
+        fn fill(&self, _: u64, _: u8, _: usize) -> Result<()> {
+            Ok(())
+        }
+        fn function(&self, _: &'static Program, _: &'static str) -> Result<Function> {
+            Ok(Function(0))
+        }
+        fn launch(&self, _: Function, _: &Launch<'_>) -> Result<()> {
+            Ok(())
+        }
+        fn synchronize(&self) -> Result<()> {
+            Ok(())
+        }
+        fn unwritten(&self, _: u64, _: usize) -> Option<usize> {
+            None
+        }
+        fn mark(&self) -> Result<Mark> {
+            Ok(Mark(0))
+        }
+        fn seconds(&self, _: Mark, _: Mark) -> Result<f64> {
+            Ok(0.0)
+        }
+    }
 
     #[test]
     fn classes_hold_what_they_are_for() {
@@ -152,5 +223,24 @@ mod tests {
             );
             assert_eq!(class(size), size);
         }
+    }
+
+    #[test]
+    fn blocks_are_used_again_and_given_back_when_room_is_short() {
+        let device = device(4096);
+        let first = device.allocate(1000).unwrap();
+        let address = first.pointer();
+        drop(first);
+        let again = device.allocate(900).unwrap();
+        assert_eq!(again.pointer(), address, "1000 and 900 bytes are of one class");
+        assert_eq!(device.statistics().fresh, 1);
+        drop(again);
+        // 1024 cached and 3072 free: enough once the cache is given back.
+        let large = device.allocate(4000).unwrap();
+        assert_eq!((device.statistics().cached, device.statistics().in_use), (0, 4096));
+        let error = device.allocate(1).unwrap_err().to_string();
+        assert!(error.contains("512 bytes asked for, 4096 in use"), "{error}");
+        drop(large);
+        assert_eq!(device.statistics().peak, 4096);
     }
 }

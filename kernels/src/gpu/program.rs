@@ -79,6 +79,12 @@ impl Program {
             debug |= line.starts_with(".section");
             if debug {
                 debug = line != "}";
+            } else if let Some((number, path)) =
+                line.strip_prefix(".file").and_then(|rest| rest.split_once('"'))
+            {
+                // NVRTC puts the folder it ran in before the name.
+                let name = path.rsplit('/').next().unwrap_or(path);
+                text.push_str(&format!(".file{number}\"{name}\n"));
             } else if let Some(now) = line.strip_prefix(".loc") {
                 // Where a function was inlined into follows the comma.
                 let now = now.split(',').next().unwrap_or(now).trim();
