@@ -274,6 +274,19 @@ pub struct GradcheckArgs {
 pub enum BenchCommand {
     /// Time the networks: forward, forward and backward, and a whole training step.
     Model(BenchModelArgs),
+    /// Time the simulated GPU: a matrix product, checked on one thread and unchecked on all.
+    Sim(BenchSimArgs),
+}
+
+/// `mpuc bench sim`.
+#[derive(Debug, Args)]
+pub struct BenchSimArgs {
+    /// Measurements of each case.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeats: u16,
+    /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mpuc bench model`.

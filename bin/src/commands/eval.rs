@@ -34,7 +34,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
             }
         }
     }
-    let stamp = Stamp::new(&resolved, material.split_hash())?;
+    let stamp = Stamp::new(&resolved, material.split_hash(), &device)?;
     let report = Report::new(&results, stamp, run.path(), started.elapsed().as_secs_f64());
     if args.json { output::json(&report) } else { output::text_lines(report) }
 }

@@ -28,6 +28,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
         Command::Gradcheck(args) => gradcheck::run(&args, &context),
         Command::Bench(BenchCommand::Model(args)) => bench::run(&args, &context),
+        Command::Bench(BenchCommand::Sim(args)) => bench::simulator::run(&args, &context),
         Command::Kernels(KernelsCommand::List(args)) => kernels::list(&args),
         Command::Kernels(KernelsCommand::Compile(args)) => kernels::compile(&args, &context),
         Command::Kernels(KernelsCommand::Sass(args)) => kernels::sass(&args),

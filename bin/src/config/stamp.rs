@@ -1,6 +1,7 @@
 //! What must stand beside every figure for it to mean anything.
 
 use super::{Protocol, Resolved};
+use engine::Device;
 use models::sampler::Sampler;
 use models::systems::{Denominator, Reduction};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct Stamp {
     pub sampler: Sampler,
     /// Seeds the figures are means over.
     pub seeds: Vec<u64>,
+    /// What the networks were computed on.
+    pub device: String,
     /// The hash of the configuration.
     pub configuration: String,
     /// The program's version.
@@ -52,11 +55,15 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a configuration on splits with this hash.
+    /// The stamp of a configuration on splits with this hash and a device.
     ///
     /// # Errors
     /// When the configuration cannot be written as TOML.
-    pub fn new(resolved: &Resolved, split_hash: impl Into<String>) -> crate::failure::Result<Self> {
+    pub fn new(
+        resolved: &Resolved,
+        split_hash: impl Into<String>,
+        device: &Device,
+    ) -> crate::failure::Result<Self> {
         let config = &resolved.config;
         let transductive = config.sampling.transductive;
         Ok(Stamp {
@@ -73,6 +80,7 @@ impl Stamp {
             independent_windows: config.sampling.independent_windows,
             sampler: config.sampling.sampler,
             seeds: config.seeds.clone(),
+            device: device.to_string(),
             configuration: resolved.hash()?,
             version: env!("CARGO_PKG_VERSION").into(),
         })
@@ -108,7 +116,13 @@ impl fmt::Display for Stamp {
             if self.views == 1 { "" } else { "s" }
         )?;
         let windows = if self.independent_windows { "drawn for each modality" } else { "shared" };
-        write!(f, " {windows}, sampler {}, mpuc {}", word(&self.sampler), self.version)
+        write!(
+            f,
+            " {windows}, sampler {}, {}, mpuc {}",
+            word(&self.sampler),
+            self.device,
+            self.version
+        )
     }
 }
 
@@ -128,7 +142,7 @@ mod tests {
     #[test]
     fn the_authors_sampler_reads_labels() -> crate::failure::Result<()> {
         let authors = Resolved::new(&Layers { preset: Some("authors"), ..Layers::default() })?;
-        let stamp = Stamp::new(&authors, "0123")?;
+        let stamp = Stamp::new(&authors, "0123", &Device::Cpu)?;
         assert!(stamp.labels_in_pretraining && stamp.learning == Learning::Inductive);
         let line = stamp.to_string();
         assert!(

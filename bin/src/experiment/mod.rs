@@ -70,7 +70,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
             }
         }
     }
-    let stamp = Stamp::new(session.resolved, material.split_hash())?;
+    let stamp = Stamp::new(session.resolved, material.split_hash(), session.device)?;
     let report = Report::new(&results, stamp, session.run.path(), started.elapsed().as_secs_f64());
     session.run.write_json("results.json", &report)?;
     session.run.set_status(&Status {

@@ -1,7 +1,8 @@
-//! `mpuc bench model`: how long the networks take.
+//! `mpuc bench`: how long the networks take, and how fast the simulated GPU is.
 
 mod cases;
 mod networks;
+pub mod simulator;
 
 use crate::Context;
 use crate::cli::BenchModelArgs;
@@ -36,7 +37,7 @@ struct Row {
     device_s: Option<f64>,
 }
 
-/// Runs the command.
+/// Runs `mpuc bench model`.
 ///
 /// # Errors
 /// 2 when no case begins with the names asked for.
