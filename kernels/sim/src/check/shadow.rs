@@ -141,7 +141,56 @@ impl Shadow {
     }
 }
 
+impl Shadow {
+    /// Notes a plain write of one warp, given by offsets and the one lane that writes there, each
+    /// offset once. False, and nothing noted, when an earlier access asks for a closer look.
+    #[inline(always)]
+    pub fn write_groups(
+        &mut self,
+        moment: &Moment,
+        bytes: u32,
+        groups: impl Iterator<Item = (usize, u32)> + Clone,
+    ) -> bool {
+        if bytes < 1 << self.shift {
+            self.split(bytes.trailing_zeros());
+        }
+        let (shift, count) = (self.shift, bytes as usize >> self.shift);
+        for (offset, _) in groups.clone() {
+            let first = offset >> shift;
+            if !self.records[first..first + count].iter().all(|record| record.is_past(moment)) {
+                return false;
+            }
+        }
+        for (offset, lanes) in groups {
+            let first = offset >> shift;
+            for record in &mut self.records[first..first + count] {
+                record.set_write(moment, false, lanes.trailing_zeros() as usize);
+            }
+        }
+        true
+    }
+}
+
 impl Record {
+    /// Whether every access is ordered before one of this warp now.
+    #[inline(always)]
+    fn is_past(&self, moment: &Moment) -> bool {
+        moment.surely_before(self.write_time)
+            & moment.surely_before(self.reads[0].time)
+            & moment.surely_before(self.reads[1].time)
+    }
+
+    /// Notes a write, which takes the place of everything before.
+    #[inline(always)]
+    fn set_write(&mut self, moment: &Moment, atomic: bool, lane: usize) {
+        self.write_time = moment.now;
+        self.write_block = moment.block;
+        self.write_thread = moment.thread(lane);
+        self.write_atomic = atomic;
+        self.reads[0].time = 0;
+        self.reads[1].time = 0;
+    }
+
     /// Whether something orders the last write before an access of each of these lanes.
     #[cold]
     fn is_ordered_for(&self, order: &Order, moment: &Moment, lanes: u32) -> bool {
@@ -160,18 +209,12 @@ impl Record {
         lane: usize,
     ) -> Option<Clash> {
         let mut clash = self.clash_with_write(order, moment, atomic, lane);
-        for read in &mut self.reads {
-            if read.time != 0 {
-                if clash.is_none() && !moment.surely_before(read.time) {
-                    clash = read.clash(order, moment, lane);
-                }
-                read.time = 0;
+        for read in &self.reads {
+            if clash.is_none() && !moment.surely_before(read.time) {
+                clash = read.clash(order, moment, lane);
             }
         }
-        self.write_time = moment.now;
-        self.write_block = moment.block;
-        self.write_thread = moment.thread(lane);
-        self.write_atomic = atomic;
+        self.set_write(moment, atomic, lane);
         clash
     }
 

@@ -11,7 +11,7 @@ use crate::memory::{Fault, Memory};
 
 /// The bits of a lane's register.
 #[inline(always)]
-fn get(registers: &Registers, slot: Slot, lane: usize) -> u64 {
+pub(super) fn get(registers: &Registers, slot: Slot, lane: usize) -> u64 {
     match slot {
         Slot::Half(slot) | Slot::Word(slot) => u64::from(registers.words[usize::from(slot)][lane]),
         Slot::Long(slot) => registers.longs[usize::from(slot)][lane],
@@ -181,10 +181,14 @@ impl Machine<'_> {
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 let pattern = span.pattern(&mut self.patterns[pc as usize]);
                 span.count(pattern, &mut self.tallies[pc as usize]);
-                clean = access == Access::Read && span.note_read(checker, moments, pattern);
+                clean = span.note(checker, moments, access, pattern);
             }
-            if load && clean {
+            if clean && load {
                 span.load(registers, element, values);
+                return;
+            }
+            if clean {
+                span.store(registers, element, values);
                 return;
             }
         }

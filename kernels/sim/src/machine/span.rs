@@ -3,10 +3,10 @@
 //! Nearly every access is of this sort. One that is not, or that a check objects to, is looked at
 //! lane by lane instead.
 
-use super::access::set;
+use super::access::{get, set};
 use super::traffic::{sectors, wavefronts};
 use super::view::{Moments, Place, Region, View, lanes_of};
-use crate::check::Checker;
+use crate::check::{Access, Checker};
 use crate::instruction::{Element, Slot, Space};
 use crate::lanes::{LANES, Registers, Value};
 use crate::memory::{Allocation, LOCAL_WINDOW, SHARED_WINDOW};
@@ -44,6 +44,8 @@ pub(super) struct Pattern {
     groups: [Group; LANES],
     /// How many groups there are.
     count: usize,
+    /// Whether every lane has a place of its own.
+    apart: bool,
     /// Sectors of global memory or passes over shared memory.
     passes: u64,
 }
@@ -81,17 +83,7 @@ impl<'m> View<'m> {
         if allocation.bytes() > u32::MAX as usize {
             return None;
         }
-        let mut offsets = [0; LANES];
-        let (mut every, mut beyond, mut differ) = (0, 0, 0);
-        for (lane, (offset, &at)) in offsets.iter_mut().zip(at).enumerate() {
-            let here = (mask >> lane & 1) as u64;
-            let at = first ^ (at ^ first) & here.wrapping_neg();
-            let wide = at.wrapping_sub(window);
-            every |= wide;
-            beyond |= limit.wrapping_sub(wide);
-            differ |= at ^ first;
-            *offset = wide as u32;
-        }
+        let (mut offsets, Bits { every, beyond, differ }) = counted(at, mask, first, window, limit);
         // The sign bit tells of an offset below 0 or above the limit.
         if (every | beyond) >> 63 != 0 || every & u64::from(bytes - 1) != 0 {
             return None;
@@ -108,6 +100,66 @@ impl<'m> View<'m> {
     }
 }
 
+/// Bits gathered from all lanes.
+struct Bits {
+    /// Those of the offsets.
+    every: u64,
+    /// Those of what is left to the limit.
+    beyond: u64,
+    /// Those in which an address differs from the first.
+    differ: u64,
+}
+
+/// Offsets from `window` on; a lane that takes no part counts as the first one that does.
+fn counted(
+    at: &[u64; LANES],
+    mask: u32,
+    first: u64,
+    window: u64,
+    limit: u64,
+) -> ([u32; LANES], Bits) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn wide(
+        at: &[u64; LANES],
+        mask: u32,
+        first: u64,
+        window: u64,
+        limit: u64,
+    ) -> ([u32; LANES], Bits) {
+        counted_by_lane(at, mask, first, window, limit)
+    }
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the feature, as was just asked.
+        return unsafe { wide(at, mask, first, window, limit) };
+    }
+    counted_by_lane(at, mask, first, window, limit)
+}
+
+/// What [`counted`] computes.
+#[inline(always)]
+fn counted_by_lane(
+    at: &[u64; LANES],
+    mask: u32,
+    first: u64,
+    window: u64,
+    limit: u64,
+) -> ([u32; LANES], Bits) {
+    let mut offsets = [0; LANES];
+    let mut bits = Bits { every: 0, beyond: 0, differ: 0 };
+    for (lane, (offset, &at)) in offsets.iter_mut().zip(at).enumerate() {
+        let here = u64::from(mask >> lane & 1).wrapping_neg();
+        let difference = (at ^ first) & here;
+        let wide = (first ^ difference).wrapping_sub(window);
+        bits.every |= wide;
+        bits.beyond |= limit.wrapping_sub(wide);
+        bits.differ |= difference;
+        *offset = wide as u32;
+    }
+    (offsets, bits)
+}
+
 impl<'m> Span<'m> {
     /// The place of one lane.
     #[inline(always)]
@@ -116,27 +168,40 @@ impl<'m> Span<'m> {
         Place { region: self.region, allocation: self.allocation, offset }
     }
 
-    /// Checks a plain read of all lanes and notes it. False when there may be something to report;
-    /// to note the same read again lane by lane changes nothing then.
+    /// Checks a plain access of all lanes and notes it. False when it is to be noted lane by lane:
+    /// there may be something to report, or lanes write one place, or it is not plain.
     #[inline(always)]
-    pub fn note_read(&self, checker: &mut Checker, moments: &Moments, pattern: &Pattern) -> bool {
+    pub fn note(
+        &self,
+        checker: &mut Checker,
+        moments: &Moments,
+        access: Access,
+        pattern: &Pattern,
+    ) -> bool {
+        let write = match access {
+            Access::Read => false,
+            Access::Write => true,
+            _ => return false,
+        };
         let (base, bytes) = (self.base(), self.bytes);
         let groups = pattern.groups[..pattern.count].iter();
         let groups = groups.map(|group| (base.wrapping_add(group.offset) as usize, group.lanes));
         let written = |(offset, _)| self.allocation.is_initialised(offset, bytes as usize);
-        if !groups.clone().all(written) {
+        if write && !pattern.apart || !write && !groups.clone().all(written) {
             return false;
         }
-        match self.region {
+        let (order, shadow, moment) = match self.region {
             Region::Global(id) => {
                 let (order, shadow) = checker.global(id, self.allocation.bytes());
-                shadow.read_groups(order, &moments.global, bytes, groups)
+                (order, shadow, &moments.global)
             }
-            Region::Shared => {
-                let Checker { order, shared, .. } = checker;
-                shared.read_groups(order, &moments.shared, bytes, groups)
-            }
-            Region::Local => true,
+            Region::Shared => (&checker.order, &mut checker.shared, &moments.shared),
+            Region::Local => return true,
+        };
+        if write {
+            shadow.write_groups(moment, bytes, groups)
+        } else {
+            shadow.read_groups(order, moment, bytes, groups)
         }
     }
 
@@ -172,6 +237,10 @@ impl<'m> Span<'m> {
     #[inline(never)]
     fn find_pattern(&self, pattern: &mut Pattern) {
         pattern.count = self.group(&mut pattern.groups);
+        let mut distinct = self.offsets;
+        distinct.sort_unstable();
+        let steps = distinct.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        pattern.apart = steps + 1 == self.mask.count_ones() as usize;
         pattern.passes = self.passes();
         let base = self.base();
         for group in &mut pattern.groups[..pattern.count] {
@@ -205,23 +274,24 @@ impl<'m> Span<'m> {
     /// Loads every lane's elements.
     #[inline(always)]
     pub fn load(&self, registers: &mut Registers, element: Element, values: &[Slot]) {
-        for (index, &slot) in values.iter().enumerate() {
-            let skip = index * element.bytes as usize;
-            match (slot, element.bytes) {
-                (Slot::Word(slot), 4) => {
-                    u32::store(registers, slot, self.words(skip), self.mask);
+        match (element.bytes, values) {
+            (4, &[Slot::Word(a)]) => self.load_words(registers, [a]),
+            (4, &[Slot::Word(a), Slot::Word(b)]) => self.load_words(registers, [a, b]),
+            (4, &[Slot::Word(a), Slot::Word(b), Slot::Word(c), Slot::Word(d)]) => {
+                self.load_words(registers, [a, b, c, d]);
+            }
+            (8, &[Slot::Long(slot)]) => {
+                let [low, high] = self.words();
+                let mut longs = [0; LANES];
+                for (long, (low, high)) in longs.iter_mut().zip(low.into_iter().zip(high)) {
+                    *long = u64::from(low) | u64::from(high) << 32;
                 }
-                (Slot::Long(slot), 8) => {
-                    let (low, high) = (self.words(skip), self.words(skip + 4));
-                    let mut longs = [0; LANES];
-                    for (long, (low, high)) in longs.iter_mut().zip(low.into_iter().zip(high)) {
-                        *long = u64::from(low) | u64::from(high) << 32;
-                    }
-                    u64::store(registers, slot, longs, self.mask);
-                }
-                _ => {
+                u64::store(registers, slot, longs, self.mask);
+            }
+            _ => {
+                for (index, &slot) in values.iter().enumerate() {
                     for lane in lanes_of(self.mask) {
-                        let offset = self.offsets[lane] as usize + skip;
+                        let offset = self.offsets[lane] as usize + index * element.bytes as usize;
                         let bits = self.allocation.read(offset, element.bytes);
                         set(registers, slot, lane, element, bits);
                     }
@@ -230,18 +300,61 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Every lane's word at so many bytes after its place.
+    /// Loads one word or several next to each other.
     #[inline(always)]
-    fn words(&self, skip: usize) -> [u32; LANES] {
-        let word = |offset: u32| self.allocation.read(offset as usize + skip, 4) as u32;
-        if self.uniform {
-            return [word(self.offsets[0]); LANES];
+    fn load_words<const N: usize>(&self, registers: &mut Registers, slots: [u16; N]) {
+        for (words, slot) in self.words::<N>().into_iter().zip(slots) {
+            u32::store(registers, slot, words, self.mask);
         }
-        let mut words = [0; LANES];
-        for (value, &offset) in words.iter_mut().zip(&self.offsets) {
-            *value = word(offset);
+    }
+
+    /// Every lane's words.
+    #[inline(always)]
+    fn words<const N: usize>(&self) -> [[u32; LANES]; N] {
+        let mut words = [[0; LANES]; N];
+        if self.uniform {
+            let place: [u32; N] = self.allocation.words(self.offsets[0]);
+            for (lanes, word) in words.iter_mut().zip(place) {
+                *lanes = [word; LANES];
+            }
+            return words;
+        }
+        for (lane, &offset) in self.offsets.iter().enumerate() {
+            let place: [u32; N] = self.allocation.words(offset);
+            for (lanes, word) in words.iter_mut().zip(place) {
+                lanes[lane] = word;
+            }
         }
         words
+    }
+
+    /// Stores every lane's elements. Where lanes write one place, the last one wins.
+    #[inline(always)]
+    pub fn store(&self, registers: &Registers, element: Element, values: &[Slot]) {
+        match (element.bytes, values) {
+            (4, &[Slot::Word(a)]) => self.store_words(registers, [a]),
+            (4, &[Slot::Word(a), Slot::Word(b)]) => self.store_words(registers, [a, b]),
+            (4, &[Slot::Word(a), Slot::Word(b), Slot::Word(c), Slot::Word(d)]) => {
+                self.store_words(registers, [a, b, c, d]);
+            }
+            _ => {
+                for lane in lanes_of(self.mask) {
+                    for (index, &slot) in values.iter().enumerate() {
+                        let offset = self.offsets[lane] as usize + index * element.bytes as usize;
+                        self.allocation.write(offset, element.bytes, get(registers, slot, lane));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores one word or several next to each other.
+    #[inline(always)]
+    fn store_words<const N: usize>(&self, registers: &Registers, slots: [u16; N]) {
+        let lanes = slots.map(|slot| &registers.words[usize::from(slot)]);
+        for lane in lanes_of(self.mask) {
+            self.allocation.set_words(self.offsets[lane], lanes.map(|lanes| lanes[lane]));
+        }
     }
 
     /// Sectors of global memory or passes over shared memory.

@@ -62,6 +62,27 @@ impl Allocation {
         }
     }
 
+    /// Reads words at a multiple of 4.
+    #[inline(always)]
+    pub fn words<const N: usize>(&self, offset: u32) -> [u32; N] {
+        let mut values = [0; N];
+        let start = offset as usize / 4;
+        for (value, word) in values.iter_mut().zip(&self.words[start..start + N]) {
+            *value = word.load(Relaxed);
+        }
+        values
+    }
+
+    /// Writes 1, 2 or 4 words at a multiple of their size.
+    #[inline(always)]
+    pub fn set_words<const N: usize>(&self, offset: u32, values: [u32; N]) {
+        let start = offset as usize / 4;
+        for (word, value) in self.words[start..start + N].iter().zip(values) {
+            word.store(value, Relaxed);
+        }
+        self.mark(offset as usize, 4 * N as u32);
+    }
+
     /// Writes a value of 1, 2, 4 or 8 bytes at a multiple of its size.
     #[inline(always)]
     pub fn write(&self, offset: usize, bytes: u32, value: u64) {

@@ -75,6 +75,20 @@ pub fn loads_and_stores(suite: &mut Suite) {
     }
 }
 
+/// Neighbouring lanes that load from different spaces in one instruction.
+pub fn mixed_spaces(suite: &mut Suite) {
+    if !suite.covers(&["ld.u32"]) {
+        return;
+    }
+    let body = "mov.u32 %r2, s; shl.b32 %r3, %r0, 2; add.s32 %r4, %r2, %r3; add.s32 %r5, %r1, 1000;\n\
+        st.shared.u32 [%r4], %r5; cvt.u64.u32 %rd5, %r4; cvta.shared.u64 %rd5, %rd5;\n\
+        and.b32 %r6, %r0, 1; setp.eq.s32 %p1, %r6, 0; selp.b64 %rd6, %rd3, %rd5, %p1;\n\
+        ld.u32 %r9, [%rd6];";
+    let inputs: Vec<u32> = (0..64).map(|i| i * i).collect();
+    let expected: Vec<u32> = (0..64).map(|i| i * i + i % 2 * 1000).collect();
+    assert_eq!(results(body, &inputs), expected);
+}
+
 /// A kernel around a body. `%rd3` is where the thread's 16 bytes lie in x, `%rd4` where its 64
 /// bytes lie in y, and `%at` (32 or 64 bits) where its 16 bytes lie in the space.
 fn kernel(space: &str, body: &str) -> String {

@@ -49,6 +49,7 @@ groups! {
     conversions_between_floats: convert::between_floats,
     conversions_of_halves: convert::halves,
     loads_and_stores: memory::loads_and_stores,
+    loads_from_mixed_spaces: memory::mixed_spaces,
     atomics: memory::atomics,
     asynchronous_copies: memory::copies,
     shuffles: collective::shuffles,
