@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::device::Choice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +42,11 @@ pub enum Command {
     /// Measure speed.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// List, compile, disassemble and simulate the CUDA kernels.
+    #[command(subcommand)]
+    Kernels(KernelsCommand),
+    /// Say what this machine has, what works with it, and what to do about the rest.
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -65,7 +71,7 @@ Examples:
   mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
       A file of settings; save and stop after two hours (exit code 75), the same command goes on.
 
-Presets: quick (the default), world, paper, authors.
+Presets: quick (the default), smoke (seconds), world, paper, authors.
 A file may say `base = \"world\"` and give only what differs. The run folder's config.toml lists every setting with
 where it comes from."
 )]
@@ -85,6 +91,10 @@ pub struct TrainArgs {
     /// The run folder; runs/PRESET-HASH without it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// every access) or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Choice,
     /// Seeds, with commas between them; sets seeds.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seeds: Option<Vec<u64>>,
@@ -112,6 +122,10 @@ pub struct EvalArgs {
     /// The run folder.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// every access) or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Choice,
     /// Print the results as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -226,14 +240,21 @@ pub struct StatsArgs {
 #[command(
     long_about = "Check every operation: its gradients in f64 against central differences, f32 against f64, that every \
         element is written, that adding and writing agree. Each is tried on its own cases and on random ragged ones; a \
-        failing case is made small. Exit code 4 when one fails.",
+        failing case is made small. On a GPU, real or simulated, the CUDA kernels' values and gradients are held \
+        against the CPU's in f64. Exit code 4 when one fails.",
     after_help = "\
 Examples:
   mpuc gradcheck
   mpuc gradcheck --op conv3d --cases 200 --seed 7
+  mpuc gradcheck --device sim
+  mpuc gradcheck --device cuda
   mpuc gradcheck --json | jq '.ops[] | select(.findings > 0)'"
 )]
 pub struct GradcheckArgs {
+    /// Where the operations run: cpu, sim (the CUDA kernels on a simulated GPU that checks every access), cuda or
+    /// cuda:NUMBER.
+    #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
+    pub device: Choice,
     /// Only this operation; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub op: Vec<String>,
@@ -282,6 +303,104 @@ pub struct BenchModelArgs {
     #[arg(long)]
     pub list: bool,
     /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc kernels ...`.
+#[derive(Debug, Subcommand)]
+pub enum KernelsCommand {
+    /// List the kernels with what they need.
+    List(KernelsListArgs),
+    /// Compile the kernels with NVRTC and hold them against the budget.
+    Compile(KernelsCompileArgs),
+    /// Print a program's machine code.
+    Sass(KernelsSassArgs),
+    /// Run an operation's cases on the simulated GPU and count what its kernels do.
+    Sim(KernelsSimArgs),
+}
+
+/// `mpuc kernels list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Registers, spilled bytes and shared memory are those of the committed budget; nothing is compiled.")]
+pub struct KernelsListArgs {
+    /// The GPU's kind, by its compute capability.
+    #[arg(long, value_name = "ARCH", default_value = "sm_90")]
+    pub arch: String,
+    /// Print the list as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc kernels compile`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Compile every kernel with NVRTC, for the simulator (PTX) and for GPUs (sm_80, sm_90, sm_100), and hold \
+        registers, spilled bytes and shared memory against the committed budget. Exit code 4 when a kernel exceeds it, 69 \
+        without NVRTC.",
+    after_help = "\
+Examples:
+  mpuc kernels compile
+  mpuc kernels compile --op conv3d
+  mpuc kernels compile --commit
+      In the repository: write tests/ptx anew after a change of a kernel."
+)]
+pub struct KernelsCompileArgs {
+    /// Only this operation's program; may be given many times.
+    #[arg(long, value_name = "NAME")]
+    pub op: Vec<String>,
+    /// Write the PTX and the budget into tests/ptx of the repository that is the current folder.
+    #[arg(long, conflicts_with = "op")]
+    pub commit: bool,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc kernels sass`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mpuc kernels sass linear
+  mpuc kernels sass conv3d --arch sm_80 | less
+
+Needs NVRTC and nvdisasm (`pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm`).")]
+pub struct KernelsSassArgs {
+    /// The operation whose program it is.
+    #[arg(value_name = "OP")]
+    pub op: String,
+    /// The GPU's kind, by its compute capability.
+    #[arg(long, value_name = "ARCH", default_value = "sm_90")]
+    pub arch: String,
+}
+
+/// `mpuc kernels sim`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Run an operation's cases, forward and backward, on the simulated GPU with every check, and print what its \
+        kernels executed: instructions, the share of active lanes, memory sectors and shared-memory passes, by kernel and by \
+        source line. Model figures, never time.",
+    after_help = "\
+Examples:
+  mpuc kernels sim linear
+  mpuc kernels sim info_nce --lines 20"
+)]
+pub struct KernelsSimArgs {
+    /// The operation.
+    #[arg(value_name = "OP")]
+    pub op: String,
+    /// Source lines to print of each kernel, the busiest first.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub lines: usize,
+    /// Print the counts as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the findings as one JSON object.
     #[arg(long)]
     pub json: bool,
 }

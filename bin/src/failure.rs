@@ -25,6 +25,8 @@ pub enum Kind {
     BadData,
     /// A file or sample that is not there.
     MissingData,
+    /// No GPU to work on, or one that cannot be used.
+    NoDevice,
     /// A mistake of ours.
     Bug,
     /// Another process works in this folder.
@@ -54,6 +56,7 @@ impl Kind {
             Kind::CheckFailed => 4,
             Kind::BadData => 65,
             Kind::MissingData => 66,
+            Kind::NoDevice => 69,
             Kind::Bug => 70,
             Kind::Locked => 73,
             Kind::Io => 74,
@@ -155,8 +158,10 @@ impl From<engine::Error> for Failure {
             E::Io { .. } => Kind::Io,
             // Networks refuse settings that do not go with the data under the parameter's or network's name.
             E::Parameter { .. } => Kind::Config,
+            E::Op(kernels::Error::Gpu(kernels::gpu::Error::Unavailable { .. })) => Kind::NoDevice,
+            E::Op(kernels::Error::Gpu(kernels::gpu::Error::Findings { .. })) => Kind::CheckFailed,
             E::Op(_) => Kind::Other,
-            E::DType { .. } | E::Count { .. } | E::Tape(_) | E::NoGradient { .. } => Kind::Bug,
+            E::DType { .. } | E::Place { .. } | E::Count { .. } | E::Tape(_) | E::NoGradient { .. } => Kind::Bug,
         };
         Failure { kind, error: error.into(), hint: None }
     }
@@ -165,6 +170,12 @@ impl From<engine::Error> for Failure {
 impl From<kernels::Error> for Failure {
     fn from(error: kernels::Error) -> Self {
         engine::Error::from(error).into()
+    }
+}
+
+impl From<kernels::gpu::Error> for Failure {
+    fn from(error: kernels::gpu::Error) -> Self {
+        kernels::Error::from(error).into()
     }
 }
 

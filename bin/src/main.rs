@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod device;
 mod experiment;
 mod failure;
 mod output;

@@ -95,7 +95,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     }
 
     let (x, digits) = tensors(&test)?;
-    let logits = net.forward(&Pass::evaluate(&parameters), &x)?.to_vec();
+    let logits = net.forward(&Pass::evaluate(&parameters), &x)?.to_vec()?;
     let right = logits
         .chunks(10)
         .zip(digits.as_slice::<u32>()?)

@@ -19,6 +19,12 @@ pub enum Error {
         /// The type that was needed.
         expected: DType,
     },
+    /// Numbers that lie on a GPU where the processor needs them.
+    #[error("the tensor lies on {device}; bring it over with Tensor::on")]
+    Place {
+        /// Where it lies.
+        device: crate::Device,
+    },
     /// A number of elements that does not fill a shape.
     #[error("{what}: {got} elements do not fill {expected}")]
     Count {

@@ -23,6 +23,7 @@
 //! ```
 
 pub mod checkpoint;
+mod device;
 mod dtype;
 mod error;
 
@@ -36,6 +37,7 @@ mod tape;
 mod tensor;
 pub mod work;
 
+pub use device::{Device, Simulation};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use kernels::philox::Philox;

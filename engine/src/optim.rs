@@ -1,9 +1,11 @@
 //! Optimisers: SGD with momentum (PyTorch's rule) and Adam.
 
+use crate::device::gpu_error;
 use crate::dtype::with_float;
-use crate::{DType, Error, ParameterGradients, ParameterId, Parameters, Result, Tensor};
+use crate::{DType, Device, Error, ParameterGradients, ParameterId, Parameters, Result, Tensor};
 use kernels::Float;
 use kernels::cpu::{parallel, simd};
+use kernels::gpu::{self, Pointer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +97,10 @@ impl Optimizer {
         rate: f64,
     ) -> Result<()> {
         self.steps += 1;
+        let device = parameters.device().clone();
+        if let Some(gpu) = device.gpu() {
+            return self.step_on_gpu(gpu, &device, parameters, gradients, rate);
+        }
         for (id, memory) in &mut self.memory {
             let Some(gradient) = gradients.get(*id) else {
                 return Err(Error::NoGradient { names: vec![parameters.name(*id).into()] });
@@ -109,14 +115,61 @@ impl Optimizer {
         Ok(())
     }
 
-    /// What it remembers, by name, for a checkpoint.
-    pub fn state(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
-        let named = |(id, memory): &(ParameterId, Vec<Tensor>)| {
-            let name = parameters.name(*id).to_owned();
-            let slots = self.rule.slots().iter().zip(memory.clone());
-            slots.map(move |(slot, tensor)| (format!("{slot}.{name}"), tensor)).collect::<Vec<_>>()
+    /// The same in one launch for all parameters.
+    fn step_on_gpu(
+        &mut self,
+        gpu: &gpu::Device,
+        device: &Device,
+        parameters: &mut Parameters,
+        gradients: &ParameterGradients,
+        rate: f64,
+    ) -> Result<()> {
+        let mut table = Vec::new();
+        for (id, memory) in &mut self.memory {
+            let Some(gradient) = gradients.get(*id) else {
+                return Err(Error::NoGradient { names: vec![parameters.name(*id).into()] });
+            };
+            for tensor in memory.iter_mut() {
+                tensor.make_own(device)?;
+            }
+            let value = parameters.value_mut(*id);
+            value.make_own(device)?;
+            table.push(gpu::Parameter {
+                weight: value.pointer(),
+                first: memory[0].pointer(),
+                second: memory.get(1).map_or(Pointer::NULL, Tensor::pointer),
+                gradient: gradient.pointer(),
+                count: value.count() as i64,
+            });
+        }
+        let done = match self.rule {
+            Rule::Sgd { momentum, weight_decay } => {
+                let [rate, decay, momentum] = [rate, weight_decay, momentum].map(|x| x as f32);
+                gpu.sgd(&table, gpu::Rates { rate, decay, momentum, ..gpu::Rates::default() })
+            }
+            Rule::Adam { betas, epsilon, weight_decay } => {
+                let correction = betas.map(|beta| 1.0 - beta.powi(self.steps as i32));
+                let [momentum, beta, epsilon, decay, rate, root] =
+                    [betas[0], betas[1], epsilon, weight_decay, rate / correction[0], 1.0 / correction[1].sqrt()]
+                        .map(|x| x as f32);
+                gpu.adam(&table, gpu::Rates { rate, decay, momentum, beta, epsilon, root })
+            }
         };
-        self.memory.iter().flat_map(named).collect()
+        done.map_err(gpu_error)
+    }
+
+    /// What it remembers, by name, for a checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot be read back from a GPU.
+    pub fn state(&self, parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
+        let mut state = Vec::new();
+        for (id, memory) in &self.memory {
+            for (slot, tensor) in self.rule.slots().iter().zip(memory) {
+                state.push((format!("{slot}.{}", parameters.name(*id)), tensor.on(&Device::Cpu)?));
+            }
+        }
+        Ok(state)
     }
 
     /// Takes back what [`state`](Self::state) gave.
@@ -213,8 +266,23 @@ fn update<T: Float + crate::Element>(
     Ok(())
 }
 
-/// The sum of squares, in blocks of fixed length combined in f64 in a fixed order.
-pub(crate) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+/// The sum of squares of each gradient: on a GPU all in one launch, else in blocks of fixed length that are combined
+/// in f64 in a fixed order.
+pub(crate) fn squares(gradients: &[&Tensor]) -> Result<Vec<f64>> {
+    let Some(gpu) = gradients.first().and_then(|gradient| gradient.gpu()) else {
+        return gradients.iter().map(|gradient| sum_of_squares(gradient)).collect();
+    };
+    let entry = |gradient: &&Tensor| gpu::Parameter {
+        weight: Pointer::NULL,
+        first: Pointer::NULL,
+        second: Pointer::NULL,
+        gradient: gradient.pointer(),
+        count: gradient.count() as i64,
+    };
+    gpu.squares(&gradients.iter().map(entry).collect::<Vec<_>>()).map_err(gpu_error)
+}
+
+fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     fn sum<T: Float>(values: &[T]) -> f64 {
         let block = |block: &[T]| {
             simd::vectorised(|| {

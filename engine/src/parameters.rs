@@ -4,7 +4,7 @@
 //! optimiser to change and a checkpoint to save.
 
 use crate::dtype::with_float;
-use crate::{DType, Error, Philox, Result, Tensor};
+use crate::{DType, Device, Error, Philox, Result, Tensor};
 use kernels::{Float, Shape};
 use std::collections::HashMap;
 
@@ -66,12 +66,31 @@ pub struct Parameters {
     by_name: HashMap<String, ParameterId>,
     dtype: DType,
     seed: u64,
+    device: Device,
 }
 
 impl Parameters {
     /// No parameters yet; those to come hold numbers of this type and start from this seed.
     pub fn new(dtype: DType, seed: u64) -> Self {
-        Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed }
+        let device = Device::Cpu;
+        Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed, device }
+    }
+
+    /// Moves all of them to a device, where whatever is computed with them is computed too.
+    ///
+    /// # Errors
+    /// When the device has no room or fails, or they are of a type its kernels do not take.
+    pub fn move_to(&mut self, device: &Device) -> Result<()> {
+        for entry in &mut self.entries {
+            entry.value = entry.value.on(device)?;
+        }
+        self.device = device.clone();
+        Ok(())
+    }
+
+    /// Where they lie.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The place to make parameters whose names have no prefix.
@@ -141,10 +160,13 @@ impl Parameters {
         matching.map(|entry| entry.kind = Kind::Frozen).count()
     }
 
-    /// A parameter's numbers without padding, of its logical shape.
-    pub fn export(&self, id: ParameterId) -> Tensor {
+    /// A parameter's numbers without padding, of its logical shape, in the processor's memory.
+    ///
+    /// # Errors
+    /// When work on a GPU failed.
+    pub fn export(&self, id: ParameterId) -> Result<Tensor> {
         let entry = &self.entries[id.0];
-        crop(&entry.value, entry.logical)
+        Ok(crop(&entry.value.on(&Device::Cpu)?, entry.logical))
     }
 
     /// Replaces a parameter's numbers; padding stays zero.
@@ -163,7 +185,8 @@ impl Parameters {
                 ),
             });
         }
-        entry.value = pad(&value.to(entry.value.dtype()), entry.value.shape());
+        let value = value.to(entry.value.dtype())?.on(&Device::Cpu)?;
+        entry.value = pad(&value, entry.value.shape()).on(&self.device)?;
         Ok(())
     }
 
@@ -281,6 +304,7 @@ fn pad(tensor: &Tensor, shape: Shape) -> Tensor {
 }
 
 fn copy_corner(from: &Tensor, to: &mut Tensor, corner: Shape) {
+    let source_bytes = from.host_bytes();
     let size = from.dtype().size();
     let (from_shape, to_shape) = (from.shape(), to.shape());
     let row = corner.features() * size;
@@ -297,7 +321,7 @@ fn copy_corner(from: &Tensor, to: &mut Tensor, corner: Shape) {
         }
         let source = from_row * from_shape.features() * size;
         let target = to_row * to_shape.features() * size;
-        to.bytes_mut()[target..target + row].copy_from_slice(&from.bytes()[source..source + row]);
+        to.bytes_mut()[target..target + row].copy_from_slice(&source_bytes[source..source + row]);
     }
 }
 
@@ -311,15 +335,15 @@ mod tests {
         let id = parameters.scope().sub("a").padded("w", &[2, 3], &[2, 4], Init::Normal(1.0))?;
         assert_eq!(parameters.name(id), "a.w");
         assert_eq!(parameters.count(), 6);
-        let stored = parameters.value(id).to_vec();
+        let stored = parameters.value(id).to_vec()?;
         assert_eq!((stored[3], stored[7]), (0.0, 0.0));
-        let export = parameters.export(id);
+        let export = parameters.export(id)?;
         assert_eq!(
-            export.to_vec(),
+            export.to_vec()?,
             [stored[0], stored[1], stored[2], stored[4], stored[5], stored[6]]
         );
         parameters.import(id, &export)?;
-        assert_eq!(parameters.value(id).to_vec(), stored);
+        assert_eq!(parameters.value(id).to_vec()?, stored);
         assert!(parameters.import(id, &Tensor::zeros(&[2, 4], DType::F32)).is_err());
         assert!(parameters.scope().sub("a").parameter("w", &[1], Init::Constant(0.0)).is_err());
         Ok(())

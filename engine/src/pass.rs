@@ -1,6 +1,6 @@
 //! One pass over a model: its parameters on a tape (or not), its random streams, its new statistics.
 
-use crate::{Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
+use crate::{Device, Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
 use std::cell::{Cell, RefCell};
 
 /// What a model's forward function is handed besides its input.
@@ -52,6 +52,11 @@ impl<'a> Pass<'a> {
     /// Whether dropout drops and batch norm measures.
     pub fn training(&self) -> bool {
         self.training
+    }
+
+    /// Where the parameters lie, and everything is computed.
+    pub fn device(&self) -> &Device {
+        self.parameters.device()
     }
 
     /// A parameter's numbers; on the tape if it is trainable and the pass is recorded.
@@ -151,10 +156,10 @@ impl ParameterGradients {
     /// # Errors
     /// When a gradient is not finite; the message names its parameter.
     pub fn norm(&self, parameters: &Parameters) -> Result<f64> {
+        let present = parameters.trainable().filter_map(|id| Some((id, self.get(id)?)));
+        let (ids, gradients): (Vec<_>, Vec<_>) = present.unzip();
         let mut total = 0.0;
-        for id in parameters.trainable() {
-            let Some(gradient) = self.get(id) else { continue };
-            let square = crate::optim::sum_of_squares(gradient)?;
+        for (id, square) in ids.into_iter().zip(crate::optim::squares(&gradients)?) {
             if !square.is_finite() {
                 return Err(Error::NotFinite {
                     what: format!("the gradient of {}", parameters.name(id)),

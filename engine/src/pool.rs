@@ -108,8 +108,14 @@ fn fresh(class: usize) -> Block {
 }
 
 impl Block {
-    pub(crate) fn pointer(&self) -> *mut u8 {
-        self.start
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the block is ours, zeroed when it was got, and written only through `bytes_mut`.
+        unsafe { std::slice::from_raw_parts(self.start, class_size(self.class)) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; this is the only reference to it.
+        unsafe { std::slice::from_raw_parts_mut(self.start, class_size(self.class)) }
     }
 }
 

@@ -135,7 +135,7 @@ impl Tape {
                 "the loss is not on this tape: nothing it was computed from is a leaf",
             ));
         };
-        let one = Tensor::scalar(1.0f64).to(loss.dtype()).reshaped(loss.shape());
+        let one = Tensor::scalar(1.0f64).to(loss.dtype())?.on(&loss.device())?.reshaped(loss.shape());
         let start = place.node;
         let (mut entries, nodes) = {
             let mut list = self.list();
@@ -165,16 +165,24 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                 .try_for_each(|node| gather(&mut gradients[node], through.clone()))
         }
         Step::Op(record) => {
-            let dtype = grad_output.dtype();
+            let (dtype, device) = (grad_output.dtype(), grad_output.device());
             // A tensor that is two inputs of one op gets a slot of its own for each, added up afterwards.
             let fill = |(node, &shape): (&Option<usize>, &Shape)| {
-                node.map(|node| match gradients[node].take() {
-                    Some(gradient) => Slot { gradient, add: true },
-                    None => Slot { gradient: Tensor::uninitialised(shape, dtype), add: false },
-                })
+                let fill = |node: usize| match gradients[node].take() {
+                    Some(gradient) => Ok(Slot { gradient, add: true }),
+                    None => {
+                        let gradient = Tensor::uninitialised_on(shape, dtype, &device)?;
+                        Ok(Slot { gradient, add: false })
+                    }
+                };
+                node.map(fill).transpose()
             };
-            let mut slots: Vec<_> =
-                entry.inputs.iter().zip(record.input_shapes()).map(fill).collect();
+            let mut slots: Vec<_> = entry
+                .inputs
+                .iter()
+                .zip(record.input_shapes())
+                .map(fill)
+                .collect::<Result<_>>()?;
             record.backward(grad_output, &mut slots)?;
             let filled = entry
                 .inputs

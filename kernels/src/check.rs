@@ -20,6 +20,8 @@ pub struct Report {
     pub cases: usize,
     /// The worst relative error of a gradient over all cases.
     pub worst_relative_error: f64,
+    /// The error that is too large.
+    pub tolerance: f64,
     /// The case, input and element of that error.
     pub worst: String,
     /// Everything that is wrong, a line each, with the smallest case that shows it.
@@ -29,14 +31,14 @@ pub struct Report {
 impl Report {
     /// Whether nothing is wrong.
     pub fn passed(&self) -> bool {
-        self.findings.is_empty() && self.worst_relative_error < TOLERANCE
+        self.findings.is_empty() && self.worst_relative_error < self.tolerance
     }
 }
 
 /// Tries an op on its own cases and on `ragged` random ones that follow from the seed.
 pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     let found = RefCell::new((0.0, String::new()));
-    let mut report = over_cases::<O>(ragged, seed, |case| {
+    let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
         let worst = check_case(case, seed)?;
         let mut found = found.borrow_mut();
         if worst.error > found.0 {
@@ -58,6 +60,7 @@ pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
 /// Calls `try_case` with each of an op's own cases and with `ragged` random ones; a random one that fails is made
 /// small. The report has everything but the worst error.
 pub(crate) fn over_cases<O: Compiled>(
+    tolerance: f64,
     ragged: u32,
     seed: u64,
     try_case: impl Fn(&Case<O>) -> Result<(), String>,
@@ -91,7 +94,7 @@ pub(crate) fn over_cases<O: Compiled>(
         }
         Err(TestError::Abort(reason)) => findings.push(reason.message().to_string()),
     }
-    Report { op: O::NAME, cases: cases.get(), findings, ..Report::default() }
+    Report { op: O::NAME, cases: cases.get(), tolerance, findings, ..Report::default() }
 }
 
 fn describe<O: Compiled>(case: &Case<O>) -> String {

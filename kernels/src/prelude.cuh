@@ -55,6 +55,35 @@ __device__ inline float block_max(float value, float* shared) {
     return warp_max(lane() < (blockDim.x + 31) / 32 ? shared[lane()] : shared[0]);
 }
 
+// Teams: a launch of Grid::teams gives each row its threads along x, a warp, or a whole block where rows are wide.
+
+// The row of this thread's team. Beyond the last row, the whole warp is.
+__device__ inline i64 team() { return (i64)blockIdx.x * blockDim.y + threadIdx.y; }
+
+// The sum over the team, in every thread of it.
+__device__ inline float team_sum(float value) {
+    __shared__ float shared[32];
+    return blockDim.x == 32 ? warp_sum(value) : block_sum(value, shared);
+}
+
+__device__ inline float team_max(float value) {
+    __shared__ float shared[32];
+    return blockDim.x == 32 ? warp_max(value) : block_max(value, shared);
+}
+
+// The sum of at(i) over slice blockIdx.x of 0..count, into partial[slice]. Blocks of THREADS threads; the slices are
+// added up afterwards, in order, by Device::sum_slices.
+template <class At>
+__device__ inline void slice_sum(i64 count, i64 length, float* partial, At at) {
+    __shared__ float shared[32];
+    const i64 begin = blockIdx.x * length;
+    const i64 end = begin + length < count ? begin + length : count;
+    float sum = 0.0f;
+    for (i64 i = begin + threadIdx.x; i < end; i += THREADS) sum += at(i);
+    sum = block_sum(sum, shared);
+    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
 // Sums over rows, one for each column, of at(row, column): those of the rows of slice blockIdx.y, into
 // partial[slice, column]. Blocks of THREADS threads: 32 columns side by side, 8 rows at a time. The slices are added
 // up afterwards, in order, by Device::sum_slices.

@@ -131,7 +131,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let rows: Vec<&Sequence> = test.iter().collect();
     let parameters = trainer.into_parameters();
-    let logits = system.logits(&Pass::evaluate(&parameters), &batch(&rows)?)?.to_vec();
+    let logits = system.logits(&Pass::evaluate(&parameters), &batch(&rows)?)?.to_vec()?;
     let predicted: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
     let truth: Vec<usize> = test.iter().map(|s| s.class).collect();
     println!("test: accuracy {:.4} over {} sequences", accuracy(&predicted, &truth), test.len());

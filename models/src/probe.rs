@@ -152,7 +152,7 @@ fn classify(
     }
     let logits = head.forward(&Pass::evaluate(parameters), &examples.tensor(&rows, scaling)?)?;
     let classes = logits.shape().features();
-    Ok(logits.to_vec().chunks(classes).map(argmax).collect())
+    Ok(logits.to_vec()?.chunks(classes).map(argmax).collect())
 }
 
 /// The position of the largest number; the first of several.

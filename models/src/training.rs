@@ -163,7 +163,7 @@ impl Trainer {
         outcome.statistics.apply(&mut self.parameters);
         self.optimizer.step(&mut self.parameters, &outcome.gradients, learning_rate)?;
         self.state.step_in_epoch += 1;
-        self.state.sums.add(value, gradient_norm, loss.pairs.map(|pairs| pairs.to_vec()));
+        self.state.sums.add(value, gradient_norm, loss.pairs.map(|pairs| pairs.to_vec()).transpose()?);
         Ok(StepRecord { epoch: self.state.epoch, step, loss: value, gradient_norm, learning_rate })
     }
 
@@ -195,11 +195,11 @@ impl Trainer {
     /// When a number of the state cannot be written.
     pub fn save(&self) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::new();
-        insert(&mut checkpoint, "model", &self.parameters);
+        insert(&mut checkpoint, "model", &self.parameters)?;
         if let Some(best) = &self.best {
-            insert(&mut checkpoint, "best", best);
+            insert(&mut checkpoint, "best", best)?;
         }
-        for (name, tensor) in self.optimizer.state(&self.parameters) {
+        for (name, tensor) in self.optimizer.state(&self.parameters)? {
             checkpoint.insert(format!("optimizer.{name}"), tensor);
         }
         checkpoint.set("updates", &self.optimizer.steps())?;
@@ -252,10 +252,14 @@ impl Sums {
 }
 
 /// Adds all parameters to a checkpoint as `prefix.name`, without padding.
-pub fn insert(checkpoint: &mut Checkpoint, prefix: &str, parameters: &Parameters) {
+///
+/// # Errors
+/// When they cannot be read back from a GPU.
+pub fn insert(checkpoint: &mut Checkpoint, prefix: &str, parameters: &Parameters) -> Result<()> {
     for id in parameters.ids() {
-        checkpoint.insert(format!("{prefix}.{}", parameters.name(id)), parameters.export(id));
+        checkpoint.insert(format!("{prefix}.{}", parameters.name(id)), parameters.export(id)?);
     }
+    Ok(())
 }
 
 /// Takes all parameters back from a checkpoint.

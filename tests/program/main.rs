@@ -4,5 +4,6 @@
 mod bad_input;
 mod commands;
 mod determinism;
+mod devices;
 mod resume;
 mod world;

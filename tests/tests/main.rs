@@ -8,3 +8,4 @@ mod parity_models;
 mod parity_ops;
 mod parity_systems;
 mod torchvision_names;
+mod simulator;

@@ -36,7 +36,7 @@ fn gradient(parameters: &mut Parameters, outcome: &Outcome, id: ParameterId) -> 
     let gradient = outcome.gradients.get(id)?;
     // Exported in the parameter's place, so that padded channels are cropped as the parameter's are.
     let before = std::mem::replace(parameters.value_mut(id), gradient.clone());
-    let cropped = parameters.export(id).to_vec();
+    let cropped = parameters.export(id).ok()?.to_vec().ok()?;
     *parameters.value_mut(id) = before;
     Some(cropped)
 }
@@ -90,7 +90,7 @@ pub fn compare(
     for id in parameters.ids() {
         if parameters.kind(id) == Kind::Statistic {
             let name = format!("{mode}/statistic/{}", parameters.name(id));
-            comparison.tensor(fixture, &name, &parameters.export(id).to_vec(), 0.0, tolerance);
+            comparison.tensor(fixture, &name, &parameters.export(id).unwrap().to_vec().unwrap(), 0.0, tolerance);
         }
     }
 }
@@ -107,6 +107,6 @@ fn largest(fixture: &Fixture, name: &str) -> f64 {
 /// The sum of output · grad_output, whose gradient with respect to the output is grad_output.
 pub fn weighted_sum(output: &Tensor, grad_output: &[f32]) -> Result<Tensor> {
     let count = output.count();
-    let column = Tensor::from_slice(grad_output, &[count, 1])?.to(output.dtype());
+    let column = Tensor::from_slice(grad_output, &[count, 1])?.to(output.dtype())?;
     output.reshape(&[1, count])?.linear(&column, None, false)
 }

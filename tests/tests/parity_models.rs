@@ -85,7 +85,7 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
         };
         let output = net.forward(&pass, &pass.get(input), lengths.as_ref()).unwrap();
         assert_eq!(output.shape()[..], list(&d["output"])[..], "shape of the output of {name}");
-        comparison.tensor(&fixture, &format!("{mode}/output"), &output.to_vec(), 0.0, tolerance);
+        comparison.tensor(&fixture, &format!("{mode}/output"), &output.to_vec().unwrap(), 0.0, tolerance);
         let grad_output: Vec<f32> =
             fixture::uniform(&format!("{name} grad_output"), output.count()).collect();
         let outcome =

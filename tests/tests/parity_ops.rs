@@ -215,7 +215,7 @@ impl Call<'_> {
             let shape = list(&input["shape"]);
             let numbers =
                 fixture::values(&format!("{} input {position}", self.prefix), &shape, input);
-            let tensor = Tensor::from_slice(&numbers, &shape).unwrap().to(dtype);
+            let tensor = Tensor::from_slice(&numbers, &shape).unwrap().to(dtype).unwrap();
             if input["differentiable"] == true { tape.leaf(&tensor) } else { tensor }
         };
         let inputs: Vec<Tensor> = described.iter().enumerate().map(input).collect();
@@ -235,7 +235,7 @@ impl Call<'_> {
             self.prefix
         );
         let name = |part: &str| format!("{}/{part}", self.name);
-        comparison.tensor(self.fixture, &name("output"), &output.to_vec(), 0.0, tolerance);
+        comparison.tensor(self.fixture, &name("output"), &output.to_vec().unwrap(), 0.0, tolerance);
 
         let grad_output: Vec<f32> =
             fixture::uniform(&format!("{} grad_output", self.prefix), output.count()).collect();
@@ -246,7 +246,7 @@ impl Call<'_> {
                 let gradient =
                     gradients.get(input).unwrap_or_else(|| panic!("{}: no gradient", self.prefix));
                 let name = name(&format!("grad {position}"));
-                comparison.tensor(self.fixture, &name, &gradient.to_vec(), 0.0, tolerance);
+                comparison.tensor(self.fixture, &name, &gradient.to_vec().unwrap(), 0.0, tolerance);
             }
         }
     }

@@ -16,9 +16,11 @@ use std::time::Instant;
 pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
     let started = Instant::now();
     let (run, resolved) = RunFolder::open(&args.run)?;
+    let device = args.device.open(&context.progress)?;
     let session = Session {
         resolved: &resolved,
         run: &run,
+        device: &device,
         progress: &context.progress,
         stop: &context.stop,
     };

@@ -1,9 +1,11 @@
-//! `mpuc gradcheck`: every operation against central differences.
+//! `mpuc gradcheck`: every operation against central differences, or its CUDA kernels against the CPU.
 
 use crate::Context;
 use crate::cli::GradcheckArgs;
+use crate::device::Choice;
 use crate::failure::{Failure, Kind, Result, catching};
 use crate::output;
+use engine::Device;
 use kernels::check::{Report, check};
 use kernels::op::Compiled;
 use kernels::ops::{Visitor, visit};
@@ -15,12 +17,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 struct Checks(Vec<Check>);
 
-/// An op's name, and its checks on so many random cases from a seed.
-type Check = (&'static str, fn(u32, u64) -> Report);
+/// An op's name, and its checks on the CPU or a GPU with so many random cases from a seed.
+type Check = (&'static str, fn(&Device, u32, u64) -> Report);
 
 impl Visitor for Checks {
     fn visit<O: Compiled>(&mut self) {
-        self.0.push((O::NAME, check::<O>));
+        self.0.push((O::NAME, |device, cases, seed| match device.gpu() {
+            None => check::<O>(cases, seed),
+            Some(gpu) => kernels::gpu::check::check::<O>(gpu, cases, seed),
+        }));
     }
 }
 
@@ -62,7 +67,8 @@ impl Row {
                 report.worst_relative_error, report.worst
             ));
         }
-        let line = format!("mpuc gradcheck --op {op} --cases {} --seed {}", args.cases, args.seed);
+        let (device, cases, seed) = (args.device, args.cases, args.seed);
+        let line = format!("mpuc gradcheck --device {device} --op {op} --cases {cases} --seed {seed}");
         Row {
             op,
             cases: report.cases,
@@ -83,6 +89,11 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
     let mut checks = Checks::default();
     visit(&mut checks);
     let checks = wanted(checks.0, &args.op)?;
+    let device = args.device.open(&context.progress)?;
+    if let Some(gpu) = device.gpu() {
+        // What every op would fail with is said once.
+        gpu.prepare()?;
+    }
     let task = context.progress.task("gradcheck", checks.len() as u64);
     let done = AtomicU64::new(0);
     let rows: Vec<Row> = checks
@@ -90,13 +101,19 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
         // One op at a time for each thread: they take very different times.
         .with_max_len(1)
         .map(|(op, check)| {
-            let outcome = catching(|| check(args.cases, args.seed));
+            // A simulated GPU each, so that they run side by side.
+            let own = match args.device {
+                Choice::Sim { .. } => args.device.open(&context.progress),
+                _ => Ok(device.clone()),
+            };
+            let outcome = own.map_err(|failure| failure.to_string());
+            let outcome = outcome.and_then(|own| catching(|| check(&own, args.cases, args.seed)));
             task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, op);
             Row::new(op, outcome, args)
         })
         .collect();
     drop(task);
-    report(&rows, args.json)?;
+    report(&rows, &device, args.json)?;
     let failed: Vec<&Row> = rows.iter().filter(|row| row.findings > 0).collect();
     if failed.is_empty() {
         return Ok(());
@@ -120,11 +137,15 @@ fn wanted(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>> {
     Ok(checks.into_iter().filter(asked).collect())
 }
 
-fn report(rows: &[Row], json: bool) -> Result<()> {
+fn report(rows: &[Row], device: &Device, json: bool) -> Result<()> {
+    let tolerance = match device.gpu() {
+        None => kernels::check::TOLERANCE,
+        Some(_) => kernels::gpu::check::TOLERANCE,
+    };
     if json {
-        return output::json(
-            &serde_json::json!({ "ops": rows, "tolerance": kernels::check::TOLERANCE }),
-        );
+        return output::json(&serde_json::json!({
+            "device": device.to_string(), "ops": rows, "tolerance": tolerance,
+        }));
     }
     let cells = |row: &Row| {
         let verdict = if row.findings == 0 { "ok" } else { "FAILED" };
@@ -168,21 +189,21 @@ mod tests {
 
     #[test]
     fn failures_carry_a_line_that_reproduces_them() {
-        let args = GradcheckArgs { op: vec![], cases: 3, seed: 5, json: true };
+        let args = GradcheckArgs { device: Choice::Cpu, op: vec![], cases: 3, seed: 5, json: true };
         let row = Row::new("softmax", Err("index out of range".into()), &args);
         let value = serde_json::to_value(&row).unwrap();
         assert_eq!(
             (&value["findings"], &value["details"][0]),
             (&1.into(), &"panicked: index out of range".into())
         );
-        assert_eq!(value["reproduce"], "mpuc gradcheck --op softmax --cases 3 --seed 5");
+        assert_eq!(value["reproduce"], "mpuc gradcheck --device cpu --op softmax --cases 3 --seed 5");
         let row = Row::new(
             "softmax",
-            Ok(Report { worst_relative_error: 1.0, ..Report::default() }),
+            Ok(Report { worst_relative_error: 1.0, tolerance: 1e-6, ..Report::default() }),
             &args,
         );
         assert_eq!(row.findings, 1);
-        let row = Row::new("softmax", Ok(Report::default()), &args);
+        let row = Row::new("softmax", Ok(Report { tolerance: 1e-6, ..Report::default() }), &args);
         assert!(row.findings == 0 && row.reproduce.is_none());
     }
 }

@@ -3,13 +3,15 @@
 mod bench;
 mod check;
 mod data;
+mod doctor;
 mod eval;
 mod gradcheck;
+mod kernels;
 mod stats;
 mod train;
 
 use crate::Context;
-use crate::cli::{BenchCommand, Cli, Command, DataCommand};
+use crate::cli::{BenchCommand, Cli, Command, DataCommand, KernelsCommand};
 use crate::failure::Result;
 use clap::CommandFactory;
 
@@ -26,6 +28,11 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
         Command::Gradcheck(args) => gradcheck::run(&args, &context),
         Command::Bench(BenchCommand::Model(args)) => bench::run(&args, &context),
+        Command::Kernels(KernelsCommand::List(args)) => kernels::list(&args),
+        Command::Kernels(KernelsCommand::Compile(args)) => kernels::compile(&args, &context),
+        Command::Kernels(KernelsCommand::Sass(args)) => kernels::sass(&args),
+        Command::Kernels(KernelsCommand::Sim(args)) => kernels::simulate(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "mpuc", &mut script);

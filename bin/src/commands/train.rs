@@ -38,6 +38,7 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
 /// Whatever training ends with.
 pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     let resolved = resolve(args)?;
+    let device = args.device.open(&context.progress)?;
     let path = match &args.out {
         Some(path) => path.clone(),
         None => RunFolder::default_path(&resolved)?,
@@ -47,8 +48,13 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     if found == Found::Existing {
         context.progress.line(format_args!("going on with the run in {}", path.display()));
     }
-    let session =
-        Session { resolved: &resolved, run: &run, progress: &context.progress, stop: &stop };
+    let session = Session {
+        resolved: &resolved,
+        run: &run,
+        device: &device,
+        progress: &context.progress,
+        stop: &stop,
+    };
     let report = experiment::run(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }
 }

@@ -3,8 +3,9 @@
 use crate::failure::{Failure, Result};
 
 /// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 5] = [
     ("quick", include_str!("../../presets/quick.toml")),
+    ("smoke", include_str!("../../presets/smoke.toml")),
     ("world", include_str!("../../presets/world.toml")),
     ("paper", include_str!("../../presets/paper.toml")),
     ("authors", include_str!("../../presets/authors.toml")),

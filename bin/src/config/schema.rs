@@ -1,5 +1,6 @@
 //! What a configuration can say. Presets are complete; files and `--set` change single values.
 
+use data::datasets::synth::WorldSettings;
 use data::features::Extractor;
 use data::loader::Padding;
 use models::backbones::BackboneSettings;
@@ -20,6 +21,8 @@ pub struct Config {
     pub seeds: Vec<u64>,
     /// What is run beside MPUC.
     pub controls: Vec<Control>,
+    /// Steps after which each training ends, however far it is; without it, it runs as long as it says itself.
+    pub steps: Option<u64>,
     /// Where samples come from and how they are split.
     pub data: DataConfig,
     /// The modalities, by name. For a manifest, a column without an entry of its own takes the entry of its kind
@@ -65,6 +68,8 @@ pub enum Control {
 pub struct DataConfig {
     /// The folder or manifest; empty for the made-up world, made on first use.
     pub path: PathBuf,
+    /// Settings of the made-up world, where they are not its own.
+    pub world: Option<WorldSettings>,
     /// How it is laid out.
     pub format: Format,
     /// How it is split.

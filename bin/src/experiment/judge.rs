@@ -5,7 +5,7 @@ use super::batches::{Batches, complete};
 use crate::config::RetrievalConfig;
 use crate::failure::Result;
 use data::folds::Split;
-use engine::{Parameters, Pass, Philox, Tensor};
+use engine::{Device, Parameters, Pass, Philox, Tensor};
 use models::metrics::{Confusion, Retrieval, accuracy, retrieval};
 use models::probe::{Examples, ProbeSettings, predict};
 use models::systems::{Mpuc, System};
@@ -82,7 +82,7 @@ impl Features {
                 let pass = Pass::evaluate(parameters);
                 let features = system.encoders().forward_filled(&pass, &batch?)?;
                 for (rows, features) in part.rows.iter_mut().zip(features) {
-                    rows.extend_from_slice(features.as_slice::<f32>()?);
+                    rows.extend_from_slice(features.on(&Device::Cpu)?.as_slice::<f32>()?);
                 }
             }
         }
@@ -167,7 +167,7 @@ pub fn cross_modal(
     for batch in batches.evaluation(&samples, ROWS)? {
         let found: Vec<Tensor> = system.embeddings(&Pass::evaluate(parameters), &batch?)?;
         for ((rows, width), embedding) in embeddings.iter_mut().zip(found) {
-            rows.extend(embedding.to_vec());
+            rows.extend(embedding.to_vec()?);
             *width = embedding.shape().features();
         }
     }

@@ -46,7 +46,8 @@ impl Material {
     pub fn open(resolved: &Resolved, progress: &Progress, stop: &Stop) -> Result<Self> {
         let config = &resolved.config;
         let root = if config.data.path.as_os_str().is_empty() {
-            made_up_world(progress, stop)?
+            let settings = config.data.world.clone().unwrap_or_default();
+            made_up_world(&settings, progress, stop)?
         } else {
             config.data.path.clone()
         };
@@ -138,9 +139,8 @@ fn user_folder() -> PathBuf {
 }
 
 /// The made-up world, made on first use.
-fn made_up_world(progress: &Progress, stop: &Stop) -> Result<PathBuf> {
-    let settings = WorldSettings::default();
-    let text = serde_json::to_string(&settings)
+fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+    let text = serde_json::to_string(settings)
         .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let root = user_folder().join(format!("world-{}", &hash[..10]));
@@ -153,7 +153,7 @@ fn made_up_world(progress: &Progress, stop: &Stop) -> Result<PathBuf> {
     }
     let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
     let task = progress.task("made-up world", clips as u64);
-    generate(&settings, &root, &|at| {
+    generate(settings, &root, &|at| {
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -16,6 +16,7 @@ use crate::failure::Result;
 use crate::progress::Progress;
 use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
+use engine::Device;
 use std::time::Instant;
 
 /// What every part of an experiment is handed.
@@ -24,6 +25,8 @@ pub struct Session<'a> {
     pub resolved: &'a Resolved,
     /// Where everything is written.
     pub run: &'a RunFolder,
+    /// Where networks are computed.
+    pub device: &'a Device,
     /// Where progress is shown.
     pub progress: &'a Progress,
     /// What long work polls.

@@ -104,7 +104,7 @@ impl Stage<'_> {
         }
         let mut metrics = self.metrics(&trainer, plan.len() as u64)?;
         let task = self.session.progress.task(&self.name, self.settings.epochs * plan.len() as u64);
-        while !trainer.finished() {
+        while !trainer.finished() && !self.enough(trainer.epoch() * plan.len() as u64) {
             self.epoch(system, &mut trainer, &mut metrics, &task)?;
         }
         Ok(Trained { history: trainer.history().to_vec(), parameters: trainer.into_parameters() })
@@ -132,6 +132,9 @@ impl Stage<'_> {
                 self.save(trainer, metrics)?;
                 return Err(reason.saved("the same command goes on"));
             }
+            if self.enough(record.step + 1) {
+                break;
+            }
             if saved.elapsed() > INTERVAL {
                 self.save(trainer, metrics)?;
                 saved = Instant::now();
@@ -147,6 +150,11 @@ impl Stage<'_> {
         let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: None };
         metrics.add(&at, &EpochMetrics { loss, gradient_norm, pairs, validation_loss })?;
         self.save(trainer, metrics)
+    }
+
+    /// Whether so many steps are all that the configuration allows.
+    fn enough(&self, steps: u64) -> bool {
+        self.session.resolved.config.steps.is_some_and(|most| steps >= most)
     }
 
     /// Validation batches of the training size; what is left over is too small to compare with.

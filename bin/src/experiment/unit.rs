@@ -152,6 +152,7 @@ impl<'a> Unit<'a> {
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let system =
             Mpuc::new(&self.encoders, &self.config.projection, self.config.loss, &mut parameters)?;
+        parameters.move_to(self.session.device)?;
         Ok((system, parameters))
     }
 
@@ -282,6 +283,7 @@ impl<'a> Unit<'a> {
         let supervised = &self.config.supervised;
         let classes = self.material.classes.len();
         let system = LateFusion::new(&self.encoders, &supervised.head, classes, &mut parameters)?;
+        parameters.move_to(self.session.device)?;
         let stage = Stage {
             session: self.session,
             name: self.name("late-fusion"),
@@ -298,7 +300,7 @@ impl<'a> Unit<'a> {
         let mut predicted = Vec::new();
         for batch in self.batches.evaluation(&test, 64)? {
             let logits = system.logits(&Pass::evaluate(&trained.parameters), &batch?)?;
-            predicted.extend(logits.to_vec().chunks(classes).map(argmax));
+            predicted.extend(logits.to_vec()?.chunks(classes).map(argmax));
         }
         let truth: Vec<usize> =
             test.iter().filter_map(|&sample| self.material.labels[sample]).collect();

@@ -1,4 +1,5 @@
-use crate::{DType, Error, Init, ParameterId, Pass, Result, Scope, Tensor};
+use crate::device::gpu_error;
+use crate::{Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
 use kernels::ops::{Activation, LayerNorm as LayerNormOp};
 
@@ -116,28 +117,30 @@ impl BatchNorm {
             let unbiased = count as f64 / (count - 1) as f64;
             pass.note_statistic(
                 self.running_mean,
-                blend(&mean, &applied.saved[0], 1.0, self.momentum),
+                blend(&mean, &applied.saved[0], 1.0, self.momentum)?,
             );
             pass.note_statistic(
                 self.running_var,
-                blend(&variance, &applied.saved[1], unbiased, self.momentum),
+                blend(&variance, &applied.saved[1], unbiased, self.momentum)?,
             );
         }
         Ok(applied.output)
     }
 }
 
-/// (1 - momentum) old + momentum scale new.
-fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Tensor {
-    let mixed: Vec<f64> = old
-        .to_vec()
-        .iter()
-        .zip(new.to_vec())
-        .map(|(o, n)| (1.0 - momentum) * o + momentum * scale * n)
-        .collect();
-    let mut out = Tensor::zeros(&old.shape(), DType::F64);
-    out.cast_mut::<f64>().copy_from_slice(&mixed);
-    out.to(old.dtype())
+/// (1 - momentum) old + momentum scale new, where the new one lies.
+fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Result<Tensor> {
+    let (keep, take) = (1.0 - momentum, momentum * scale);
+    let device = new.device();
+    if let Some(gpu) = device.gpu() {
+        let old = old.on(&device)?;
+        let out = Tensor::uninitialised_on(old.shape(), old.dtype(), &device)?;
+        gpu.blend(out.pointer(), old.count(), (keep, old.pointer()), (take, new.pointer())).map_err(gpu_error)?;
+        return Ok(out);
+    }
+    let mixed: Vec<f64> =
+        old.to_vec()?.iter().zip(new.to_vec()?).map(|(o, n)| keep * o + take * n).collect();
+    Tensor::from_slice(&mixed, &old.shape())?.to(old.dtype())
 }
 
 /// Ba et al. 2016 over the last axis, or over the last two (TCN's global layer norm), with an affine map a

@@ -3,7 +3,8 @@
 use super::Tensor;
 use crate::dtype::with_float;
 use crate::tape::{Record, Slot, Step, Tape};
-use crate::{DType, Error, Result};
+use crate::{DType, Device, Error, Result};
+use kernels::gpu::{self, Pointer};
 use kernels::op::{Backward, Compiled, Forward, Gradient, Plan};
 use kernels::{Float, Shape};
 
@@ -33,29 +34,47 @@ impl Tensor {
         let index_shapes: Vec<Shape> = indices.iter().map(|x| x.shape).collect();
         let plan = op.plan(&shapes, &index_shapes)?;
         crate::work::forward(|| op.cost(&shapes, &index_shapes));
-        let mut output = Tensor::uninitialised(plan.output, dtype);
-        let mut saved: Vec<Tensor> =
-            plan.saved.iter().map(|&s| Tensor::uninitialised(s, dtype)).collect();
-        with_float!(
-            dtype,
-            T => <T as Float>::forward(&op, Forward {
+        let device = common_device(inputs.iter().chain(indices))?;
+        let bring = |tensors: &[&Tensor]| -> Result<Vec<Tensor>> {
+            tensors.iter().map(|x| Ok(x.on(&device)?.detached())).collect()
+        };
+        let (there, index_there) = (bring(inputs)?, bring(indices)?);
+        let mut output = Tensor::uninitialised_on(plan.output, dtype, &device)?;
+        let mut saved: Vec<Tensor> = plan
+            .saved
+            .iter()
+            .map(|&s| Tensor::uninitialised_on(s, dtype, &device))
+            .collect::<Result<_>>()?;
+        match &device {
+            Device::Gpu(gpu) => op.forward_gpu(gpu, gpu::Forward {
                 shapes: &shapes,
-                inputs: &inputs.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
+                inputs: &there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
                 index_shapes: &index_shapes,
-                indices: &indices.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
-                output: output.cast_mut::<T>(),
-                saved: &mut saved.iter_mut().map(|s| s.cast_mut::<T>()).collect::<Vec<_>>(),
-            }),
-            return Err(Error::DType { what: O::NAME.into(), got: dtype, expected: DType::F32 })
-        );
+                indices: &index_there.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                output: output.pointer(),
+                saved: &saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+            })?,
+            Device::Cpu => with_float!(
+                dtype,
+                T => <T as Float>::forward(&op, Forward {
+                    shapes: &shapes,
+                    inputs: &there.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
+                    index_shapes: &index_shapes,
+                    indices: &index_there.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
+                    output: output.cast_mut::<T>(),
+                    saved: &mut saved.iter_mut().map(|s| s.cast_mut::<T>()).collect::<Vec<_>>(),
+                }),
+                return Err(Error::DType { what: O::NAME.into(), got: dtype, expected: DType::F32 })
+            ),
+        }
         let output = match Tape::of(inputs)? {
             None => output,
             Some(tape) => {
                 let keep = op.keep();
-                let kept = inputs
-                    .iter()
+                let kept = there
+                    .into_iter()
                     .enumerate()
-                    .map(|(i, x)| keep.input(i).then(|| x.detached()))
+                    .map(|(i, x)| keep.input(i).then_some(x))
                     .collect();
                 let recorded = Recorded {
                     op,
@@ -63,7 +82,7 @@ impl Tensor {
                     shapes,
                     index_shapes,
                     inputs: kept,
-                    indices: indices.iter().map(|x| x.detached()).collect(),
+                    indices: index_there,
                     output: keep.output.then(|| output.clone()),
                     saved: saved.clone(),
                 };
@@ -71,6 +90,16 @@ impl Tensor {
             }
         };
         Ok(Applied { output, saved })
+    }
+}
+
+/// Where an op runs: on the GPU that some of its inputs lie on, else on the CPU.
+fn common_device<'a>(tensors: impl Iterator<Item = &'a &'a Tensor>) -> Result<Device> {
+    let mut gpus = tensors.filter_map(|x| x.gpu());
+    let Some(first) = gpus.next() else { return Ok(Device::Cpu) };
+    match gpus.find(|gpu| !gpu.is(first)) {
+        None => Ok(Device::Gpu(first.clone())),
+        Some(other) => Err(Error::Place { device: Device::Gpu(other.clone()) }),
     }
 }
 
@@ -98,6 +127,23 @@ impl<O: Compiled> Record for Recorded<O> {
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
         debug_assert_eq!(grad_output.shape, self.plan.output);
         crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
+        if let Some(gpu) = grad_output.gpu() {
+            let pointer = |x: &Option<Tensor>| x.as_ref().map_or(Pointer::NULL, Tensor::pointer);
+            let gradient = |slot: &Option<Slot>| {
+                slot.as_ref().map(|s| gpu::Gradient { data: s.gradient.pointer(), add: s.add })
+            };
+            self.op.backward_gpu(gpu, gpu::Backward {
+                shapes: &self.shapes,
+                inputs: &self.inputs.iter().map(pointer).collect::<Vec<_>>(),
+                index_shapes: &self.index_shapes,
+                indices: &self.indices.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                output: pointer(&self.output),
+                saved: &self.saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
+                grad_output: grad_output.pointer(),
+                gradients: &slots.iter().map(gradient).collect::<Vec<_>>(),
+            })?;
+            return Ok(());
+        }
         with_float!(
             grad_output.dtype,
             T => <T as Float>::backward(&self.op, Backward {

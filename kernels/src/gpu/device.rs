@@ -41,6 +41,11 @@ impl Device {
         self.0.driver.description()
     }
 
+    /// Whether both are one device.
+    pub fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Its driver.
     pub fn driver(&self) -> &dyn Driver {
         &*self.0.driver
@@ -112,6 +117,15 @@ impl Device {
         let function = self.function(program, kernel)?;
         let launch = Launch { kernel, grid, arguments: bytemuck::bytes_of(arguments) };
         self.driver().launch(function, &launch)
+    }
+
+    /// Finds out whether programs can be compiled and loaded at all, by trying one.
+    ///
+    /// # Errors
+    /// When they cannot; the message says what to do.
+    pub fn prepare(&self) -> Result<()> {
+        let program = super::common::program();
+        self.function(program, "accumulate").map(|_| ())
     }
 
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {

@@ -131,6 +131,16 @@ impl Grid {
         Grid { blocks: [x, y, 1], ..Grid::blocks(1) }
     }
 
+    /// A team of threads along x for each of `rows` rows, so wide: a warp, or a whole block where rows are wide.
+    pub fn teams(rows: usize, width: usize) -> Grid {
+        let (threads, teams) = match width {
+            0..=512 => (32, 8),
+            513..=8192 => (256, 1),
+            _ => (1024, 1),
+        };
+        Grid { threads: [threads, teams, 1], ..Grid::blocks(rows.div_ceil(teams as usize)) }
+    }
+
     /// What is wrong with it, if anything is.
     pub(super) fn complaint(&self, shared_memory: usize) -> Option<String> {
         let [x, y, z] = self.blocks;

@@ -16,17 +16,33 @@ mod memory;
 mod nvrtc;
 mod op;
 mod program;
+mod resources;
 mod simulated;
 
 pub use arguments::Pointer;
-pub use common::Slices;
+pub use common::{Parameter, Rates, Slices};
 pub use cuda::{Doctor, doctor};
 pub use device::Device;
 pub use driver::{Description, Driver, Function, Grid, Launch, Mark};
 pub use error::{Error, Result};
 pub use libraries::NVRTC_VARIABLE;
 pub use memory::{Block, Statistics};
-pub use nvrtc::{Target, compile};
+pub use nvrtc::{Target, compile, version as nvrtc_version};
 pub use op::{Backward, Forward, GpuOp, Gradient};
 pub use program::{Part, Program};
-pub use simulated::{Order, Simulation, Simulator};
+pub use resources::{Resources, budget, budget_of, resources};
+pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
+
+/// Every program: those of the ops in the order of their list, then the one that belongs to none.
+pub fn programs() -> Vec<&'static Program> {
+    struct Programs(Vec<&'static Program>);
+    impl crate::ops::Visitor for Programs {
+        fn visit<O: crate::op::Compiled>(&mut self) {
+            self.0.push(O::PROGRAM);
+        }
+    }
+    let mut programs = Programs(Vec::new());
+    crate::ops::visit(&mut programs);
+    programs.0.push(common::program());
+    programs.0
+}

@@ -26,7 +26,7 @@ impl fmt::Display for Target {
 }
 
 /// NVRTC's version, major and minor, and where it was found.
-pub(super) fn version() -> Result<((i32, i32), &'static Path)> {
+pub fn version() -> Result<((i32, i32), &'static Path)> {
     let path = libraries::nvrtc()?;
     let (mut major, mut minor) = (0, 0);
     // SAFETY: the library is there; both addresses are good.
@@ -45,13 +45,19 @@ pub(super) fn version() -> Result<((i32, i32), &'static Path)> {
 /// # Errors
 /// When NVRTC is not there, or refuses the source: the message has file and line.
 pub fn compile(program: &Program, target: Target) -> Result<Vec<u8>> {
+    compile_saying(program, target, &[]).map(|(image, _)| image)
+}
+
+/// The same with more options, and what the compiler said.
+pub(super) fn compile_saying(program: &Program, target: Target, more: &[&str]) -> Result<(Vec<u8>, String)> {
     libraries::nvrtc()?;
     let refused = |log: String| Error::Compile { program: program.name, target: target.to_string(), log };
     let text = |text: String| CString::new(text).map_err(|_| refused("a zero byte in the source".into()));
     let (source, name) = (text(program.source())?, text(format!("{}.cu", program.name))?);
     let handle = result::create_program(&source, Some(&name)).map_err(|e| refused(format!("{:?}", e.0)))?;
     let compilation = Compilation(handle);
-    let options: Vec<String> = OPTIONS.iter().map(|&o| o.to_owned()).chain([format!("--gpu-architecture={target}")]).collect();
+    let mut options: Vec<String> = OPTIONS.iter().chain(more).map(|&option| option.to_owned()).collect();
+    options.push(format!("--gpu-architecture={target}"));
     // SAFETY: the program was just made and is destroyed when `compilation` is dropped.
     if let Err(error) = unsafe { result::compile_program(compilation.0, &options) } {
         return Err(refused(compilation.log().unwrap_or_else(|| format!("{:?}", error.0))));
@@ -65,7 +71,7 @@ pub fn compile(program: &Program, target: Target) -> Result<Vec<u8>> {
             if target == Target::Ptx {
                 image.retain(|&byte| byte != 0);
             }
-            Ok(image)
+            Ok((image, compilation.log().unwrap_or_default()))
         }
         _ => Err(refused("it gave nothing back".into())),
     }

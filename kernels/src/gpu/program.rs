@@ -71,7 +71,8 @@ impl Program {
     /// What is to be committed: the key, then the PTX without the compiler's banner, debug sections, and all but the
     /// changes of its source lines.
     pub fn to_commit(&self, ptx: &str) -> String {
-        let mut text = format!("// source {}\n", self.key());
+        let compiler = ptx.lines().find(|line| line.contains(" release ")).unwrap_or("//");
+        let mut text = format!("// source {}\n{compiler}\n", self.key());
         let mut place = "";
         let mut debug = false;
         for line in ptx.lines().map(str::trim) {

@@ -2,12 +2,13 @@
 
 use super::driver::{Description, Driver, Function, Launch, Mark};
 use super::{Error, Program, Result, nvrtc};
-use ptx_sim::{Counters, Finding, Memory, Mode, Module, Settings};
+use ptx_sim::{Finding, Memory, Mode, Module, Settings};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub use ptx_sim::Order;
+pub use ptx_sim::{Counters, Order, Tally};
 
 /// How a device is simulated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,20 +27,26 @@ impl Simulation {
 }
 
 /// The simulator as a driver; clones are the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Simulator {
     description: Description,
     settings: Settings,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     memory: Memory,
     modules: HashMap<&'static str, Arc<Module>>,
     functions: Vec<(Arc<Module>, &'static str)>,
     counters: BTreeMap<&'static str, Counters>,
     marks: Vec<Instant>,
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Simulator {
@@ -152,7 +159,8 @@ impl Driver for Simulator {
         if report.findings.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = report.findings.iter().take(5).map(describe).collect();
+        let line = |finding: &Finding| format!("  {finding}");
+        let lines: Vec<String> = report.findings.iter().take(5).map(line).collect();
         Err(Error::Findings { kernel: name.to_owned(), count: report.findings.len(), findings: lines.join("\n") })
     }
 
@@ -178,10 +186,4 @@ impl Driver for Simulator {
         let state = self.state();
         Ok((state.marks[to.0] - state.marks[from.0]).as_secs_f64())
     }
-}
-
-fn describe(finding: &Finding) -> String {
-    let place = finding.line.as_ref().map(|(file, line)| format!("{file}:{line}: ")).unwrap_or_default();
-    let (block, thread) = (finding.block, finding.thread);
-    format!("  {place}{} (block {block:?}, thread {thread:?}, at `{}`)", finding.message, finding.instruction)
 }

@@ -189,7 +189,7 @@ impl FaceGraph {
     /// Never for f32 and f64.
     pub fn values(&self, dtype: DType) -> Result<Tensor> {
         let values: Vec<f64> = self.edges.iter().map(|edge| edge.value).collect();
-        Ok(Tensor::from_slice(&values, &[values.len()])?.to(dtype))
+        Tensor::from_slice(&values, &[values.len()])?.to(dtype)
     }
 
     /// The edges' targets, sources and partitions, `[E]` each.

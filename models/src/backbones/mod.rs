@@ -105,6 +105,7 @@ impl Backbone {
     /// # Errors
     /// When x is not of the shape the network was made for.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        let x = &x.on(pass.device())?;
         match self {
             Backbone::TextTransformer(net) => net.forward(pass, x, lengths),
             Backbone::R2plus1d(net) => net.forward(pass, x),

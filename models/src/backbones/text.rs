@@ -100,7 +100,7 @@ impl TextTransformer {
         } else {
             Tensor::from_slice(&positional_encoding(t, width), &[t, width])?
         };
-        let mut x = self.dropout.forward(pass, &words.add(&encoding.to(words.dtype()))?)?;
+        let mut x = self.dropout.forward(pass, &words.add(&encoding.to(words.dtype())?)?)?;
         for layer in &self.layers {
             x = layer.forward(pass, &x, lengths)?;
         }

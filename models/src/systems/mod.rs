@@ -119,7 +119,7 @@ impl Encoders {
             let spread = features.embedding(rows)?;
             let mask: Vec<f64> =
                 present.iter().flat_map(|&p| std::iter::repeat_n(f64::from(p), width)).collect();
-            spread.multiply(&Tensor::from_slice(&mask, &[present.len(), width])?.to(spread.dtype()))
+            spread.multiply(&Tensor::from_slice(&mask, &[present.len(), width])?.to(spread.dtype())?)
         };
         self.forward(pass, batch)?.into_iter().zip(&batch.modalities).map(fill).collect()
     }

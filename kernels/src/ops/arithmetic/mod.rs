@@ -65,13 +65,15 @@ impl Op for Arithmetic {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let shapes: [[&[usize]; 2]; 6] = [
+        let shapes: [[&[usize]; 2]; 8] = [
             [&[2, 3, 16], &[2, 3, 16]],
             [&[2, 3, 16], &[3, 16]],
             [&[2, 3, 16], &[16]],
             [&[2, 3, 16], &[]],
             [&[300, 1], &[1]],
             [&[], &[]],
+            [&[1100, 5], &[5]],
+            [&[9000], &[]],
         ];
         KINDS.into_iter().flat_map(|op| shapes.map(|shapes| Case::new(op, &shapes))).collect()
     }

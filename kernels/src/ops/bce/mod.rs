@@ -64,7 +64,7 @@ impl Op for Bce {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        vec![case(32, 6, false), case(1, 1, false), case(3, 4, true)]
+        vec![case(32, 6, false), case(1, 1, false), case(3, 4, true), case(1100, 5, true)]
     }
 
     fn ragged() -> BoxedStrategy<Case<Self>> {

@@ -2,7 +2,8 @@
 
 use super::Ccc;
 use crate::Result;
-use crate::gpu::{Backward, Device, Forward, GpuOp, Part, Program};
+use crate::gpu::{Backward, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program};
+use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
     "ccc",
@@ -10,14 +11,65 @@ static PROGRAM: Program = Program::new(
     include_str!("../../../../tests/ptx/ccc.ptx"),
 );
 
+#[derive(Debug, Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Arguments {
+    prediction: Pointer,
+    target: Pointer,
+    grad_output: Pointer,
+    moments: Pointer,
+    to: Pointer,
+    rows: i64,
+    width: i64,
+    other_mean: u32,
+    add: u32,
+}
+
 impl GpuOp for Ccc {
     const PROGRAM: &'static Program = &PROGRAM;
 
-    fn forward_gpu(&self, _: &Device, _: Forward<'_>) -> Result<()> {
-        todo!()
+    fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
+        let (rows, width) = (call.shapes[0].rows(), call.shapes[0].features());
+        let losses = device.scratch(width)?;
+        let arguments = Arguments {
+            prediction: call.inputs[0],
+            target: call.inputs[1],
+            grad_output: Pointer::NULL,
+            moments: call.saved[0],
+            to: losses.pointer(),
+            rows: rows as i64,
+            width: width as i64,
+            other_mean: 0,
+            add: 0,
+        };
+        device.launch(&PROGRAM, "ccc_forward", Grid::blocks(width), &arguments)?;
+        // A column is a slice of the loss.
+        Ok(device.sum_slices(
+            &losses,
+            width as u32,
+            1,
+            Gradient { data: call.output, add: false },
+        )?)
     }
 
-    fn backward_gpu(&self, _: &Device, _: Backward<'_>) -> Result<()> {
-        todo!()
+    fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
+        let (rows, width) = (call.shapes[0].rows(), call.shapes[0].features());
+        // The coefficient is the same with its two sides swapped.
+        for (side, gradient) in call.gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let arguments = Arguments {
+                prediction: call.inputs[side],
+                target: call.inputs[1 - side],
+                grad_output: call.grad_output,
+                moments: call.saved[0],
+                to: gradient.data,
+                rows: rows as i64,
+                width: width as i64,
+                other_mean: 1 - side as u32,
+                add: gradient.add.into(),
+            };
+            device.launch(&PROGRAM, "ccc_backward", Grid::elements(rows * width), &arguments)?;
+        }
+        Ok(())
     }
 }

@@ -66,6 +66,7 @@ impl Op for Ccc {
             Case::new(Ccc, &[&[32, 3], &[32, 3]]),
             Case::new(Ccc, &[&[9, 3], &[9, 3]]).input(1, far),
             Case::new(Ccc, &[&[2, 1], &[2, 1]]),
+            Case::new(Ccc, &[&[300, 2], &[300, 2]]),
         ]
     }
 

@@ -1,0 +1,21 @@
+// An input is runs of numbers that lie one after the other in it, and apart in the output: one launch an input.
+
+struct Arguments {
+    const float* from;  // an input, or the gradient of the output
+    float* to;          // the output, or the gradient of an input
+    i64 count;          // numbers of the input
+    i64 length;         // of a run
+    i64 from_offset;    // where the first run starts
+    i64 from_stride;    // from one run to the next
+    i64 to_offset;
+    i64 to_stride;
+    u32 add;
+    u32 unused;
+};
+
+extern "C" __global__ void concat_copy(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const i64 run = i / a.length, place = i % a.length;
+    put(a.to, a.to_offset + run * a.to_stride + place, a.from[a.from_offset + run * a.from_stride + place], a.add);
+}

@@ -71,6 +71,8 @@ impl Op for CrossEntropy {
             Case::new(CrossEntropy, &[&[4, 3]]).index(&[4], vec![2, ignored, 0, 3]),
             Case::new(CrossEntropy, &[&[2, 3]]).index(&[2], vec![ignored; 2]),
             Case::new(CrossEntropy, &[&[1, 1]]).index(&[1], vec![0]),
+            Case::new(CrossEntropy, &[&[2, 600]]).index(&[2], vec![599, 3]),
+            Case::new(CrossEntropy, &[&[300, 2]]).index(&[300], (0..300).map(|i| i % 3).collect()),
         ]
     }
 

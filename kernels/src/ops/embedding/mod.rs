@@ -74,6 +74,7 @@ impl Op for Embedding {
         vec![
             Case::new(Embedding, &[&[7, 5]]).index(&[2, 4], vec![0, 6, 3, 3, 3, 7, u32::MAX, 0]),
             Case::new(Embedding, &[&[1, 1]]).index(&[], vec![0]),
+            Case::new(Embedding, &[&[3, 150]]).index(&[4], vec![2, 0, 2, 1]),
             Case::new(Embedding, &[&[2, 3]]).index(&[300], (0..300).map(|i| i % 3).collect()),
         ]
     }

@@ -2,7 +2,10 @@
 
 use super::Mse;
 use crate::Result;
-use crate::gpu::{Backward, Device, Forward, GpuOp, Part, Program};
+use crate::gpu::{
+    Backward, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program, Slices,
+};
+use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
     "mse",
@@ -10,14 +13,65 @@ static PROGRAM: Program = Program::new(
     include_str!("../../../../tests/ptx/mse.ptx"),
 );
 
+#[derive(Debug, Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Arguments {
+    prediction: Pointer,
+    target: Pointer,
+    grad_output: Pointer,
+    to: Pointer,
+    count: i64,
+    length: i64,
+    share: f32,
+    add: u32,
+}
+
+/// Elements that one block sums.
+const SLICE: usize = 4096;
+
 impl GpuOp for Mse {
     const PROGRAM: &'static Program = &PROGRAM;
 
-    fn forward_gpu(&self, _: &Device, _: Forward<'_>) -> Result<()> {
-        todo!()
+    fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
+        let count = call.shapes[0].count();
+        let slices = Slices::of(count, SLICE);
+        let partial = device.scratch(slices.count as usize)?;
+        let arguments = Arguments {
+            prediction: call.inputs[0],
+            target: call.inputs[1],
+            grad_output: Pointer::NULL,
+            to: partial.pointer(),
+            count: count as i64,
+            length: slices.length,
+            share: (1.0 / count as f64) as f32,
+            add: 0,
+        };
+        device.launch(&PROGRAM, "mse_forward", Grid::blocks(slices.count as usize), &arguments)?;
+        Ok(device.sum_slices(
+            &partial,
+            slices.count,
+            1,
+            Gradient { data: call.output, add: false },
+        )?)
     }
 
-    fn backward_gpu(&self, _: &Device, _: Backward<'_>) -> Result<()> {
-        todo!()
+    fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
+        let count = call.shapes[0].count();
+        // The loss is the same with its two sides swapped.
+        for (side, gradient) in call.gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let arguments = Arguments {
+                prediction: call.inputs[side],
+                target: call.inputs[1 - side],
+                grad_output: call.grad_output,
+                to: gradient.data,
+                count: count as i64,
+                length: 0,
+                share: (1.0 / count as f64) as f32,
+                add: gradient.add.into(),
+            };
+            device.launch(&PROGRAM, "mse_backward", Grid::elements(count), &arguments)?;
+        }
+        Ok(())
     }
 }

@@ -54,7 +54,11 @@ impl Op for Mse {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        vec![Case::new(Mse, &[&[2, 3, 16], &[2, 3, 16]]), Case::new(Mse, &[&[], &[]])]
+        vec![
+            Case::new(Mse, &[&[2, 3, 16], &[2, 3, 16]]),
+            Case::new(Mse, &[&[], &[]]),
+            Case::new(Mse, &[&[9000], &[9000]]),
+        ]
     }
 
     fn ragged() -> BoxedStrategy<Case<Self>> {

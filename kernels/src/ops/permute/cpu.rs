@@ -6,14 +6,14 @@ const TILE: usize = 32;
 
 /// One axis of the output: its extent and its steps in input and output.
 #[derive(Debug, Clone, Copy, Default)]
-struct Axis {
-    extent: usize,
-    from: usize,
-    to: usize,
+pub(super) struct Axis {
+    pub(super) extent: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
 /// The axes of the output, neighbours that were neighbours in the input joined, axes of one dropped.
-fn collapse(shape: &[usize], axes: &[usize]) -> ([Axis; MAX_RANK], usize) {
+pub(super) fn collapse(shape: &[usize], axes: &[usize]) -> ([Axis; MAX_RANK], usize) {
     let (mut result, mut rank) = ([Axis::default(); MAX_RANK], 0);
     for &axis in axes {
         let (extent, from) = (shape[axis], shape[axis + 1..].iter().product());

@@ -23,6 +23,16 @@ impl Permute {
     pub fn new(axes: &[usize]) -> Self {
         Permute { axes: axes.to_vec() }
     }
+
+    /// The output's shape for an x, and the axes that lead back; as many count as x has.
+    fn inverse(&self, x: Shape) -> (Shape, [usize; MAX_RANK]) {
+        let (mut shape, mut inverse) = ([1; MAX_RANK], [0; MAX_RANK]);
+        for (i, &axis) in self.axes.iter().enumerate() {
+            shape[i] = x[axis];
+            inverse[axis] = i;
+        }
+        (Shape::new(&shape[..self.axes.len()]), inverse)
+    }
 }
 
 impl Op for Permute {
@@ -53,14 +63,9 @@ impl Op for Permute {
 
     fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
         let Some(gradient) = &mut call.gradients[0] else { return };
-        let (mut shape, mut inverse) = ([1; MAX_RANK], [0; MAX_RANK]);
-        for (i, &axis) in self.axes.iter().enumerate() {
-            shape[i] = call.shapes[0][axis];
-            inverse[axis] = i;
-        }
-        let rank = self.axes.len();
-        let (shape, inverse) = (&shape[..rank], &inverse[..rank]);
-        cpu::permute(shape, inverse, call.grad_output, gradient.data, gradient.add);
+        let (shape, inverse) = self.inverse(call.shapes[0]);
+        let inverse = &inverse[..shape.len()];
+        cpu::permute(&shape, inverse, call.grad_output, gradient.data, gradient.add);
     }
 
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
@@ -75,6 +80,7 @@ impl Op for Permute {
             Case::new(Permute::new(&[0, 2, 1]), &[&[2, 3, 4]]),
             Case::new(Permute::new(&[4, 2, 0, 1, 3]), &[&[2, 1, 3, 2, 4]]),
             Case::new(Permute::new(&[0, 1]), &[&[3, 4]]),
+            Case::new(Permute::new(&[3, 0, 2, 1]), &[&[2, 40, 3, 9]]),
             Case::new(Permute::new(&[]), &[&[]]),
         ]
     }

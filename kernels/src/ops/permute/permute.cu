@@ -1,0 +1,59 @@
+// Where the last axis stays, or one of two axes that change places is short, a thread copies an element: writes are
+// side by side, and reads nearly so. Else squares of 32 x 32 are turned in shared memory, so that both are.
+
+struct Arguments {
+    const float* x;  // [count]
+    float* to;       // [count], its axes in another order
+    i64 count;
+    i64 extents[6];  // of the output's axes, the fastest first
+    i64 from[6];     // their steps in x
+    i64 steps[6];    // their steps in the output
+    u32 rank;
+    u32 add;
+};
+
+extern "C" __global__ void permute_copy(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    i64 rest = i, from = 0;
+    // Unrolled, so that the arrays are read at places the compiler knows.
+#pragma unroll
+    for (int axis = 0; axis < 6; axis++) {
+        if (axis >= a.rank) break;
+        from += rest % a.extents[axis] * a.from[axis];
+        rest /= a.extents[axis];
+    }
+    put(a.to, i, a.x[from], a.add);
+}
+
+// Axes 0 and 1 are those to turn: the one whose step in the output is 1, and the one whose step in x is 1.
+// blockIdx.x: all other axes, then squares along axis 1, then along axis 0.
+extern "C" __global__ void permute_turn(const Arguments a) {
+    __shared__ float square[32][33];
+    const i64 across = (a.extents[0] + 31) / 32, down = (a.extents[1] + 31) / 32;
+    i64 rest = blockIdx.x;
+    const i64 column = rest % across * 32;
+    rest /= across;
+    const i64 row = rest % down * 32;
+    rest /= down;
+    i64 from = 0, to = 0;
+#pragma unroll
+    for (int axis = 2; axis < 6; axis++) {
+        if (axis >= a.rank) break;
+        const i64 place = rest % a.extents[axis];
+        rest /= a.extents[axis];
+        from += place * a.from[axis];
+        to += place * a.steps[axis];
+    }
+    for (int i = warp(); i < 32; i += 8) {
+        if (column + i < a.extents[0] && row + lane() < a.extents[1]) {
+            square[i][lane()] = a.x[from + (column + i) * a.from[0] + row + lane()];
+        }
+    }
+    __syncthreads();
+    for (int i = warp(); i < 32; i += 8) {
+        if (row + i < a.extents[1] && column + lane() < a.extents[0]) {
+            put(a.to, to + (row + i) * a.steps[1] + column + lane(), square[lane()][i], a.add);
+        }
+    }
+}

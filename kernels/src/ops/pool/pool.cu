@@ -1,0 +1,123 @@
+// A thread an output element gathers its window; backward a thread an input element gathers from the windows it is in,
+// so no two threads write to one place.
+
+struct Arguments {
+    const float* from;  // x [samples, input, features]; backward the gradient of the output
+    float* taps;        // [samples, output, features]: which tap was the largest; null for averages
+    float* to;          // output [samples, output, features], or gradient of x
+    i64 count;          // elements of `to`
+    i64 features;
+    i64 kernel[3];
+    i64 stride[3];
+    i64 padding[3];
+    i64 input[3];   // D, H, W of x
+    i64 output[3];  // and of the output
+    float share;    // 1 / taps of a window
+    u32 add;
+};
+
+// Sample, D, H, W and feature of an element.
+struct Place {
+    i64 sample;
+    i64 at[3];
+    i64 feature;
+
+    __device__ inline Place(i64 i, const i64* extents, i64 features) {
+        feature = i % features;
+        i /= features;
+        // Unrolled, so that the arrays are read at places the compiler knows.
+#pragma unroll
+        for (int axis = 2; axis >= 0; axis--) {
+            at[axis] = i % extents[axis];
+            i /= extents[axis];
+        }
+        sample = i;
+    }
+};
+
+__device__ inline i64 index(const Place& place, i64 d, i64 h, i64 w, const i64* extents, i64 features) {
+    return (((place.sample * extents[0] + d) * extents[1] + h) * extents[2] + w) * features + place.feature;
+}
+
+// Calls body(tap, element of x) for each tap of a window that is no padding.
+template <class Body>
+__device__ inline void inputs_of(const Arguments& a, const Place& place, Body body) {
+    const i64 d0 = place.at[0] * a.stride[0] - a.padding[0], h0 = place.at[1] * a.stride[1] - a.padding[1];
+    const i64 w0 = place.at[2] * a.stride[2] - a.padding[2];
+    for (i64 kd = 0; kd < a.kernel[0]; kd++) {
+        if (d0 + kd < 0 || d0 + kd >= a.input[0]) continue;
+        for (i64 kh = 0; kh < a.kernel[1]; kh++) {
+            if (h0 + kh < 0 || h0 + kh >= a.input[1]) continue;
+            for (i64 kw = 0; kw < a.kernel[2]; kw++) {
+                if (w0 + kw < 0 || w0 + kw >= a.input[2]) continue;
+                body((kd * a.kernel[1] + kh) * a.kernel[2] + kw,
+                     index(place, d0 + kd, h0 + kh, w0 + kw, a.input, a.features));
+            }
+        }
+    }
+}
+
+extern "C" __global__ void pool_max(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const Place place(i, a.output, a.features);
+    float largest = 0.0f;
+    i64 taken = -1;
+    inputs_of(a, place, [&](i64 tap, i64 source) {
+        const float x = a.from[source];
+        // A NaN is taken and then kept.
+        if (taken < 0 || x > largest || x != x) {
+            largest = x;
+            taken = tap;
+        }
+    });
+    a.to[i] = largest;
+    a.taps[i] = (float)taken;
+}
+
+extern "C" __global__ void pool_average(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const Place place(i, a.output, a.features);
+    float sum = 0.0f;
+    inputs_of(a, place, [&](i64, i64 source) { sum += a.from[source]; });
+    a.to[i] = sum * a.share;
+}
+
+// The windows that a place on an axis is in: first and last.
+struct Windows {
+    i64 first;
+    i64 last;
+
+    __device__ inline Windows(const Arguments& a, int axis, i64 at) {
+        const i64 padded = at + a.padding[axis];
+        first = padded < a.kernel[axis] ? 0 : (padded - a.kernel[axis]) / a.stride[axis] + 1;
+        last = padded / a.stride[axis];
+        if (last >= a.output[axis]) last = a.output[axis] - 1;
+    }
+};
+
+extern "C" __global__ void pool_backward(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const Place place(i, a.input, a.features);
+    const Windows ds(a, 0, place.at[0]), hs(a, 1, place.at[1]), ws(a, 2, place.at[2]);
+    float sum = 0.0f;
+    for (i64 d = ds.first; d <= ds.last; d++) {
+        for (i64 h = hs.first; h <= hs.last; h++) {
+            for (i64 w = ws.first; w <= ws.last; w++) {
+                const i64 source = index(place, d, h, w, a.output, a.features);
+                if (!a.taps) {
+                    sum += a.from[source] * a.share;
+                    continue;
+                }
+                const i64 kd = place.at[0] + a.padding[0] - d * a.stride[0];
+                const i64 kh = place.at[1] + a.padding[1] - h * a.stride[1];
+                const i64 kw = place.at[2] + a.padding[2] - w * a.stride[2];
+                const i64 tap = (kd * a.kernel[1] + kh) * a.kernel[2] + kw;
+                if (a.taps[source] == (float)tap) sum += a.from[source];
+            }
+        }
+    }
+    put(a.to, i, sum, a.add);
+}

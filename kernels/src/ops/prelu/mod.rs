@@ -60,6 +60,8 @@ impl Op for Prelu {
             Case::new(Prelu, &[&[2, 5, 16], &[1]]),
             Case::new(Prelu, &[&[2, 5, 16], &[16]]),
             Case::new(Prelu, &[&[1], &[1]]),
+            Case::new(Prelu, &[&[1100, 5], &[5]]),
+            Case::new(Prelu, &[&[9000], &[1]]),
         ]
     }
 

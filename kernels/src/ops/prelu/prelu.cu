@@ -1,0 +1,43 @@
+// One number in, one number out: bound by memory, a thread an element. The gradient of the slopes is a sum over rows,
+// or over everything where there is one slope.
+
+struct Arguments {
+    const float* x;            // [count]
+    const float* weight;       // [width]
+    const float* grad_output;  // [count]
+    float* to;                 // output or gradient of x [count], or partial sums
+    i64 count;
+    i64 width;   // slopes: one, or one a feature
+    i64 length;  // of a slice: in elements for one slope, in rows for one a feature
+    u32 add;
+    u32 unused;
+};
+
+// The slope for element i.
+__device__ inline float slope(const Arguments& a, i64 i) { return a.weight[a.width == 1 ? 0 : i % a.width]; }
+
+extern "C" __global__ void prelu_forward(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const float x = a.x[i];
+    a.to[i] = x > 0.0f ? x : slope(a, i) * x;
+}
+
+extern "C" __global__ void prelu_grad_input(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    put(a.to, i, a.x[i] > 0.0f ? a.grad_output[i] : slope(a, i) * a.grad_output[i], a.add);
+}
+
+// to [slices, width], for one slope a feature
+extern "C" __global__ void prelu_grad_weight(const Arguments a) {
+    column_sums(a.count / a.width, a.width, a.length, a.to, [&](i64 row, i64 column) {
+        const i64 i = row * a.width + column;
+        return a.grad_output[i] * fminf(a.x[i], 0.0f);
+    });
+}
+
+// to [slices], for one slope
+extern "C" __global__ void prelu_grad_slope(const Arguments a) {
+    slice_sum(a.count, a.length, a.to, [&](i64 i) { return a.grad_output[i] * fminf(a.x[i], 0.0f); });
+}

@@ -1,0 +1,26 @@
+// The part taken is runs of numbers that lie apart in x and one after the other in the output.
+
+struct Arguments {
+    const float* from;  // x, or the gradient of the output
+    float* to;          // the output, or the gradient of x
+    i64 count;          // numbers of `to`
+    i64 length;         // of a run
+    i64 offset;         // where the first run starts in x
+    i64 stride;         // from one run to the next in x
+    u32 add;
+    u32 unused;
+};
+
+extern "C" __global__ void slice_forward(const Arguments a) {
+    const i64 i = element();
+    if (i < a.count) a.to[i] = a.from[a.offset + i / a.length * a.stride + i % a.length];
+}
+
+// A thread an element of x: what was not taken has the gradient 0.
+extern "C" __global__ void slice_backward(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.count) return;
+    const i64 run = i / a.stride, place = i % a.stride - a.offset;
+    const bool taken = place >= 0 && place < a.length;
+    put(a.to, i, taken ? a.from[run * a.length + place] : 0.0f, a.add);
+}

@@ -48,6 +48,8 @@ impl Op for Softmax {
             Case::new(Softmax, &[&[2, 3, 16]]),
             Case::new(Softmax, &[&[3, 1]]),
             Case::new(Softmax, &[&[70]]),
+            Case::new(Softmax, &[&[2, 700]]),
+            Case::new(Softmax, &[&[8200]]),
         ]
     }
 

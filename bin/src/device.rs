@@ -1,0 +1,99 @@
+//! Which device a command works on.
+
+use crate::failure::Result;
+use crate::progress::Progress;
+use engine::{Device, Simulation};
+use std::fmt;
+use std::str::FromStr;
+
+/// What `--device` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The first GPU if it can be used, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+    /// A simulated GPU; with every access checked, or only bounds.
+    Sim {
+        /// Whether races and reads of unwritten memory are looked for.
+        checked: bool,
+    },
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "cpu" => Ok(Choice::Cpu),
+            "cuda" => Ok(Choice::Cuda(0)),
+            "sim" => Ok(Choice::Sim { checked: true }),
+            "sim:fast" => Ok(Choice::Sim { checked: false }),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Choice::Cuda)
+                .ok_or_else(|| "use auto, cpu, cuda, cuda:NUMBER, sim or sim:fast".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Auto => f.write_str("auto"),
+            Choice::Cpu => f.write_str("cpu"),
+            Choice::Cuda(number) => write!(f, "cuda:{number}"),
+            Choice::Sim { checked: true } => f.write_str("sim"),
+            Choice::Sim { checked: false } => f.write_str("sim:fast"),
+        }
+    }
+}
+
+impl Choice {
+    /// The device. With [`Choice::Auto`] a GPU that cannot be used is no failure: a line says why, and the CPU works.
+    ///
+    /// # Errors
+    /// Exit code 69 when the GPU asked for is not there or cannot be used.
+    pub fn open(self, progress: &Progress) -> Result<Device> {
+        match self {
+            Choice::Cpu => Ok(Device::Cpu),
+            Choice::Cuda(number) => {
+                let device = Device::cuda(number)?;
+                progress.line(format_args!("on {device}"));
+                Ok(device)
+            }
+            Choice::Sim { checked } => {
+                Ok(Device::simulated(if checked { Simulation::CHECKED } else { Simulation::FAST }))
+            }
+            Choice::Auto => match Device::cuda(0) {
+                Ok(device) => {
+                    progress.line(format_args!("on {device}"));
+                    Ok(device)
+                }
+                Err(error) => {
+                    progress.line(format_args!("on the CPU: {error}"));
+                    Ok(Device::Cpu)
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_and_written_alike() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3", "sim", "sim:fast"] {
+            assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(Choice::Cuda(0)));
+        assert!("gpu".parse::<Choice>().is_err() && "cuda:x".parse::<Choice>().is_err());
+    }
+}

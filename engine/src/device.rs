@@ -1,0 +1,53 @@
+//! Where tensors lie and ops run.
+
+use crate::{Error, Result};
+use kernels::gpu;
+use std::fmt;
+
+pub use kernels::gpu::Simulation;
+
+/// The CPU, a GPU, or a simulated GPU.
+#[derive(Debug, Clone, Default)]
+pub enum Device {
+    /// This machine's processor: f32 and f64.
+    #[default]
+    Cpu,
+    /// A GPU, real or simulated: f32.
+    Gpu(gpu::Device),
+}
+
+impl Device {
+    /// The NVIDIA GPU of this number.
+    ///
+    /// # Errors
+    /// When there is none, or its driver is missing or too old; the message says what to do.
+    pub fn cuda(ordinal: usize) -> Result<Device> {
+        gpu::Device::cuda(ordinal).map(Device::Gpu).map_err(gpu_error)
+    }
+
+    /// A GPU that is simulated on the CPU: the same kernels, with every access checked if asked for.
+    pub fn simulated(simulation: Simulation) -> Device {
+        Device::Gpu(gpu::Device::simulated(simulation))
+    }
+
+    /// The GPU it is, if it is one.
+    pub fn gpu(&self) -> Option<&gpu::Device> {
+        match self {
+            Device::Cpu => None,
+            Device::Gpu(gpu) => Some(gpu),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("CPU"),
+            Device::Gpu(gpu) => f.write_str(&gpu.description().name),
+        }
+    }
+}
+
+pub(crate) fn gpu_error(error: gpu::Error) -> Error {
+    Error::Op(error.into())
+}

@@ -1,0 +1,224 @@
+//! Decoded instructions.
+
+use crate::lanes::{Lanes, Operands};
+
+/// One instruction of a kernel.
+#[derive(Debug)]
+pub(crate) struct Instruction {
+    pub operation: Operation,
+    /// The predicate it runs under, and whether that is negated.
+    pub guard: Option<(u16, bool)>,
+    /// The instruction as the PTX has it.
+    pub text: String,
+    /// File number and line.
+    pub location: Option<(u32, u32)>,
+}
+
+/// What an instruction does.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    /// Arithmetic, a comparison, a conversion or a move, lane by lane.
+    Lanes(Lanes, Operands),
+    /// Logic on predicates.
+    Predicate { operator: Logic, d: u16, a: u16, b: u16, negated: bool },
+    /// A jump.
+    Branch(u32),
+    /// The end of a thread.
+    Exit,
+    /// A load from the parameter space, whose addresses count from its start.
+    Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
+    /// A load.
+    Load { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
+    /// A store.
+    Store { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
+    /// A read-modify-write.
+    Atomic(Box<Atomic>),
+    /// `fence` and `membar`.
+    Fence,
+    /// A shuffle.
+    Shuffle { mode: Shuffle, d: u16, valid: Option<u16>, a: u16, b: u16, c: u16, members: u16 },
+    /// A vote; the result is a predicate or, for a ballot, a register.
+    Vote { mode: Vote, d: u16, a: u16, negated: bool, members: u16 },
+    /// `match.any` and, with the second destination, `match.all`.
+    Match { all: bool, long: bool, d: u16, valid: Option<u16>, a: u16, members: u16 },
+    /// A reduction over the lanes of a warp.
+    Reduce { operator: Reduction, d: u16, a: u16, members: u16 },
+    /// The lanes that are here.
+    ActiveMask { d: u16 },
+    /// `bar.warp.sync`.
+    SyncWarp { members: u16 },
+    /// `bar.sync` and `bar.red`; `arrive` does not wait.
+    Barrier { id: u16, count: Option<u16>, arrive: bool, vote: Option<BarrierVote> },
+    /// `ldmatrix` of 1, 2 or 4 tiles.
+    LoadMatrix { address: Address, transposed: bool, values: Vec<u16> },
+    /// `mma.sync`.
+    Multiply { shape: Matrices, d: [u16; 4], a: Vec<u16>, b: Vec<u16>, c: [u16; 4] },
+    /// `cp.async`: copies `bytes`, of which the first `source` (a register) come from memory.
+    CopyAsync { to: Address, from: Address, bytes: u32, source: Option<u16> },
+    /// `cp.async.commit_group`.
+    CommitCopies,
+    /// `cp.async.wait_group n`, or all copies, committed or not.
+    WaitCopies(Option<u32>),
+    /// An instruction without effect on values.
+    Nothing,
+}
+
+/// Logic on predicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logic {
+    And,
+    Or,
+    Xor,
+    Copy,
+    Not,
+}
+
+/// Memory order of an access beyond a plain one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strong {
+    /// A plain access: races are findings.
+    Weak,
+    /// Volatile or relaxed.
+    Relaxed,
+    /// A load that acquires or a store that releases.
+    Ordered,
+}
+
+/// Where an access goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub space: Space,
+    pub base: Base,
+    pub offset: i64,
+}
+
+/// What an address starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// Nothing: the offset is the address.
+    None,
+    /// A 32-bit register.
+    Word(u16),
+    /// A 64-bit register.
+    Long(u16),
+}
+
+/// A state space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    Global,
+    Shared,
+    Local,
+    Generic,
+}
+
+/// The type of one element of a load or store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Element {
+    /// 1, 2, 4 or 8.
+    pub bytes: u32,
+    pub signed: bool,
+}
+
+/// A register that an element is loaded to or stored from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// A 16-bit register.
+    Half(u16),
+    /// A 32-bit register.
+    Word(u16),
+    /// A 64-bit register.
+    Long(u16),
+    /// Nowhere.
+    Sink,
+}
+
+/// A read-modify-write on 4 or 8 bytes.
+#[derive(Debug)]
+pub(crate) struct Atomic {
+    pub address: Address,
+    pub element: Element,
+    pub operator: AtomicOperator,
+    /// The old value goes here.
+    pub d: Slot,
+    pub b: Slot,
+    pub c: Slot,
+    /// Acquire, release or both: it orders other accesses.
+    pub ordered: bool,
+}
+
+/// The new value from the old one and the operands, all as bits.
+#[derive(Clone, Copy)]
+pub(crate) struct AtomicOperator(pub fn(u64, u64, u64) -> u64);
+
+impl std::fmt::Debug for AtomicOperator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AtomicOperator")
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lanes")
+    }
+}
+
+/// Which lane a shuffle reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shuffle {
+    Up,
+    Down,
+    Butterfly,
+    Index,
+}
+
+/// What a vote asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vote {
+    All,
+    Any,
+    Uniform,
+    Ballot,
+}
+
+/// A reduction over a warp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    Add,
+    MinSigned,
+    MaxSigned,
+    MinUnsigned,
+    MaxUnsigned,
+    And,
+    Or,
+    Xor,
+}
+
+/// A barrier that also votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BarrierVote {
+    pub mode: BarrierMode,
+    /// Destination: a word for a count, else a predicate.
+    pub d: u16,
+    pub a: u16,
+    pub negated: bool,
+}
+
+/// What a voting barrier computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BarrierMode {
+    Count,
+    And,
+    Or,
+}
+
+/// Shapes and types of `mma.sync`, all `m16n8`, accumulating in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matrices {
+    /// k = 16 (or 8 with half the registers), bf16.
+    Bf16,
+    /// k = 16 (or 8 with half the registers), f16.
+    F16,
+    /// k = 8 (or 4 with half the registers), tf32.
+    Tf32,
+}

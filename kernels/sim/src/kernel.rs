@@ -1,0 +1,190 @@
+//! Modules and kernels, parsed and decoded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Error;
+use crate::instruction::Instruction;
+use crate::{decode, parse};
+
+/// A PTX module: its kernels and the device variables they share.
+#[derive(Debug)]
+pub struct Module {
+    kernels: Vec<Kernel>,
+    forms: BTreeSet<String>,
+}
+
+impl Module {
+    /// Parses PTX text and decodes every kernel in it.
+    ///
+    /// # Errors
+    /// [`Error::Parse`] on text that is not PTX, [`Error::Unsupported`] with the names of
+    /// instructions the simulator does not know.
+    pub fn parse(text: &str) -> Result<Module, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let raw = parse::module(text)?;
+        let shared = Arc::new(Shared {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            variables: raw.variables,
+            files: raw.files,
+        });
+        let mut forms = BTreeSet::new();
+        for body in &raw.kernels {
+            forms.extend(body.instructions.iter().map(|i| i.opcode.clone()));
+        }
+        let kernels = raw
+            .kernels
+            .into_iter()
+            .map(|body| decode::kernel(body, &shared))
+            .collect::<Result<_, _>>()?;
+        Ok(Module { kernels, forms })
+    }
+
+    /// The kernel of this name.
+    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
+        self.kernels.iter().find(|kernel| kernel.name == name)
+    }
+
+    /// Every kernel, in the order of the text.
+    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.kernels.iter()
+    }
+
+    /// The opcode forms in use, such as `ld.global.v4.f32`.
+    pub fn forms(&self) -> BTreeSet<String> {
+        self.forms.clone()
+    }
+}
+
+/// What the kernels of a module have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Tells this module's variables from another's in a [`crate::Memory`].
+    pub id: u64,
+    /// `.global` and `.const` variables.
+    pub variables: Vec<Variable>,
+    /// Source files by their number in `.loc`.
+    pub files: Vec<(u32, String)>,
+}
+
+/// A device variable with its initial bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Variable {
+    pub name: String,
+    pub bytes: usize,
+    /// Initial value; shorter than `bytes` means zeros.
+    pub initial: Vec<u8>,
+}
+
+/// One decoded kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(crate) name: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) instructions: Vec<Instruction>,
+    /// Registers of 16 and 32 bits, of 64 bits, and predicates, constants included.
+    pub(crate) banks: [usize; 3],
+    pub(crate) constants: Vec<Constant>,
+    pub(crate) parameter_bytes: usize,
+    pub(crate) shared_bytes: usize,
+    pub(crate) local_bytes: usize,
+    pub(crate) required_block: Option<[u32; 3]>,
+}
+
+/// A register whose value is fixed before the kernel starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Constant {
+    /// Where it lies.
+    pub register: Register,
+    /// Where its value comes from.
+    pub source: Source,
+}
+
+/// Where a constant register's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Source {
+    /// A literal.
+    Bits(u64),
+    /// A special register.
+    Special(Special),
+    /// The address of a module variable.
+    Variable(u32),
+}
+
+/// A register: its bank and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Register {
+    pub bank: Bank,
+    pub slot: u16,
+}
+
+/// Where a register lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Bank {
+    /// 16 bits, in the word bank.
+    Half,
+    /// 32 bits.
+    Word,
+    /// 64 bits.
+    Long,
+    /// One bit.
+    Predicate,
+}
+
+/// Special registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Special {
+    Thread(u8),
+    BlockSize(u8),
+    Block(u8),
+    GridSize(u8),
+    Lane,
+    Warp,
+    Warps,
+    LaneMaskEqual,
+    LaneMaskLess,
+    LaneMaskLessEqual,
+    LaneMaskGreater,
+    LaneMaskGreaterEqual,
+    DynamicShared,
+    TotalShared,
+    Zero,
+}
+
+impl Kernel {
+    /// The kernel's name in the PTX.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of the parameter space, as PTX lays it out.
+    pub fn parameter_bytes(&self) -> usize {
+        self.parameter_bytes
+    }
+
+    /// Bytes of static shared memory.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared_bytes
+    }
+
+    /// Bytes of local memory of one thread.
+    pub fn local_bytes(&self) -> usize {
+        self.local_bytes
+    }
+
+    /// Source file and line of every instruction that has one, without repetitions, in order.
+    pub fn lines(&self) -> Vec<(&str, u32)> {
+        let mut lines: Vec<_> = self.instructions.iter().filter_map(|i| self.place(i)).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+
+    /// Source file and line of an instruction.
+    pub(crate) fn place(&self, instruction: &Instruction) -> Option<(&str, u32)> {
+        let (file, line) = instruction.location.filter(|&(_, line)| line > 0)?;
+        let name = self.shared.files.iter().find(|(number, _)| *number == file)?;
+        Some((&name.1, line))
+    }
+}

@@ -1,0 +1,374 @@
+//! A warp's registers, 32 lanes side by side, and the loops that run one operation over them.
+//!
+//! An arithmetic instruction is a pair of function pointers made by [`lanes!`] from a scalar
+//! closure: one compiled for the baseline processor, one for AVX2 and FMA. The closure's argument
+//! types say which bank a register lies in and how its bits read.
+
+/// Lanes of a warp.
+pub const LANES: usize = 32;
+/// The mask of a whole warp.
+pub const ALL: u32 = u32::MAX;
+
+/// The register file of one warp.
+#[derive(Clone, Default)]
+pub struct Registers {
+    /// Registers of 16 and 32 bits; 16-bit ones keep the upper half zero.
+    pub words: Vec<[u32; LANES]>,
+    /// Registers of 64 bits.
+    pub longs: Vec<[u64; LANES]>,
+    /// Predicates, a bit for each lane.
+    pub predicates: Vec<u32>,
+    /// The carry flag of `add.cc` and its kin, a bit for each lane.
+    pub carry: u32,
+    /// Seed by which approximate results are moved within their bounds.
+    pub perturb: Option<u64>,
+}
+
+/// Register slots of an arithmetic instruction, in the banks that its function expects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Operands {
+    /// Destination.
+    pub d: u16,
+    /// Second destination, or fourth source.
+    pub e: u16,
+    /// First source.
+    pub a: u16,
+    /// Second source.
+    pub b: u16,
+    /// Third source.
+    pub c: u16,
+    /// A constant of the instruction itself, such as lop3's table.
+    pub immediate: u32,
+}
+
+/// An operation over all lanes. Unsafe to call without the features it was compiled for.
+type Function = unsafe fn(&mut Registers, &Operands, u32);
+
+/// One operation, in the compilation that fits this processor.
+#[derive(Clone, Copy)]
+pub struct Lanes(Function);
+
+impl Lanes {
+    /// Picks the better of two compilations of one operation.
+    ///
+    /// # Safety
+    /// `plain` must need no processor feature, `wide` none but AVX2 and FMA on x86-64.
+    pub unsafe fn choose(plain: Function, wide: Function) -> Lanes {
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            return Lanes(wide);
+        }
+        let _ = wide;
+        Lanes(plain)
+    }
+
+    /// Runs the operation for the lanes of `mask`.
+    #[inline(always)]
+    pub fn run(self, registers: &mut Registers, operands: &Operands, mask: u32) {
+        // SAFETY: `choose` kept a function whose features this processor has.
+        unsafe { (self.0)(registers, operands, mask) }
+    }
+}
+
+/// Makes [`Lanes`] from a shape and a closure that captures nothing.
+macro_rules! lanes {
+    ($shape:path, $f:expr $(, $more:expr)*) => {{
+        fn plain(r: &mut $crate::lanes::Registers, o: &$crate::lanes::Operands, mask: u32) {
+            $shape(r, o, mask, $f $(, $more)*);
+        }
+        #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+        fn wide(r: &mut $crate::lanes::Registers, o: &$crate::lanes::Operands, mask: u32) {
+            $shape(r, o, mask, $f $(, $more)*);
+        }
+        // SAFETY: `plain` has no features enabled and `wide` those that `choose` looks for.
+        unsafe { $crate::lanes::Lanes::choose(plain, wide) }
+    }};
+}
+pub(crate) use lanes;
+
+/// How the lanes of a register read as values of a type.
+pub trait Value: Copy {
+    /// What an array starts as.
+    const ZERO: Self;
+    /// The register's lanes.
+    fn load(registers: &Registers, slot: u16) -> [Self; LANES];
+    /// Sets the lanes of `mask`.
+    fn store(registers: &mut Registers, slot: u16, values: [Self; LANES], mask: u32);
+}
+
+macro_rules! value {
+    ($type:ty, $bank:ident, $cell:ty, $zero:expr, $load:expr, $store:expr) => {
+        impl Value for $type {
+            const ZERO: Self = $zero;
+
+            #[inline(always)]
+            fn load(registers: &Registers, slot: u16) -> [Self; LANES] {
+                let cells = &registers.$bank[slot as usize];
+                let mut values = [$zero; LANES];
+                for (value, &cell) in values.iter_mut().zip(cells) {
+                    *value = $load(cell);
+                }
+                values
+            }
+
+            #[inline(always)]
+            fn store(registers: &mut Registers, slot: u16, values: [Self; LANES], mask: u32) {
+                let cells = &mut registers.$bank[slot as usize];
+                if mask == ALL {
+                    for (cell, value) in cells.iter_mut().zip(values) {
+                        *cell = $store(value);
+                    }
+                } else {
+                    for (lane, (cell, value)) in cells.iter_mut().zip(values).enumerate() {
+                        *cell = if mask >> lane & 1 == 1 { $store(value) } else { *cell };
+                    }
+                }
+            }
+        }
+    };
+}
+
+value!(u16, words, u32, 0, |cell: u32| cell as u16, |value: u16| u32::from(value));
+value!(i16, words, u32, 0, |cell: u32| cell as i16, |value: i16| u32::from(value as u16));
+value!(u32, words, u32, 0, |cell: u32| cell, |value: u32| value);
+value!(i32, words, u32, 0, |cell: u32| cell as i32, |value: i32| value as u32);
+value!(f32, words, u32, 0.0, f32::from_bits, f32::to_bits);
+value!(u64, longs, u64, 0, |cell: u64| cell, |value: u64| value);
+value!(i64, longs, u64, 0, |cell: u64| cell as i64, |value: i64| value as u64);
+value!(f64, longs, u64, 0.0, f64::from_bits, f64::to_bits);
+
+/// `d = f(a)`.
+#[inline(always)]
+pub fn unary<A: Value, D: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(A) -> D) {
+    let a = A::load(r, o.a);
+    let mut d = [D::ZERO; LANES];
+    for lane in 0..LANES {
+        d[lane] = f(a[lane]);
+    }
+    D::store(r, o.d, d, mask);
+}
+
+/// `d = f(a, b)`.
+#[inline(always)]
+pub fn binary<A: Value, B: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A, B) -> D,
+) {
+    let (a, b) = (A::load(r, o.a), B::load(r, o.b));
+    let mut d = [D::ZERO; LANES];
+    for lane in 0..LANES {
+        d[lane] = f(a[lane], b[lane]);
+    }
+    D::store(r, o.d, d, mask);
+}
+
+/// `d = f(a, b, c)`.
+#[inline(always)]
+pub fn ternary<A: Value, B: Value, C: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A, B, C) -> D,
+) {
+    let (a, b, c) = (A::load(r, o.a), B::load(r, o.b), C::load(r, o.c));
+    let mut d = [D::ZERO; LANES];
+    for lane in 0..LANES {
+        d[lane] = f(a[lane], b[lane], c[lane]);
+    }
+    D::store(r, o.d, d, mask);
+}
+
+/// `d = f(a, b, c, e)`.
+#[inline(always)]
+pub fn quaternary<A: Value, B: Value, C: Value, E: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A, B, C, E) -> D,
+) {
+    let (a, b, c, e) = (A::load(r, o.a), B::load(r, o.b), C::load(r, o.c), E::load(r, o.e));
+    let mut d = [D::ZERO; LANES];
+    for lane in 0..LANES {
+        d[lane] = f(a[lane], b[lane], c[lane], e[lane]);
+    }
+    D::store(r, o.d, d, mask);
+}
+
+/// `(d, e) = f(a)`.
+#[inline(always)]
+pub fn unpack<A: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A) -> (D, D),
+) {
+    let a = A::load(r, o.a);
+    let (mut d, mut e) = ([D::ZERO; LANES], [D::ZERO; LANES]);
+    for lane in 0..LANES {
+        (d[lane], e[lane]) = f(a[lane]);
+    }
+    D::store(r, o.d, d, mask);
+    D::store(r, o.e, e, mask);
+}
+
+/// `d = f(a, immediate)`.
+#[inline(always)]
+pub fn unary_immediate<A: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A, u32) -> D,
+) {
+    let immediate = o.immediate;
+    unary(r, o, mask, |a| f(a, immediate));
+}
+
+/// `d = f(a, b, carry)`, where the result's second half becomes the carry flag if bit 0 of the
+/// immediate asks for it; bit 1 tells whether the old flag counts.
+#[inline(always)]
+pub fn with_carry<T: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(T, T, bool) -> (T, bool),
+) {
+    let (a, b) = (T::load(r, o.a), T::load(r, o.b));
+    let carry = if o.immediate & 2 != 0 { r.carry } else { 0 };
+    let (mut d, mut out) = ([T::ZERO; LANES], 0);
+    for lane in 0..LANES {
+        let (value, over) = f(a[lane], b[lane], carry >> lane & 1 == 1);
+        d[lane] = value;
+        out |= u32::from(over) << lane;
+    }
+    T::store(r, o.d, d, mask);
+    if o.immediate & 1 != 0 {
+        r.carry = r.carry & !mask | out & mask;
+    }
+}
+
+/// `d = f(a, b, c, immediate)`.
+#[inline(always)]
+pub fn ternary_immediate<T: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(T, T, T, u32) -> T,
+) {
+    let immediate = o.immediate;
+    ternary(r, o, mask, |a, b, c| f(a, b, c, immediate));
+}
+
+/// `d = c ? a : b` with `c` a predicate.
+#[inline(always)]
+pub fn select<T: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(T, T, bool) -> T) {
+    let (a, b, c) = (T::load(r, o.a), T::load(r, o.b), r.predicates[o.c as usize]);
+    let mut d = [T::ZERO; LANES];
+    for lane in 0..LANES {
+        d[lane] = f(a[lane], b[lane], c >> lane & 1 == 1);
+    }
+    T::store(r, o.d, d, mask);
+}
+
+/// How a comparison's result joins its third operand: bits of [`Operands::immediate`].
+pub mod combine {
+    /// The result alone.
+    pub const NONE: u32 = 0;
+    /// And.
+    pub const AND: u32 = 1;
+    /// Or.
+    pub const OR: u32 = 2;
+    /// Exclusive or.
+    pub const XOR: u32 = 3;
+    /// The third operand is negated.
+    pub const NEGATED: u32 = 4;
+    /// The complement goes to a second destination.
+    pub const SECOND: u32 = 8;
+}
+
+/// Predicate `d = f(a, b)`, joined with predicate `c` and its complement kept as the immediate says.
+#[inline(always)]
+pub fn compare<A: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(A, A) -> bool) {
+    let (a, b) = (A::load(r, o.a), A::load(r, o.b));
+    let mut bits = [0u32; LANES];
+    for lane in 0..LANES {
+        bits[lane] = u32::from(f(a[lane], b[lane])) << lane;
+    }
+    let result = bits.iter().fold(0, |all, bit| all | bit);
+    let c = r.predicates[o.c as usize] ^ if o.immediate & combine::NEGATED != 0 { ALL } else { 0 };
+    let join = |result: u32| match o.immediate & 3 {
+        combine::AND => result & c,
+        combine::OR => result | c,
+        combine::XOR => result ^ c,
+        _ => result,
+    };
+    let d = &mut r.predicates[o.d as usize];
+    *d = *d & !mask | join(result) & mask;
+    if o.immediate & combine::SECOND != 0 {
+        let e = &mut r.predicates[o.e as usize];
+        *e = *e & !mask | join(!result) & mask;
+    }
+}
+
+/// `d = f(a)`, moved within `bound` (relative, and absolute below 1) when the run perturbs.
+#[inline(always)]
+pub fn approximate<A: Value + Into<f64>>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A) -> f32,
+    bound: Bound,
+) {
+    let seed = r.perturb;
+    unary(r, o, mask, |a: A| {
+        let exact = f(a);
+        seed.map_or(exact, |seed| perturbed(exact, seed, a.into().to_bits(), bound))
+    });
+}
+
+/// `d = f(a, b)`, moved like [`approximate`].
+#[inline(always)]
+pub fn approximate_binary(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(f32, f32) -> f32,
+    bound: Bound,
+) {
+    let seed = r.perturb;
+    binary(r, o, mask, |a: f32, b: f32| {
+        let exact = f(a, b);
+        let input = u64::from(a.to_bits()) << 32 | u64::from(b.to_bits());
+        seed.map_or(exact, |seed| perturbed(exact, seed, input, bound))
+    });
+}
+
+/// How far an approximate instruction may be off.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// Relative to the result.
+    Relative(f32),
+    /// Absolute.
+    Absolute(f32),
+}
+
+/// A result moved by a pseudo-random share of its bound. Equal inputs move equally.
+pub fn perturbed(exact: f32, seed: u64, input: u64, bound: Bound) -> f32 {
+    if !exact.is_finite() || exact == 0.0 {
+        return exact;
+    }
+    let share = (mix(seed ^ mix(input)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    match bound {
+        Bound::Relative(bound) => exact + exact * bound * share,
+        Bound::Absolute(bound) => exact + bound * share,
+    }
+}
+
+/// Scrambles 64 bits (the finaliser of splitmix64).
+pub fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ x >> 31
+}

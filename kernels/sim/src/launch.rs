@@ -1,0 +1,203 @@
+//! Launching a kernel.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::kernel::{Kernel, Source};
+use crate::lanes::mix;
+use crate::machine::Machine;
+use crate::memory::Memory;
+use crate::report::{Counters, Findings, Report, Tally};
+
+/// A grid of blocks with its arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    /// Blocks along x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y and z; at most 1024 together.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub dynamic_shared: u32,
+    /// The kernel's parameter space as PTX lays it out: usually one struct.
+    pub parameters: &'a [u8],
+}
+
+/// How much a run looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Values and bounds; blocks run on rayon's threads.
+    Values,
+    /// Everything the simulator can check; blocks run one after another.
+    #[default]
+    Checked,
+}
+
+/// In which order blocks run in checked mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By index, x fastest.
+    #[default]
+    Forward,
+    /// The other way round.
+    Reversed,
+    /// Shuffled by a seed.
+    Seeded(u64),
+}
+
+/// How to run a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How much to look at.
+    pub mode: Mode,
+    /// In which order blocks run in checked mode.
+    pub order: Order,
+    /// Warp instructions that a launch (in value mode: a block) may take.
+    pub step_limit: u64,
+    /// Seed by which results of approximate instructions are moved within their bounds.
+    pub perturb: Option<u64>,
+}
+
+impl Default for Settings {
+    /// Checked, forward, 10^10 warp instructions, no perturbation.
+    fn default() -> Settings {
+        Settings {
+            mode: Mode::Checked,
+            order: Order::Forward,
+            step_limit: 10_000_000_000,
+            perturb: None,
+        }
+    }
+}
+
+/// Runs a kernel on a memory.
+///
+/// # Errors
+/// [`Error::Launch`] when grid, block, shared memory or parameters do not fit the kernel,
+/// [`Error::StepLimit`] when it does not end. What the kernel does wrong is in the report.
+pub fn run(
+    kernel: &Kernel,
+    launch: &Launch<'_>,
+    memory: &mut Memory,
+    settings: &Settings,
+) -> Result<Report, Error> {
+    let blocks = check(kernel, launch)?;
+    let constants = constants(kernel, memory);
+    let mut findings = Findings::default();
+    let mut tallies = vec![Tally::default(); kernel.instructions.len()];
+    match settings.mode {
+        Mode::Checked => {
+            let mut checker = std::mem::take(&mut memory.checker);
+            let threads = launch.block.iter().product::<u32>() as usize;
+            checker.start_launch(threads, shared_bytes(kernel, launch));
+            let mut machine = Machine::new(kernel, launch, &constants, settings, Some(checker));
+            let result = ordered(blocks, settings.order)
+                .into_iter()
+                .try_for_each(|block| machine.run_block(memory, block));
+            machine.finish(&mut findings, &mut tallies);
+            memory.checker = machine.checker.take().unwrap_or_default();
+            result?;
+        }
+        Mode::Values => {
+            let memory = &*memory;
+            let failed = AtomicBool::new(false);
+            let parts = chunks(blocks)
+                .into_par_iter()
+                .map(|range| {
+                    let mut machine = Machine::new(kernel, launch, &constants, settings, None);
+                    for block in range {
+                        if failed.load(Relaxed) {
+                            break;
+                        }
+                        machine
+                            .run_block(memory, block)
+                            .inspect_err(|_| failed.store(true, Relaxed))?;
+                    }
+                    let mut part = (Findings::default(), vec![Tally::default(); tallies.len()]);
+                    machine.finish(&mut part.0, &mut part.1);
+                    Ok(part)
+                })
+                .collect::<Vec<Result<_, Error>>>();
+            for part in parts {
+                let (found, counted) = part?;
+                findings.merge(found);
+                for (total, part) in tallies.iter_mut().zip(&counted) {
+                    total.add(part);
+                }
+            }
+        }
+    }
+    Ok(Report { findings: findings.into_list(), counters: Counters::by_line(kernel, &tallies) })
+}
+
+/// Checks a launch and gives its number of blocks.
+fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
+    let fail = |what: String| Err(Error::Launch(format!("kernel {}: {what}", kernel.name)));
+    let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
+    let blocks = launch.grid.iter().try_fold(1u64, |all, &n| all.checked_mul(u64::from(n)));
+    if threads == 0 || threads > 1024 {
+        return fail(format!("a block of {:?} has {threads} threads; use 1 to 1024", launch.block));
+    }
+    let Some(blocks) = blocks.and_then(|b| u32::try_from(b).ok()).filter(|&b| b > 0) else {
+        return fail(format!(
+            "a grid of {:?} is not supported; use 1 to 2^32-1 blocks",
+            launch.grid
+        ));
+    };
+    if launch.parameters.len() != kernel.parameter_bytes {
+        return fail(format!(
+            "got {} bytes of parameters, expected {}; lay them out as the kernel's struct is",
+            launch.parameters.len(),
+            kernel.parameter_bytes
+        ));
+    }
+    if let Some(required) = kernel.required_block
+        && required != launch.block
+    {
+        return fail(format!(
+            "got blocks of {:?}, but it was compiled for {required:?}",
+            launch.block
+        ));
+    }
+    let shared = shared_bytes(kernel, launch);
+    // The largest opt-in size among the architectures in use (compute capability 9.0).
+    if shared > 227 * 1024 {
+        return fail(format!("{shared} bytes of shared memory; a block has at most 232448"));
+    }
+    Ok(blocks)
+}
+
+/// Static and dynamic shared memory.
+fn shared_bytes(kernel: &Kernel, launch: &Launch<'_>) -> usize {
+    kernel.shared_bytes + launch.dynamic_shared as usize
+}
+
+/// The kernel's constants with the addresses of its module's variables filled in.
+fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constant> {
+    let addresses = memory.variables(&kernel.shared);
+    let mut constants = kernel.constants.clone();
+    for constant in &mut constants {
+        if let Source::Variable(index) = constant.source {
+            constant.source = Source::Bits(addresses[index as usize]);
+        }
+    }
+    constants
+}
+
+/// Blocks in the order in which they run.
+fn ordered(blocks: u32, order: Order) -> Vec<u32> {
+    let mut list: Vec<u32> = (0..blocks).collect();
+    match order {
+        Order::Forward => {}
+        Order::Reversed => list.reverse(),
+        Order::Seeded(seed) => list.sort_by_cached_key(|&block| mix(seed ^ mix(u64::from(block)))),
+    }
+    list
+}
+
+/// Blocks in runs, each for one thread at a time.
+fn chunks(blocks: u32) -> Vec<std::ops::Range<u32>> {
+    let size = blocks.div_ceil(8 * rayon::current_num_threads() as u32).max(1);
+    (0..blocks).step_by(size as usize).map(|at| at..at.saturating_add(size).min(blocks)).collect()
+}

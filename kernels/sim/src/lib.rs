@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod alu;
+mod check;
+mod decode;
+mod error;
+mod instruction;
+mod kernel;
+mod lanes;
+mod launch;
+mod machine;
+mod memory;
+mod parse;
+mod report;
+
+pub use error::Error;
+pub use kernel::{Kernel, Module};
+pub use launch::{Launch, Mode, Order, Settings, run};
+pub use memory::Memory;
+pub use report::{Counters, Finding, Kind, LineTally, Report, Tally};

@@ -1,0 +1,182 @@
+//! Block barriers.
+
+use super::Machine;
+use super::access::lanes_of;
+use super::schedule::Flow;
+use super::site::coordinates;
+use super::warp::{Fragment, State};
+use crate::instruction::{BarrierMode, Operation};
+use crate::lanes::LANES;
+use crate::report::Kind;
+
+/// Who waits at a barrier.
+struct Waiting {
+    id: u32,
+    count: Option<u32>,
+    threads: u32,
+    /// Warp and place of every waiting fragment.
+    fragments: Vec<(usize, u32, u32)>,
+}
+
+impl Machine<'_> {
+    /// Lets a fragment wait at a barrier, or pass it by if it only arrives.
+    pub(super) fn reach_barrier(
+        &mut self,
+        warp: usize,
+        fragment: &Fragment,
+        operation: &Operation,
+    ) -> Flow {
+        let Operation::Barrier { id, count, arrive, .. } = operation else { return Flow::Next };
+        let words = &self.warps[warp].registers.words;
+        let lane = fragment.mask.trailing_zeros() as usize;
+        let id = words[usize::from(*id)][lane];
+        let count = count.map(|slot| words[usize::from(slot)][lane]);
+        if *arrive {
+            self.arrived.push((id, warp, fragment.mask.count_ones()));
+            return Flow::Next;
+        }
+        Flow::Wait(State::Barrier { id, count })
+    }
+
+    /// Opens every barrier that is complete, when no warp can run. False when none is.
+    pub(super) fn open_barriers(&mut self) -> bool {
+        let live: u32 = self.warps.iter().map(|warp| warp.live.count_ones()).sum();
+        let waiting = self.waiting();
+        let mut opened = false;
+        for barrier in &waiting {
+            let arrived = self.arrived.iter().filter(|arrived| arrived.0 == barrier.id);
+            let arrived: u32 = arrived.map(|arrived| arrived.2).sum();
+            let complete = match barrier.count {
+                Some(count) => barrier.threads + arrived >= count,
+                None => barrier.threads == live,
+            };
+            if complete {
+                self.check_barrier(barrier);
+                self.open(barrier);
+                opened = true;
+            }
+        }
+        if !opened && let Some(barrier) = waiting.first() {
+            let (warp, pc, mask) = barrier.fragments[0];
+            let site = self.site(warp, pc);
+            let (id, here, block) = (barrier.id, barrier.threads, self.threads);
+            let others: Vec<u32> = waiting[1..].iter().map(|other| other.id).collect();
+            site.report(&mut self.findings, mask.trailing_zeros() as usize, Kind::Barrier, || {
+                format!(
+                    "{here} of {block} threads wait at barrier {id} for ever, others at barriers \
+                     {others:?}; every thread of the block has to come to the same barrier"
+                )
+            });
+        }
+        opened
+    }
+
+    /// The barriers at which fragments wait.
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut list: Vec<Waiting> = Vec::new();
+        for (warp, state) in self.warps.iter().enumerate() {
+            for fragment in &state.fragments {
+                let State::Barrier { id, count } = fragment.state else { continue };
+                let at = list.iter().position(|waiting| waiting.id == id).unwrap_or_else(|| {
+                    list.push(Waiting { id, count, threads: 0, fragments: Vec::new() });
+                    list.len() - 1
+                });
+                list[at].threads += fragment.mask.count_ones();
+                list[at].fragments.push((warp, fragment.pc, fragment.mask));
+            }
+        }
+        list
+    }
+
+    /// Reports a barrier that opens although threads are elsewhere.
+    fn check_barrier(&mut self, barrier: &Waiting) {
+        let (warp, pc, mask) = barrier.fragments[0];
+        let lane = mask.trailing_zeros() as usize;
+        let apart = barrier.fragments.iter().find(|fragment| fragment.1 != pc);
+        if let Some(&(other_warp, other_pc, other_mask)) = apart {
+            let site = self.site(other_warp, other_pc);
+            let thread = coordinates((warp * LANES + lane) as u32, self.launch.block);
+            let other = self.kernel.instructions[pc as usize].location.map_or(0, |at| at.1);
+            let other_lane = other_mask.trailing_zeros() as usize;
+            site.report(&mut self.findings, other_lane, Kind::Barrier, || {
+                format!(
+                    "the block's threads meet at different barriers: thread {thread:?} waits at \
+                     another one (source line {other}); take the barrier out of the condition"
+                )
+            });
+        }
+        let missing = self.threads - barrier.threads;
+        if barrier.count.is_none() && missing > 0 {
+            let site = self.site(warp, pc);
+            let gone = self.warps.iter().enumerate().find_map(|(warp, state)| {
+                let full = full_mask(self.threads, warp);
+                lanes_of(full & !state.live).next().map(|lane| (warp * LANES + lane) as u32)
+            });
+            let gone = coordinates(gone.unwrap_or(0), self.launch.block);
+            site.report(&mut self.findings, lane, Kind::Barrier, || {
+                format!(
+                    "{missing} threads of the block never reach this barrier: thread {gone:?} has \
+                     ended; let all threads of the block stay until the last barrier"
+                )
+            });
+        }
+    }
+
+    /// Lets everybody at a barrier go on.
+    fn open(&mut self, barrier: &Waiting) {
+        let mut members = 0u64;
+        let mut ballots = Vec::new();
+        for &(warp, pc, mask) in &barrier.fragments {
+            members |= 1 << warp;
+            if let Operation::Barrier { vote: Some(vote), .. } =
+                &self.kernel.instructions[pc as usize].operation
+            {
+                let value = self.warps[warp].registers.predicates[usize::from(vote.a)];
+                let value = if vote.negated { !value } else { value };
+                ballots.push((value & mask).count_ones());
+            }
+        }
+        for &(id, warp, _) in &self.arrived {
+            members |= if id == barrier.id { 1 << warp } else { 0 };
+        }
+        self.arrived.retain(|arrived| arrived.0 != barrier.id);
+        let yes: u32 = ballots.iter().sum();
+        for &(warp, pc, mask) in &barrier.fragments {
+            let state = &mut self.warps[warp];
+            if let Operation::Barrier { vote: Some(vote), .. } =
+                &self.kernel.instructions[pc as usize].operation
+            {
+                let d = usize::from(vote.d);
+                let holds = match vote.mode {
+                    BarrierMode::Count => {
+                        for lane in lanes_of(mask) {
+                            state.registers.words[d][lane] = yes;
+                        }
+                        continue;
+                    }
+                    BarrierMode::And => yes == barrier.threads,
+                    BarrierMode::Or => yes > 0,
+                };
+                let predicate = &mut state.registers.predicates[d];
+                *predicate = if holds { *predicate | mask } else { *predicate & !mask };
+            }
+        }
+        for state in &mut self.warps {
+            for fragment in &mut state.fragments {
+                if matches!(fragment.state, State::Barrier { id, .. } if id == barrier.id) {
+                    fragment.state = State::Ready;
+                    fragment.pc += 1;
+                }
+            }
+        }
+        if let Some(checker) = &mut self.checker {
+            checker.order.barrier(members);
+        }
+    }
+}
+
+/// The lanes that a warp of a block has.
+fn full_mask(threads: u32, warp: usize) -> u32 {
+    let count = threads as usize - warp * LANES;
+    if count >= LANES { u32::MAX } else { (1 << count) - 1 }
+}

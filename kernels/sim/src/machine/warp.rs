@@ -1,0 +1,89 @@
+//! A warp: registers and the fragments of its lanes.
+
+use crate::lanes::{ALL, LANES, Registers};
+
+/// A warp.
+#[derive(Clone)]
+pub(super) struct Warp {
+    pub registers: Registers,
+    pub fragments: Vec<Fragment>,
+    /// Lanes that exist and have not ended.
+    pub live: u32,
+}
+
+/// Lanes that are at one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fragment {
+    pub pc: u32,
+    pub mask: u32,
+    pub state: State,
+}
+
+/// What a fragment is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing.
+    Ready,
+    /// Other lanes that its collective names.
+    Collective,
+    /// Nothing any more: the named lanes do not come.
+    Forced,
+    /// The block's barrier of this id, with the number of threads it takes if that is given.
+    Barrier { id: u32, count: Option<u32> },
+}
+
+impl Warp {
+    /// A warp with room for a kernel's registers.
+    pub fn new(banks: [usize; 3], perturb: Option<u64>) -> Warp {
+        let registers = Registers {
+            words: vec![[0; LANES]; banks[0]],
+            longs: vec![[0; LANES]; banks[1]],
+            predicates: vec![0; banks[2]],
+            carry: 0,
+            perturb,
+        };
+        Warp { registers, fragments: Vec::new(), live: 0 }
+    }
+
+    /// Puts all lanes of the `index`th warp of a block at the start.
+    pub fn restart(&mut self, threads: u32, index: usize) {
+        let count = threads as usize - index * LANES;
+        self.live = if count >= LANES { ALL } else { (1 << count) - 1 };
+        self.fragments.clear();
+        self.fragments.push(Fragment { pc: 0, mask: self.live, state: State::Ready });
+    }
+
+    /// Takes out the fragment to run next, one with the lowest place among those that can run,
+    /// with all others that wait at the same place for company.
+    pub fn take_next(&mut self) -> Option<Fragment> {
+        let can_run = |f: &&Fragment| matches!(f.state, State::Ready | State::Forced);
+        let pc = match self.fragments.iter().filter(can_run).map(|f| f.pc).min() {
+            Some(pc) => pc,
+            None => {
+                // Nobody else can come: a collective must do with the lanes it has.
+                let waiting = self.fragments.iter_mut().filter(|f| f.state == State::Collective);
+                let first = waiting.min_by_key(|f| f.pc)?;
+                first.state = State::Forced;
+                first.pc
+            }
+        };
+        let mut next = Fragment { pc, mask: 0, state: State::Ready };
+        self.fragments.retain(|fragment| {
+            let here = fragment.pc == pc && !matches!(fragment.state, State::Barrier { .. });
+            if here {
+                next.mask |= fragment.mask;
+                if fragment.state == State::Forced {
+                    next.state = State::Forced;
+                }
+            }
+            !here
+        });
+        Some(next)
+    }
+
+    /// The lowest place at which a running fragment has to stop and look at the others.
+    pub fn next_stop(&self) -> u32 {
+        let others = self.fragments.iter().filter(|f| !matches!(f.state, State::Barrier { .. }));
+        others.map(|f| f.pc).min().unwrap_or(u32::MAX)
+    }
+}

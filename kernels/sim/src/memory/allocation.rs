@@ -1,0 +1,168 @@
+//! A stretch of memory with a bit for each byte that has been written.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Bytes in words. Blocks that run side by side share them, so they are atomics throughout;
+/// on the usual processors a relaxed access is an ordinary one.
+pub(crate) struct Allocation {
+    label: String,
+    bytes: usize,
+    words: Box<[AtomicU32]>,
+    /// A bit for each byte.
+    initialised: Box<[AtomicU32]>,
+}
+
+/// Words that are all zero.
+fn zeros(count: usize) -> Box<[AtomicU32]> {
+    (0..count).map(|_| AtomicU32::new(0)).collect()
+}
+
+impl Allocation {
+    /// Uninitialised memory.
+    pub fn new(bytes: usize, label: &str) -> Allocation {
+        Allocation {
+            label: label.to_owned(),
+            bytes,
+            words: zeros(bytes.div_ceil(4)),
+            initialised: zeros(bytes.div_ceil(32)),
+        }
+    }
+
+    /// What findings call it.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether an access lies inside.
+    #[inline(always)]
+    pub fn holds(&self, offset: u64, bytes: u32) -> bool {
+        offset + u64::from(bytes) <= self.bytes as u64
+    }
+
+    /// Makes everything uninitialised, as it is for a new block.
+    pub fn reset(&mut self) {
+        for bits in &mut self.initialised {
+            *bits.get_mut() = 0;
+        }
+    }
+
+    /// Reads a value of 1, 2, 4 or 8 bytes at a multiple of its size.
+    #[inline(always)]
+    pub fn read(&self, offset: usize, bytes: u32) -> u64 {
+        let word = u64::from(self.words[offset / 4].load(Relaxed));
+        match bytes {
+            4 => word,
+            8 => word | u64::from(self.words[offset / 4 + 1].load(Relaxed)) << 32,
+            _ => word >> (8 * (offset % 4)) & ((1 << (8 * bytes)) - 1),
+        }
+    }
+
+    /// Writes a value of 1, 2, 4 or 8 bytes at a multiple of its size.
+    #[inline(always)]
+    pub fn write(&self, offset: usize, bytes: u32, value: u64) {
+        let word = &self.words[offset / 4];
+        match bytes {
+            4 => word.store(value as u32, Relaxed),
+            8 => {
+                word.store(value as u32, Relaxed);
+                self.words[offset / 4 + 1].store((value >> 32) as u32, Relaxed);
+            }
+            _ => {
+                let shift = 8 * (offset % 4);
+                let field = ((1u32 << (8 * bytes)) - 1) << shift;
+                let value = (value as u32) << shift & field;
+                // Another block may be writing the word's other bytes.
+                let _ = word.fetch_update(Relaxed, Relaxed, |old| Some(old & !field | value));
+            }
+        }
+        self.mark(offset, bytes);
+    }
+
+    /// Replaces a word by a function of it and gives the old one, as one step.
+    #[inline(always)]
+    pub fn update_word(&self, offset: usize, f: impl Fn(u32) -> u32) -> u32 {
+        let update = self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(f(old)));
+        match update {
+            Ok(old) | Err(old) => old,
+        }
+    }
+
+    /// Whether `bytes` bytes, at most 16 and not across a multiple of 32, have been written.
+    #[inline(always)]
+    pub fn is_initialised(&self, offset: usize, bytes: usize) -> bool {
+        let bits = ((1u64 << bytes) - 1) << (offset % 32);
+        let have = u64::from(self.initialised[offset / 32].load(Relaxed));
+        if bits >> 32 != 0 {
+            let next = self.initialised.get(offset / 32 + 1).map_or(0, |bits| bits.load(Relaxed));
+            return (have | u64::from(next) << 32) & bits == bits;
+        }
+        have & bits == bits
+    }
+
+    /// Marks bytes as written.
+    #[inline(always)]
+    fn mark(&self, offset: usize, bytes: u32) {
+        let bits = ((1u32 << bytes) - 1) << (offset % 32);
+        let have = &self.initialised[offset / 32];
+        if have.load(Relaxed) & bits != bits {
+            have.fetch_or(bits, Relaxed);
+        }
+    }
+
+    /// Marks bytes as written or not, one by one.
+    pub fn set_initialised(&self, offset: usize, bytes: usize, value: bool) {
+        for at in offset..offset + bytes {
+            let have = &self.initialised[at / 32];
+            if value {
+                have.fetch_or(1 << (at % 32), Relaxed);
+            } else {
+                have.fetch_and(!(1 << (at % 32)), Relaxed);
+            }
+        }
+    }
+
+    /// Writes any number of bytes anywhere inside.
+    pub fn write_bytes(&self, offset: usize, bytes: &[u8]) {
+        let head = offset.wrapping_neg() % 4;
+        let (head, rest) = bytes.split_at(head.min(bytes.len()));
+        let mut at = offset;
+        for &byte in head {
+            self.write(at, 1, u64::from(byte));
+            at += 1;
+        }
+        let (words, tail) = rest.as_chunks::<4>();
+        for &word in words {
+            self.write(at, 4, u64::from(u32::from_le_bytes(word)));
+            at += 4;
+        }
+        for &byte in tail {
+            self.write(at, 1, u64::from(byte));
+            at += 1;
+        }
+    }
+
+    /// Reads any number of bytes anywhere inside.
+    pub fn read_bytes(&self, offset: usize, bytes: &mut [u8]) {
+        let head = (offset.wrapping_neg() % 4).min(bytes.len());
+        let (head, rest) = bytes.split_at_mut(head);
+        let mut at = offset;
+        for byte in head {
+            *byte = self.read(at, 1) as u8;
+            at += 1;
+        }
+        let (words, tail) = rest.as_chunks_mut::<4>();
+        for word in words {
+            *word = (self.read(at, 4) as u32).to_le_bytes();
+            at += 4;
+        }
+        for byte in tail {
+            *byte = self.read(at, 1) as u8;
+            at += 1;
+        }
+    }
+}

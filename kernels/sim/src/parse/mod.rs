@@ -1,0 +1,203 @@
+//! PTX text to statements: directives, labels, and instructions with resolved registers.
+
+mod body;
+mod operand;
+
+pub(crate) use body::{Body, RawInstruction, Symbol};
+pub(crate) use operand::Operand;
+
+use crate::error::Error;
+use crate::kernel::Variable;
+
+/// A module, taken apart.
+pub(crate) struct RawModule {
+    pub kernels: Vec<Body>,
+    pub variables: Vec<Variable>,
+    pub files: Vec<(u32, String)>,
+}
+
+/// Takes a module apart.
+pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
+    let text = without_comments(text);
+    let mut cursor = Cursor { rest: &text, line: 1 };
+    let mut module = RawModule { kernels: Vec::new(), variables: Vec::new(), files: Vec::new() };
+    let mut dynamic_shared = Vec::new();
+    loop {
+        cursor.skip_space();
+        if cursor.rest.is_empty() {
+            break;
+        }
+        match cursor.word() {
+            ".version" | ".target" | ".address_size" | ".pragma" => {
+                cursor.until('\n');
+            }
+            ".file" => {
+                let line = cursor.line;
+                let entry = cursor.until('\n').trim();
+                let (number, name) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
+                let number = number.parse().map_err(|_| Error::Parse {
+                    line,
+                    what: format!("`.file {entry}` has no number"),
+                })?;
+                let name = name.split('"').nth(1).unwrap_or("").to_owned();
+                module.files.push((number, name));
+            }
+            ".section" => {
+                cursor.until('{');
+                cursor.until('}');
+            }
+            ".visible" | ".extern" | ".weak" | ".common" => {}
+            ".entry" => {
+                let kernel = body::kernel(&mut cursor, &module.variables, &dynamic_shared)?;
+                module.kernels.push(kernel);
+            }
+            ".func" => skip_function(&mut cursor),
+            space @ (".global" | ".const" | ".shared") => {
+                let line = cursor.line;
+                let declaration = cursor.until(';');
+                let variable = declared(declaration, line)?;
+                if space == ".shared" {
+                    dynamic_shared.push(variable);
+                } else {
+                    module.variables.push(variable.variable);
+                }
+            }
+            other => {
+                let what = format!("did not expect `{other}` outside a kernel");
+                return Err(Error::Parse { line: cursor.line, what });
+            }
+        }
+    }
+    Ok(module)
+}
+
+/// Skips a function: inlined ones are never called, and a call is an unsupported instruction.
+fn skip_function(cursor: &mut Cursor<'_>) {
+    let end = cursor.rest.find([';', '{']).unwrap_or(cursor.rest.len());
+    let body = cursor.rest[end..].starts_with('{');
+    cursor.advance(end + 1);
+    let mut depth = i32::from(body);
+    while depth > 0 && !cursor.rest.is_empty() {
+        let next = cursor.rest.find(['{', '}']).unwrap_or(cursor.rest.len() - 1);
+        depth += if cursor.rest[next..].starts_with('{') { 1 } else { -1 };
+        cursor.advance(next + 1);
+    }
+}
+
+/// A declared variable with its alignment.
+pub(crate) struct Declared {
+    pub variable: Variable,
+    pub align: usize,
+    /// Declared without a size: the launch gives it.
+    pub unsized_: bool,
+}
+
+/// Parses `.align 4 .b8 name[16] = {..}` and its shorter forms, the space word already gone.
+pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
+    let fail = |what: &str| Error::Parse { line, what: format!("`{}`: {what}", text.trim()) };
+    let (left, right) = match text.split_once('=') {
+        Some((left, right)) => (left, Some(right.trim())),
+        None => (text, None),
+    };
+    let mut words = left.split_whitespace();
+    let (mut align, mut size, mut float, mut name) = (None, 0, false, "");
+    while let Some(word) = words.next() {
+        match word {
+            ".align" => {
+                let number = words.next().and_then(|n| n.parse().ok());
+                align = Some(number.ok_or_else(|| fail("no alignment after .align"))?);
+            }
+            ".ptr" | ".global" | ".const" | ".shared" | ".local" => {}
+            ".v2" | ".v4" => return Err(fail("vector variables are not supported")),
+            _ if word.starts_with('.') => {
+                float = word.starts_with(".f");
+                let bits: usize = word[2..].parse().map_err(|_| fail("unknown type"))?;
+                size = bits / 8;
+            }
+            _ => name = word,
+        }
+    }
+    if size == 0 || name.is_empty() {
+        return Err(fail("expected a type and a name"));
+    }
+    let (name, mut elements, mut unsized_) = (name.to_owned(), 1usize, false);
+    let (name, dimensions) = match name.split_once('[') {
+        Some((name, dimensions)) => (name.to_owned(), dimensions.to_owned()),
+        None => (name, String::new()),
+    };
+    for dimension in dimensions.split(['[', ']']).filter(|_| !dimensions.is_empty()) {
+        match dimension.trim() {
+            "" if dimensions.trim() == "]" => unsized_ = true,
+            "" => {}
+            number => {
+                elements *= number.parse::<usize>().map_err(|_| fail("unknown array size"))?
+            }
+        }
+    }
+    let mut initial = Vec::new();
+    for value in right.unwrap_or("").split([',', '{', '}']).map(str::trim).filter(|v| !v.is_empty())
+    {
+        let literal = operand::literal(value)
+            .ok_or_else(|| fail("only numbers can initialise a variable"))?;
+        let bits = if float { literal.float_bits(size) } else { literal.integer_bits() };
+        initial.extend_from_slice(&bits.to_le_bytes()[..size]);
+    }
+    let bytes = if unsized_ { 0 } else { size * elements };
+    let align = align.unwrap_or(size);
+    Ok(Declared { variable: Variable { name, bytes, initial }, align, unsized_ })
+}
+
+/// Blanks out comments and keeps every line where it is.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("//").into_iter().chain(rest.find("/*")).min() {
+        out.push_str(&rest[..start]);
+        let comment = &rest[start..];
+        let end = if comment.starts_with("//") {
+            comment.find('\n').unwrap_or(comment.len())
+        } else {
+            comment.find("*/").map_or(comment.len(), |end| end + 2)
+        };
+        out.extend(comment[..end].chars().filter(|&c| c == '\n'));
+        rest = &comment[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A place in the text.
+pub(crate) struct Cursor<'a> {
+    pub rest: &'a str,
+    pub line: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Moves on by `bytes` (at most to the end).
+    pub fn advance(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes.min(self.rest.len()));
+        self.line += taken.bytes().filter(|&b| b == b'\n').count();
+        self.rest = rest;
+        taken
+    }
+
+    /// Moves past white space.
+    pub fn skip_space(&mut self) {
+        let bytes = self.rest.len() - self.rest.trim_start().len();
+        self.advance(bytes);
+    }
+
+    /// Takes the next word, which ends before white space, `{`, `(` or `;`.
+    pub fn word(&mut self) -> &'a str {
+        self.skip_space();
+        let end = self.rest.find(|c: char| c.is_whitespace() || "{(;".contains(c));
+        self.advance(end.unwrap_or(self.rest.len()).max(1))
+    }
+
+    /// Takes everything before `end`, and drops `end`.
+    pub fn until(&mut self, end: char) -> &'a str {
+        let taken = self.advance(self.rest.find(end).unwrap_or(self.rest.len()));
+        self.advance(end.len_utf8());
+        taken
+    }
+}

@@ -1,0 +1,6 @@
+//! The simulator's tests, in one binary.
+
+mod common;
+mod instructions;
+mod kernels;
+mod planted;
