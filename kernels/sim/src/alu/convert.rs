@@ -138,21 +138,43 @@ fn from_integer(from: Type, to: Type, a: Bank, rounding: &str) -> Option<Lanes> 
     })
 }
 
-/// Floats to integers: rounded, clamped, NaN as 0.
+/// A converted value, or what a NaN becomes.
+#[inline(always)]
+fn unless_nan<T>(nan: bool, value: T, middle: T) -> T {
+    if nan { middle } else { value }
+}
+
+/// Floats to integers: rounded and clamped. A NaN becomes 0, but with 64 bits on either side the
+/// middle of the range: only the top bit set.
 fn to_integer(from: Type, to: Type, ftz: bool, rounding: &str) -> Option<Lanes> {
     macro_rules! integer {
-        ($t:ty, $round:expr) => {
+        ($t:ty, $round:expr) => {{
+            const LONG: bool = size_of::<$t>() == 8;
             match to {
-                Type::U8 => lanes!(unary, |a: $t| u16::from($round(a) as u8)),
-                Type::S8 => lanes!(unary, |a: $t| i16::from($round(a) as i8)),
-                Type::U16 => lanes!(unary, |a: $t| $round(a) as u16),
-                Type::S16 => lanes!(unary, |a: $t| $round(a) as i16),
-                Type::U32 => lanes!(unary, |a: $t| $round(a) as u32),
-                Type::S32 => lanes!(unary, |a: $t| $round(a) as i32),
-                Type::U64 => lanes!(unary, |a: $t| $round(a) as u64),
-                _ => lanes!(unary, |a: $t| $round(a) as i64),
+                Type::U8 => lanes!(unary, |a: $t| {
+                    u16::from(unless_nan(LONG && a.is_nan(), $round(a) as u8, 1 << 7))
+                }),
+                Type::S8 => lanes!(unary, |a: $t| {
+                    i16::from(unless_nan(LONG && a.is_nan(), $round(a) as i8, i8::MIN))
+                }),
+                Type::U16 => lanes!(unary, |a: $t| {
+                    unless_nan(LONG && a.is_nan(), $round(a) as u16, 1 << 15)
+                }),
+                Type::S16 => lanes!(unary, |a: $t| {
+                    unless_nan(LONG && a.is_nan(), $round(a) as i16, i16::MIN)
+                }),
+                Type::U32 => lanes!(unary, |a: $t| {
+                    unless_nan(LONG && a.is_nan(), $round(a) as u32, 1 << 31)
+                }),
+                Type::S32 => lanes!(unary, |a: $t| {
+                    unless_nan(LONG && a.is_nan(), $round(a) as i32, i32::MIN)
+                }),
+                Type::U64 => {
+                    lanes!(unary, |a: $t| unless_nan(a.is_nan(), $round(a) as u64, 1 << 63))
+                }
+                _ => lanes!(unary, |a: $t| unless_nan(a.is_nan(), $round(a) as i64, i64::MIN)),
             }
-        };
+        }};
     }
     Some(match (from, rounding) {
         (Type::F32, "rzi") => integer!(f32, |a: f32| a),

@@ -16,6 +16,9 @@ macro_rules! by_size {
 
 /// Bitwise forms.
 pub(super) fn form(opcode: &mut Opcode<'_>) -> Option<Form> {
+    if opcode.root == "prmt" {
+        return permute(opcode);
+    }
     let kind = opcode.kind().filter(|kind| kind.is_integer() && kind.bytes() > 1)?;
     let word = kind.bytes() == 4;
     match opcode.root {
@@ -38,7 +41,6 @@ pub(super) fn form(opcode: &mut Opcode<'_>) -> Option<Form> {
             kind,
             3,
         )),
-        "prmt" if word => permute(opcode),
         "popc" | "clz" | "bfind" => count(opcode, kind),
         "brev" if word => Some(Form::same(lanes!(unary, |a: u32| a.reverse_bits()), kind, 1)),
         "brev" => Some(Form::same(lanes!(unary, |a: u64| a.reverse_bits()), kind, 1)),
@@ -127,6 +129,9 @@ fn lop3(a: u32, b: u32, c: u32, table: u32) -> u32 {
 
 /// `prmt`: picks four of eight bytes.
 fn permute(opcode: &mut Opcode<'_>) -> Option<Form> {
+    if !opcode.take("b32") {
+        return None;
+    }
     let lanes = match opcode.one_of(&["f4e", "b4e", "rc8", "ecl", "ecr", "rc16"]) {
         None => lanes!(ternary, |a: u32, b: u32, c: u32| pick(a, b, c)),
         Some("f4e") => lanes!(ternary, |a: u32, b: u32, c: u32| {

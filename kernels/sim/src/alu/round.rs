@@ -38,11 +38,28 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - share)) + (b - share))
 }
 
+/// The sign of an exact zero sum: that of two zeros if they agree, else that of the direction.
+#[inline(always)]
+fn zero_sum(a: f64, b: f64, rounding: Rounding) -> f32 {
+    let negative = if a.is_sign_negative() == b.is_sign_negative() {
+        a.is_sign_negative()
+    } else {
+        rounding == Rounding::Down
+    };
+    if negative { -0.0 } else { 0.0 }
+}
+
 /// `a + b`, rounded in a direction.
 #[inline(always)]
 pub(super) fn add(a: f32, b: f32, rounding: Rounding) -> f32 {
-    let (sum, error) = two_sum(f64::from(a), f64::from(b));
-    directed(sum, error, rounding)
+    add_exact(f64::from(a), f64::from(b), rounding)
+}
+
+/// `a + b` of a product and a number, rounded in a direction.
+#[inline(always)]
+fn add_exact(a: f64, b: f64, rounding: Rounding) -> f32 {
+    let (sum, error) = two_sum(a, b);
+    if sum == 0.0 { zero_sum(a, b, rounding) } else { directed(sum, error, rounding) }
 }
 
 /// `a * b`, rounded in a direction.
@@ -54,8 +71,7 @@ pub(super) fn mul(a: f32, b: f32, rounding: Rounding) -> f32 {
 /// `a * b + c`, rounded in a direction.
 #[inline(always)]
 pub(super) fn fma(a: f32, b: f32, c: f32, rounding: Rounding) -> f32 {
-    let (sum, error) = two_sum(f64::from(a) * f64::from(b), f64::from(c));
-    directed(sum, error, rounding)
+    add_exact(f64::from(a) * f64::from(b), f64::from(c), rounding)
 }
 
 /// `a / b`, rounded in a direction.

@@ -160,7 +160,8 @@ fn approximate_form(root: &str, ftz: bool) -> Option<Lanes> {
         "rcp" => approximation!(ftz, Bound::Relative(ULP), |x| 1.0 / x),
         "sqrt" => approximation!(ftz, Bound::Relative(ULP), |x| x.sqrt()),
         "rsqrt" => {
-            approximation!(ftz, Bound::Relative(1.5 * ULP), |x| (1.0 / f64::from(x).sqrt()) as f32)
+            approximation!(ftz, Bound::Relative(1.0718 * ULP), |x| (1.0 / f64::from(x).sqrt())
+                as f32)
         }
         "div" if ftz => lanes!(
             approximate_binary,

@@ -18,6 +18,7 @@ pub(crate) struct Order {
     launch_start: u32,
     /// The running block's place in the grid.
     block: u32,
+    block_start: u32,
     warps: usize,
     /// For each pair of warps, when both last passed a barrier.
     joint: Vec<u32>,
@@ -25,6 +26,8 @@ pub(crate) struct Order {
     floor: Vec<u32>,
     /// For each thread, its last warp barrier and the lanes in it.
     warp_barrier: Vec<(u32, u32)>,
+    /// For each warp, the last warp barrier of any of its lanes.
+    last_warp_barrier: Vec<u32>,
     /// For each thread, its last fence, and up to when the fence covers the whole block.
     fence: Vec<(u32, u32)>,
     /// Up to when every thread's accesses are covered by its own fence and a barrier.
@@ -68,6 +71,8 @@ pub(crate) struct Moment {
     floor: u32,
     /// Up to here all accesses of other blocks are.
     elsewhere: u32,
+    /// When the running block started. Blocks run one at a time, so that later times are its own.
+    block_start: u32,
     /// The last barrier among lanes of the warp.
     pub warp_barrier: u32,
 }
@@ -75,8 +80,14 @@ pub(crate) struct Moment {
 impl Moment {
     /// Whether an access is ordered before one of this warp now. False asks for a closer look.
     #[inline(always)]
-    pub fn surely_before(&self, time: u32, block: u32) -> bool {
-        time <= if block == self.block { self.floor } else { self.elsewhere }
+    pub fn surely_before(&self, time: u32) -> bool {
+        time <= self.floor && (time <= self.elsewhere || time >= self.block_start)
+    }
+
+    /// Whether the access was made by the running block, with nothing that orders it for sure.
+    #[inline(always)]
+    pub fn is_open(&self, time: u32) -> bool {
+        time > self.floor
     }
 
     /// A lane's place in the block.
@@ -109,6 +120,7 @@ impl Order {
         self.joint.resize(self.warps * self.warps, 0);
         self.floor.resize(self.warps, 0);
         self.warp_barrier.resize(self.warps * LANES, (0, 0));
+        self.last_warp_barrier.resize(self.warps, 0);
         self.fence.resize(self.warps * LANES, (0, 0));
         self.messages.clear();
         over
@@ -118,9 +130,11 @@ impl Order {
     pub fn start_block(&mut self, block: u32) {
         self.tick();
         self.block = block;
+        self.block_start = self.now;
         self.joint.fill(self.now);
         self.floor.fill(self.now);
         self.warp_barrier.fill((0, 0));
+        self.last_warp_barrier.fill(0);
         self.fence.fill((0, 0));
         self.all_fenced = 0;
         self.any_fence = false;
@@ -151,6 +165,7 @@ impl Order {
         for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {
             self.warp_barrier[warp * LANES + lane] = (self.now, lanes);
         }
+        self.last_warp_barrier[warp] = self.now;
         self.tick();
     }
 
@@ -201,7 +216,6 @@ impl Order {
 
     /// The time for accesses of a warp, to global memory or to shared memory.
     pub fn moment(&self, warp: usize, shared: bool) -> Moment {
-        let lanes = &self.warp_barrier[warp * LANES..(warp + 1) * LANES];
         Moment {
             now: self.now,
             block: self.block,
@@ -209,7 +223,8 @@ impl Order {
             floor: self.floor[warp],
             // Another block's shared memory is another memory.
             elsewhere: if shared { u32::MAX } else { self.launch_start },
-            warp_barrier: lanes.iter().map(|barrier| barrier.0).max().unwrap_or(0),
+            block_start: self.block_start,
+            warp_barrier: self.last_warp_barrier[warp],
         }
     }
 

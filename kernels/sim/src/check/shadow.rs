@@ -95,7 +95,7 @@ impl Shadow {
             let found = match access {
                 Access::Read => {
                     let clash = record.clash_with_write(order, moment, false, lane);
-                    record.note_read(order, moment, lane);
+                    record.note_read(order, moment, 1 << lane);
                     clash
                 }
                 Access::StrongRead => record.clash_with_write(order, moment, true, lane),
@@ -111,7 +111,45 @@ impl Shadow {
     }
 }
 
+impl Shadow {
+    /// Notes a plain read of one warp, given by offsets and the lanes that read there. False when
+    /// nothing orders an earlier write before it.
+    #[inline(always)]
+    pub fn read_groups(
+        &mut self,
+        order: &Order,
+        moment: &Moment,
+        bytes: u32,
+        groups: impl Iterator<Item = (usize, u32)>,
+    ) -> bool {
+        if bytes < 1 << self.shift {
+            self.split(bytes.trailing_zeros());
+        }
+        let count = bytes as usize >> self.shift;
+        for (offset, lanes) in groups {
+            let first = offset >> self.shift;
+            for record in &mut self.records[first..first + count] {
+                if !moment.surely_before(record.write_time)
+                    && !record.is_ordered_for(order, moment, lanes)
+                {
+                    return false;
+                }
+                record.note_read(order, moment, lanes);
+            }
+        }
+        true
+    }
+}
+
 impl Record {
+    /// Whether something orders the last write before an access of each of these lanes.
+    #[cold]
+    fn is_ordered_for(&self, order: &Order, moment: &Moment, lanes: u32) -> bool {
+        (0..LANES)
+            .filter(|lane| lanes >> lane & 1 == 1)
+            .all(|lane| self.clash_with_late_write(order, moment, lane).is_none())
+    }
+
     /// Checks a write against the last write and reads, and notes it.
     #[inline(always)]
     fn write(
@@ -124,7 +162,7 @@ impl Record {
         let mut clash = self.clash_with_write(order, moment, atomic, lane);
         for read in &mut self.reads {
             if read.time != 0 {
-                if clash.is_none() && !moment.surely_before(read.time, read.block) {
+                if clash.is_none() && !moment.surely_before(read.time) {
                     clash = read.clash(order, moment, lane);
                 }
                 read.time = 0;
@@ -146,7 +184,7 @@ impl Record {
         strong: bool,
         lane: usize,
     ) -> Option<Clash> {
-        if moment.surely_before(self.write_time, self.write_block) || strong && self.write_atomic {
+        if moment.surely_before(self.write_time) || strong && self.write_atomic {
             return None;
         }
         self.clash_with_late_write(order, moment, lane)
@@ -169,36 +207,45 @@ impl Record {
         })
     }
 
-    /// Notes a read. A record that is ordered before it can go.
+    /// Notes a read of lanes of one warp. A record that is ordered before it can go.
     #[inline(always)]
-    fn note_read(&mut self, order: &Order, moment: &Moment, lane: usize) {
+    fn note_read(&mut self, order: &Order, moment: &Moment, lanes: u32) {
+        let [first, second] = &self.reads;
+        if moment.is_open(first.time)
+            && moment.is_open(second.time)
+            && first.warp != moment.warp
+            && second.warp != moment.warp
+        {
+            // Two other warps of this block are readers enough.
+            return;
+        }
         // Field by field: many lanes read one word, and a store of a whole record followed by loads
         // of its parts stalls the processor.
         for read in &mut self.reads {
             if read.time == moment.now && read.block == moment.block {
-                read.lanes |= 1 << lane;
+                read.lanes |= lanes;
                 return;
             }
-            if moment.surely_before(read.time, read.block) {
+            if moment.surely_before(read.time) {
                 read.time = moment.now;
                 read.block = moment.block;
                 read.warp = moment.warp;
-                read.lanes = 1 << lane;
+                read.lanes = lanes;
                 return;
             }
             if read.block == moment.block && read.warp == moment.warp {
+                let first = lanes.trailing_zeros() as usize;
                 let forgotten =
-                    read.time <= moment.warp_barrier && read.clash(order, moment, lane).is_none();
-                let lanes = if forgotten { 0 } else { read.lanes };
+                    read.time <= moment.warp_barrier && read.clash(order, moment, first).is_none();
+                read.lanes = if forgotten { lanes } else { read.lanes | lanes };
                 read.time = moment.now;
-                read.lanes = lanes | 1 << lane;
                 return;
             }
         }
         // Two unordered readers are kept: from two blocks, so that a third one's write meets one.
         if self.reads[0].block == self.reads[1].block && self.reads[0].block != moment.block {
             let (time, block, warp) = (moment.now, moment.block, moment.warp);
-            self.reads[1] = Read { time, block, warp, lanes: 1 << lane };
+            self.reads[1] = Read { time, block, warp, lanes };
         }
     }
 }

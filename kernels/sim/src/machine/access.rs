@@ -3,114 +3,11 @@
 use super::Machine;
 use super::blame::{report_fault, report_race, report_unwritten};
 use super::traffic::Traffic;
-use crate::check::{Access, Checker, Clash, Moment};
+use super::view::{Moments, Region, View, addresses, lanes_of, note};
+use crate::check::Access;
 use crate::instruction::{Address, Atomic, Base, Element, Operation, Slot, Space, Strong};
-use crate::lanes::{LANES, Registers};
-use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
-
-/// The lanes of a mask.
-pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
-    (0..LANES).filter(move |lane| mask >> lane & 1 == 1)
-}
-
-/// Which memory an access goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Region {
-    Global(u32),
-    Shared,
-    Local,
-}
-
-/// A checked place in memory.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'m> {
-    pub region: Region,
-    pub allocation: &'m Allocation,
-    pub offset: usize,
-}
-
-/// The memories that a thread sees.
-#[derive(Clone, Copy)]
-pub(super) struct View<'m> {
-    pub memory: &'m Memory,
-    pub shared: &'m Allocation,
-    pub local: &'m Allocation,
-    pub local_bytes: usize,
-}
-
-impl<'m> View<'m> {
-    /// The place of `bytes` bytes at an address of a thread.
-    #[inline(always)]
-    pub fn find(
-        &self,
-        space: Space,
-        address: u64,
-        bytes: u32,
-        thread: usize,
-    ) -> Result<Place<'m>, Fault> {
-        match space {
-            Space::Global => self.global(address, bytes),
-            Space::Shared => self.window(Region::Shared, address, bytes, thread),
-            Space::Local => self.window(Region::Local, address, bytes, thread),
-            Space::Generic => match address {
-                LOCAL_WINDOW.. if address >> 36 == LOCAL_WINDOW >> 36 => {
-                    self.window(Region::Local, address - LOCAL_WINDOW, bytes, thread)
-                }
-                SHARED_WINDOW..LOCAL_WINDOW => {
-                    self.window(Region::Shared, address - SHARED_WINDOW, bytes, thread)
-                }
-                _ => self.global(address, bytes),
-            },
-        }
-    }
-
-    #[inline(always)]
-    fn global(&self, address: u64, bytes: u32) -> Result<Place<'m>, Fault> {
-        let (id, allocation, offset) = self.memory.find(address, bytes)?;
-        Ok(Place { region: Region::Global(id), allocation, offset: offset as usize })
-    }
-
-    /// The place in shared memory or in a thread's part of local memory.
-    #[inline(always)]
-    fn window(
-        &self,
-        region: Region,
-        offset: u64,
-        bytes: u32,
-        thread: usize,
-    ) -> Result<Place<'m>, Fault> {
-        let (allocation, size, base) = if region == Region::Shared {
-            (self.shared, self.shared.bytes(), 0)
-        } else {
-            (self.local, self.local_bytes, thread * self.local_bytes)
-        };
-        if offset >= 1 << 32 || offset + u64::from(bytes) > size as u64 {
-            return Err(Fault::Outside(format!(
-                "{bytes} bytes at byte {} of {}, which has {size} bytes",
-                offset as i32,
-                allocation.label()
-            )));
-        }
-        if offset & u64::from(bytes - 1) != 0 {
-            return Err(Fault::Misaligned);
-        }
-        Ok(Place { region, allocation, offset: base + offset as usize })
-    }
-}
-
-/// The addresses that lanes access.
-#[inline(always)]
-pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
-    let offset = address.offset as u64;
-    match address.base {
-        Base::None => [offset; LANES],
-        Base::Long(slot) => {
-            registers.longs[usize::from(slot)].map(|base| base.wrapping_add(offset))
-        }
-        Base::Word(slot) => registers.words[usize::from(slot)]
-            .map(|base| u64::from(base.wrapping_add(address.offset as u32))),
-    }
-}
+use crate::lanes::{LANES, Registers, Value};
+use crate::memory::{Fault, Memory};
 
 /// The bits of a lane's register.
 #[inline(always)]
@@ -122,19 +19,41 @@ fn get(registers: &Registers, slot: Slot, lane: usize) -> u64 {
     }
 }
 
-/// Sets a lane's register to an element, extended to the register's width.
+/// Bits from at most 8 bytes.
+fn bits_of(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+}
+
+/// An element's bits, extended to 64.
 #[inline(always)]
-fn set(registers: &mut Registers, slot: Slot, lane: usize, element: Element, bits: u64) {
-    let bits = if element.signed {
+fn extended(element: Element, bits: u64) -> u64 {
+    if element.signed {
         let cut = 64 - 8 * element.bytes;
         ((bits << cut) as i64 >> cut) as u64
     } else {
         bits
-    };
+    }
+}
+
+/// Sets a lane's register to an element, extended to the register's width.
+#[inline(always)]
+pub(super) fn set(registers: &mut Registers, slot: Slot, lane: usize, element: Element, bits: u64) {
+    let bits = extended(element, bits);
     match slot {
         Slot::Half(slot) => registers.words[usize::from(slot)][lane] = u32::from(bits as u16),
         Slot::Word(slot) => registers.words[usize::from(slot)][lane] = bits as u32,
         Slot::Long(slot) => registers.longs[usize::from(slot)][lane] = bits,
+        Slot::Sink => {}
+    }
+}
+
+/// Sets the register of all lanes of a mask to one element.
+fn set_all(registers: &mut Registers, slot: Slot, mask: u32, element: Element, bits: u64) {
+    let bits = extended(element, bits);
+    match slot {
+        Slot::Half(slot) => u16::store(registers, slot, [bits as u16; LANES], mask),
+        Slot::Word(slot) => u32::store(registers, slot, [bits as u32; LANES], mask),
+        Slot::Long(slot) => u64::store(registers, slot, [bits; LANES], mask),
         Slot::Sink => {}
     }
 }
@@ -198,6 +117,14 @@ impl Machine<'_> {
         let registers = &mut self.warps[warp].registers;
         let at = addresses(registers, &Address { space: Space::Generic, base, offset });
         let (bytes, each) = (element.bytes as usize * values.len(), element.bytes as usize);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(bytes);
+        if let (Base::None, Some(found)) = (base, parameters.get(start..end)) {
+            for (&slot, found) in values.iter().zip(found.chunks(each)) {
+                set_all(registers, slot, mask, element, bits_of(found));
+            }
+            return;
+        }
         for lane in lanes_of(mask) {
             let start = usize::try_from(at[lane]).unwrap_or(usize::MAX);
             let Some(found) = start.checked_add(bytes).and_then(|end| parameters.get(start..end))
@@ -216,9 +143,7 @@ impl Machine<'_> {
                 continue;
             };
             for (&slot, found) in values.iter().zip(found.chunks(each)) {
-                let mut bits = [0; 8];
-                bits[..each].copy_from_slice(found);
-                set(registers, slot, lane, element, u64::from_le_bytes(bits));
+                set(registers, slot, lane, element, bits_of(found));
             }
         }
     }
@@ -249,11 +174,28 @@ impl Machine<'_> {
             (false, Strong::Weak) => Access::Write,
             (false, _) => Access::Atomic,
         };
-        let mut traffic = Traffic::default();
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
+        let span = view.span(address.space, &at, (mask, bytes), warp);
+        if let Some(span) = &span {
+            let mut clean = true;
+            if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
+                let pattern = span.pattern(&mut self.patterns[pc as usize]);
+                span.count(pattern, &mut self.tallies[pc as usize]);
+                clean = access == Access::Read && span.note_read(checker, moments, pattern);
+            }
+            if load && clean {
+                span.load(registers, element, values);
+                return;
+            }
+        }
+        let mut traffic = Traffic::default();
         for lane in lanes_of(mask) {
             let thread = warp * LANES + lane;
-            let place = match view.find(address.space, at[lane], bytes, thread) {
+            let place = match &span {
+                Some(span) => Ok(span.place(lane)),
+                None => view.find(address.space, at[lane], bytes, thread),
+            };
+            let place = match place {
                 Ok(place) => place,
                 Err(fault) => {
                     report_fault(&site, &mut self.findings, lane, load, bytes, fault);
@@ -261,7 +203,9 @@ impl Machine<'_> {
                 }
             };
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
-                traffic.add(place, at[lane]);
+                if span.is_none() {
+                    traffic.add(place, at[lane]);
+                }
                 if load && !place.allocation.is_initialised(place.offset, bytes as usize) {
                     let pending = place.region == Region::Shared
                         && self.copies.iter().any(|copies| copies.covers(place.offset, bytes));
@@ -371,44 +315,5 @@ impl Machine<'_> {
             set(registers, atomic.d, lane, atomic.element, old);
         }
         traffic.count(&mut self.tallies[pc as usize], bytes);
-    }
-}
-
-/// Notes an access of a lane in the checker's records. Local memory has one thread only.
-#[inline(always)]
-pub(super) fn note(
-    checker: &mut Checker,
-    moments: &Moments,
-    access: Access,
-    place: Place<'_>,
-    bytes: u32,
-    lane: usize,
-) -> Option<Clash> {
-    match place.region {
-        Region::Global(id) => {
-            let (order, shadow) = checker.global(id, place.allocation.bytes());
-            shadow.access(order, &moments.global, access, place.offset, bytes, lane)
-        }
-        Region::Shared => {
-            let Checker { order, shared, .. } = checker;
-            shared.access(order, &moments.shared, access, place.offset, bytes, lane)
-        }
-        Region::Local => None,
-    }
-}
-
-/// The time of a warp's instruction in both memories.
-pub(super) struct Moments {
-    global: Moment,
-    shared: Moment,
-}
-
-impl Moments {
-    /// The time now, for a warp.
-    pub fn now(checker: &Checker, warp: usize) -> Moments {
-        Moments {
-            global: checker.order.moment(warp, false),
-            shared: checker.order.moment(warp, true),
-        }
     }
 }

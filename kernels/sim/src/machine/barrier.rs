@@ -1,9 +1,9 @@
 //! Block barriers.
 
 use super::Machine;
-use super::access::lanes_of;
 use super::schedule::Flow;
 use super::site::coordinates;
+use super::view::lanes_of;
 use super::warp::{Fragment, State};
 use crate::instruction::{BarrierMode, Operation};
 use crate::lanes::LANES;

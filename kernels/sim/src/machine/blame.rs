@@ -1,7 +1,7 @@
 //! Words for what an access does wrong.
 
-use super::access::{Place, Region};
 use super::site::{Site, coordinates};
+use super::view::{Place, Region};
 use crate::check::Clash;
 use crate::lanes::LANES;
 use crate::memory::{Fault, Memory};

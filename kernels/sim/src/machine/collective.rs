@@ -1,8 +1,8 @@
 //! Shuffles, votes and other instructions of several lanes of a warp.
 
 use super::Machine;
-use super::access::lanes_of;
 use super::schedule::Flow;
+use super::view::lanes_of;
 use super::warp::{Fragment, State};
 use crate::instruction::{Operation, Reduction, Shuffle, Vote};
 use crate::lanes::{LANES, Registers};

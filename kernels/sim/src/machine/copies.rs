@@ -1,8 +1,8 @@
 //! `cp.async`: copies from global to shared memory that end when they are waited for.
 
 use super::Machine;
-use super::access::{Moments, View, addresses, lanes_of, note};
 use super::blame::{report_fault, report_race, report_unwritten};
+use super::view::{Moments, View, addresses, lanes_of, note};
 use crate::check::Access;
 use crate::instruction::{Address, Operation, Space};
 use crate::lanes::LANES;

@@ -1,10 +1,10 @@
 //! `ldmatrix` and `mma.sync`.
 
 use super::Machine;
-use super::access::{Moments, View, addresses, note};
 use super::blame::{report_fault, report_race, report_unwritten};
 use super::schedule::Flow;
 use super::traffic::wavefronts;
+use super::view::{Moments, View, addresses, note};
 use super::warp::{Fragment, State};
 use crate::alu::half::{bf16_to_f32, f16_to_f32};
 use crate::check::Access;

@@ -8,7 +8,9 @@ mod copies;
 mod matrix;
 mod schedule;
 mod site;
+mod span;
 mod traffic;
+mod view;
 mod warp;
 
 use crate::check::Checker;
@@ -20,6 +22,7 @@ use crate::memory::{Allocation, Memory};
 use crate::report::{Findings, Tally};
 use copies::Copies;
 use site::Site;
+use span::Pattern;
 use warp::Warp;
 
 /// One block's worth of state, used again for the next block.
@@ -41,6 +44,8 @@ pub(crate) struct Machine<'a> {
     findings: Findings,
     /// By instruction.
     tallies: Vec<Tally>,
+    /// By instruction, how its last access lay in memory.
+    patterns: Vec<Option<Box<Pattern>>>,
     /// The running block.
     block: [u32; 3],
     steps: u64,
@@ -75,6 +80,7 @@ impl<'a> Machine<'a> {
             checker,
             findings: Findings::default(),
             tallies: vec![Tally::default(); kernel.instructions.len()],
+            patterns: std::iter::repeat_with(|| None).take(kernel.instructions.len()).collect(),
             block: [0; 3],
             steps: 0,
             step_limit: settings.step_limit,

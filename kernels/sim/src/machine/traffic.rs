@@ -1,6 +1,6 @@
 //! How much traffic an access makes.
 
-use super::access::{Place, Region};
+use super::view::{Place, Region};
 use crate::lanes::LANES;
 
 /// What the lanes of one access touch, for the counters.
@@ -33,36 +33,60 @@ impl Traffic {
     pub fn count(&self, tally: &mut crate::report::Tally, bytes: u32) {
         let touched = &self.touched[..self.global + self.shared];
         if self.global > 0 {
-            let mut distinct = 0;
-            for (at, sector) in touched.iter().enumerate() {
-                let recent = &touched[..at];
-                distinct += u64::from(!recent.iter().rev().any(|other| other == sector));
-            }
-            tally.global_sectors += distinct;
+            tally.global_sectors += sectors(touched);
         } else if self.shared > 0 {
             tally.shared_wavefronts += wavefronts(touched, bytes.div_ceil(4) as usize);
         }
     }
 }
 
-/// Passes over 32 banks of 4 bytes: lanes go together as far as they fill 128 bytes, and lanes
-/// that read one word share it.
-pub(super) fn wavefronts(first_words: &[u64], words: usize) -> u64 {
-    let mut passes = 0;
-    for group in first_words.chunks(LANES / words) {
-        let mut load = [0u8; LANES];
-        let mut most = 0;
-        for (at, first) in group.iter().enumerate() {
-            if group[..at].iter().rev().any(|other| other == first) {
-                continue;
-            }
-            for word in *first..*first + words as u64 {
-                let bank = &mut load[word as usize % LANES];
-                *bank += 1;
-                most = most.max(*bank);
-            }
-        }
-        passes += u64::from(most);
+/// How many different sectors lanes touch.
+pub(super) fn sectors(touched: &[u64]) -> u64 {
+    if touched.is_sorted() {
+        let steps = touched.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        return steps as u64 + u64::from(!touched.is_empty());
     }
-    passes
+    let mut distinct = 0;
+    for (at, sector) in touched.iter().enumerate() {
+        distinct += u64::from(!touched[..at].iter().rev().any(|other| other == sector));
+    }
+    distinct
+}
+
+/// Passes over 32 banks of 4 bytes: lanes go together as far as they fill 128 bytes, and lanes
+/// that read one word share it. Accesses of several words start at multiples of as many.
+pub(super) fn wavefronts(first_words: &[u64], words: usize) -> u64 {
+    let mut held = [0; LANES];
+    first_words.chunks(LANES / words).map(|group| passes(group, words, &mut held)).sum()
+}
+
+/// Passes of lanes that go together. `held` is room for the first words by their banks.
+#[inline(always)]
+fn passes(group: &[u64], words: usize, held: &mut [u64; LANES]) -> u64 {
+    let mut taken = 0u32;
+    for &first in group {
+        let bank = first as usize % LANES;
+        let mine = (u32::MAX >> (LANES - words)).rotate_left(bank as u32);
+        if taken & mine == 0 {
+            taken |= mine;
+            held[bank] = first;
+        } else if held[bank] != first {
+            return conflicting_passes(group, words);
+        }
+    }
+    1
+}
+
+/// Passes of lanes of which some need different words of one bank: as many as the fullest bank has.
+fn conflicting_passes(group: &[u64], words: usize) -> u64 {
+    let mut load = [0u8; LANES];
+    for (at, first) in group.iter().enumerate() {
+        if group[..at].iter().rev().any(|other| other == first) {
+            continue;
+        }
+        for word in *first..*first + words as u64 {
+            load[word as usize % LANES] += 1;
+        }
+    }
+    load.into_iter().max().map_or(0, u64::from)
 }

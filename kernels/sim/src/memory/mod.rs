@@ -183,6 +183,13 @@ impl Memory {
         }
     }
 
+    /// The live allocation that an address names, with its id.
+    #[inline(always)]
+    pub(crate) fn around(&self, address: u64) -> Option<(u32, &Allocation)> {
+        let (id, _) = split(address);
+        Some((id, self.slots.get(id as usize)?.as_ref()?))
+    }
+
     /// Words for an access that hits nothing.
     #[cold]
     fn fault(&self, id: u32, offset: u64, bytes: u32) -> Fault {

@@ -1,0 +1,156 @@
+//! The memories that a thread sees, and places in them.
+
+use crate::check::{Access, Checker, Clash, Moment};
+use crate::instruction::{Address, Base, Space};
+use crate::lanes::{LANES, Registers};
+use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
+
+/// The lanes of a mask.
+pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
+    (0..LANES).filter(move |lane| mask >> lane & 1 == 1)
+}
+
+/// Which memory an access goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Region {
+    Global(u32),
+    Shared,
+    Local,
+}
+
+/// A checked place in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'m> {
+    pub region: Region,
+    pub allocation: &'m Allocation,
+    pub offset: usize,
+}
+
+/// The memories that a thread sees.
+#[derive(Clone, Copy)]
+pub(super) struct View<'m> {
+    pub memory: &'m Memory,
+    pub shared: &'m Allocation,
+    pub local: &'m Allocation,
+    pub local_bytes: usize,
+}
+
+impl<'m> View<'m> {
+    /// The place of `bytes` bytes at an address of a thread.
+    #[inline(always)]
+    pub fn find(
+        &self,
+        space: Space,
+        address: u64,
+        bytes: u32,
+        thread: usize,
+    ) -> Result<Place<'m>, Fault> {
+        match space {
+            Space::Global => self.global(address, bytes),
+            Space::Shared => self.window(Region::Shared, address, bytes, thread),
+            Space::Local => self.window(Region::Local, address, bytes, thread),
+            Space::Generic => match address {
+                LOCAL_WINDOW.. if address >> 36 == LOCAL_WINDOW >> 36 => {
+                    self.window(Region::Local, address - LOCAL_WINDOW, bytes, thread)
+                }
+                SHARED_WINDOW..LOCAL_WINDOW => {
+                    self.window(Region::Shared, address - SHARED_WINDOW, bytes, thread)
+                }
+                _ => self.global(address, bytes),
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn global(&self, address: u64, bytes: u32) -> Result<Place<'m>, Fault> {
+        let (id, allocation, offset) = self.memory.find(address, bytes)?;
+        Ok(Place { region: Region::Global(id), allocation, offset: offset as usize })
+    }
+
+    /// The place in shared memory or in a thread's part of local memory.
+    #[inline(always)]
+    fn window(
+        &self,
+        region: Region,
+        offset: u64,
+        bytes: u32,
+        thread: usize,
+    ) -> Result<Place<'m>, Fault> {
+        let (allocation, size, base) = if region == Region::Shared {
+            (self.shared, self.shared.bytes(), 0)
+        } else {
+            (self.local, self.local_bytes, thread * self.local_bytes)
+        };
+        if offset >= 1 << 32 || offset + u64::from(bytes) > size as u64 {
+            return Err(Fault::Outside(format!(
+                "{bytes} bytes at byte {} of {}, which has {size} bytes",
+                offset as i32,
+                allocation.label()
+            )));
+        }
+        if offset & u64::from(bytes - 1) != 0 {
+            return Err(Fault::Misaligned);
+        }
+        Ok(Place { region, allocation, offset: base + offset as usize })
+    }
+}
+
+/// The addresses that lanes access.
+#[inline(always)]
+pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
+    let offset = address.offset as u64;
+    let mut at = [offset; LANES];
+    match address.base {
+        Base::None => {}
+        Base::Long(slot) => {
+            for (at, base) in at.iter_mut().zip(&registers.longs[usize::from(slot)]) {
+                *at = at.wrapping_add(*base);
+            }
+        }
+        Base::Word(slot) => {
+            for (at, base) in at.iter_mut().zip(&registers.words[usize::from(slot)]) {
+                *at = u64::from(base.wrapping_add(offset as u32));
+            }
+        }
+    }
+    at
+}
+
+/// Notes an access of a lane in the checker's records. Local memory has one thread only.
+#[inline(always)]
+pub(super) fn note(
+    checker: &mut Checker,
+    moments: &Moments,
+    access: Access,
+    place: Place<'_>,
+    bytes: u32,
+    lane: usize,
+) -> Option<Clash> {
+    match place.region {
+        Region::Global(id) => {
+            let (order, shadow) = checker.global(id, place.allocation.bytes());
+            shadow.access(order, &moments.global, access, place.offset, bytes, lane)
+        }
+        Region::Shared => {
+            let Checker { order, shared, .. } = checker;
+            shared.access(order, &moments.shared, access, place.offset, bytes, lane)
+        }
+        Region::Local => None,
+    }
+}
+
+/// The time of a warp's instruction in both memories.
+pub(super) struct Moments {
+    pub global: Moment,
+    pub shared: Moment,
+}
+
+impl Moments {
+    /// The time now, for a warp.
+    pub fn now(checker: &Checker, warp: usize) -> Moments {
+        Moments {
+            global: checker.order.moment(warp, false),
+            shared: checker.order.moment(warp, true),
+        }
+    }
+}
