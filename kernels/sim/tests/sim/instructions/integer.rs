@@ -73,9 +73,9 @@ impl Integer {
 /// The upper half of a product.
 fn upper(kind: Integer, a: i128, b: i128) -> i128 {
     if kind.signed || kind.bits < 64 {
-        a * b >> kind.bits
+        (a * b) >> kind.bits
     } else {
-        (a as u128 * b as u128 >> 64) as i128
+        ((a as u128 * b as u128) >> 64) as i128
     }
 }
 
