@@ -344,4 +344,52 @@ mod tests {
         assert!((adam[0] - 1.1).abs() < 1e-8, "{adam:?}");
         Ok(())
     }
+
+    /// A few steps of a rule on parameters of several sizes: the parameters, and the norm of the last gradients.
+    fn learn(rule: Rule, device: &Device) -> Result<Vec<f64>> {
+        let mut parameters = Parameters::new(DType::F32, 3);
+        for (name, size) in [("one", 1), ("some", 300), ("many", 20_011)] {
+            parameters.scope().parameter(name, &[size], Init::Normal(1.0))?;
+        }
+        parameters.move_to(device)?;
+        // Shares its buffers until the first step, which must not change it.
+        let before = parameters.clone();
+        let ids: Vec<ParameterId> = parameters.ids().collect();
+        let mut optimizer = Optimizer::new(rule, &parameters)?;
+        let mut norm = 0.0;
+        for _ in 0..3 {
+            let pass = Pass::train(&parameters, Philox::new(0, "t"));
+            let mut loss: Option<Tensor> = None;
+            for &id in &ids {
+                let x = pass.get(id);
+                // x stands in both inputs, so that its gradient comes from two places.
+                let part = x.multiply(&x)?.mse(&Tensor::zeros(&x.shape(), DType::F32))?;
+                loss = Some(loss.map_or(Ok(part.clone()), |sum| sum.add(&part))?);
+            }
+            let loss = loss.ok_or(Error::Tape("no parameters"))?;
+            let outcome = pass.backward(&loss)?;
+            norm = outcome.gradients.norm(&parameters)?;
+            optimizer.step(&mut parameters, &outcome.gradients, 0.05)?;
+        }
+        let mut numbers = vec![norm];
+        for &id in &ids {
+            assert_ne!(before.value(id).to_vec()?, parameters.value(id).to_vec()?);
+            numbers.extend(before.value(id).to_vec()?);
+            numbers.extend(parameters.value(id).to_vec()?);
+        }
+        Ok(numbers)
+    }
+
+    #[test]
+    fn a_simulated_gpu_learns_as_the_cpu() -> Result<()> {
+        for rule in [Rule::sgd(0.9, 0.01), Rule::adam(0.01)] {
+            let cpu = learn(rule, &Device::Cpu)?;
+            let sim = learn(rule, &Device::simulated(crate::Simulation::CHECKED))?;
+            assert_eq!(cpu.len(), sim.len());
+            for (cpu, sim) in cpu.iter().zip(&sim) {
+                assert!((cpu - sim).abs() <= 1e-5 * cpu.abs().max(1.0), "{rule:?}: {cpu} {sim}");
+            }
+        }
+        Ok(())
+    }
 }

@@ -19,9 +19,14 @@ const FOLDER: &str = "tests/ptx";
 /// Runs `mpuc kernels list`.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// Exit code 2 when the budget knows no GPUs of that kind.
 pub fn list(args: &KernelsListArgs) -> Result<()> {
     let budget = gpu::budget();
+    if !budget.iter().any(|needs| needs.target == args.arch) {
+        let known = TARGETS.map(|(major, minor)| format!("sm_{major}{minor}")).join(", ");
+        let what = format!("--arch {}: the budget has no such GPUs", args.arch);
+        return Err(Failure::new(Kind::Usage, what).hint(format!("there are {known}")));
+    }
     let rows: Vec<(&str, &str, Option<&Resources>)> = gpu::programs()
         .into_iter()
         .flat_map(|program| program.kernels().into_iter().map(move |kernel| (program.name, kernel)))
@@ -212,11 +217,14 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
             }
         }
     }
-    program(&args.op)?;
     let simulator = Simulator::new(Simulation::CHECKED);
     let device = Device::new(Box::new(simulator.clone()));
     let mut run = Run(&args.op, &device, None);
     visit(&mut run);
+    let Some(report) = run.2 else {
+        let what = format!("there is no operation `{}` to run", args.op);
+        return Err(Failure::new(Kind::Usage, what).hint("`mpuc kernels list` names them"));
+    };
     let counters = simulator.counters();
     if args.json {
         let all: serde_json::Map<String, serde_json::Value> = counters
@@ -229,12 +237,10 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
             output::text_lines(describe(kernel, counters, args.lines))?;
         }
     }
-    match run.2 {
-        Some(report) if !report.passed() => {
-            Err(Failure::new(Kind::CheckFailed, report.findings.join("\n")))
-        }
-        _ => Ok(()),
+    if report.passed() {
+        return Ok(());
     }
+    Err(Failure::new(Kind::CheckFailed, report.findings.join("\n")))
 }
 
 fn as_json(counters: &Counters) -> serde_json::Value {

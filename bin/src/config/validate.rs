@@ -20,6 +20,9 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     if config.seeds.is_empty() {
         return refuse("seeds", "is empty; name at least one, e.g. [0]".into());
     }
+    if config.steps == Some(0) {
+        return refuse("steps", "is 0; give 1 or more, or take it away with `steps=`".into());
+    }
     if config.modality.len() < 2 {
         return refuse(
             "modality",
