@@ -5,6 +5,9 @@ use std::cell::RefCell;
 
 /// Buffers start on a cache line, which is also the widest vector.
 const ALIGNMENT: usize = 64;
+/// A huge page. Buffers that are not small stand in them, if the system gives them: strides over many small pages
+/// cost more time in address translation than in arithmetic.
+const HUGE: usize = 2 << 20;
 
 struct Region {
     start: *mut u8,
@@ -14,13 +17,22 @@ struct Region {
 impl Region {
     fn new(bytes: usize) -> Self {
         // Sizes double, so that a thread settles after a few calls.
-        let bytes = bytes.next_power_of_two().max(4096);
+        let mut bytes = bytes.next_power_of_two().max(4096);
+        if bytes >= HUGE / 8 {
+            bytes = bytes.max(HUGE);
+        }
+        let alignment = if bytes >= HUGE { HUGE } else { ALIGNMENT };
         let layout =
-            Layout::from_size_align(bytes, ALIGNMENT).unwrap_or_else(|_| Layout::new::<u64>());
+            Layout::from_size_align(bytes, alignment).unwrap_or_else(|_| Layout::new::<u64>());
         // SAFETY: the layout's size is at least a page.
         let start = unsafe { alloc(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
+        }
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE {
+            // SAFETY: advice on memory that is ours; where the system does not take it, nothing changes.
+            unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
         }
         Region { start, layout }
     }

@@ -82,13 +82,13 @@ impl<T: Float> Work for Product<'_, T> {
                 // SAFETY: `compute` checked that the slices hold every row and column of the tile, and `run`
                 // that the instruction set is present.
                 row += unsafe {
-                    match (wide, left >= I::TILE_ROWS, I::TILE_ROWS) {
-                        (true, true, 14) => tile::<T, I, 14, 2>(&self, result, row, column),
+                    match (wide, left >= I::tile_rows(2), I::tile_rows(2)) {
+                        (true, true, 12) => tile::<T, I, 12, 2>(&self, result, row, column),
                         (true, true, 6) => tile::<T, I, 6, 2>(&self, result, row, column),
                         (true, _, _) if left >= 4 => tile::<T, I, 4, 2>(&self, result, row, column),
                         (true, _, _) if left >= 2 => tile::<T, I, 2, 2>(&self, result, row, column),
                         (true, _, _) => tile::<T, I, 1, 2>(&self, result, row, column),
-                        (false, true, 14) => tile::<T, I, 14, 1>(&self, result, row, column),
+                        (false, true, 12) => tile::<T, I, 12, 1>(&self, result, row, column),
                         (false, _, _) if left >= 4 => {
                             tile::<T, I, 4, 1>(&self, result, row, column)
                         }
