@@ -2,6 +2,7 @@
 
 pub mod gemm;
 pub mod parallel;
+pub mod probe;
 pub mod reduce;
 pub mod runs;
 pub mod scratch;
