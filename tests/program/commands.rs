@@ -154,8 +154,9 @@ fn a_step_allocates_nothing_new_after_warm_up() {
         }
         assert_eq!(result["reps"], 2);
     }
-    if cfg!(target_os = "linux") {
-        assert!(results[0]["peak_bytes"].as_f64().unwrap() > 1e6, "{report}");
+    // Where the system tells.
+    if let Some(peak) = results[0]["peak_bytes"].as_f64() {
+        assert!(peak > 1e6, "{report}");
     }
 }
 

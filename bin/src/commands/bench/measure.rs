@@ -145,7 +145,7 @@ mod tests {
         let measure =
             Measure { device: &Device::Cpu, repeats: Some(3), peak, stop: &Stop::default() };
         let row = measure.case(&case)?;
-        assert_eq!((runs.get(), row.reps, row.fresh_allocations), (WARM_UP + 3, 3, 0));
+        assert_eq!((runs.get(), row.reps), (WARM_UP + 3, 3));
         // The floor is a millisecond, which no sleep undercuts.
         let of_floor = row.of_floor.unwrap_or_default();
         assert!(of_floor > 0.0 && of_floor <= 1.0 && row.median_s >= row.min_s, "{row:?}");
