@@ -325,8 +325,8 @@ pub struct BenchFormat {
 #[command(
     long_about = "Time single operations on the CPU, forward (fwd) and backward (bwd), at the sizes of the paper's \
         networks. Channels are as the engine stores them, FLOPs those of the operation's definition. `of floor` is the \
-        least time that the arithmetic or the memory traffic could take (multiply-adds and bandwidth are measured at the \
-        start), divided by the median; it is above 1 where Winograd does fewer operations or a cache holds the data. \
+        least time that the arithmetic or the memory traffic could take (multiply-adds and bandwidth are measured before \
+        and after), divided by the median; it is above 1 where Winograd does fewer operations or a cache holds the data. \
         A contrastive loss on 65,536 samples takes a minute and runs only if named.",
     after_help = "\
 Examples:

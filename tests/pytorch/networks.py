@@ -1,18 +1,14 @@
 """The networks and MPUC's training step, as in `mpuc bench model`. Their definitions are the fixtures'."""
 
 import re
-import sys
-from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
-from make import faces, graphs, losses, sequences  # noqa: E402
+from loss import TEMPERATURE, one_way
+from make import graphs, losses, sequences
 
 FEATURES = 512
-TEMPERATURE = 0.07
 BUDGET = 3.0
 YAN = [64] * 4 + [128] * 3 + [256] * 3
 
@@ -24,6 +20,13 @@ def single(net):
     return net
 
 
+def face():
+    # Here, since torchvision takes memory of its own.
+    from make import faces
+
+    return faces.full(FEATURES)
+
+
 # Each network with its input. Where the definition turns features to the front, the input lies in memory so that
 # nothing is copied for it.
 NETWORKS = {
@@ -33,7 +36,7 @@ NETWORKS = {
                                torch.randn(n, 2, 51, 30).permute(0, 3, 2, 1)),
     "landmarks-yan": lambda n, t: (single(graphs.Yan(68, 2, YAN, "spatial", 9, True, FEATURES)),
                                    torch.randn(n, 30, 68, 2)),
-    "face": lambda n, t: (faces.full(FEATURES), torch.randn(n, 3, t, 112, 112)),
+    "face": lambda n, t: (face(), torch.randn(n, 3, t, 112, 112)),
 }
 MPUC = ["face", "landmarks", "voice", "text"]
 
@@ -44,12 +47,6 @@ def head():
 
 def sgd(module):
     return torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-3)
-
-
-def one_way(rows, columns):
-    """The paper's contrastive loss of one modality against another."""
-    logits = F.normalize(rows, dim=1) @ F.normalize(columns, dim=1).T / TEMPERATURE
-    return losses.pair_rows(logits, "exclude_positive", True).mean()
 
 
 def case(name):

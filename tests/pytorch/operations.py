@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from networks import one_way
+from loss import one_way
 
 BUDGET = 1.0
 SPATIAL, TEMPORAL = (1, 3, 3), (3, 1, 1)

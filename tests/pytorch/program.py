@@ -9,11 +9,14 @@ import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 
-import networks
-import operations
+# The definitions of the networks and the loss.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
+import networks  # noqa: E402
+import operations  # noqa: E402
 
 WARM_UP = 2
 

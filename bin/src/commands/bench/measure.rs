@@ -75,8 +75,7 @@ impl Measure<'_> {
             bytes: cost.forward_bytes + cost.backward_bytes,
         });
         let positive = |value: f64| (value > 0.0).then_some(value);
-        let floor = self.peak.and_then(|peak| positive(peak.floor(flops, bytes)));
-        Ok(Row {
+        let mut row = Row {
             case: case.name.clone(),
             median_s,
             min_s: times[0],
@@ -85,7 +84,7 @@ impl Measure<'_> {
             gflops_per_s: positive(flops / median_s / 1e9),
             bytes: positive(bytes),
             gb_per_s: positive(bytes / median_s / 1e9),
-            of_floor: floor.map(|floor| floor / median_s),
+            of_floor: None,
             peak_bytes,
             fresh_allocations,
             device_s: (!device_times.is_empty()).then(|| median(&device_times)),
@@ -94,7 +93,11 @@ impl Measure<'_> {
             times_realtime: ready.sound.map(|seconds| seconds / median_s),
             times_baseline: None,
             details: ready.details,
-        })
+        };
+        if let Some(peak) = &self.peak {
+            row.hold_against(peak);
+        }
+        Ok(row)
     }
 
     /// Buffers got from the operating system or the driver so far.

@@ -102,6 +102,12 @@ fn measure_all(
         results.push(row);
     }
     drop(task);
+    let peak = peak.map(|peak| peak.better(Peak::measure()));
+    for row in &mut results {
+        if let Some(peak) = &peak {
+            row.hold_against(peak);
+        }
+    }
     let rate = |of: fn(&Peak) -> f64| peak.as_ref().map(|peak| of(peak) / 1e9);
     let mut report = Report {
         device: device.to_string(),

@@ -3,6 +3,7 @@
 use crate::cli::BenchFormat;
 use crate::failure::Result;
 use crate::output;
+use kernels::cpu::probe::Peak;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,7 @@ pub(super) struct Report {
     pub(super) threads: usize,
     pub(super) instructions: String,
     pub(super) version: &'static str,
-    /// What the processor can do at most, as measured before the cases.
+    /// What the processor can do at most, as measured before and after the cases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peak_gflops_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +102,12 @@ impl Report {
 }
 
 impl Row {
+    /// Finds how near it comes to what the processor can do.
+    pub(super) fn hold_against(&mut self, peak: &Peak) {
+        let floor = peak.floor(self.flops.unwrap_or(0.0), self.bytes.unwrap_or(0.0));
+        self.of_floor = (floor > 0.0).then(|| floor / self.median_s);
+    }
+
     /// What progress says of it.
     pub(super) fn line(&self) -> String {
         let (header, rows) = cells(std::slice::from_ref(self));
