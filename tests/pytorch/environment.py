@@ -106,6 +106,11 @@ def tool(*command):
         sys.exit(f"compare: {' '.join(map(str, command))}: {error.stderr}")
 
 
+def cores():
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def as_installed(threads):
     """Threads that stay on their cores: what a careful user does."""
     return {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
