@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 PINNED = ["torch==2.15.0", "torchvision==0.29.2"]
-# What PyTorch imports on a CPU, and what the fixtures' definitions need.
-NEEDED = ["filelock", "fsspec", "jinja2", "mpmath", "networkx", "numpy", "pillow", "safetensors", "sympy",
+# What these import on a CPU, and what the fixtures' definitions need.
+NEEDED = ["filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "numpy", "pillow", "safetensors", "sympy",
           "typing_extensions"]
-NVIDIA = re.compile(r"_*(cu|nccl|nv)[A-Za-z_]")
+NVIDIA = ("cu", "nccl", "nv")
 
 
 def python_of(venv):
@@ -37,10 +37,9 @@ def prepared(given, folder):
     if not (python.exists() and imports(python)):
         say(f"installing PyTorch into {venv} (once)")
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # Without its dependencies: on Linux they are gigabytes of CUDA libraries, of which a CPU needs none.
-        subprocess.run([*pip, "--no-deps", *PINNED], check=True)
-        subprocess.run([*pip, *NEEDED], check=True)
+        # Without all dependencies: on Linux they are gigabytes of CUDA libraries, of which a CPU needs none.
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, *PINNED, *NEEDED], check=True)
         if not imports(python):
             stand_in(venv)
         if not imports(python):
@@ -63,7 +62,7 @@ def stand_in(venv):
     for library in folder.glob("*.so*"):
         facts = tool("readelf", "--wide", "--dynamic", "--dyn-syms", "--version-info", library)
         needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", facts))
-        missing |= {name for name in needed if NVIDIA.match(name.removeprefix("lib")) and name not in present}
+        missing |= {name for name in needed if is_nvidias(name.removeprefix("lib")) and name not in present}
         # The version that a symbol asks for belongs to a library: "File: libx.so.1", then its "Name: V"s.
         owner, file = {}, None
         for found in re.finditer(r"File: (\S+)|Name: (\S+) +Flags", facts):
@@ -75,10 +74,14 @@ def stand_in(venv):
             name, _, version = symbol.partition("@")
             if owner.get(version) in missing:
                 versioned[owner[version]][version].add(name)
-            elif NVIDIA.match(name):
+            elif is_nvidias(name.lstrip("_")):
                 plain.add(name)
     for name in sorted(missing):
         build(folder / name, versioned[name], plain)
+
+
+def is_nvidias(name):
+    return name.startswith(NVIDIA)
 
 
 def build(path, versions, plain):
