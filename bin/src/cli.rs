@@ -358,7 +358,7 @@ pub struct BenchOpsArgs {
         512-1024-512 head and SGD. After two warm-up steps a step must get no fresh memory from the operating system; \
         how often it did is printed. `peak` is the most memory that the program had at once since the case began to be \
         made ready (VmHWM, Linux): run a case alone for a figure that owes nothing to the ones before. `of floor` is \
-        the time that the FLOPs or the bytes would take at the measured peak, divided by the median.",
+        the time that the FLOPs would take at the measured peak of multiply-adds, divided by the median.",
     after_help = "\
 Examples:
   mpuc bench model

@@ -12,7 +12,7 @@ pub(super) struct Case {
     pub(super) name: String,
     /// How long it is repeated, where nobody says how often.
     pub(super) budget: Duration,
-    /// Runs only if it is named in full: it takes very long.
+    /// Runs only if it is asked for by more than the first part of its name: it takes very long.
     only_if_named: bool,
     prepare: Box<Prepare>,
 }
@@ -63,7 +63,7 @@ impl Case {
         Case { name: name.into(), budget, only_if_named: false, prepare: Box::new(prepare) }
     }
 
-    /// The same, run only if it is named in full.
+    /// The same, run only if it is asked for by more than the first part of its name.
     pub(super) fn only_if_named(self) -> Self {
         Case { only_if_named: true, ..self }
     }
@@ -112,13 +112,14 @@ impl Ready {
     }
 }
 
-/// Whether a name is among those asked for: all are, if none is. `face` asks for `face/step`, not for `faces`.
+/// Whether a name begins with the parts of another: `face/step` does with `face`, `faces` does not.
+fn begins(name: &str, start: &str) -> bool {
+    name.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a name is among those asked for: all are, if none is.
 pub(super) fn asked(name: &str, only: &[String]) -> bool {
-    let begins = |start: &String| {
-        name.strip_prefix(start.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    only.is_empty() || only.iter().any(begins)
+    only.is_empty() || only.iter().any(|start| begins(name, start))
 }
 
 /// The cases asked for.
@@ -127,9 +128,9 @@ pub(super) fn asked(name: &str, only: &[String]) -> bool {
 /// 2 when there are none.
 pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
-    let wanted = |case: &Case| {
-        if case.only_if_named { only.contains(&case.name) } else { asked(&case.name, only) }
-    };
+    let named =
+        |case: &Case| only.iter().any(|start| start.contains('/') && begins(&case.name, start));
+    let wanted = |case: &Case| asked(&case.name, only) && (!case.only_if_named || named(case));
     let chosen: Vec<Case> = cases.into_iter().filter(wanted).collect();
     if !chosen.is_empty() {
         return Ok(chosen);
@@ -144,7 +145,7 @@ mod tests {
 
     fn cases() -> Vec<Case> {
         let case = |name| Case::new(name, Duration::ZERO, |_| Ok(Ready::new(|| Ok(()))));
-        vec![case("face/fwd"), case("face/fwd+bwd"), case("face/long").only_if_named()]
+        vec![case("face/fwd"), case("face/fwd+bwd"), case("face/long/fwd").only_if_named()]
     }
 
     fn chosen(only: &[&str]) -> Result<Vec<String>> {
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(chosen(&[])?, ["face/fwd", "face/fwd+bwd"]);
         assert_eq!(chosen(&["face"])?, ["face/fwd", "face/fwd+bwd"]);
         assert_eq!(chosen(&["face/fwd"])?, ["face/fwd"]);
-        assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long"]);
+        assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long/fwd"]);
         assert_eq!(chosen(&["fac"]).unwrap_err().code(), 2);
         Ok(())
     }

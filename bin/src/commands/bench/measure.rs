@@ -74,6 +74,8 @@ impl Measure<'_> {
             flops: cost.forward_flops + cost.backward_flops,
             bytes: cost.forward_bytes + cost.backward_bytes,
         });
+        // Bytes of many ops added up are no floor: caches and fusion spare some of them.
+        let floor = ready.work.unwrap_or(Work { flops, bytes: 0.0 });
         let positive = |value: f64| (value > 0.0).then_some(value);
         let mut row = Row {
             case: case.name.clone(),
@@ -84,6 +86,7 @@ impl Measure<'_> {
             gflops_per_s: positive(flops / median_s / 1e9),
             bytes: positive(bytes),
             gb_per_s: positive(bytes / median_s / 1e9),
+            floor,
             of_floor: None,
             peak_bytes,
             fresh_allocations,

@@ -1,5 +1,6 @@
 //! The report of a bench: a table, Markdown, CSV or JSON.
 
+use super::case::Work;
 use crate::cli::BenchFormat;
 use crate::failure::Result;
 use crate::output;
@@ -25,7 +26,10 @@ pub(super) struct Row {
     pub(super) bytes: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gb_per_s: Option<f64>,
-    /// The least time for so many operations and bytes, divided by the median.
+    /// The work that nobody can spare.
+    #[serde(skip)]
+    pub(super) floor: Work,
+    /// The least time for it, divided by the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) of_floor: Option<f64>,
     /// The most memory that the program had while the case was made ready and run.
@@ -104,7 +108,7 @@ impl Report {
 impl Row {
     /// Finds how near it comes to what the processor can do.
     pub(super) fn hold_against(&mut self, peak: &Peak) {
-        let floor = peak.floor(self.flops.unwrap_or(0.0), self.bytes.unwrap_or(0.0));
+        let floor = peak.floor(self.floor.flops, self.floor.bytes);
         self.of_floor = (floor > 0.0).then(|| floor / self.median_s);
     }
 
