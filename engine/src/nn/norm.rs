@@ -124,7 +124,18 @@ impl BatchNorm {
                 blend(&variance, &applied.saved[1], unbiased, self.momentum)?,
             );
         }
-        Ok(applied.output)
+        let recorded = weight.place().is_some() && !applied.saved.is_empty();
+        if !recorded || residual.is_some() || activation.is_none() {
+            return Ok(applied.output);
+        }
+        // One pass over memory against an activation less to keep: with the statistics at hand the same numbers.
+        let inputs =
+            [x, &weight, &bias, &applied.saved[0], &applied.saved[1]].map(Tensor::detached);
+        let given = BatchNormOp { statistics: batch_norm::Statistics::Given, ..op };
+        Ok(applied.output.made_again_by(move || {
+            let [x, weight, bias, mean, variance] = &inputs;
+            Ok(Tensor::apply(given, &[x, weight, bias, mean, variance], &[])?.output)
+        }))
     }
 }
 

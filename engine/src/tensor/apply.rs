@@ -1,6 +1,7 @@
 //! Running an op on tensors, and recording it where a gradient will be asked for.
 
 use super::Tensor;
+use super::again::Kept;
 use crate::dtype::with_float;
 use crate::tape::{Record, Slot, Step, Tape};
 use crate::{DType, Device, Error, Result};
@@ -77,7 +78,7 @@ impl Tensor {
                 let kept = there
                     .into_iter()
                     .enumerate()
-                    .map(|(i, x)| keep.input(i).then_some(x))
+                    .map(|(i, x)| keep.input(i).then(|| x.kept()))
                     .collect();
                 let recorded = Recorded {
                     op,
@@ -112,7 +113,7 @@ struct Recorded<O> {
     plan: Plan,
     shapes: Vec<Shape>,
     index_shapes: Vec<Shape>,
-    inputs: Vec<Option<Tensor>>,
+    inputs: Vec<Option<Kept>>,
     indices: Vec<Tensor>,
     output: Option<Tensor>,
     saved: Vec<Tensor>,
@@ -130,6 +131,8 @@ impl<O: Compiled> Record for Recorded<O> {
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
         debug_assert_eq!(grad_output.shape, self.plan.output);
         crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
+        let inputs: Vec<Option<Tensor>> =
+            self.inputs.into_iter().map(|x| x.map(Kept::get).transpose()).collect::<Result<_>>()?;
         if let Some(gpu) = grad_output.gpu() {
             let pointer = |x: &Option<Tensor>| x.as_ref().map_or(Pointer::NULL, Tensor::pointer);
             let gradient = |slot: &Option<Slot>| {
@@ -139,7 +142,7 @@ impl<O: Compiled> Record for Recorded<O> {
                 gpu,
                 gpu::Backward {
                     shapes: &self.shapes,
-                    inputs: &self.inputs.iter().map(pointer).collect::<Vec<_>>(),
+                    inputs: &inputs.iter().map(pointer).collect::<Vec<_>>(),
                     index_shapes: &self.index_shapes,
                     indices: &self.indices.iter().map(Tensor::pointer).collect::<Vec<_>>(),
                     output: pointer(&self.output),
@@ -154,8 +157,7 @@ impl<O: Compiled> Record for Recorded<O> {
             grad_output.dtype,
             T => <T as Float>::backward(&self.op, Backward {
                 shapes: &self.shapes,
-                inputs: &self
-                    .inputs
+                inputs: &inputs
                     .iter()
                     .map(|x| x.as_ref().map_or(&[][..], |x| x.cast::<T>()))
                     .collect::<Vec<_>>(),

@@ -1,5 +1,6 @@
 //! Tensors: a shape, a type, a shared buffer, and perhaps a place on a tape.
 
+mod again;
 mod apply;
 mod operations;
 mod storage;
@@ -30,6 +31,8 @@ pub struct Tensor {
     dtype: DType,
     buffer: Arc<Storage>,
     place: Option<Place>,
+    /// How to compute the numbers again, where that is cheaper than keeping them.
+    again: Option<Arc<again::Again>>,
 }
 
 impl Tensor {
@@ -37,7 +40,7 @@ impl Tensor {
     pub(crate) fn uninitialised(shape: impl Into<Shape>, dtype: DType) -> Self {
         let shape = shape.into();
         let buffer = Arc::new(Storage::on_cpu(shape.count() * dtype.size()));
-        Tensor { shape, dtype, buffer, place: None }
+        Tensor { shape, dtype, buffer, place: None, again: None }
     }
 
     /// The same on a device.
@@ -49,7 +52,7 @@ impl Tensor {
         let Device::Gpu(gpu) = device else { return Ok(Tensor::uninitialised(shape, dtype)) };
         let shape = shape.into();
         let buffer = Arc::new(Storage::on_gpu(gpu, shape.count() * dtype.size())?);
-        Ok(Tensor { shape, dtype, buffer, place: None })
+        Ok(Tensor { shape, dtype, buffer, place: None, again: None })
     }
 
     /// A tensor of zeros.
@@ -247,7 +250,7 @@ impl Tensor {
 
     /// The same buffer under another shape of as many numbers.
     pub(crate) fn reshaped(&self, shape: Shape) -> Self {
-        Tensor { shape, place: None, ..self.clone() }
+        Tensor { shape, place: None, again: None, ..self.clone() }
     }
 
     pub(crate) fn expect_dtype(&self, what: &str, expected: DType) -> Result<()> {

@@ -243,7 +243,7 @@ impl<T: Float> Work for Serial<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<I: Isa>(mut self) {
+    unsafe fn run<I: Isa>(self) {
         let k = self.a.columns;
         if !self.packed.is_empty() {
             self.b.pack(0..k, &mut Packing::new(self.layout, self.packed.clone(), k, self.buffer));

@@ -363,10 +363,6 @@ impl<T: Float> Block<'_, T> {
                 let products = self.products[row * width + c..].as_ptr();
                 // SAFETY: the products are there, and the pixels are inside the image.
                 unsafe {
-                    let bias = match self.bias {
-                        Some(bias) => Some(T::On::<I>::load(bias[column + c..].as_ptr())),
-                        None => None,
-                    };
                     let output = self.output.pointer(place + c);
                     transform::both!(
                         output: PATCH -> TILE, T, I,
@@ -377,7 +373,8 @@ impl<T: Float> Block<'_, T> {
                             if self.add {
                                 value = value.add(T::On::<I>::load(to));
                             }
-                            if let Some(bias) = bias {
+                            if let Some(bias) = self.bias {
+                                let bias = T::On::<I>::load(bias[column + c..].as_ptr());
                                 value = value.add(bias);
                             }
                             if self.relu {

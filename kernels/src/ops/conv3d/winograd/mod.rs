@@ -14,7 +14,7 @@ mod transform;
 
 use super::cpu::Geometry;
 use crate::Float;
-use crate::cpu::simd::{Isa, Vector};
+
 use transform::{PATCH, TAPS, TILE};
 
 pub(super) use convolve::{Destination, forward, grad_input};
