@@ -295,6 +295,9 @@ pub fn run<W: Work>(work: W) -> W::Output {
 }
 
 /// Runs a closure compiled for the best instruction set: plain loops in it are vectorised with it.
+///
+/// Mark the closure `#[inline(always)]`, and closures that its hot loops call. It is called from one place for each
+/// instruction set, so that the compiler would not inline it by itself, but compile it once for the least of them.
 #[inline(always)]
 pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);
