@@ -311,8 +311,8 @@ pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     run(Body(body))
 }
 
-/// Calls a function compiled for the best instruction set. Marked `#[inline(always)]` the function is certain
-/// to be, however long it is; the closure of [`vectorised`] only as long as the compiler inlines it.
+/// Calls a function with these arguments, compiled for the best instruction set. As in [`vectorised`] it must be a
+/// closure marked `#[inline(always)]`: the name of a function, though marked itself, is called and not inlined.
 #[inline(always)]
 pub fn call<A, R>(arguments: A, function: impl FnOnce(A) -> R) -> R {
     struct Call<A, F>(A, F);

@@ -14,6 +14,8 @@ pub const PANEL: usize = 32;
 /// Columns of a panel where there are many: three vectors, whose tiles load least for what they multiply.
 pub const WIDE_PANEL: usize = 48;
 
+/// Depth of a panel that [`product_packed`] keeps in L1.
+const DEPTH: usize = 128;
 /// Numbers of a row that [`pack_transposed`] turns at a time.
 const CHUNK: usize = 64;
 
@@ -261,20 +263,24 @@ pub fn product_packed<T: Float, const PANEL: usize>(
     result_row: usize,
 ) {
     for panel in 0..count.div_ceil(PANEL) {
-        Product {
-            rows,
-            depth,
-            columns: PANEL,
-            left,
-            left_row,
-            left_column: 1,
-            right: &packed[(first / PANEL + panel) * depth * PANEL..],
-            right_row: PANEL,
-            result: &mut result[panel * PANEL..],
-            result_row,
-            add: false,
+        let packed = &packed[(first / PANEL + panel) * depth * PANEL..];
+        // As deep as a panel's part stays in L1 for all rows.
+        for start in (0..depth).step_by(DEPTH) {
+            Product {
+                rows,
+                depth: DEPTH.min(depth - start),
+                columns: PANEL,
+                left: &left[start..],
+                left_row,
+                left_column: 1,
+                right: &packed[start * PANEL..],
+                right_row: PANEL,
+                result: &mut result[panel * PANEL..],
+                result_row,
+                add: start > 0,
+            }
+            .compute();
         }
-        .compute();
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool)
     parallel::rows(target, 4 * SIDE, 4 * 4 * SIDE, |first, target| {
         let start = first * 4 * SIDE;
         let x = &x[start..start + target.len()];
-        simd::call((op.stream, threshold, scale, start / 4, x, target, add), masked);
+        let arguments = (op.stream, threshold, scale, start / 4, x, target, add);
+        simd::vectorised(#[inline(always)] || masked(arguments));
     });
 }
 

@@ -1,5 +1,5 @@
 use super::super::{Adjacency, GraphConv};
-use super::{Edges, Place, Sizes};
+use super::{BACKWARD_NODES, Edges, Place, Sizes};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::small::{self, Product};
@@ -20,7 +20,7 @@ struct Sums {
 }
 
 pub(in super::super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
-    let sizes = Sizes::new(call.shapes);
+    let sizes = Sizes::new(call.shapes, BACKWARD_NODES);
     let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
     let (x, weight) = (call.inputs[0], call.inputs[1]);
     let last = call.inputs.len() - 1;

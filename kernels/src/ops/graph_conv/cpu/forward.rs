@@ -1,5 +1,5 @@
 use super::super::GraphConv;
-use super::{Edges, Place, Sizes};
+use super::{Edges, NODES, Place, Sizes};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::small::{self, Product};
@@ -7,7 +7,7 @@ use crate::cpu::{scratch, simd};
 use crate::op::Forward;
 
 pub(in super::super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) {
-    let sizes = Sizes::new(call.shapes);
+    let sizes = Sizes::new(call.shapes, NODES);
     let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
     let (x, weight) = (call.inputs[0], call.inputs[1]);
     let edges = Edges::new(op, call.inputs[call.inputs.len() - 1], call.indices);

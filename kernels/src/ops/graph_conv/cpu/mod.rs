@@ -14,10 +14,10 @@ use crate::cpu::simd;
 use crate::cpu::small::{self, Product};
 use crate::{Float, Shape};
 
-/// Nodes of a block, about: enough to pay for flushing parameter gradients.
+/// Nodes of a block in forward, about: what a task holds of aggregated features is a share of L2.
 const NODES: usize = 256;
-/// Numbers of aggregated features of a block, about: a share of L2.
-const NUMBERS: usize = 64 * 1024;
+/// Nodes of a block in backward, about: enough to pay for flushing parameter gradients.
+const BACKWARD_NODES: usize = 512;
 
 /// The sizes of a call.
 #[derive(Clone, Copy)]
@@ -35,11 +35,10 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(shapes: &[Shape]) -> Self {
+    fn new(shapes: &[Shape], nodes_a_block: usize) -> Self {
         let (x, weight) = (shapes[0], shapes[1]);
         let nodes = x[x.len() - 2];
         let (padded_in, padded_out) = (small::padded(weight[1]), small::padded(weight[2]));
-        let width = weight[0] * padded_in.max(padded_out);
         Sizes {
             rows: x.rows() / nodes,
             nodes,
@@ -48,7 +47,7 @@ impl Sizes {
             outward: weight[2],
             padded_in,
             padded_out,
-            block: (NODES / nodes).min(NUMBERS / (nodes * width)).max(1),
+            block: (nodes_a_block / nodes).max(1),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::small::{self, WIDE_PANEL};
 use crate::cpu::{math, scratch, simd};
 use crate::op::Forward;
+use std::ops::Range;
 
 pub(in super::super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
     let geometry = Geometry::new(*op, call.shapes, call.indices);
@@ -112,9 +113,15 @@ impl<T: Float> Sums<'_, T> {
                     tile.logits(geometry, (unit, packed), bias, logits, positives);
                     let logits = &mut logits[..rows * COLUMNS];
                     if geometry.highest.is_some() {
-                        simd::call((&mut self, row, column, columns, &*logits), Sums::add);
+                        simd::vectorised(
+                            #[inline(always)]
+                            || self.add(row, column..column + columns, logits),
+                        );
                     } else {
-                        simd::call((&mut self, row, column, columns, &*logits, &mut *shifts), Sums::merge);
+                        simd::vectorised(
+                            #[inline(always)]
+                            || self.merge(row, column..column + columns, logits, shifts),
+                        );
                     }
                 }
             }
@@ -127,41 +134,30 @@ impl<T: Float> Sums<'_, T> {
 
     /// Takes a tile of logits into sums whose maxima are known beforehand.
     #[inline(always)]
-    fn add((sums, row, column, columns, tile): (&mut Self, usize, usize, usize, &[T])) {
-        let of_columns = &mut sums.column_sum[column..column + columns];
-        let shift = sums.column_max[column];
+    fn add(&mut self, row: usize, columns: Range<usize>, tile: &[T]) {
+        let shift = self.column_max[columns.start];
+        let of_columns = &mut self.column_sum[columns];
         for (r, logits) in tile.chunks_exact(COLUMNS).enumerate() {
-            let mut lanes = [T::ZERO; small::PAD];
-            let of_columns = of_columns.chunks_mut(small::PAD);
-            for (of_columns, logits) in of_columns.zip(logits.chunks_exact(small::PAD)) {
-                let mut powers = [T::ZERO; small::PAD];
-                for ((power, lane), &s) in powers.iter_mut().zip(&mut lanes).zip(logits) {
-                    *power = math::exp(s - shift);
-                    *lane += *power;
-                }
-                for (sum, power) in of_columns.iter_mut().zip(powers) {
-                    *sum += power;
-                }
+            let mut powers = [T::ZERO; COLUMNS];
+            for (power, &s) in powers.iter_mut().zip(logits) {
+                *power = math::exp(s - shift);
             }
-            sums.row_sum[row + r] += small::sum(small::PAD, |lane| lanes[lane]);
+            for (sum, &power) in of_columns.iter_mut().zip(&powers) {
+                *sum += power;
+            }
+            self.row_sum[row + r] += small::sum(COLUMNS, |i| powers[i]);
         }
     }
 
     /// The same with running maxima.
     #[inline(always)]
-    fn merge(
-        (sums, row, column, columns, tile, shifts): (&mut Self, usize, usize, usize, &[T], &mut [T]),
-    ) {
+    fn merge(&mut self, row: usize, columns: Range<usize>, tile: &[T], shifts: &mut [T]) {
         for (r, logits) in tile.chunks_exact(COLUMNS).enumerate() {
-            merge_row(&logits[..columns], &mut sums.row_max[row + r], &mut sums.row_sum[row + r]);
+            let logits = &logits[..columns.len()];
+            merge_row(logits, &mut self.row_max[row + r], &mut self.row_sum[row + r]);
         }
-        let range = column..column + columns;
-        merge_columns(
-            tile,
-            &mut sums.column_max[range.clone()],
-            &mut sums.column_sum[range],
-            shifts,
-        );
+        let maxima = &mut self.column_max[columns.clone()];
+        merge_columns(tile, maxima, &mut self.column_sum[columns], shifts);
     }
 }
 

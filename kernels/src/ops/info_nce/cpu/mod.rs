@@ -217,13 +217,16 @@ impl Tile {
             rows, features, unit, stride, packed, 0, columns, tile, COLUMNS,
         );
         let scale = T::from_f64(1.0 / geometry.op.temperature);
+        let width = columns.next_multiple_of(WIDE_PANEL);
         simd::vectorised(
             #[inline(always)]
             || {
                 for tile in tile.chunks_exact_mut(COLUMNS).take(rows) {
-                    for (s, &b) in tile.iter_mut().zip(bias) {
+                    let (used, rest) = tile.split_at_mut(width);
+                    for (s, &b) in used.iter_mut().zip(bias) {
                         *s = *s * scale + b;
                     }
+                    rest.fill(T::NEG_INFINITY);
                 }
             },
         );
