@@ -10,10 +10,12 @@ use std::io::Write;
 /// # Errors
 /// When nobody reads it any more, or the disk behind it is full.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).map_err(|error| {
-        Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
-    })?;
-    text_lines(text)
+    text_lines(serde_json::to_string(value).map_err(no_json)?)
+}
+
+/// A report that JSON cannot hold.
+pub fn no_json(error: serde_json::Error) -> Failure {
+    Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
 }
 
 /// Writes text and a line end to standard output.
@@ -52,9 +54,23 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// The same as a table in Markdown.
+pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: Vec<&str>| format!("| {} |", cells.join(" | "));
+    let mut lines = vec![line(header.to_vec()), line(vec!["---"; header.len()])];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markdown_has_a_line_below_its_header() {
+        let rows = vec![vec!["a".into(), "1".into()]];
+        assert_eq!(markdown(&["op", "n"], &rows), "| op | n |\n| --- | --- |\n| a | 1 |");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -142,11 +142,64 @@ fn gradcheck_lists_every_op() {
 #[test]
 fn a_step_allocates_nothing_new_after_warm_up() {
     let output =
-        mpuc(&["bench", "model", "--only", "voice", "--batch", "2", "--repeats", "2", "--json"]);
+        mpuc(&["bench", "model", "--only", "voice", "--batch", "2,3", "--repeats", "2", "--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report = json(&output.stdout);
-    for result in report["results"].as_array().unwrap() {
+    let results = report["results"].as_array().unwrap();
+    assert_eq!(results.len(), 6, "{report}");
+    for result in results {
         assert_eq!(result["fresh_allocations"], 0, "{result}");
-        assert!(result["median_s"].as_f64().unwrap() > 0.0);
+        for name in ["median_s", "min_s", "gflops_per_s", "gb_per_s", "of_floor"] {
+            assert!(result[name].as_f64().unwrap() > 0.0, "{name}: {result}");
+        }
+        assert_eq!(result["reps"], 2);
     }
+    // Where the system tells.
+    if let Some(peak) = results[0]["peak_bytes"].as_f64() {
+        assert!(peak > 1e6, "{report}");
+    }
+}
+
+#[test]
+fn benches_are_held_against_an_earlier_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("before.json");
+    let bench = |more: &[&str]| {
+        let ops = ["bench", "ops", "--only", "mean", "--only", "layernorm", "--repeats", "1"];
+        mpuc(&[&ops, more].concat())
+    };
+    let first = bench(&["--json"]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let mut report = json(&first.stdout);
+    assert_eq!(report["results"].as_array().unwrap().len(), 4, "{report}");
+    let mut against = |medians: [f64; 2]| {
+        for (result, median) in report["results"].as_array_mut().unwrap().iter_mut().zip(medians) {
+            result["median_s"] = median.into();
+        }
+        report["results"][2]["case"] = "mean/gone".into();
+        report["results"][3]["median_s"] = 1e6.into();
+        std::fs::write(&file, report.to_string()).unwrap();
+        bench(&["--baseline", file.to_str().unwrap(), "--fail-above", "1.5", "--markdown"])
+    };
+    let faster = against([1e6, 1e6]);
+    assert!(faster.status.success(), "{}", text(&faster.stderr));
+    assert!(text(&faster.stdout).contains("| x baseline |"), "{}", text(&faster.stdout));
+    let said = text(&faster.stderr);
+    assert!(said.contains("mean/gone: in ") && said.contains(": not in "), "{said}");
+    let slower = against([1e6, 1e-12]);
+    assert_eq!(slower.status.code(), Some(4), "{}", text(&slower.stderr));
+    assert!(text(&slower.stderr).contains("1 of 4 cases"), "{}", text(&slower.stderr));
+}
+
+#[test]
+fn reading_is_measured() {
+    let output = mpuc(&["bench", "data", "--only", "mel/paper-48000", "--repeats", "1", "--csv"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let lines: Vec<Vec<&str>> = printed.lines().map(|line| line.split(',').collect()).collect();
+    let at = lines[0].iter().position(|&name| name == "times_realtime").unwrap();
+    assert_eq!((lines.len(), lines[1][0]), (2, "mel/paper-48000"));
+    assert!(lines[1][at].parse::<f64>().unwrap() > 0.0, "{printed}");
+    let listed = text(&mpuc(&["bench", "data", "--list"]).stdout);
+    assert!(listed.lines().any(|line| line == "loader/b32"), "{listed}");
 }

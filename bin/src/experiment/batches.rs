@@ -12,9 +12,9 @@ use models::systems::{Batch, Input};
 use std::sync::Arc;
 
 /// Threads that cut batches ahead of training.
-const WORKERS: usize = 1;
+pub const WORKERS: usize = 1;
 /// Batches each keeps ready.
-const AHEAD: usize = 4;
+pub const AHEAD: usize = 4;
 
 /// Batches of one split: its standardisation and windows.
 pub struct Batches<'a> {

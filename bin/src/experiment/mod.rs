@@ -7,6 +7,8 @@ mod report;
 mod stage;
 mod unit;
 
+pub use batches::{AHEAD, WORKERS};
+
 pub use material::Material;
 pub use report::Report;
 pub use unit::{UnitResult, judge_again};

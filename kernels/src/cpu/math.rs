@@ -76,10 +76,10 @@ fn tanh_f32(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
     let mut near = -5.704_988_7e-3f32;
-    near = near * square + 2.063_908_9e-2;
+    near = near * square + 2.063_909e-2;
     near = near * square - 5.373_971_6e-2;
     near = near * square + 1.333_144_2e-1;
-    near = near * square - 3.333_328_2e-1;
+    near = near * square - 3.333_328e-1;
     let near = near * square * x + x;
     let far = (1.0 - 2.0 / (exp_f32(2.0 * size) + 1.0)).copysign(x);
     if size < 0.625 { near } else { far }

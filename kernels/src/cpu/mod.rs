@@ -3,6 +3,7 @@
 pub mod gemm;
 pub mod math;
 pub mod parallel;
+pub mod probe;
 pub mod reduce;
 pub mod runs;
 pub mod scratch;

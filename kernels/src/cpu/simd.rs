@@ -12,9 +12,57 @@ pub trait Isa: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     /// Vectors of f64 on it.
     type F64: Vector<f64>;
-    /// Rows of the tile of a matrix product, with two vectors a row: as many as its vector registers hold sums
-    /// for and its other registers hold row pointers for.
-    const TILE_ROWS: usize;
+    /// The most vectors a row of a matrix product's tile has.
+    const TILE_VECTORS: usize;
+    /// The most rows of a tile of so many vectors a row: as many as the vector registers hold sums for, and the
+    /// other registers pointers.
+    fn tile_rows(vectors: usize) -> usize;
+    /// Runs the work of a tile of `rows` by `vectors` with these as constants; `rows` is
+    /// [`tile_rows`](Self::tile_rows), 4 or 1.
+    ///
+    /// # Safety
+    /// Only where the instruction set is present.
+    unsafe fn tile<K: Tile>(rows: usize, vectors: usize, kernel: K);
+}
+
+/// Work on a tile of sums that stand in registers.
+pub trait Tile {
+    /// Does it for `R` rows of `V` vectors.
+    ///
+    /// # Safety
+    /// Only where `I` is present.
+    unsafe fn run<I: Isa, const R: usize, const V: usize>(self);
+}
+
+/// The tiles of an instruction set, and no others: each is compiled for every kernel.
+macro_rules! tiles {
+    ($most:literal: $($vectors:literal x $rows:literal),*) => {
+        const TILE_VECTORS: usize = $most;
+
+        #[inline(always)]
+        fn tile_rows(vectors: usize) -> usize {
+            match vectors {
+                $($vectors => $rows,)*
+                _ => 1,
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn tile<K: $crate::cpu::simd::Tile>(rows: usize, vectors: usize, kernel: K) {
+            // SAFETY: by the contract of the trait.
+            unsafe {
+                match (vectors, rows) {
+                    $(
+                        ($vectors, 4) => kernel.run::<Self, 4, $vectors>(),
+                        ($vectors, 1) => kernel.run::<Self, 1, $vectors>(),
+                        #[allow(unreachable_patterns, reason = "where the most rows are 4")]
+                        ($vectors, $rows) => kernel.run::<Self, $rows, $vectors>(),
+                    )*
+                    _ => debug_assert!(false, "no tile of {rows} by {vectors} vectors"),
+                }
+            }
+        }
+    };
 }
 
 /// The number types that have vectors.
@@ -108,7 +156,7 @@ portable_vector!(f64, 2);
 impl Isa for Portable {
     type F32 = [f32; 4];
     type F64 = [f64; 2];
-    const TILE_ROWS: usize = 4;
+    tiles!(2: 1 x 4, 2 x 4);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -202,13 +250,13 @@ mod x86 {
     impl Isa for Avx512 {
         type F32 = __m512;
         type F64 = __m512d;
-        const TILE_ROWS: usize = 12;
+        tiles!(4: 1 x 12, 2 x 12, 3 x 8, 4 x 6);
     }
 
     impl Isa for Avx2 {
         type F32 = __m256;
         type F64 = __m256d;
-        const TILE_ROWS: usize = 6;
+        tiles!(2: 1 x 6, 2 x 6);
     }
 }
 
@@ -272,11 +320,14 @@ fn detect() -> Level {
 pub fn run<W: Work>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
+        // Never inlined: in a function of its own a loop has all registers to itself.
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi2")]
         unsafe fn avx512<W: Work>(work: W) -> W::Output {
             // SAFETY: this function is entered only where AVX-512 was found.
             unsafe { work.run::<Avx512>() }
         }
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn avx2<W: Work>(work: W) -> W::Output {
             // SAFETY: this function is entered only where AVX2 and FMA were found.

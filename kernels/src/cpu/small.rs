@@ -93,7 +93,7 @@ impl<T: Float> Work for Product<'_, T> {
             let vectors = (self.columns - column) / lanes;
             let width = match vectors {
                 // Four are two and two.
-                3 | 5.. if const { I::TILE_ROWS == 12 } => 3,
+                3 | 5.. if const { I::TILE_VECTORS > 2 } => 3,
                 2.. => 2,
                 _ => 1,
             };
@@ -130,13 +130,13 @@ unsafe fn strip<T: Float, I: Isa, const WIDTH: usize, const BY_ROWS: bool>(
         // SAFETY: as promised; no tile is taller than the rows that are left.
         row += unsafe {
             match left {
-                12.. if const { I::TILE_ROWS == 12 && WIDTH < 3 } => {
+                12.. if const { I::TILE_VECTORS > 2 && WIDTH < 3 } => {
                     tile::<T, I, 12, WIDTH, BY_ROWS>(product, result, row, column)
                 }
-                8.. if const { I::TILE_ROWS == 12 } => {
+                8.. if const { I::TILE_VECTORS > 2 } => {
                     tile::<T, I, 8, WIDTH, BY_ROWS>(product, result, row, column)
                 }
-                6.. if const { I::TILE_ROWS >= 6 && WIDTH < 3 } => {
+                6.. if const { WIDTH < 3 } => {
                     tile::<T, I, 6, WIDTH, BY_ROWS>(product, result, row, column)
                 }
                 4.. => tile::<T, I, 4, WIDTH, BY_ROWS>(product, result, row, column),

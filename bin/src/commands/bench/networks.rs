@@ -1,6 +1,6 @@
-//! The networks of the bench with their random inputs.
+//! The cases of `mpuc bench model`: the networks with random inputs.
 
-use super::cases::{Phase, Subject};
+use super::case::{Case, Ready};
 use crate::failure::Result;
 use engine::optim::{Optimizer, Rule};
 use engine::{DType, Device, Parameters, Pass, Philox, Tensor};
@@ -11,10 +11,111 @@ use models::backbones::{
 };
 use models::heads::{Projection, ProjectionSettings};
 use models::systems::{Batch, ContrastiveSettings, EncoderSettings, Input, Mpuc, System};
+use std::time::Duration;
+
+/// How long a case is repeated.
+const BUDGET: Duration = Duration::from_secs(3);
+/// Frames of a clip of faces where nobody says how many.
+const FRAMES: usize = 10;
+
+/// A network, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    /// The temporal convolutions on 128 frames of 80 bands.
+    Voice,
+    /// Yu et al.'s graph network on 30 frames of 51 points.
+    Landmarks,
+    /// Yan et al.'s graph network on 30 frames of 68 points.
+    LandmarksYan,
+    /// The Transformer on 30 words.
+    Text,
+    /// R(2+1)D-18 on clips of frames of 112 x 112.
+    Face { frames: usize },
+    /// MPUC with four modalities.
+    Mpuc { frames: usize },
+}
+
+impl Subject {
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Voice => "voice",
+            Subject::Landmarks => "landmarks",
+            Subject::LandmarksYan => "landmarks-yan",
+            Subject::Text => "text",
+            Subject::Face { .. } => "face",
+            Subject::Mpuc { .. } => "mpuc",
+        }
+    }
+}
+
+/// How much of a training step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The network, as in training, without a tape.
+    Forward,
+    /// Network, head, loss and all gradients.
+    Backward,
+    /// The same and the optimiser.
+    Step,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Forward => "fwd",
+            Phase::Backward => "fwd+bwd",
+            Phase::Step => "step",
+        }
+    }
+}
+
+/// All networks at these batches, those with clips of faces at these lengths too.
+pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for subject in [Subject::Voice, Subject::Landmarks, Subject::LandmarksYan, Subject::Text] {
+        cases.extend(of_subject(subject, batches, ""));
+    }
+    let clips: [fn(usize) -> Subject; 2] =
+        [|frames| Subject::Face { frames }, |frames| Subject::Mpuc { frames }];
+    for clip in clips {
+        if frames.is_empty() {
+            cases.extend(of_subject(clip(FRAMES), batches, ""));
+        }
+        for &frames in frames {
+            cases.extend(of_subject(clip(frames), batches, &format!("-t{frames}")));
+        }
+    }
+    cases
+}
+
+fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
+    let phases = match subject {
+        Subject::Mpuc { .. } => &[Phase::Step][..],
+        _ => &[Phase::Forward, Phase::Backward, Phase::Step],
+    };
+    let case = |batch: usize, phase: Phase| {
+        let name = format!("{}/{}/b{batch}{ending}", subject.name(), phase.name());
+        Case::new(name, BUDGET, move |device| ready(subject, phase, batch, device))
+    };
+    let all = batches.iter().flat_map(|&batch| phases.iter().map(move |&phase| (batch, phase)));
+    all.map(|(batch, phase)| case(batch, phase)).collect()
+}
+
+fn ready(subject: Subject, phase: Phase, batch: usize, device: &Device) -> Result<Ready> {
+    let mut network = Network::new(subject, batch, device)?;
+    // Those learned, heads included.
+    let parameters = network.parameters.count();
+    let ready = Ready::new(move || network.run(phase));
+    let ready = ready.detail("batch", batch).detail("parameters", parameters);
+    Ok(match subject {
+        Subject::Face { frames } | Subject::Mpuc { frames } => ready.detail("frames", frames),
+        _ => ready,
+    })
+}
 
 /// A network with what it learns from, as PyTorch's side of the comparison has it: no dropout, SGD with momentum
 /// 0.9, weight decay 1e-3 and learning rate 1e-3, a 512-1024-512 head.
-pub(super) struct Network {
+struct Network {
     model: Model,
     parameters: Parameters,
     optimizer: Optimizer,
@@ -29,28 +130,28 @@ enum Model {
 }
 
 /// Settings and the shape of a sample.
-fn settings(subject: Subject) -> (BackboneSettings, &'static [usize]) {
+fn settings(subject: Subject) -> (BackboneSettings, Vec<usize>) {
     match subject {
-        Subject::Face => {
+        Subject::Face { frames } => {
             let settings = R2Plus1dSettings { dropout: 0.0, ..R2Plus1dSettings::default() };
-            (BackboneSettings::R2plus1d(settings), &[10, 112, 112, 3])
+            (BackboneSettings::R2plus1d(settings), vec![frames, 112, 112, 3])
         }
         Subject::Text => {
             let settings =
                 TextTransformerSettings { dropout: 0.0, ..TextTransformerSettings::default() };
-            (BackboneSettings::TextTransformer(settings), &[30, 300])
+            (BackboneSettings::TextTransformer(settings), vec![30, 300])
         }
         Subject::Landmarks => {
             let settings = StgcnSettings { dropout: 0.0, ..StgcnSettings::default() };
-            (BackboneSettings::Stgcn(settings), &[30, 51, 2])
+            (BackboneSettings::Stgcn(settings), vec![30, 51, 2])
         }
         Subject::LandmarksYan => {
-            (BackboneSettings::StGcn(SpatialTemporalGraphNetSettings::default()), &[30, 68, 2])
+            (BackboneSettings::StGcn(SpatialTemporalGraphNetSettings::default()), vec![30, 68, 2])
         }
-        Subject::Voice | Subject::Mpuc => {
+        Subject::Voice | Subject::Mpuc { .. } => {
             let settings =
                 TemporalConvNetSettings { dropout: 0.0, ..TemporalConvNetSettings::default() };
-            (BackboneSettings::Tcn(settings), &[128, 80])
+            (BackboneSettings::Tcn(settings), vec![128, 80])
         }
     }
 }
@@ -68,18 +169,18 @@ fn inputs(sample: &[usize], batch: usize, name: &str) -> Result<Tensor> {
 }
 
 impl Network {
-    pub(super) fn new(subject: Subject, batch: usize, device: &Device) -> Result<Self> {
+    fn new(subject: Subject, batch: usize, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, 0);
         let model = match subject {
-            Subject::Mpuc => all(batch, &mut parameters)?,
+            Subject::Mpuc { frames } => all(batch, frames, &mut parameters)?,
             _ => {
                 let (settings, sample) = settings(subject);
                 let mut scope = parameters.scope();
-                let backbone = Backbone::new(&settings, scope.sub("backbone"), sample)?;
+                let backbone = Backbone::new(&settings, scope.sub("backbone"), &sample)?;
                 let head = ProjectionSettings::default();
                 let target = random(&[batch, head.output], "target")?;
                 let projection = Projection::new(&head, scope.sub("head"), backbone.features())?;
-                let input = inputs(sample, batch, "input")?;
+                let input = inputs(&sample, batch, "input")?;
                 Model::One {
                     backbone: Box::new(backbone),
                     projection: Box::new(projection),
@@ -93,13 +194,8 @@ impl Network {
         Ok(Network { model, parameters, optimizer, steps: 0 })
     }
 
-    /// How many numbers are learned, heads included.
-    pub(super) fn parameters(&self) -> usize {
-        self.parameters.count()
-    }
-
     /// Runs once.
-    pub(super) fn run(&mut self, phase: Phase) -> Result<()> {
+    fn run(&mut self, phase: Phase) -> Result<()> {
         if phase == Phase::Forward {
             let pass = Pass::calibrate(&self.parameters);
             match &self.model {
@@ -136,9 +232,9 @@ impl Network {
 }
 
 /// MPUC with face, landmarks, voice and text.
-fn all(samples: usize, parameters: &mut Parameters) -> Result<Model> {
+fn all(samples: usize, frames: usize, parameters: &mut Parameters) -> Result<Model> {
     let subjects = [
-        ("face", Subject::Face),
+        ("face", Subject::Face { frames }),
         ("landmarks", Subject::Landmarks),
         ("voice", Subject::Voice),
         ("text", Subject::Text),
@@ -151,10 +247,10 @@ fn all(samples: usize, parameters: &mut Parameters) -> Result<Model> {
             name: name.into(),
             backbone,
             dropout: 0.0,
-            input: sample.to_vec(),
+            input: sample.clone(),
         });
         modalities.push(Input {
-            data: inputs(sample, samples, name)?,
+            data: inputs(&sample, samples, name)?,
             lengths: None,
             rows: None,
             present: None,
@@ -164,4 +260,41 @@ fn all(samples: usize, parameters: &mut Parameters) -> Result<Model> {
     let system = Mpuc::new(&encoders, &ProjectionSettings::default(), loss, parameters)?;
     let batch = Batch { modalities, labels: None, samples, views: 1 };
     Ok(Model::All { system: Box::new(system), batch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::choose;
+    use super::super::measure::Measure;
+    use super::*;
+    use crate::signals::Stop;
+
+    fn names(batches: &[usize], frames: &[usize], only: &str) -> Result<Vec<String>> {
+        let chosen = choose(cases(batches, frames), &[only.to_owned()])?;
+        Ok(chosen.into_iter().map(|case| case.name).collect())
+    }
+
+    #[test]
+    fn sweeps_name_batch_and_frames() -> Result<()> {
+        assert_eq!(names(&[8], &[], "mpuc")?, ["mpuc/step/b8"]);
+        assert_eq!(names(&[4, 8], &[], "text/step")?, ["text/step/b4", "text/step/b8"]);
+        assert_eq!(names(&[2], &[8, 16], "face/fwd")?, ["face/fwd/b2-t8", "face/fwd/b2-t16"]);
+        assert_eq!(names(&[2], &[8, 16], "voice/fwd")?, ["voice/fwd/b2"]);
+        Ok(())
+    }
+
+    /// Small enough for a test: the voice network learns, and needs no fresh memory once it is warm.
+    #[test]
+    fn a_warm_step_allocates_nothing() -> Result<()> {
+        let cases = choose(cases(&[2], &[]), &["voice/step".to_owned()])?;
+        let stop = Stop::default();
+        let measure = Measure { device: &Device::Cpu, repeats: Some(2), peak: None, stop: &stop };
+        let row = measure.case(&cases[0])?;
+        assert!(row.median_s > 0.0 && row.reps == 2 && row.details["batch"] == 2, "{row:?}");
+        assert!(
+            row.flops.is_some_and(|flops| flops > 3.0 * 2.0 * 2.0 * 22e6 * 0.9),
+            "a TCN on 128 x 80 is 22 million multiply-adds: {row:?}"
+        );
+        Ok(())
+    }
 }

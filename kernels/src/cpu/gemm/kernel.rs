@@ -1,26 +1,19 @@
 //! The tiles of a product that stand in registers while the sum runs.
 //!
-//! A tile has up to 14 rows of one, two or three vectors. Each step of the sum loads the vectors of a row of B
-//! once and broadcasts one number of A for each row of the tile: 16 loads for 28 multiply-adds, so that the
-//! multipliers and not the load ports are the limit.
+//! Each step of the sum loads the vectors of a row of B once and broadcasts one number of A for each row of the
+//! tile. Tiles of 8 rows of three vectors or 6 of four take 11 or 10 loads for 24 multiply-adds, and reach the
+//! speed of the multipliers on AVX-512; 12 rows of two take 14 and reach nine tenths of it.
 
 use crate::Float;
-use crate::cpu::simd::{Isa, Vector, Work};
-
-/// The numbers of the largest tile: 14 rows of two vectors of AVX-512, or 8 of three.
-const TILE: usize = 14 * 32;
-
-/// A finished tile on its way to the output.
-#[repr(align(64))]
-pub(super) struct Tile<T>(pub(super) [T; TILE]);
+use crate::cpu::simd::{self, Isa, Vector, Work};
 
 /// What the tiles look like on the instruction set at hand.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Registers {
     /// Numbers a vector holds.
     pub(super) lanes: usize,
-    /// Whether tiles of three vectors a row pay.
-    pub(super) triple: bool,
+    /// The most vectors a row of a tile.
+    pub(super) vectors: usize,
 }
 
 impl Registers {
@@ -30,7 +23,7 @@ impl Registers {
             type Output = Registers;
             #[inline(always)]
             unsafe fn run<I: Isa>(self) -> Registers {
-                Registers { lanes: T::On::<I>::LANES, triple: I::TILE_ROWS >= 12 }
+                Registers { lanes: T::On::<I>::LANES, vectors: I::TILE_VECTORS }
             }
         }
         crate::cpu::simd::run(Ask(std::marker::PhantomData::<T>))
@@ -52,102 +45,123 @@ pub(super) struct Stretch {
     pub(super) depth: usize,
 }
 
-/// Rows of the next tile when `left` remain: few sizes, for each is compiled for every instruction set.
-#[inline(always)]
-pub(super) fn step(most: usize, left: usize) -> usize {
-    if left >= most {
-        most
-    } else if left >= 4 {
-        4
-    } else {
-        1
-    }
-}
-
-/// tile = the sum over all stretches of A's rows times B, for `R` rows of the pointer table from `row` on.
+/// Runs the tiles of a panel of `vectors` vectors over `rows` rows: few sizes, for each is compiled for every
+/// instruction set.
 ///
 /// # Safety
-/// The instruction set is present; every pointer leads to its stretch's numbers; B has its rows, `ldb` apart,
-/// of `V` vectors each.
+/// As for what `kernel`, given the first row, gives back.
 #[inline(always)]
-pub(super) unsafe fn rows<T: Float, I: Isa, const R: usize, const V: usize>(
-    table: &[usize],
-    row: usize,
-    stretches: &[Stretch],
-    b: *const T,
-    ldb: usize,
-    tile: &mut Tile<T>,
+pub(super) unsafe fn tiles<I: Isa, K: simd::Tile>(
+    rows: usize,
+    vectors: usize,
+    kernel: impl Fn(usize) -> K,
 ) {
-    // SAFETY: by the contract above.
-    unsafe {
-        let mut sums = [[T::On::<I>::splat(T::ZERO); V]; R];
-        for s in stretches {
-            let pointers = &table[s.table + row..][..R];
-            let a: [*const T; R] = std::array::from_fn(|i| {
-                std::ptr::with_exposed_provenance::<T>(pointers[i]).add(s.start)
-            });
-            let mut b = b.add(s.depth * ldb);
-            for k in 0..s.length {
-                let columns: [T::On<I>; V] =
-                    std::array::from_fn(|j| T::On::<I>::load(b.add(j * T::On::<I>::LANES)));
-                for (sums, a) in sums.iter_mut().zip(a) {
-                    let broadcast = T::On::<I>::splat(*a.add(k));
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = broadcast.mul_add(column, *sum);
-                    }
-                }
-                b = b.add(ldb);
-            }
-        }
-        put::<T, I, R, V>(&sums, tile);
+    let most = I::tile_rows(vectors);
+    let mut row = 0;
+    while row < rows {
+        let count = match rows - row {
+            left if left >= most => most,
+            left if left >= 4 => 4,
+            _ => 1,
+        };
+        // SAFETY: by the contract above.
+        unsafe { I::tile(count, vectors, kernel(row)) };
+        row += count;
     }
 }
 
-/// tile = the sum over `depth` rows of `R` columns of A, behind a pointer a row, times that row of B.
+/// Repeats a block for each number below a constant, so that arrays with that index become registers.
+macro_rules! unrolled {
+    ($i:ident < $count:ident $body:block) => {
+        unrolled!(@ $i $count $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $i:ident $count:ident $body:block $($number:literal)*) => {
+        $(if $number < $count {
+            const $i: usize = $number;
+            $body
+        })*
+    };
+}
+
+/// The sum over all stretches of A's rows times B, for rows of the pointer table from `row` on.
 ///
-/// # Safety
-/// The instruction set is present; `a` gives pointers to `R` numbers for each row below `depth`; B has as many
-/// rows, `ldb` apart, of `V` vectors each.
-#[inline(always)]
-pub(super) unsafe fn columns<T: Float, I: Isa, const R: usize, const V: usize>(
-    a: impl Fn(usize) -> *const T,
-    depth: usize,
-    b: *const T,
-    ldb: usize,
-    tile: &mut Tile<T>,
-) {
-    // SAFETY: by the contract above.
-    unsafe {
-        let mut sums = [[T::On::<I>::splat(T::ZERO); V]; R];
-        let mut b = b;
-        for k in 0..depth {
-            let a = a(k);
-            let columns: [T::On<I>; V] =
-                std::array::from_fn(|j| T::On::<I>::load(b.add(j * T::On::<I>::LANES)));
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let broadcast = T::On::<I>::splat(*a.add(i));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = broadcast.mul_add(column, *sum);
+/// Safe to run where every pointer leads to its stretch's numbers and B has its rows, `ldb` apart, of as many
+/// vectors as the tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ByRows<'a, T, P> {
+    pub(super) table: &'a [usize],
+    pub(super) row: usize,
+    pub(super) stretches: &'a [Stretch],
+    pub(super) b: *const T,
+    pub(super) ldb: usize,
+    pub(super) to: Place<'a, T, P>,
+}
+
+impl<T: Float, P: Fn(usize) -> usize> simd::Tile for ByRows<'_, T, P> {
+    #[inline(always)]
+    unsafe fn run<I: Isa, const R: usize, const V: usize>(self) {
+        // SAFETY: by the contract of the type.
+        unsafe {
+            let zero = T::On::<I>::splat(T::ZERO);
+            let mut sums = [[zero; V]; R];
+            for s in self.stretches {
+                let pointers = &self.table[s.table + self.row..][..R];
+                let a: [*const T; R] = std::array::from_fn(|i| {
+                    std::ptr::with_exposed_provenance::<T>(pointers[i]).add(s.start)
+                });
+                let mut b = self.b.add(s.depth * self.ldb);
+                for k in 0..s.length {
+                    let mut columns = [zero; V];
+                    unrolled!(J < V { columns[J] = T::On::<I>::load(b.add(J * T::On::<I>::LANES)); });
+                    unrolled!(N < R {
+                        let number = T::On::<I>::splat(*a[N].add(k));
+                        unrolled!(J < V { sums[N][J] = number.mul_add(columns[J], sums[N][J]); });
+                    });
+                    b = b.add(self.ldb);
                 }
             }
-            b = b.add(ldb);
+            self.to.put::<I, R, V>(self.row, sums);
         }
-        put::<T, I, R, V>(&sums, tile);
     }
 }
 
-/// # Safety
-/// The instruction set is present.
-#[inline(always)]
-unsafe fn put<T: Float, I: Isa, const R: usize, const V: usize>(
-    sums: &[[T::On<I>; V]; R],
-    tile: &mut Tile<T>,
-) {
-    assert!(R * V * T::On::<I>::LANES <= TILE);
-    for (i, row) in sums.iter().enumerate() {
-        for (j, sum) in row.iter().enumerate() {
-            // SAFETY: inside the tile, by the assertion.
-            unsafe { sum.store(tile.0.as_mut_ptr().add((i * V + j) * T::On::<I>::LANES)) };
+/// The sum over `depth` rows of A, from number `row` on, times those of B.
+///
+/// Safe to run where `a` gives pointers to the rows of A, and B has as many, `ldb` apart, of as many vectors as the
+/// tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ByColumns<'a, T, A, P> {
+    pub(super) a: A,
+    pub(super) row: usize,
+    pub(super) depth: usize,
+    pub(super) b: *const T,
+    pub(super) ldb: usize,
+    pub(super) to: Place<'a, T, P>,
+}
+
+impl<T: Float, A, P> simd::Tile for ByColumns<'_, T, A, P>
+where
+    A: Fn(usize) -> *const T,
+    P: Fn(usize) -> usize,
+{
+    #[inline(always)]
+    unsafe fn run<I: Isa, const R: usize, const V: usize>(self) {
+        // SAFETY: by the contract of the type.
+        unsafe {
+            let zero = T::On::<I>::splat(T::ZERO);
+            let mut sums = [[zero; V]; R];
+            let mut b = self.b;
+            for k in 0..self.depth {
+                let a = (self.a)(k).add(self.row);
+                let mut columns = [zero; V];
+                unrolled!(J < V { columns[J] = T::On::<I>::load(b.add(J * T::On::<I>::LANES)); });
+                unrolled!(N < R {
+                    let number = T::On::<I>::splat(*a.add(N));
+                    unrolled!(J < V { sums[N][J] = number.mul_add(columns[J], sums[N][J]); });
+                });
+                b = b.add(self.ldb);
+            }
+            self.to.put::<I, R, V>(self.row, sums);
         }
     }
 }
@@ -167,91 +181,89 @@ pub(super) struct Finish<'a, T> {
     pub(super) relu: bool,
 }
 
-impl<T: Float> Finish<'_, T> {
-    /// Writes the rows of a tile to the places of the output, from column `column` on, `count` columns.
+/// Where a panel's tiles go: row `i` to `place(i)`, from column `column` on, `count` columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a, T, P> {
+    pub(super) finish: &'a Finish<'a, T>,
+    pub(super) place: P,
+    pub(super) column: usize,
+    pub(super) count: usize,
+}
+
+impl<T: Float, P: Fn(usize) -> usize> Place<'_, T, P> {
+    /// Writes a tile that stands in registers.
     ///
     /// # Safety
     /// The instruction set is present; the places and columns are inside the output and nobody else's.
     #[inline(always)]
-    pub(super) unsafe fn put<I: Isa, const V: usize>(
-        &self,
-        tile: &Tile<T>,
-        places: impl Iterator<Item = usize>,
-        column: usize,
-        count: usize,
+    unsafe fn put<I: Isa, const R: usize, const V: usize>(
+        self,
+        row: usize,
+        sums: [[T::On<I>; V]; R],
     ) {
         let lanes = T::On::<I>::LANES;
-        for (i, place) in places.enumerate() {
-            let row = &tile.0[i * V * lanes..][..V * lanes];
-            // SAFETY: by the contract above, and the tile and the bias have the columns.
-            unsafe {
-                if self.column_stride == 1 && count == V * lanes {
-                    let output = self.output.add(place + column);
-                    for j in 0..V {
-                        let mut value = T::On::<I>::load(row.as_ptr().add(j * lanes));
-                        if self.add {
-                            value = value.add(T::On::<I>::load(output.add(j * lanes)));
-                        }
-                        if let Some(bias) = self.bias {
-                            value =
-                                value.add(T::On::<I>::load(bias.as_ptr().add(column + j * lanes)));
-                        }
-                        if self.relu {
-                            value = value.max(T::On::<I>::splat(T::ZERO));
-                        }
-                        value.store(output.add(j * lanes));
-                    }
+        let Finish { output, column_stride, add, bias, relu } = *self.finish;
+        // SAFETY: by the contract above, and the bias has the columns.
+        unsafe {
+            if column_stride != 1 || self.count != V * lanes {
+                let mut tile = [[T::On::<I>::splat(T::ZERO); V]; R];
+                unrolled!(N < R {
+                    unrolled!(J < V { tile[N][J] = sums[N][J]; });
+                });
+                let numbers = tile.as_ptr().cast::<T>();
+                let numbers = std::slice::from_raw_parts(numbers, R * V * lanes);
+                return self.pieces(row, numbers, V * lanes);
+            }
+            unrolled!(N < R {
+                let to = output.add((self.place)(row + N) + self.column);
+                if add {
+                    unrolled!(J < V {
+                        sums[N][J].add(T::On::<I>::load(to.add(J * lanes))).store(to.add(J * lanes));
+                    });
                 } else {
-                    for (j, &value) in row[..count].iter().enumerate() {
-                        let output = self.output.add(place + (column + j) * self.column_stride);
-                        let mut value = value;
-                        if self.add {
-                            value += *output;
-                        }
-                        if let Some(bias) = self.bias {
-                            value += bias[column + j];
-                        }
-                        *output = if self.relu { value.max(T::ZERO) } else { value };
+                    unrolled!(J < V { sums[N][J].store(to.add(J * lanes)); });
+                }
+            });
+            if bias.is_none() && !relu {
+                return;
+            }
+            let zero = T::On::<I>::splat(T::ZERO);
+            for i in 0..R {
+                for j in 0..V {
+                    let column = self.column + j * lanes;
+                    let to = output.add((self.place)(row + i) + column);
+                    let mut value = T::On::<I>::load(to);
+                    if let Some(bias) = bias {
+                        value = value.add(T::On::<I>::load(bias.as_ptr().add(column)));
                     }
+                    if relu {
+                        value = value.max(zero);
+                    }
+                    value.store(to);
                 }
             }
         }
     }
-}
 
-/// Calls a kernel with its number of rows as a constant. The `const` conditions keep the tiles that an
-/// instruction set has no use for from being compiled.
-macro_rules! with_rows {
-    ($rows:expr, $i:ident, $v:ident, $kernel:ident, $most:literal, ($($argument:expr),* $(,)?)) => {
-        match $rows {
-            4 => $kernel::<T, $i, 4, $v>($($argument),*),
-            1 => $kernel::<T, $i, 1, $v>($($argument),*),
-            _ => {
-                if const { $v == 3 } {
-                    $kernel::<T, $i, 8, $v>($($argument),*)
-                } else if const { $i::TILE_ROWS == 12 } {
-                    $kernel::<T, $i, $most, $v>($($argument),*)
-                } else if const { $i::TILE_ROWS == 6 } {
-                    $kernel::<T, $i, 6, $v>($($argument),*)
+    /// Writes a tile that fills no whole vectors, or whose columns stand apart, number by number.
+    ///
+    /// # Safety
+    /// As for [`put`](Self::put).
+    #[inline(never)]
+    unsafe fn pieces(self, first: usize, tile: &[T], width: usize) {
+        let Finish { output, column_stride, add, bias, relu } = *self.finish;
+        for (i, row) in tile.chunks_exact(width).enumerate() {
+            let place = (self.place)(first + i);
+            for (j, &value) in row[..self.count].iter().enumerate() {
+                let column = self.column + j;
+                // SAFETY: by the contract above.
+                let to = unsafe { &mut *output.add(place + column * column_stride) };
+                let mut value = if add { value + *to } else { value };
+                if let Some(bias) = bias {
+                    value += bias[column];
                 }
+                *to = if relu { value.max(T::ZERO) } else { value };
             }
         }
-    };
-}
-pub(super) use with_rows;
-
-/// The most rows of a tile whose rows each have a pointer.
-#[inline(always)]
-pub(super) fn most_rows<I: Isa, const V: usize>() -> usize {
-    if V == 3 { 8 } else { I::TILE_ROWS }
-}
-
-/// The most rows of a tile whose rows lie side by side in A.
-#[inline(always)]
-pub(super) fn most_columns<I: Isa, const V: usize>() -> usize {
-    match (V, I::TILE_ROWS) {
-        (3, _) => 8,
-        (_, 12) => 14,
-        (_, rows) => rows,
     }
 }

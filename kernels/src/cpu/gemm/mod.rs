@@ -7,13 +7,14 @@
 //!
 //! - [`product`]: C = A·B, one task for each block of rows (and range of columns).
 //! - [`product_transposed`]: C = Aᵀ·B, the gradient of weights: the sum runs over the rows, in slices.
-//! - [`serial`]: a small product inside a task of another op.
+//! - [`serial`]: a small product inside a task of another op; [`tiny`]: one whose sides are packed already.
 //!
 //! Which task computes what, and in which order a sum runs, follows from the shapes alone.
 
 mod kernel;
 mod panels;
 mod rows;
+pub mod tiny;
 mod transposed;
 
 pub use rows::{Target, product};
@@ -24,9 +25,8 @@ use std::ops::Range;
 use crate::Float;
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Work};
-use kernel::{Finish, Stretch, Tile, most_columns, most_rows, step, with_rows};
-use kernel::{columns as columns_kernel, rows as rows_kernel};
-use panels::Panels;
+use kernel::{ByColumns, ByRows, Finish, Place, Stretch, tiles};
+pub(crate) use panels::Panels;
 
 /// A matrix whose rows stand in memory in `groups` pieces of `width` numbers.
 ///
@@ -261,63 +261,37 @@ impl<T: Float> Work for Serial<'_, T> {
             } else {
                 (self.b.data[self.layout.start(panel)..].as_ptr(), self.b.strides.0)
             };
-            // SAFETY: the instruction set is present by the contract of `run`; `serial` saw to the extents.
+            let finish = Finish {
+                output: self.c,
+                column_stride: 1,
+                add: self.accumulate,
+                bias: None,
+                relu: false,
+            };
+            let to = Place {
+                finish: &finish,
+                place: |row: usize| row * self.ldc,
+                column: self.layout.start(panel),
+                count: self.layout.filled(panel),
+            };
+            let (table, rows) = (&self.addresses[..], self.a.rows);
+            let vectors = self.layout.vectors(panel);
+            // SAFETY: `serial` saw that A's rows or columns, B's panel and C's rows are inside their slices.
             unsafe {
-                match self.layout.vectors(panel) {
-                    1 => self.panel::<I, 1>(panel, b, ldb, by_rows),
-                    2 => self.panel::<I, 2>(panel, b, ldb, by_rows),
-                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel, b, ldb, by_rows),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-impl<T: Float> Serial<'_, T> {
-    #[inline(always)]
-    unsafe fn panel<I: Isa, const V: usize>(
-        &mut self,
-        panel: usize,
-        b: *const T,
-        ldb: usize,
-        by_rows: bool,
-    ) {
-        let mut tile = Tile([T::ZERO; _]);
-        let (m, k) = (self.a.rows, self.a.columns);
-        let finish = Finish {
-            output: self.c,
-            column_stride: 1,
-            add: self.accumulate,
-            bias: None,
-            relu: false,
-        };
-        let all = [Stretch { table: 0, start: 0, length: k, depth: 0 }];
-        let mut row = 0;
-        while row < m {
-            // SAFETY: A's rows or columns and B's panel are inside their slices, C's rows inside its own.
-            unsafe {
-                let count = if by_rows {
-                    let count = step(most_rows::<I, V>(), m - row);
-                    let table = &self.addresses[..];
-                    with_rows!(count, I, V, rows_kernel, 12, (table, row, &all, b, ldb, &mut tile));
-                    count
+                if by_rows {
+                    let stretches = &[Stretch { table: 0, start: 0, length: k, depth: 0 }];
+                    tiles::<I, _>(rows, vectors, |row| ByRows {
+                        table,
+                        row,
+                        stretches,
+                        b,
+                        ldb,
+                        to,
+                    });
                 } else {
-                    let count = step(most_columns::<I, V>(), m - row);
-                    let table = &self.addresses[..];
-                    let at = |k: usize| std::ptr::with_exposed_provenance::<T>(table[k]).add(row);
-                    with_rows!(count, I, V, columns_kernel, 14, (at, k, b, ldb, &mut tile));
-                    count
-                };
-                let ldc = self.ldc;
-                let places = (row..row + count).map(|row| row * ldc);
-                finish.put::<I, V>(
-                    &tile,
-                    places,
-                    self.layout.start(panel),
-                    self.layout.filled(panel),
-                );
-                row += count;
+                    let a = |k: usize| std::ptr::with_exposed_provenance::<T>(table[k]);
+                    tiles::<I, _>(rows, vectors, |row| ByColumns { a, row, depth: k, b, ldb, to });
+                }
             }
         }
     }

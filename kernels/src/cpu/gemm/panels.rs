@@ -5,57 +5,58 @@ use crate::Float;
 
 /// How the columns of B are cut: panels of `vectors` vectors, the last perhaps narrower.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Panels {
+pub(crate) struct Panels {
     columns: usize,
     lanes: usize,
     vectors: usize,
 }
 
 impl Panels {
-    pub(super) fn new<T: Float>(columns: usize) -> Self {
-        let Registers { lanes, triple } = Registers::of::<T>();
-        let vectors = if columns <= lanes {
-            1
-        } else if triple && columns.is_multiple_of(3 * lanes) && !columns.is_multiple_of(2 * lanes)
-        {
-            3
-        } else {
-            2
+    pub(crate) fn new<T: Float>(columns: usize) -> Self {
+        let Registers { lanes, vectors: most } = Registers::of::<T>();
+        let all = columns.div_ceil(lanes);
+        let vectors = match all {
+            _ if most < 4 || all <= most => all.min(most),
+            _ if all.is_multiple_of(3) => 3,
+            _ if all.is_multiple_of(4) => 4,
+            // The fewest vectors in a narrow last panel are the dearest.
+            _ if all % 3 == 2 || all % 4 == 1 => 3,
+            _ => 4,
         };
         Panels { columns, lanes, vectors }
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.columns.div_ceil(self.vectors * self.lanes)
     }
 
     /// The first column of a panel. Times the depth, it is also where a packed panel starts.
     #[inline(always)]
-    pub(super) fn start(&self, panel: usize) -> usize {
+    pub(crate) fn start(&self, panel: usize) -> usize {
         panel * self.vectors * self.lanes
     }
 
     /// How many columns of a panel there really are.
     #[inline(always)]
-    pub(super) fn filled(&self, panel: usize) -> usize {
+    pub(crate) fn filled(&self, panel: usize) -> usize {
         (self.columns - self.start(panel)).min(self.vectors * self.lanes)
     }
 
     /// Vectors a row of the panel.
     #[inline(always)]
-    pub(super) fn vectors(&self, panel: usize) -> usize {
+    pub(crate) fn vectors(&self, panel: usize) -> usize {
         self.filled(panel).div_ceil(self.lanes)
     }
 
     /// Numbers a row of the panel: its columns and zeros.
     #[inline(always)]
-    pub(super) fn width(&self, panel: usize) -> usize {
+    pub(crate) fn width(&self, panel: usize) -> usize {
         self.vectors(panel) * self.lanes
     }
 
     /// Numbers that panels `panels` of this depth take.
-    pub(super) fn size(&self, panels: &std::ops::Range<usize>, depth: usize) -> usize {
+    pub(crate) fn size(&self, panels: &std::ops::Range<usize>, depth: usize) -> usize {
         if panels.is_empty() {
             return 0;
         }
@@ -64,7 +65,7 @@ impl Panels {
 
     /// Copies one row into its place in every packed panel.
     #[inline(always)]
-    pub(super) fn put_row<T: Float>(
+    pub(crate) fn put_row<T: Float>(
         &self,
         panels: std::ops::Range<usize>,
         depth: usize,
@@ -84,7 +85,7 @@ impl Panels {
     /// Copies rows `0..count` of a transposed matrix (column `c` at `c * stride`) into packed panels.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "a matrix, a range and a place")]
-    pub(super) fn put_transposed<T: Float>(
+    pub(crate) fn put_transposed<T: Float>(
         &self,
         panels: std::ops::Range<usize>,
         depth: usize,

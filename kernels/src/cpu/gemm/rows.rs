@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
-use super::kernel::{Finish, Stretch, Tile, most_rows, rows as rows_kernel, step, with_rows};
+use super::kernel::{ByRows, Finish, Place, Stretch, tiles};
 use super::{Matrix, Packing, Panels, Rows};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
-use crate::cpu::simd::{self, Isa, Vector, Work};
+use crate::cpu::simd::{self, Isa, Work};
 
-/// About how deep a sum runs in registers before it passes through the output: panels this deep stay in L2
-/// together with the block of A that they meet.
-const DEPTH: usize = 192;
+/// Bytes of a panel that meet a block of rows before the sums pass through the output: they stay in the first cache.
+const PANEL: usize = 28 * 1024;
 /// Tasks that a product of few blocks is cut into, however many threads there are.
 const TASKS: usize = 32;
 /// Multiply-adds that make a task worth handing over.
@@ -194,8 +193,12 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         let columns = (self.layout.start(panels.end - 1) + self.layout.width(panels.end - 1)
             - self.layout.start(panels.start))
         .max(1);
-        let deepest = if packed.is_some() { DEPTH } else { (64 * 1024 / columns).clamp(16, DEPTH) };
-        let most = groups * width.div_ceil(deepest.min(width).max(1)) + 1;
+        let deepest = (PANEL / size_of::<T>() / self.layout.width(panels.start)).max(16);
+        let deepest =
+            if packed.is_some() { deepest } else { (64 * 1024 / columns).clamp(16, deepest) };
+        // Even pieces of a group: as few as the depth allows.
+        let piece = width.div_ceil(width.div_ceil(deepest).max(1)).max(1);
+        let most = groups * width.div_ceil(piece) + 1;
         scratch::with::<usize, _>((groups + 1) * count, |table| {
             let (places, table) = table.split_at_mut(count);
             for (place_of, row) in places.iter_mut().zip(rows.clone()) {
@@ -217,7 +220,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
                     }
                     let mut k = start;
                     while k < end {
-                        let length = (end - k).min(deepest);
+                        let length = (end - k).min(piece);
                         stretches[used] = Stretch {
                             table: table_start,
                             start: k - whole.start,
@@ -372,44 +375,19 @@ impl<T: Float> Work for Batch<'_, T> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
         for panel in self.panels.clone() {
-            // SAFETY: the instruction set is present by the contract of `run`.
-            unsafe {
-                match self.layout.vectors(panel) {
-                    1 => self.panel::<I, 1>(panel),
-                    2 => self.panel::<I, 2>(panel),
-                    _ if const { I::TILE_ROWS >= 12 } => self.panel::<I, 3>(panel),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-impl<T: Float> Batch<'_, T> {
-    #[inline(always)]
-    unsafe fn panel<I: Isa, const V: usize>(&self, panel: usize) {
-        let mut tile = Tile([T::ZERO; _]);
-        let ldb = V * T::On::<I>::LANES;
-        let b = self.packed[(self.layout.start(panel) - self.first) * self.depth..].as_ptr();
-        let column = self.layout.start(panel);
-        let mut row = 0;
-        while row < self.places.len() {
-            let count = step(most_rows::<I, V>(), self.places.len() - row);
-            // SAFETY: the table's pointers lead to the stretches' numbers, the packed panel has their rows, and
-            // the places are this task's.
-            unsafe {
-                with_rows!(
-                    count,
-                    I,
-                    V,
-                    rows_kernel,
-                    12,
-                    (self.table, row, self.stretches, b, ldb, &mut tile)
-                );
-                let places = self.places[row..row + count].iter().copied();
-                self.finish.put::<I, V>(&tile, places, column, self.layout.filled(panel));
-            }
-            row += count;
+            let b = self.packed[(self.layout.start(panel) - self.first) * self.depth..].as_ptr();
+            let to = Place {
+                finish: &self.finish,
+                place: |row: usize| self.places[row],
+                column: self.layout.start(panel),
+                count: self.layout.filled(panel),
+            };
+            let Batch { table, stretches, .. } = self;
+            let ldb = self.layout.width(panel);
+            let kernel = |row| ByRows { table, row, stretches, b, ldb, to };
+            // SAFETY: the table's pointers lead to the stretches' numbers, the packed panel has their rows, and the
+            // places are this task's.
+            unsafe { tiles::<I, _>(self.places.len(), self.layout.vectors(panel), kernel) };
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::kernel::{Finish, Tile, columns as columns_kernel, most_columns, step, with_rows};
+use super::kernel::{ByColumns, Finish, Place, tiles};
 use super::{Packing, Panels, Rows};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::scratch;
-use crate::cpu::simd::{self, Isa, Vector, Work};
+use crate::cpu::simd::{self, Isa, Work};
+use crate::cpu::{reduce, scratch};
 
 /// Tasks that a product is cut into, however many threads there are.
 const TASKS: usize = 32;
@@ -21,8 +21,8 @@ const COLUMNS: usize = 288;
 /// Panels from which on a strip of A is copied together before it meets them.
 const COPIED: usize = 3;
 
-/// The most columns of A in a strip: the rows of the tallest tile.
-const STRIP: usize = 14;
+/// The most columns of A in a strip: rows of whole tiles, of all sizes.
+const STRIP: usize = 24;
 
 /// Some columns of one group of A.
 #[derive(Debug, Clone, Copy)]
@@ -96,19 +96,7 @@ pub fn product_transposed<T: Float>(
         scratch::with::<T, _>(slices * size, |partial| {
             let output = Shared::new(partial);
             parallel::tasks(tasks, |task| each(task, &output, size, false));
-            let partial = &partial[..];
-            parallel::rows(target, 1, slices, |start, target| {
-                simd::vectorised(|| {
-                    if !add {
-                        target.fill(T::ZERO);
-                    }
-                    for slice in partial.chunks_exact(size) {
-                        for (sum, &value) in target.iter_mut().zip(&slice[start..]) {
-                            *sum += value;
-                        }
-                    }
-                });
-            });
+            reduce::slices(partial, target, add);
         });
     });
 }
@@ -211,86 +199,62 @@ impl<T: Float> Work for Batch<'_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(mut self) {
-        // A narrow last panel is run alone, after the others, which share each strip of A while it is near.
-        let (first, last) = (self.panels.start, self.panels.end - 1);
-        let same = self.layout.vectors(first) == self.layout.vectors(last);
-        let most = if same { last + 1 } else { last };
-        // SAFETY: the instruction set is present by the contract of `run`.
-        unsafe {
-            match self.layout.vectors(first) {
-                1 => self.strips::<I, 1>(first..most),
-                2 => self.strips::<I, 2>(first..most),
-                _ if const { I::TILE_ROWS >= 12 } => self.strips::<I, 3>(first..most),
-                _ => {}
+        let depth = self.addresses.len();
+        for done in (0..self.piece.length).step_by(STRIP) {
+            let count = STRIP.min(self.piece.length - done);
+            let mut start = self.piece.start + done;
+            let mut addresses = self.addresses;
+            if self.copied {
+                // SAFETY: the addresses lead to the group's numbers.
+                unsafe { self.copy(start, count) };
+                addresses = &*self.strip_addresses;
+                start = 0;
             }
-            if !same {
-                self.strips::<I, 1>(last..last + 1);
+            // SAFETY: `depth` addresses lead to the group's numbers.
+            let a = |k: usize| unsafe {
+                std::ptr::with_exposed_provenance::<T>(*addresses.get_unchecked(k)).add(start)
+            };
+            for panel in self.panels.clone() {
+                let offset =
+                    (self.layout.start(panel) - self.layout.start(self.panels.start)) * depth;
+                let b = self.packed[offset..].as_ptr();
+                let first = self.first_row + done;
+                let to = Place {
+                    finish: &self.finish,
+                    place: |row: usize| (first + row) * self.columns,
+                    column: self.layout.start(panel),
+                    count: self.layout.filled(panel),
+                };
+                let (ldb, vectors) = (self.layout.width(panel), self.layout.vectors(panel));
+                // SAFETY: as above, the packed panel has as many rows as there are addresses, and the places are
+                // this task's.
+                unsafe {
+                    tiles::<I, _>(count, vectors, |row| ByColumns { a, row, depth, b, ldb, to });
+                }
             }
         }
     }
 }
 
 impl<T: Float> Batch<'_, T> {
-    #[inline(always)]
-    unsafe fn strips<I: Isa, const V: usize>(&mut self, panels: Range<usize>) {
-        let mut tile = Tile([T::ZERO; _]);
-        let depth = self.addresses.len();
-        let mut done = 0;
-        while done < self.piece.length {
-            let count = step(most_columns::<I, V>(), self.piece.length - done);
-            let mut start = self.piece.start + done;
-            let mut addresses = self.addresses;
-            if self.copied {
-                // SAFETY: the addresses lead to the group's numbers.
-                unsafe {
-                    match count {
-                        14 => self.copy::<14>(start),
-                        12 => self.copy::<12>(start),
-                        8 => self.copy::<8>(start),
-                        6 => self.copy::<6>(start),
-                        4 => self.copy::<4>(start),
-                        _ => self.copy::<1>(start),
-                    }
-                }
-                addresses = &*self.strip_addresses;
-                start = 0;
-            }
-            for panel in panels.clone() {
-                let offset =
-                    (self.layout.start(panel) - self.layout.start(self.panels.start)) * depth;
-                let b = self.packed[offset..].as_ptr();
-                // SAFETY: the addresses lead to the group's numbers, the packed panel has as many rows as there
-                // are addresses, and the places are this task's.
-                unsafe {
-                    let at = |k: usize| {
-                        std::ptr::with_exposed_provenance::<T>(*addresses.get_unchecked(k))
-                            .add(start)
-                    };
-                    let ldb = V * T::On::<I>::LANES;
-                    with_rows!(count, I, V, columns_kernel, 14, (at, depth, b, ldb, &mut tile));
-                    let row = self.first_row + done;
-                    let places = (row..row + count).map(|row| row * self.columns);
-                    let column = self.layout.start(panel);
-                    self.finish.put::<I, V>(&tile, places, column, self.layout.filled(panel));
-                }
-            }
-            done += count;
-        }
-    }
-
     /// Copies a strip of A together, so that its rows lie side by side.
     ///
     /// # Safety
-    /// The addresses lead to `start + COUNT` numbers.
+    /// The addresses lead to `start + count` numbers.
     #[inline(always)]
-    unsafe fn copy<const COUNT: usize>(&mut self, start: usize) {
-        let rows = self.strip.as_chunks_mut::<COUNT>().0;
+    unsafe fn copy(&mut self, start: usize, count: usize) {
+        let rows = self.strip.chunks_exact_mut(count);
         let addresses = self.addresses.iter().zip(self.strip_addresses.iter_mut());
         for ((&from, to), row) in addresses.zip(rows) {
+            let from = std::ptr::with_exposed_provenance::<T>(from).wrapping_add(start);
             // SAFETY: by the contract above.
-            *row = unsafe {
-                std::ptr::with_exposed_provenance::<T>(from).add(start).cast::<[T; COUNT]>().read()
-            };
+            unsafe {
+                if count == STRIP {
+                    from.copy_to_nonoverlapping(row.as_mut_ptr(), STRIP);
+                } else {
+                    from.copy_to_nonoverlapping(row.as_mut_ptr(), count);
+                }
+            }
             *to = row.as_ptr().expose_provenance();
         }
     }

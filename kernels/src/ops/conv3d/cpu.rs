@@ -1,6 +1,7 @@
-use super::Conv3d;
+use super::{Conv3d, winograd};
 use crate::Float;
 use crate::cpu::gemm::{Matrix, Packing, Rows, Target, View, product, product_transposed};
+use crate::op::Gradient;
 use crate::ops::linear::cpu as linear;
 use crate::ops::linear::cpu::{before_relu, grad_bias};
 use std::ops::Range;
@@ -11,19 +12,19 @@ pub(super) use crate::ops::linear::cpu::Gradients;
 /// tile's rows.
 const BLOCK: usize = 120;
 /// The same for the gradient of the weight, whose sum runs over the pixels of a block in registers.
-const LONG_BLOCK: usize = 240;
+const LONG_BLOCK: usize = 144;
 
 /// The extents of one call.
 #[derive(Debug, Clone)]
 pub(super) struct Geometry {
-    batch: usize,
-    input: [usize; 3],
-    output: [usize; 3],
-    kernel: [usize; 3],
-    stride: [usize; 3],
-    padding: [usize; 3],
-    dilation: [usize; 3],
-    channels: [usize; 2],
+    pub(super) batch: usize,
+    pub(super) input: [usize; 3],
+    pub(super) output: [usize; 3],
+    pub(super) kernel: [usize; 3],
+    pub(super) stride: [usize; 3],
+    pub(super) padding: [usize; 3],
+    pub(super) dilation: [usize; 3],
+    pub(super) channels: [usize; 2],
 }
 
 impl Geometry {
@@ -256,6 +257,10 @@ pub(super) fn forward<T: Float>(
     if let Some(extents) = geometry.pointwise() {
         return linear::forward(input, weight, bias, relu, extents, output);
     }
+    if winograd::suits(geometry) {
+        let to = winograd::Destination { data: output, add: false, bias, relu };
+        return winograd::forward(geometry, input, weight, to);
+    }
     let rows = geometry.neighbourhoods(input, BLOCK);
     let out = geometry.channels[1];
     let grid = rows.grid;
@@ -277,6 +282,19 @@ pub(super) fn backward<T: Float>(
     }
     let out = geometry.channels[1];
     before_relu(output, grad_output, |grad_output| {
+        if let Some(gradient) = gradients.bias {
+            grad_bias(grad_output, out, gradient);
+        }
+        if winograd::suits(geometry) {
+            if let Some(Gradient { data, add }) = gradients.input {
+                let to = winograd::Destination { data, add, bias: None, relu: false };
+                winograd::grad_input(geometry, grad_output, weight, to);
+            }
+            if let Some(gradient) = gradients.weight {
+                winograd::grad_weight(geometry, input, grad_output, gradient);
+            }
+            return;
+        }
         if let Some(gradient) = gradients.input {
             grad_input(geometry, weight, grad_output, gradient.data, gradient.add);
         }
@@ -285,9 +303,6 @@ pub(super) fn backward<T: Float>(
             let grid = rows.grid;
             let place = |row| grid.place(row, grid.extents, [0; 3], [1; 3], out);
             product_transposed(&rows, grad_output, out, &place, gradient.data, gradient.add);
-        }
-        if let Some(gradient) = gradients.bias {
-            grad_bias(grad_output, out, gradient);
         }
     });
 }

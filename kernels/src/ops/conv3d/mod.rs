@@ -2,6 +2,7 @@
 
 mod cpu;
 mod cuda;
+mod winograd;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, Op, Result, Shape};
@@ -162,6 +163,14 @@ impl Op for Conv3d {
             // Padding wider than the kernel, and a step over the whole input.
             make(conv([1, 1, 3], [1, 2, 2]), &[1, 1, 1, 1, 1], [1, 1, 1], 1),
             make(conv([3, 3, 3], [1; 3]), &[1, 4, 4, 4, 2], [2, 2, 2], 3),
+            // Channels enough for the transforms of 3x3 taps, whole tiles and parts of them, every padding.
+            make(conv([1; 3], [0, 1, 1]), &[2, 2, 7, 9, 32], [1, 3, 3], 48),
+            make(
+                Conv3d { bias: true, relu: true, ..conv([1; 3], [0, 0, 2]) },
+                &[1, 1, 8, 6, 112],
+                [1, 3, 3],
+                32,
+            ),
             // Several tiles of pixels, taps and channels, and several slices of pixels.
             make(
                 Conv3d { bias: true, ..conv([1, 2, 1], [0, 1, 1]) },
@@ -206,18 +215,20 @@ mod tests {
     use crate::op::Gradient;
     use crate::philox::Philox;
 
-    fn numbers(shape: Shape, stream: &str) -> Vec<f32> {
+    fn numbers<T: Float>(shape: Shape, stream: &str) -> Vec<T> {
         let stream = Philox::new(5, stream);
-        (0..shape.count()).map(|i| stream.normal(i as u64) as f32).collect()
+        let number = |i| T::from_f64(f64::from(stream.normal(i as u64) as f32));
+        (0..shape.count()).map(number).collect()
     }
 
     /// Output, gradient of x and of the weight.
-    fn run(op: &Conv3d, shapes: &[Shape; 2]) -> [Vec<f32>; 3] {
-        let (x, weight) = (numbers(shapes[0], "x"), numbers(shapes[1], "weight"));
+    fn run<T: Float>(op: &Conv3d, shapes: &[Shape; 2]) -> [Vec<T>; 3] {
+        let (x, weight) = (numbers::<T>(shapes[0], "x"), numbers::<T>(shapes[1], "weight"));
         let output_shape = op.plan(shapes, &[]).unwrap().output;
-        let grad_output = numbers(output_shape, "grad_output");
-        let inputs: [&[f32]; 2] = [&x, &weight];
-        let mut output = vec![f32::NAN; output_shape.count()];
+        let grad_output = numbers::<T>(output_shape, "grad_output");
+        let nan = T::from_f64(f64::NAN);
+        let inputs: [&[T]; 2] = [&x, &weight];
+        let mut output = vec![nan; output_shape.count()];
         op.forward(Forward {
             shapes,
             inputs: &inputs,
@@ -226,7 +237,7 @@ mod tests {
             output: &mut output,
             saved: &mut [],
         });
-        let (mut grad_x, mut grad_weight) = (vec![f32::NAN; x.len()], vec![f32::NAN; weight.len()]);
+        let (mut grad_x, mut grad_weight) = (vec![nan; x.len()], vec![nan; weight.len()]);
         op.backward(Backward {
             shapes,
             inputs: &inputs,
@@ -248,6 +259,8 @@ mod tests {
         let conv = Conv3d::new;
         vec![
             (conv([1; 3], [0, 1, 1]), [[2, 3, 28, 28, 16].into(), [1, 3, 3, 16, 48].into()]),
+            (conv([1; 3], [0, 1, 1]), [[2, 3, 30, 29, 32].into(), [1, 3, 3, 32, 112].into()]),
+            (conv([1; 3], [0, 0, 0]), [[1, 1, 10, 11, 144].into(), [1, 3, 3, 144, 64].into()]),
             (conv([1, 2, 2], [0, 3, 3]), [[1, 2, 40, 40, 3].into(), [1, 7, 7, 3, 48].into()]),
             (conv([2, 1, 1], [1, 0, 0]), [[2, 5, 14, 14, 48].into(), [3, 1, 1, 48, 32].into()]),
             (conv([1; 3], [1, 0, 0]), [[2, 2, 7, 7, 300].into(), [3, 1, 1, 300, 320].into()]),
@@ -260,7 +273,7 @@ mod tests {
         for (op, shapes) in layers() {
             let with = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| run(&op, &shapes))
+                pool.install(|| run::<f32>(&op, &shapes))
             };
             let one = with(1);
             for threads in [2, 3] {
@@ -272,10 +285,14 @@ mod tests {
     #[test]
     fn forward_follows_the_definition() {
         for (op, shapes) in layers() {
-            let [output, ..] = run(&op, &shapes);
-            let (x, weight) = (numbers(shapes[0], "x"), numbers(shapes[1], "weight"));
+            let [output, ..] = run::<f32>(&op, &shapes);
+            let (x, weight) = (numbers::<f32>(shapes[0], "x"), numbers::<f32>(shapes[1], "weight"));
             let out = op.plan(&shapes, &[]).unwrap().output;
             let [xs, ws] = shapes;
+            // The transforms' worst error is some 1e-5 of a sum's deviation.
+            let deviation = ((ws.count() / ws[4]) as f64).sqrt();
+            let transformed = winograd::suits(&op.geometry(&shapes));
+            let tolerance = if transformed { 5e-5 * deviation } else { 2e-4 };
             for element in (0..out.count()).step_by(101) {
                 let c_out = element % out[4];
                 let pixel = element / out[4];
@@ -298,7 +315,27 @@ mod tests {
                     }
                 }
                 let got = f64::from(output[element]);
-                assert!((got - sum).abs() < 2e-4, "{got} against {sum} at {element} for {op:?}");
+                assert!((got - sum).abs() < tolerance, "{got} against {sum} at {element}, {op:?}");
+            }
+        }
+    }
+
+    /// The layers of R(2+1)D that are transformed: f32 against f64, in root mean squares and at the worst.
+    #[test]
+    fn transforms_lose_few_digits() {
+        let op = Conv3d::new([1; 3], [0, 1, 1]);
+        for (side, channels, out) in [(56, 64, 144), (28, 128, 288), (14, 256, 96), (7, 512, 64)] {
+            let shapes = [[1, 1, side, side, channels].into(), [1, 3, 3, channels, out].into()];
+            let exact = run::<f64>(&op, &shapes);
+            for (got, exact) in run::<f32>(&op, &shapes).iter().zip(&exact) {
+                let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|v| v * v).sum();
+                let size: f64 = squares(&mut exact.iter().copied());
+                let errors = || got.iter().zip(exact).map(|(&g, &e)| f64::from(g) - e);
+                let error: f64 = squares(&mut errors());
+                assert!(error.sqrt() < 3e-6 * size.sqrt(), "{}", (error / size).sqrt());
+                let scale = (size / exact.len() as f64).sqrt();
+                let worst = errors().fold(0.0, |worst, e| f64::max(worst, e.abs()));
+                assert!(worst < 1e-4 * scale, "{}", worst / scale);
             }
         }
     }

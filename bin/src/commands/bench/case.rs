@@ -1,0 +1,165 @@
+//! A case of a bench, and how cases are chosen by name.
+
+use crate::failure::{Failure, Kind, Result};
+use engine::Device;
+use serde_json::Value;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Something to be measured under a name whose parts are separated by slashes.
+pub(super) struct Case {
+    pub(super) name: String,
+    /// How long it is repeated, where nobody says how often.
+    pub(super) budget: Duration,
+    /// Runs only if it is asked for by more than the first part of its name: it takes very long.
+    only_if_named: bool,
+    prepare: Box<Prepare>,
+}
+
+/// Makes a case ready on a device.
+type Prepare = dyn Fn(&Device) -> Result<Ready>;
+
+/// A case made ready on a device.
+pub(super) struct Ready {
+    /// Does the work once.
+    pub(super) run: Box<dyn FnMut() -> Result<()>>,
+    /// What it costs; counted by the engine as it runs where nothing is said.
+    pub(super) work: Option<Work>,
+    /// What is got through in a run, where that is more telling than FLOPs.
+    pub(super) items: Option<Items>,
+    /// Seconds of sound that a run gets through.
+    pub(super) sound: Option<f64>,
+    /// More fields of the report.
+    pub(super) details: BTreeMap<&'static str, Value>,
+    /// What must live as long as it runs.
+    _kept: Option<Box<dyn Any>>,
+}
+
+/// What one run costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Work {
+    /// Floating point operations.
+    pub(super) flops: f64,
+    /// The fewest bytes that move.
+    pub(super) bytes: f64,
+}
+
+/// Things that a run gets through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Items {
+    /// What they are, in the plural.
+    pub(super) what: &'static str,
+    /// How many.
+    pub(super) count: f64,
+}
+
+impl Case {
+    pub(super) fn new(
+        name: impl Into<String>,
+        budget: Duration,
+        prepare: impl Fn(&Device) -> Result<Ready> + 'static,
+    ) -> Self {
+        Case { name: name.into(), budget, only_if_named: false, prepare: Box::new(prepare) }
+    }
+
+    /// The same, run only if it is asked for by more than the first part of its name.
+    pub(super) fn only_if_named(self) -> Self {
+        Case { only_if_named: true, ..self }
+    }
+
+    pub(super) fn prepare(&self, device: &Device) -> Result<Ready> {
+        (self.prepare)(device)
+    }
+}
+
+impl Ready {
+    pub(super) fn new(run: impl FnMut() -> Result<()> + 'static) -> Self {
+        Ready {
+            run: Box::new(run),
+            work: None,
+            items: None,
+            sound: None,
+            details: BTreeMap::new(),
+            _kept: None,
+        }
+    }
+
+    /// The same with what a run costs.
+    pub(super) fn work(self, flops: f64, bytes: f64) -> Self {
+        Ready { work: Some(Work { flops, bytes }), ..self }
+    }
+
+    /// The same with what a run gets through.
+    pub(super) fn items(self, what: &'static str, count: f64) -> Self {
+        Ready { items: Some(Items { what, count }), ..self }
+    }
+
+    /// The same with how many seconds of sound a run gets through.
+    pub(super) fn realtime(self, seconds: f64) -> Self {
+        Ready { sound: Some(seconds), ..self }
+    }
+
+    /// The same with something that lives as long, such as a temporary folder.
+    pub(super) fn keep(self, thing: impl Any) -> Self {
+        Ready { _kept: Some(Box::new(thing)), ..self }
+    }
+
+    /// The same with one more field of the report.
+    pub(super) fn detail(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.details.insert(name, value.into());
+        self
+    }
+}
+
+/// Whether a name begins with the parts of another: `face/step` does with `face`, `faces` does not.
+fn begins(name: &str, start: &str) -> bool {
+    name.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a name is among those asked for: all are, if none is.
+pub(super) fn asked(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|start| begins(name, start))
+}
+
+/// The cases asked for.
+///
+/// # Errors
+/// 2 when there are none.
+pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let named =
+        |case: &Case| only.iter().any(|start| start.contains('/') && begins(&case.name, start));
+    let wanted = |case: &Case| asked(&case.name, only) && (!case.only_if_named || named(case));
+    let chosen: Vec<Case> = cases.into_iter().filter(wanted).collect();
+    if !chosen.is_empty() {
+        return Ok(chosen);
+    }
+    Err(Failure::new(Kind::Usage, format!("no case begins with {}", only.join(" or ")))
+        .hint(format!("there are {}", names.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases() -> Vec<Case> {
+        let case = |name| Case::new(name, Duration::ZERO, |_| Ok(Ready::new(|| Ok(()))));
+        vec![case("face/fwd"), case("face/fwd+bwd"), case("face/long/fwd").only_if_named()]
+    }
+
+    fn chosen(only: &[&str]) -> Result<Vec<String>> {
+        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+        Ok(choose(cases(), &only)?.into_iter().map(|case| case.name).collect())
+    }
+
+    #[test]
+    fn cases_are_chosen_by_their_beginning() -> Result<()> {
+        assert_eq!(chosen(&[])?, ["face/fwd", "face/fwd+bwd"]);
+        assert_eq!(chosen(&["face"])?, ["face/fwd", "face/fwd+bwd"]);
+        assert_eq!(chosen(&["face/fwd"])?, ["face/fwd"]);
+        assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long/fwd"]);
+        assert_eq!(chosen(&["fac"]).unwrap_err().code(), 2);
+        Ok(())
+    }
+}

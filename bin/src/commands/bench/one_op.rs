@@ -1,0 +1,252 @@
+//! One operation as a case: its buffers, filled, and its passes.
+
+use super::case::{Case, Ready};
+use crate::failure::Result;
+use engine::{DType, Philox, Tensor};
+use kernels::Shape;
+use kernels::op::{self, Backward, Compiled, Forward, Gradient, Values};
+use std::time::Duration;
+
+/// How long a case is repeated.
+const BUDGET: Duration = Duration::from_secs(1);
+
+/// What of an operation is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// `fwd`.
+    Forward,
+    /// `bwd`: the gradient of every differentiable input.
+    Backward,
+    /// `fwd+bwd`.
+    Both,
+    /// `grad_input`: that of the first input alone.
+    GradInput,
+    /// `grad_weight`: that of the second input alone.
+    GradWeight,
+}
+
+impl Pass {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "fwd",
+            Pass::Backward => "bwd",
+            Pass::Both => "fwd+bwd",
+            Pass::GradInput => "grad_input",
+            Pass::GradWeight => "grad_weight",
+        }
+    }
+
+    /// Whether it gives the gradient of the input at a position.
+    fn wants(self, position: usize) -> bool {
+        match self {
+            Pass::Forward => false,
+            Pass::Backward | Pass::Both => true,
+            Pass::GradInput => position == 0,
+            Pass::GradWeight => position == 1,
+        }
+    }
+}
+
+/// Floating point operations of the definition, forward and for all gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Flops {
+    pub(super) forward: f64,
+    pub(super) backward: f64,
+}
+
+impl Flops {
+    /// A matrix product in disguise: two products make its two gradients.
+    pub(super) fn product(forward: f64) -> Self {
+        Flops { forward, backward: 2.0 * forward }
+    }
+}
+
+/// A case called `name` of a pass of an operation. `flops` are those of the operation's own count where none are given;
+/// the bytes always are.
+pub(super) fn case<O: Compiled>(
+    name: String,
+    case: op::Case<O>,
+    pass: Pass,
+    flops: Option<Flops>,
+) -> Case {
+    Case::new(name, BUDGET, move |_| ready(&case, pass, flops))
+}
+
+/// The cases `NAME/PASS` of an operation.
+pub(super) fn passes<O: Compiled>(
+    name: &str,
+    of: &op::Case<O>,
+    passes: &[Pass],
+    flops: Option<Flops>,
+) -> Vec<Case> {
+    passes
+        .iter()
+        .map(|&pass| case(format!("{name}/{}", pass.name()), of.clone(), pass, flops))
+        .collect()
+}
+
+fn ready<O: Compiled>(case: &op::Case<O>, pass: Pass, flops: Option<Flops>) -> Result<Ready> {
+    let mut call = Call::new(case, pass)?;
+    let cost = call.op.cost(&call.shapes, &call.index_shapes);
+    let flops =
+        flops.unwrap_or(Flops { forward: cost.forward_flops, backward: cost.backward_flops });
+    let (flops, bytes) = match pass {
+        Pass::Forward => (flops.forward, cost.forward_bytes),
+        Pass::Backward => (flops.backward, cost.backward_bytes),
+        Pass::Both => (flops.forward + flops.backward, cost.forward_bytes + cost.backward_bytes),
+        // Each is as large a product, over the same three tensors, as forward is.
+        Pass::GradInput | Pass::GradWeight => (flops.forward, cost.forward_bytes),
+    };
+    if pass != Pass::Forward {
+        call.forward()?;
+    }
+    let run = move || {
+        if matches!(pass, Pass::Forward | Pass::Both) {
+            call.forward()?;
+        }
+        if pass != Pass::Forward {
+            call.backward()?;
+        }
+        Ok(())
+    };
+    Ok(Ready::new(run).work(flops, bytes))
+}
+
+/// An operation with all its buffers, from the engine's pool.
+struct Call<O> {
+    op: O,
+    shapes: Vec<Shape>,
+    inputs: Vec<Tensor>,
+    index_shapes: Vec<Shape>,
+    indices: Vec<Vec<u32>>,
+    output: Tensor,
+    saved: Vec<Tensor>,
+    grad_output: Option<Tensor>,
+    gradients: Vec<Option<Tensor>>,
+}
+
+impl<O: Compiled> Call<O> {
+    fn new(case: &op::Case<O>, pass: Pass) -> Result<Self> {
+        let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
+        let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
+        let plan = case.op.plan(&shapes, &index_shapes)?;
+        let zeros = |shape: &Shape| Tensor::zeros(shape, DType::F32);
+        let inputs = case.inputs.iter().enumerate();
+        let inputs =
+            inputs.map(|(i, input)| filled(input.shape, input.values, &format!("input {i}")));
+        let backward = pass != Pass::Forward;
+        let grad_output = backward.then(|| filled(plan.output, Values::Normal, "grad_output"));
+        let gradients =
+            case.inputs.iter().enumerate().map(|(i, input)| {
+                (input.differentiable && pass.wants(i)).then(|| zeros(&input.shape))
+            });
+        Ok(Call {
+            op: case.op.clone(),
+            inputs: inputs.collect::<Result<_>>()?,
+            indices: case.indices.iter().map(|(_, values)| values.clone()).collect(),
+            output: zeros(&plan.output),
+            saved: plan.saved.iter().map(zeros).collect(),
+            grad_output: grad_output.transpose()?,
+            gradients: gradients.collect(),
+            shapes,
+            index_shapes,
+        })
+    }
+
+    fn forward(&mut self) -> Result<()> {
+        let inputs = slices(&self.inputs)?;
+        let indices: Vec<&[u32]> = self.indices.iter().map(Vec::as_slice).collect();
+        let saved = self.saved.iter_mut().map(|saved| saved.as_mut_slice::<f32>());
+        self.op.forward_f32(Forward {
+            shapes: &self.shapes,
+            inputs: &inputs,
+            index_shapes: &self.index_shapes,
+            indices: &indices,
+            output: self.output.as_mut_slice()?,
+            saved: &mut saved.collect::<engine::Result<Vec<_>>>()?,
+        });
+        Ok(())
+    }
+
+    fn backward(&mut self) -> Result<()> {
+        let keep = self.op.keep();
+        let mut inputs = slices(&self.inputs)?;
+        for (position, input) in inputs.iter_mut().enumerate() {
+            if !keep.input(position) {
+                *input = &[];
+            }
+        }
+        let indices: Vec<&[u32]> = self.indices.iter().map(Vec::as_slice).collect();
+        let gradients = self.gradients.iter_mut().map(|gradient| {
+            let data = gradient.as_mut().map(|gradient| gradient.as_mut_slice()).transpose()?;
+            Ok(data.map(|data| Gradient { data, add: false }))
+        });
+        self.op.backward_f32(Backward {
+            shapes: &self.shapes,
+            inputs: &inputs,
+            index_shapes: &self.index_shapes,
+            indices: &indices,
+            output: if keep.output { self.output.as_slice()? } else { &[] },
+            saved: &slices(&self.saved)?,
+            grad_output: self.grad_output.as_ref().map_or(Ok(&[][..]), Tensor::as_slice)?,
+            gradients: gradients.collect::<Result<_>>()?,
+        });
+        Ok(())
+    }
+}
+
+fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>> {
+    Ok(tensors.iter().map(Tensor::as_slice).collect::<engine::Result<_>>()?)
+}
+
+/// Random numbers; a large tensor has the same 65,536 over and over.
+fn filled(shape: Shape, values: Values, name: &str) -> Result<Tensor> {
+    const PERIOD: usize = 1 << 16;
+    let stream = Philox::new(0, name);
+    let draw = |i: usize| match values {
+        Values::Normal => stream.normal(i as u64) as f32,
+        Values::Uniform(low, high) => (low + (high - low) * stream.uniform(i as u64)) as f32,
+        Values::Bits => (stream.uniform(i as u64) < 0.5) as u8 as f32,
+    };
+    let drawn: Vec<f32> = (0..shape.count().min(PERIOD)).map(draw).collect();
+    let mut tensor = Tensor::zeros(&shape, DType::F32);
+    for chunk in tensor.as_mut_slice::<f32>()?.chunks_mut(PERIOD) {
+        chunk.copy_from_slice(&drawn[..chunk.len()]);
+    }
+    Ok(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernels::ops::{InfoNce, Linear};
+
+    fn run(case: &Case) -> Result<Ready> {
+        let mut ready = case.prepare(&engine::Device::Cpu)?;
+        (ready.run)()?;
+        Ok(ready)
+    }
+
+    #[test]
+    fn passes_cost_what_they_should() -> Result<()> {
+        let op = op::Case::new(Linear { bias: false, relu: false }, &[&[4, 8], &[8, 16]]);
+        let all = [Pass::Forward, Pass::Backward, Pass::Both, Pass::GradInput, Pass::GradWeight];
+        let cases = passes("linear", &op, &all, None);
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names[..3], ["linear/fwd", "linear/bwd", "linear/fwd+bwd"]);
+        let product = 2.0 * 4.0 * 8.0 * 16.0;
+        for (case, products) in cases.iter().zip([1.0, 2.0, 3.0, 1.0, 1.0]) {
+            let flops = run(case)?.work.map(|work| work.flops);
+            assert_eq!(flops, Some(products * product), "{}", case.name);
+        }
+        let nominal = case("x".into(), op, Pass::Backward, Some(Flops::product(10.0)));
+        assert_eq!(run(&nominal)?.work.map(|work| work.flops), Some(20.0));
+        Ok(())
+    }
+
+    #[test]
+    fn an_op_with_a_scalar_output_runs() -> Result<()> {
+        let op = op::Case::new(InfoNce::new(0.07), &[&[8, 4], &[8, 4]]);
+        run(&passes("infonce", &op, &[Pass::Both], None)[0]).map(drop)
+    }
+}

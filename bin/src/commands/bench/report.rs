@@ -1,0 +1,233 @@
+//! The report of a bench: a table, Markdown, CSV or JSON.
+
+use super::case::Work;
+use crate::cli::BenchFormat;
+use crate::failure::Result;
+use crate::output;
+use kernels::cpu::probe::Peak;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was found of one case.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Row {
+    pub(super) case: String,
+    pub(super) median_s: f64,
+    pub(super) min_s: f64,
+    pub(super) reps: usize,
+    /// Floating point operations of one run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) flops: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gflops_per_s: Option<f64>,
+    /// The fewest bytes that one run moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gb_per_s: Option<f64>,
+    /// The work that nobody can spare.
+    #[serde(skip)]
+    pub(super) floor: Work,
+    /// The least time for it, divided by the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) of_floor: Option<f64>,
+    /// The most memory that the program had while the case was made ready and run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_bytes: Option<u64>,
+    /// Buffers that the pool got from the operating system or the driver in all runs together; should be 0.
+    pub(super) fresh_allocations: u64,
+    /// The median of the time that a GPU worked; the others are of the whole program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device_s: Option<f64>,
+    /// What a run gets through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) items: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) items_per_s: Option<f64>,
+    /// Seconds of sound that are got through in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) times_realtime: Option<f64>,
+    /// The median divided by the baseline's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) times_baseline: Option<f64>,
+    #[serde(flatten)]
+    pub(super) details: BTreeMap<&'static str, Value>,
+}
+
+/// Everything that is printed.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) device: String,
+    pub(super) threads: usize,
+    pub(super) instructions: String,
+    pub(super) version: &'static str,
+    /// What the processor can do at most, as measured before and after the cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_gflops_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_read_gb_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peak_copy_gb_per_s: Option<f64>,
+    pub(super) results: Vec<Row>,
+}
+
+impl Report {
+    /// Writes it to standard output.
+    ///
+    /// # Errors
+    /// As [`output::json`].
+    pub(super) fn print(&self, format: &BenchFormat) -> Result<()> {
+        if format.json {
+            return output::json(self);
+        }
+        if format.csv {
+            return output::text_lines(csv(&self.results)?);
+        }
+        let (header, rows) = cells(&self.results);
+        if format.markdown {
+            return output::text_lines(output::markdown(&header, &rows));
+        }
+        output::text_lines(output::table(&header, &rows))?;
+        output::text_lines(self.machine())
+    }
+
+    /// What it was measured on, in a line.
+    fn machine(&self) -> String {
+        let mut line = format!("{}, {} threads, {}", self.device, self.threads, self.instructions);
+        let peaks = (self.peak_gflops_per_s, self.peak_read_gb_per_s, self.peak_copy_gb_per_s);
+        if let (Some(flops), Some(read), Some(copy)) = peaks {
+            line += &format!(
+                "; at most {flops:.0} GFLOP/s, {read:.1} GB/s read, {copy:.1} GB/s copied"
+            );
+        }
+        line
+    }
+}
+
+impl Row {
+    /// Finds how near it comes to what the processor can do.
+    pub(super) fn hold_against(&mut self, peak: &Peak) {
+        let floor = peak.floor(self.floor.flops, self.floor.bytes);
+        self.of_floor = (floor > 0.0).then(|| floor / self.median_s);
+    }
+
+    /// What progress says of it.
+    pub(super) fn line(&self) -> String {
+        let (header, rows) = cells(std::slice::from_ref(self));
+        let cells: Vec<String> = header
+            .iter()
+            .zip(&rows[0])
+            .skip(1)
+            .map(|(title, cell)| format!("{title} {cell}"))
+            .collect();
+        format!("{}: {}", self.case, cells.join(", "))
+    }
+}
+
+/// A column's title, and what it shows of a row.
+type Column = (&'static str, fn(&Row) -> Option<String>);
+
+const COLUMNS: [Column; 13] = [
+    ("case", |row| Some(row.case.clone())),
+    ("median ms", |row| Some(format!("{:.3}", 1e3 * row.median_s))),
+    ("min ms", |row| Some(format!("{:.3}", 1e3 * row.min_s))),
+    ("reps", |row| Some(row.reps.to_string())),
+    ("device ms", |row| row.device_s.map(|s| format!("{:.3}", 1e3 * s))),
+    ("GFLOP/s", |row| row.gflops_per_s.map(|rate| format!("{rate:.1}"))),
+    ("GB/s", |row| row.gb_per_s.map(|rate| format!("{rate:.1}"))),
+    ("of floor", |row| row.of_floor.map(|share| format!("{share:.2}"))),
+    ("a second", |row| Some(format!("{} {}", short(row.items_per_s?), row.items?))),
+    ("x realtime", |row| row.times_realtime.map(short)),
+    ("peak MiB", |row| row.peak_bytes.map(|bytes| format!("{:.0}", bytes as f64 / 1048576.0))),
+    ("fresh", |row| Some(row.fresh_allocations.to_string())),
+    ("x baseline", |row| row.times_baseline.map(|ratio| format!("{ratio:.2}"))),
+];
+
+/// Titles and cells of the columns that say anything.
+fn cells(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let told = COLUMNS.iter().filter(|(_, show)| rows.iter().any(|row| show(row).is_some()));
+    let told: Vec<&Column> = told.collect();
+    let cells = |row: &Row| told.iter().map(|(_, show)| show(row).unwrap_or_default()).collect();
+    (told.iter().map(|(title, _)| *title).collect(), rows.iter().map(cells).collect())
+}
+
+/// A rate in four digits or so.
+fn short(rate: f64) -> String {
+    match rate {
+        1e9.. => format!("{:.1} G", rate / 1e9),
+        1e6.. => format!("{:.1} M", rate / 1e6),
+        1e4.. => format!("{:.1} k", rate / 1e3),
+        100.0.. => format!("{rate:.0}"),
+        _ => format!("{rate:.2}"),
+    }
+}
+
+/// The fields of JSON as columns, `case` first.
+fn csv(rows: &[Row]) -> Result<String> {
+    let object = |row: &Row| match serde_json::to_value(row)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(serde_json::Map::new()),
+    };
+    let objects: Vec<_> =
+        rows.iter().map(object).collect::<serde_json::Result<_>>().map_err(output::no_json)?;
+    let names: BTreeSet<&String> = objects.iter().flat_map(|object| object.keys()).collect();
+    let (first, rest): (Vec<&String>, Vec<&String>) =
+        names.into_iter().partition(|name| *name == "case");
+    let names = [first, rest].concat();
+    let line = |cells: Vec<String>| cells.join(",");
+    let mut lines = vec![line(names.iter().map(|name| (*name).clone()).collect())];
+    lines.extend(objects.iter().map(|object| {
+        line(names.iter().map(|name| object.get(*name).map_or_else(String::new, cell)).collect())
+    }));
+    Ok(lines.join("\n"))
+}
+
+/// A value as CSV has it.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains([',', '"']) => {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let row = |case: &str| Row { case: case.into(), median_s: 0.5, reps: 3, ..Row::default() };
+        let with = Row { gb_per_s: Some(2.0), details: [("batch", 8.into())].into(), ..row("a") };
+        vec![with, row("b, c")]
+    }
+
+    #[test]
+    fn only_columns_that_say_something_are_shown() {
+        let (header, cells) = cells(&rows());
+        assert_eq!(header, ["case", "median ms", "min ms", "reps", "GB/s", "fresh"]);
+        assert_eq!(cells[0], ["a", "500.000", "0.000", "3", "2.0", "0"]);
+        assert_eq!(cells[1][4], "");
+        assert_eq!(rows()[1].line(), "b, c: median ms 500.000, min ms 0.000, reps 3, fresh 0");
+    }
+
+    #[test]
+    fn csv_has_a_column_for_every_field() -> Result<()> {
+        let text = csv(&rows())?;
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "case,batch,fresh_allocations,gb_per_s,median_s,min_s,reps");
+        assert_eq!(lines[1], "a,8,0,2.0,0.5,0.0,3");
+        assert_eq!(lines[2], "\"b, c\",,0,,0.5,0.0,3");
+        Ok(())
+    }
+
+    #[test]
+    fn rates_are_short() {
+        assert_eq!(
+            [2.5, 250.0, 25e3, 2.5e6, 2.5e9].map(short),
+            ["2.50", "250", "25.0 k", "2.5 M", "2.5 G"]
+        );
+    }
+}

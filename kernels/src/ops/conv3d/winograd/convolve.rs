@@ -1,0 +1,393 @@
+//! The forward pass, and the gradient of the input, which is one too: of the output's gradient, with the kernels
+//! turned around.
+
+use super::transform::{self, PATCH, TAPS, TILE};
+use super::{PRODUCTS, Plane, Tiles, apart, spread};
+use crate::Float;
+use crate::cpu::gemm::{Panels, tiny::Panel};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch;
+use crate::cpu::simd::{self, Isa, Vector, Work};
+use crate::ops::conv3d::cpu::Geometry;
+use std::ops::Range;
+
+/// Tiles of a block: their patches' transforms and a panel's products share the second cache.
+const BLOCK: usize = 48;
+/// The most input channels whose kernels are transformed at a time.
+const DEPTH: usize = 96;
+/// Tasks that a call is cut into at least, if it has as many panels.
+const TASKS: usize = 16;
+/// The most bytes of transformed kernels that are shared by all blocks. More would be read from memory again and
+/// again: then each block transforms what it needs anew.
+const SHARED: usize = 8 << 20;
+/// Blocks from which on sharing pays.
+const BLOCKS: usize = 4;
+
+/// Where the outputs go and what is done to them on the way.
+#[derive(Debug)]
+pub(in crate::ops::conv3d) struct Destination<'a, T> {
+    pub(in crate::ops::conv3d) data: &'a mut [T],
+    pub(in crate::ops::conv3d) add: bool,
+    pub(in crate::ops::conv3d) bias: Option<&'a [T]>,
+    pub(in crate::ops::conv3d) relu: bool,
+}
+
+pub(in crate::ops::conv3d) fn forward<T: Float>(
+    geometry: &Geometry,
+    input: &[T],
+    weight: &[T],
+    to: Destination<'_, T>,
+) {
+    let [channels, out] = geometry.channels;
+    let [_, height, width] = geometry.input;
+    let input = Plane { data: input, extents: [height, width], channels };
+    let padding = [geometry.padding[1], geometry.padding[2]];
+    let extents = [geometry.output[1], geometry.output[2]];
+    convolve(input, padding, weight, out, Tiles { images: geometry.batch, extents }, to);
+}
+
+pub(in crate::ops::conv3d) fn grad_input<T: Float>(
+    geometry: &Geometry,
+    grad_output: &[T],
+    weight: &[T],
+    to: Destination<'_, T>,
+) {
+    let [channels, out] = geometry.channels;
+    let [_, height, width] = geometry.output;
+    let input = Plane { data: grad_output, extents: [height, width], channels: out };
+    let padding = [TAPS - 1 - geometry.padding[1], TAPS - 1 - geometry.padding[2]];
+    let tiles = Tiles { images: geometry.batch, extents: [geometry.input[1], geometry.input[2]] };
+    scratch::with::<T, _>(weight.len(), |turned| {
+        turn(weight, [channels, out], turned);
+        convolve(input, padding, turned, channels, tiles, to);
+    });
+}
+
+/// Taps in the opposite order, and input and output channels exchanged.
+fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
+    const SIDE: usize = 16;
+    let size = channels * out;
+    parallel::rows(turned, SIDE * channels, 2 * SIDE * channels, |first, rows| {
+        simd::vectorised(|| {
+            for (strip, rows) in rows.chunks_exact_mut(SIDE * channels).enumerate() {
+                let row = (first + strip) * SIDE;
+                let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
+                let weight = &weight[tap * size..][..size];
+                for (c, weight) in weight.chunks_exact(out).enumerate() {
+                    for (i, &value) in weight[column..column + SIDE].iter().enumerate() {
+                        rows[i * channels + c] = value;
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// The kernels of a convolution, [9, channels, out], and how their channels are cut.
+#[derive(Debug, Clone, Copy)]
+struct Kernels<'a, T> {
+    weight: &'a [T],
+    channels: usize,
+    out: usize,
+    /// Output channels are cut into panels,
+    panels: Panels,
+    /// and input channels into pieces of so many.
+    depth: usize,
+}
+
+impl<'a, T: Float> Kernels<'a, T> {
+    fn new(weight: &'a [T], channels: usize, out: usize) -> Self {
+        let pieces = channels.div_ceil(DEPTH);
+        let depth = channels.div_ceil(pieces).next_multiple_of(super::LANES);
+        Kernels { weight, channels, out, panels: Panels::new::<T>(out), depth }
+    }
+
+    fn pieces(&self) -> usize {
+        self.channels.div_ceil(self.depth)
+    }
+
+    /// The input channels of a piece.
+    #[inline(always)]
+    fn piece(&self, piece: usize) -> Range<usize> {
+        piece * self.depth..self.channels.min((piece + 1) * self.depth)
+    }
+
+    /// Where the transforms of a panel's piece start when all stand side by side.
+    #[inline(always)]
+    fn place(&self, panel: usize, piece: usize) -> usize {
+        let (start, width) = (self.panels.start(panel), self.panels.width(panel));
+        PRODUCTS * (start * self.channels + piece * self.depth * width)
+    }
+
+    /// Transforms a piece of a panel: for each product, input channels x columns of the panel.
+    #[inline(always)]
+    unsafe fn transform<I: Isa>(&self, panel: usize, piece: usize, to: &mut [T]) {
+        let range = self.piece(piece);
+        let (column, width) = (self.panels.start(panel), self.panels.width(panel));
+        let (taps, stride) = (self.channels * self.out, range.len() * width);
+        assert!(to.len() >= PRODUCTS * stride);
+        for (k, channel) in range.enumerate() {
+            let weight = self.weight[channel * self.out + column..].as_ptr();
+            for c in (0..width).step_by(T::On::<I>::LANES) {
+                // SAFETY: every tap of the channel has the panel's columns, and the buffer room for the products.
+                unsafe {
+                    let to = to.as_mut_ptr().add(k * width + c);
+                    transform::both!(
+                        kernel: TAPS -> PATCH, T, I,
+                        |i, j| T::On::<I>::load(weight.add((i * TAPS + j) * taps + c)),
+                        |i, j, value| value.store(to.add((i * PATCH + j) * stride)),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// One piece of a panel of kernels, to be transformed.
+struct Transform<'a, T>(&'a Kernels<'a, T>, usize, usize, &'a mut [T]);
+
+impl<T: Float> Work for Transform<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let Transform(kernels, panel, piece, to) = self;
+        // SAFETY: the instruction set is present by the contract of `run`.
+        unsafe { kernels.transform::<I>(panel, piece, to) };
+    }
+}
+
+/// to = epilogue(the convolution of `input` with `weight`, [9, channels, out]).
+fn convolve<T: Float>(
+    input: Plane<'_, T>,
+    padding: [usize; 2],
+    weight: &[T],
+    out: usize,
+    tiles: Tiles,
+    to: Destination<'_, T>,
+) {
+    let kernels = Kernels::new(weight, input.channels, out);
+    let size = PRODUCTS * input.channels * out;
+    let blocks = tiles.count().div_ceil(BLOCK);
+    let call = Call { input, padding, kernels, tiles, to, blocks };
+    if blocks < BLOCKS || size * size_of::<T>() > SHARED {
+        return call.run(None);
+    }
+    scratch::with::<T, _>(size, |transformed| {
+        let shared = Shared::new(transformed);
+        let pieces = kernels.pieces();
+        parallel::tasks(kernels.panels.count() * pieces, |task| {
+            let (panel, piece) = (task / pieces, task % pieces);
+            let count = PRODUCTS * kernels.piece(piece).len() * kernels.panels.width(panel);
+            // SAFETY: each task has its own piece of its own panel.
+            let to = unsafe { shared.part(kernels.place(panel, piece), count) };
+            simd::run(Transform(&kernels, panel, piece, to));
+        });
+        call.run(Some(transformed));
+    });
+}
+
+/// A convolution, ready to be cut into tasks.
+struct Call<'a, T> {
+    input: Plane<'a, T>,
+    padding: [usize; 2],
+    kernels: Kernels<'a, T>,
+    tiles: Tiles,
+    to: Destination<'a, T>,
+    blocks: usize,
+}
+
+impl<T: Float> Call<'_, T> {
+    /// Runs all tasks, with all kernels transformed already or none.
+    fn run(self, transformed: Option<&[T]>) {
+        let Call { input, padding, kernels, tiles, to, blocks } = self;
+        let groups = TASKS.div_ceil(blocks.max(1)).min(kernels.panels.count());
+        let output = Shared::new(to.data);
+        let widest = kernels.panels.width(0);
+        parallel::tasks(blocks * groups, |task| {
+            let (block, group) = (task / groups, task % groups);
+            let first = block * BLOCK;
+            let count = BLOCK.min(tiles.count() - first);
+            let patches = kernels.pieces() * PRODUCTS * apart(count * kernels.depth);
+            let products = PRODUCTS * apart(count * widest);
+            let own = if transformed.is_none() { PRODUCTS * kernels.depth * widest } else { 0 };
+            scratch::with::<usize, _>(count, |table| {
+                scratch::with::<T, _>(input.channels + patches + products + own, |numbers| {
+                    let (zeros, numbers) = numbers.split_at_mut(input.channels);
+                    zeros.fill(T::ZERO);
+                    let (patches, numbers) = numbers.split_at_mut(patches);
+                    let (products, own) = numbers.split_at_mut(products);
+                    let panels = kernels.panels.count();
+                    let block = Block {
+                        input,
+                        padding,
+                        kernels,
+                        tiles,
+                        range: first..first + count,
+                        panels: group * panels / groups..(group + 1) * panels / groups,
+                        transformed,
+                        zeros,
+                        table,
+                        patches,
+                        products,
+                        own,
+                        output: &output,
+                        add: to.add,
+                        bias: to.bias,
+                        relu: to.relu,
+                    };
+                    block.run();
+                });
+            });
+        });
+    }
+}
+
+/// Some tiles and some panels of output channels, with room for what lies between.
+struct Block<'a, T> {
+    input: Plane<'a, T>,
+    padding: [usize; 2],
+    kernels: Kernels<'a, T>,
+    tiles: Tiles,
+    range: Range<usize>,
+    panels: Range<usize>,
+    transformed: Option<&'a [T]>,
+    zeros: &'a [T],
+    /// Addresses of the rows of a product's left side.
+    table: &'a mut [usize],
+    /// For each piece and product: tiles x channels of the piece.
+    patches: &'a mut [T],
+    /// For each product: tiles x columns of a panel.
+    products: &'a mut [T],
+    /// Room for a piece of a panel's kernels where they are not transformed already.
+    own: &'a mut [T],
+    output: &'a Shared<T>,
+    add: bool,
+    bias: Option<&'a [T]>,
+    relu: bool,
+}
+
+struct Patches<'a, 'b, T>(&'b mut Block<'a, T>);
+
+impl<T: Float> Work for Patches<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        // SAFETY: the instruction set is present by the contract of `run`.
+        unsafe { self.0.transform_patches::<I>() };
+    }
+}
+
+struct Outputs<'a, 'b, T>(&'b Block<'a, T>, usize);
+
+impl<T: Float> Work for Outputs<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        // SAFETY: as above; the output's pixels and channels are this task's alone.
+        unsafe { self.0.transform_outputs::<I>(self.1) };
+    }
+}
+
+impl<T: Float> Block<'_, T> {
+    fn run(mut self) {
+        simd::run(Patches(&mut self));
+        for panel in self.panels.clone() {
+            self.multiply(panel);
+            simd::run(Outputs(&self, panel));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transform_patches<I: Isa>(&mut self) {
+        let stride = apart(self.range.len() * self.kernels.depth);
+        for (row, tile) in self.range.clone().enumerate() {
+            let (image, [y, x]) = self.tiles.locate(tile);
+            let first = [y as isize - self.padding[0] as isize, x as isize - self.padding[1] as isize];
+            let square = self.input.square::<PATCH>(image, first, self.zeros);
+            for piece in 0..self.kernels.pieces() {
+                let channels = self.kernels.piece(piece);
+                let to = piece * PRODUCTS * stride + row * channels.len();
+                // SAFETY: every piece has room for 36 products of the block's tiles.
+                unsafe {
+                    let to = self.patches.as_mut_ptr().add(to);
+                    spread!(input: PATCH, T, I, &square, channels, to, stride);
+                }
+            }
+        }
+    }
+
+    fn multiply(&mut self, panel: usize) {
+        let tiles = self.range.len();
+        let panels = self.kernels.panels;
+        let (width, vectors) = (panels.width(panel), panels.vectors(panel));
+        let stride = apart(tiles * self.kernels.depth);
+        for piece in 0..self.kernels.pieces() {
+            let count = self.kernels.piece(piece).len();
+            for (row, address) in self.table.iter_mut().enumerate() {
+                let patches = &self.patches[piece * PRODUCTS * stride + row * count..];
+                *address = patches.as_ptr().expose_provenance();
+            }
+            let kernels = match self.transformed {
+                Some(all) => &all[self.kernels.place(panel, piece)..],
+                None => {
+                    simd::run(Transform(&self.kernels, panel, piece, self.own));
+                    &*self.own
+                }
+            };
+            for product in 0..PRODUCTS {
+                let b = kernels[product * count * width..][..count * width].as_ptr();
+                let c = self.products[product * apart(tiles * width)..][..tiles * width].as_mut_ptr();
+                let panel = Panel { b, c, vectors, add: piece > 0 };
+                // SAFETY: the patches have the rows of each product.
+                unsafe { panel.rows(self.table, product * stride, count) };
+            }
+        }
+    }
+
+    /// Transforms the products of a panel and writes the outputs.
+    #[inline(always)]
+    unsafe fn transform_outputs<I: Isa>(&self, panel: usize) {
+        let lanes = T::On::<I>::LANES;
+        let (panels, out) = (self.kernels.panels, self.kernels.out);
+        let (width, column) = (panels.width(panel), panels.start(panel));
+        let stride = apart(self.range.len() * width);
+        let [height, all] = self.tiles.extents;
+        for (row, tile) in self.range.clone().enumerate() {
+            let (image, [y, x]) = self.tiles.locate(tile);
+            let (rows, columns) = (TILE.min(height - y), TILE.min(all - x));
+            let place = ((image * height + y) * all + x) * out + column;
+            for c in (0..width).step_by(lanes) {
+                let products = self.products[row * width + c..].as_ptr();
+                // SAFETY: the products are there, and the pixels are inside the image.
+                unsafe {
+                    let bias = match self.bias {
+                        Some(bias) => Some(T::On::<I>::load(bias[column + c..].as_ptr())),
+                        None => None,
+                    };
+                    let output = self.output.pointer(place + c);
+                    transform::both!(
+                        output: PATCH -> TILE, T, I,
+                        |i, j| T::On::<I>::load(products.add((i * PATCH + j) * stride)),
+                        |i, j, value| if i < rows && j < columns {
+                            let to = output.add((i * all + j) * out);
+                            let mut value = value;
+                            if self.add {
+                                value = value.add(T::On::<I>::load(to));
+                            }
+                            if let Some(bias) = bias {
+                                value = value.add(bias);
+                            }
+                            if self.relu {
+                                value = value.max(T::On::<I>::splat(T::ZERO));
+                            }
+                            value.store(to);
+                        },
+                    );
+                }
+            }
+        }
+    }
+}

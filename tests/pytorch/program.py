@@ -1,0 +1,65 @@
+"""One case in PyTorch: `program.py CASE` prints its times and the memory of this process as one JSON line.
+
+The cases are named as in `mpuc bench`; one that PyTorch has nothing for prints `null`.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+# The definitions of the networks and the loss.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
+import networks  # noqa: E402
+import operations  # noqa: E402
+
+WARM_UP = 2
+
+
+def peak_bytes():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(run, budget, repeats):
+    """Seconds of each run, as often as `mpuc bench` would."""
+    start = time.perf_counter()
+    run()
+    long = time.perf_counter() - start > 1.0
+    for _ in range(1, WARM_UP):
+        run()
+    least, most = (repeats, repeats) if repeats else (3 if long else 5, 200)
+    times = []
+    begin = time.perf_counter()
+    while len(times) < least or (len(times) < most and time.perf_counter() - begin < budget):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    base = peak_bytes()
+    found = networks.case(arguments.case) or operations.case(arguments.case)
+    if found is None:
+        print("null")
+        return
+    run, budget = found
+    times = measure(run, budget, arguments.repeats)
+    json.dump({"median_s": statistics.median(times), "min_s": min(times), "reps": len(times),
+               "peak_bytes": peak_bytes(), "base_bytes": base, "torch": torch.__version__}, sys.stdout)
+    print()
+
+
+main()
