@@ -234,12 +234,15 @@ fn update<T: Float + crate::Element>(
                 .zip(velocity.par_chunks_mut(chunk))
                 .zip(gradient.par_chunks(chunk));
             chunks.for_each(|((weights, velocity), gradient)| {
-                simd::vectorised(|| {
-                    for ((w, v), &g) in weights.iter_mut().zip(velocity).zip(gradient) {
-                        *v = momentum * *v + (g + decay * *w);
-                        *w -= rate * *v;
-                    }
-                });
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for ((w, v), &g) in weights.iter_mut().zip(velocity).zip(gradient) {
+                            *v = momentum * *v + (g + decay * *w);
+                            *w -= rate * *v;
+                        }
+                    },
+                );
             });
         }
         (Rule::Adam { betas, epsilon, weight_decay }, [first, second]) => {
@@ -256,15 +259,19 @@ fn update<T: Float + crate::Element>(
                 .zip(second.par_chunks_mut(chunk))
                 .zip(gradient.par_chunks(chunk));
             chunks.for_each(|(((weights, first), second), gradient)| {
-                simd::vectorised(|| {
-                    for (((w, m), v), &g) in weights.iter_mut().zip(first).zip(second).zip(gradient)
-                    {
-                        let g = g + decay * *w;
-                        *m = b1 * *m + (T::ONE - b1) * g;
-                        *v = b2 * *v + (T::ONE - b2) * g * g;
-                        *w -= rate * *m / (v.sqrt() * root + epsilon);
-                    }
-                });
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for (((w, m), v), &g) in
+                            weights.iter_mut().zip(first).zip(second).zip(gradient)
+                        {
+                            let g = g + decay * *w;
+                            *m = b1 * *m + (T::ONE - b1) * g;
+                            *v = b2 * *v + (T::ONE - b2) * g * g;
+                            *w -= rate * *m / (v.sqrt() * root + epsilon);
+                        }
+                    },
+                );
             });
         }
         _ => return Err(Error::Tape("an optimiser's memory does not fit its rule")),
@@ -291,16 +298,19 @@ pub(crate) fn squares(gradients: &[&Tensor]) -> Result<Vec<f64>> {
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     fn sum<T: Float>(values: &[T]) -> f64 {
         let block = |block: &[T]| {
-            simd::vectorised(|| {
-                // Sixteen running sums, so that the additions are vectors and not a chain.
-                let mut sums = [T::ZERO; 16];
-                let chunks = block.chunks_exact(16);
-                let rest: T = chunks.remainder().iter().map(|&v| v * v).sum();
-                for chunk in chunks {
-                    sums.iter_mut().zip(chunk).for_each(|(s, &v)| *s += v * v);
-                }
-                sums.iter().map(|s| s.to_f64()).sum::<f64>() + rest.to_f64()
-            })
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    // Sixteen running sums, so that the additions are vectors and not a chain.
+                    let mut sums = [T::ZERO; 16];
+                    let chunks = block.chunks_exact(16);
+                    let rest: T = chunks.remainder().iter().map(|&v| v * v).sum();
+                    for chunk in chunks {
+                        sums.iter_mut().zip(chunk).for_each(|(s, &v)| *s += v * v);
+                    }
+                    sums.iter().map(|s| s.to_f64()).sum::<f64>() + rest.to_f64()
+                },
+            )
         };
         let partial: Vec<f64> = values.par_chunks(4096).map(block).collect();
         partial.iter().sum()

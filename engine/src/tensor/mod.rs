@@ -326,7 +326,7 @@ pub(crate) fn accumulate(to: &mut Tensor, from: &Tensor) -> Result<()> {
             let from = from.cast::<T>();
             kernels::cpu::parallel::rows(to.cast_mut::<T>(), 1, 2, |start, to| {
                 let from = &from[start..start + to.len()];
-                kernels::cpu::simd::vectorised(|| to.iter_mut().zip(from).for_each(|(t, f)| *t += f));
+                kernels::cpu::simd::vectorised(#[inline(always)] || to.iter_mut().zip(from).for_each(|(t, f)| *t += f));
             });
             Ok(())
         },

@@ -1,6 +1,7 @@
 //! What the ops share on the CPU: vectors chosen at run time, the matrix product, fixed splitting of work.
 
 pub mod gemm;
+pub mod math;
 pub mod parallel;
 pub mod probe;
 pub mod reduce;

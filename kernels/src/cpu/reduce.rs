@@ -33,7 +33,10 @@ pub fn columns<T: Float>(
                 while row < end {
                     let stop = end.min(row + BLOCK);
                     sums.fill(T::ZERO);
-                    super::simd::vectorised(|| (row..stop).for_each(|r| add(r, sums)));
+                    super::simd::vectorised(
+                        #[inline(always)]
+                        || (row..stop).for_each(|r| add(r, sums)),
+                    );
                     for (t, s) in total.iter_mut().zip(sums.iter()) {
                         *t += s.to_f64();
                     }

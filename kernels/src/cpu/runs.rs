@@ -39,11 +39,14 @@ pub fn copy<T: Float>(
             // SAFETY: pieces of a run do not overlap, and runs are further apart than they are long.
             let target = unsafe { target.part(to.offset + run * to.stride + start, size) };
             if add {
-                simd::vectorised(|| {
-                    for (y, &x) in target.iter_mut().zip(source) {
-                        *y += x;
-                    }
-                });
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for (y, &x) in target.iter_mut().zip(source) {
+                            *y += x;
+                        }
+                    },
+                );
             } else {
                 target.copy_from_slice(source);
             }

@@ -5,9 +5,11 @@ use std::cell::RefCell;
 
 /// Buffers start on a cache line, which is also the widest vector.
 const ALIGNMENT: usize = 64;
-/// A huge page. Buffers that are not small stand in them, if the system gives them: strides over many small pages
-/// cost more time in address translation than in arithmetic.
+/// Large buffers are whole huge pages: a product that walks down the rows of a matrix meets a new small page at every
+/// step.
 const HUGE: usize = 2 << 20;
+/// From so many bytes on a buffer is large.
+const LARGE: usize = 256 << 10;
 
 struct Region {
     start: *mut u8,
@@ -16,12 +18,13 @@ struct Region {
 
 impl Region {
     fn new(bytes: usize) -> Self {
-        // Sizes double, so that a thread settles after a few calls.
-        let mut bytes = bytes.next_power_of_two().max(4096);
-        if bytes >= HUGE / 8 {
-            bytes = bytes.max(HUGE);
-        }
-        let alignment = if bytes >= HUGE { HUGE } else { ALIGNMENT };
+        // Sizes double, so that a thread settles after a few calls; beyond some huge pages they grow by quarters.
+        let power = bytes.next_power_of_two().max(4096);
+        let (bytes, alignment) = match bytes {
+            ..LARGE => (power, ALIGNMENT),
+            _ if power <= 8 * HUGE => (power.max(HUGE), HUGE),
+            _ => (bytes.next_multiple_of(power / 8), HUGE),
+        };
         let layout =
             Layout::from_size_align(bytes, alignment).unwrap_or_else(|_| Layout::new::<u64>());
         // SAFETY: the layout's size is at least a page.
@@ -30,8 +33,8 @@ impl Region {
             handle_alloc_error(layout);
         }
         #[cfg(target_os = "linux")]
-        if bytes >= HUGE {
-            // SAFETY: advice on memory that is ours; where the system does not take it, nothing changes.
+        if alignment == HUGE {
+            // SAFETY: the range is ours; advice that is refused changes nothing.
             unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
         }
         Region { start, layout }

@@ -346,6 +346,9 @@ pub fn run<W: Work>(work: W) -> W::Output {
 }
 
 /// Runs a closure compiled for the best instruction set: plain loops in it are vectorised with it.
+///
+/// Mark the closure `#[inline(always)]`, and closures that its hot loops call. It is called from one place for each
+/// instruction set, so that the compiler would not inline it by itself, but compile it once for the least of them.
 #[inline(always)]
 pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);
@@ -359,8 +362,8 @@ pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     run(Body(body))
 }
 
-/// Calls a function compiled for the best instruction set. Marked `#[inline(always)]` the function is certain
-/// to be, however long it is; the closure of [`vectorised`] only as long as the compiler inlines it.
+/// Calls a function with these arguments, compiled for the best instruction set. As in [`vectorised`] it must be a
+/// closure marked `#[inline(always)]`: the name of a function, though marked itself, is called and not inlined.
 #[inline(always)]
 pub fn call<A, R>(arguments: A, function: impl FnOnce(A) -> R) -> R {
     struct Call<A, F>(A, F);

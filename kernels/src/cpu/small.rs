@@ -1,5 +1,5 @@
-//! Products of blocks that fit in a core's caches, and the exponential, for ops that fuse a product with what
-//! stands before and behind it: attention, InfoNCE, graph convolution.
+//! Products of blocks that fit in a core's caches, for ops that fuse a product with what stands before and behind
+//! it: attention, InfoNCE, graph convolution.
 //!
 //! Everything here runs on the thread that calls it and sums in a fixed order.
 
@@ -9,8 +9,15 @@ use crate::Float;
 /// The number of columns of a product is a multiple of this: whole vectors, whatever the instruction set.
 pub const PAD: usize = 16;
 
-/// Columns of a panel of [`pack_transposed`].
+/// Columns of a panel of packed columns, where they are few: two vectors.
 pub const PANEL: usize = 32;
+/// Columns of a panel where there are many: three vectors, whose tiles load least for what they multiply.
+pub const WIDE_PANEL: usize = 48;
+
+/// Depth of a panel that [`product_packed`] keeps in L1.
+const DEPTH: usize = 128;
+/// Numbers of a row that [`pack_transposed`] turns at a time.
+const CHUNK: usize = 64;
 
 /// A number of columns rounded up to whole vectors.
 pub fn padded(columns: usize) -> usize {
@@ -26,7 +33,8 @@ pub struct Product<'a, T> {
     pub depth: usize,
     /// Columns of `right` and of the result, a multiple of [`PAD`].
     pub columns: usize,
-    /// Element (i, k) stands at `i * left_row + k * left_column`, so either order of axes will do.
+    /// Element (i, k) stands at `i * left_row + k * left_column`. One of the two is 1, so either order of axes will
+    /// do.
     pub left: &'a [T],
     /// Distance of two rows of `left`.
     pub left_row: usize,
@@ -61,6 +69,8 @@ impl<T: Float> Product<'_, T> {
             assert!(self.left.len() > last * self.left_row + depth * self.left_column);
             assert!(self.right.len() >= depth * self.right_row + self.columns);
         }
+        let contiguous = self.left_column == 1 || self.left_row == 1;
+        assert!(contiguous || self.depth < 2 || self.rows < 2, "left by neither rows nor columns");
         simd::run(self);
     }
 }
@@ -69,35 +79,71 @@ impl<T: Float> Work for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<I: Isa>(self) {
+    unsafe fn run<I: Isa>(mut self) {
         let lanes = T::On::<I>::LANES;
         let result = self.result.as_mut_ptr();
+        // One row or one column alone has no second to stand anywhere.
+        if self.rows == 1 {
+            self.left_row = 1;
+        } else if self.depth < 2 {
+            self.left_column = 1;
+        }
         let mut column = 0;
         while column < self.columns {
-            // A column count is a multiple of PAD, so one or two whole vectors are always left.
-            let wide = self.columns - column >= 2 * lanes;
-            let mut row = 0;
-            while row < self.rows {
-                let left = self.rows - row;
-                // SAFETY: `compute` checked that the slices hold every row and column of the tile, and `run`
-                // that the instruction set is present.
-                row += unsafe {
-                    match (wide, left >= I::tile_rows(2), I::tile_rows(2)) {
-                        (true, true, 12) => tile::<T, I, 12, 2>(&self, result, row, column),
-                        (true, true, 6) => tile::<T, I, 6, 2>(&self, result, row, column),
-                        (true, _, _) if left >= 4 => tile::<T, I, 4, 2>(&self, result, row, column),
-                        (true, _, _) if left >= 2 => tile::<T, I, 2, 2>(&self, result, row, column),
-                        (true, _, _) => tile::<T, I, 1, 2>(&self, result, row, column),
-                        (false, true, 12) => tile::<T, I, 12, 1>(&self, result, row, column),
-                        (false, _, _) if left >= 4 => {
-                            tile::<T, I, 4, 1>(&self, result, row, column)
-                        }
-                        (false, _, _) => tile::<T, I, 1, 1>(&self, result, row, column),
-                    }
-                };
+            let vectors = (self.columns - column) / lanes;
+            let width = match vectors {
+                // Four are two and two.
+                3 | 5.. if const { I::TILE_VECTORS > 2 } => 3,
+                2.. => 2,
+                _ => 1,
+            };
+            // SAFETY: `compute` checked that the slices hold every row and column, and `run` that the
+            // instruction set is present.
+            unsafe {
+                match (width, self.left_column == 1) {
+                    (3, true) => strip::<T, I, 3, true>(&self, result, column),
+                    (3, false) => strip::<T, I, 3, false>(&self, result, column),
+                    (2, true) => strip::<T, I, 2, true>(&self, result, column),
+                    (2, false) => strip::<T, I, 2, false>(&self, result, column),
+                    (_, true) => strip::<T, I, 1, true>(&self, result, column),
+                    (_, false) => strip::<T, I, 1, false>(&self, result, column),
+                }
             }
-            column += if wide { 2 * lanes } else { lanes };
+            column += width * lanes;
         }
+    }
+}
+
+/// All rows of a few vectors of columns, in the tallest tiles there are.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn strip<T: Float, I: Isa, const WIDTH: usize, const BY_ROWS: bool>(
+    product: &Product<'_, T>,
+    result: *mut T,
+    column: usize,
+) {
+    let mut row = 0;
+    while row < product.rows {
+        let left = product.rows - row;
+        // SAFETY: as promised; no tile is taller than the rows that are left.
+        row += unsafe {
+            match left {
+                12.. if const { I::TILE_VECTORS > 2 && WIDTH < 3 } => {
+                    tile::<T, I, 12, WIDTH, BY_ROWS>(product, result, row, column)
+                }
+                8.. if const { I::TILE_VECTORS > 2 } => {
+                    tile::<T, I, 8, WIDTH, BY_ROWS>(product, result, row, column)
+                }
+                6.. if const { WIDTH < 3 } => {
+                    tile::<T, I, 6, WIDTH, BY_ROWS>(product, result, row, column)
+                }
+                4.. => tile::<T, I, 4, WIDTH, BY_ROWS>(product, result, row, column),
+                2.. => tile::<T, I, 2, WIDTH, BY_ROWS>(product, result, row, column),
+                _ => tile::<T, I, 1, WIDTH, BY_ROWS>(product, result, row, column),
+            }
+        };
     }
 }
 
@@ -105,7 +151,7 @@ impl<T: Float> Work for Product<'_, T> {
 /// then keeps its sums in memory.
 macro_rules! unrolled {
     ($r:ident below $rows:ident, $body:block) => {
-        unrolled!($r, $rows, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        unrolled!($r, $rows, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
     };
     ($r:ident, $rows:ident, $body:block, $($n:literal)*) => {
         $(if $n < $rows {
@@ -115,33 +161,44 @@ macro_rules! unrolled {
     };
 }
 
-/// `ROWS` rows by `WIDTH` vectors of the result, held in registers over the whole depth. Returns `ROWS`.
+/// `ROWS` rows by `WIDTH` vectors of the result, held in registers over the whole depth. Returns `ROWS`. `left` goes
+/// by rows, with a pointer a row, or by columns, with one pointer for all of them.
+///
+/// # Safety
+/// The tile is inside the slices, the instruction set is present, and `left`'s rows or columns are contiguous as
+/// `BY_ROWS` says.
 #[inline(always)]
-unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize>(
+unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize, const BY_ROWS: bool>(
     product: &Product<'_, T>,
     result: *mut T,
     row: usize,
     column: usize,
 ) -> usize {
     let lanes = T::On::<I>::LANES;
-    // SAFETY: the caller gives a tile inside the slices, and runs where the instruction set is present.
+    // SAFETY: by the contract above; pointers beyond a slice are made, but not read.
     unsafe {
         let left = product.left.as_ptr().wrapping_add(row * product.left_row);
-        let right = product.right.as_ptr().wrapping_add(column);
+        let pointers: [*const T; ROWS] = std::array::from_fn(|r| {
+            left.wrapping_add(if BY_ROWS { r * product.left_row } else { r })
+        });
+        let mut right = product.right.as_ptr().wrapping_add(column);
         let result = result.add(row * product.result_row + column);
         let mut sums = [[T::On::<I>::splat(T::ZERO); WIDTH]; ROWS];
         for k in 0..product.depth {
-            let right = right.add(k * product.right_row);
-            let left = left.wrapping_add(k * product.left_column);
+            let step = if BY_ROWS { k } else { k * product.left_column };
             let b: [T::On<I>; WIDTH] =
                 std::array::from_fn(|w| T::On::<I>::load(right.add(w * lanes)));
             unrolled!(r below ROWS, {
-                let a = T::On::<I>::splat(*left.add(r * product.left_row));
+                let a = T::On::<I>::splat(*pointers[r].add(step));
                 sums[r][0] = a.mul_add(b[0], sums[r][0]);
-                if WIDTH == 2 {
+                if WIDTH > 1 {
+                    sums[r][WIDTH / 2] = a.mul_add(b[WIDTH / 2], sums[r][WIDTH / 2]);
+                }
+                if WIDTH == 3 {
                     sums[r][WIDTH - 1] = a.mul_add(b[WIDTH - 1], sums[r][WIDTH - 1]);
                 }
             });
+            right = right.wrapping_add(product.right_row);
         }
         unrolled!(r below ROWS, {
             for (w, &sum) in sums[r].iter().enumerate() {
@@ -155,13 +212,13 @@ unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize>(
 }
 
 /// How many numbers [`pack_transposed`] writes.
-pub fn packed_len(rows: usize, depth: usize) -> usize {
+pub fn packed_len<const PANEL: usize>(rows: usize, depth: usize) -> usize {
     rows.next_multiple_of(PANEL) * depth
 }
 
-/// Rows of `depth` numbers, `row` apart, turned into panels of [`PANEL`] columns: `[panels][depth][PANEL]`.
+/// Rows of `depth` numbers, `row` apart, turned into panels of `PANEL` columns: `[panels][depth][PANEL]`.
 /// Columns beyond the last row are 0.
-pub fn pack_transposed<T: Float>(
+pub fn pack_transposed<T: Float, const PANEL: usize>(
     rows: usize,
     depth: usize,
     from: &[T],
@@ -177,20 +234,24 @@ pub fn pack_transposed<T: Float>(
         if count < PANEL {
             packed.fill(T::ZERO);
         }
-        for column in 0..count {
-            let start = (first + column) * row;
-            let from = &from[start..start + depth];
-            for (to, &x) in packed.chunks_exact_mut(PANEL).zip(from) {
-                to[column] = x;
+        // A few numbers of all rows at a time, so that what is written stays in L1.
+        for start in (0..depth).step_by(CHUNK) {
+            let chunk = CHUNK.min(depth - start);
+            let packed = &mut packed[start * PANEL..(start + chunk) * PANEL];
+            for column in 0..count {
+                let from = &from[(first + column) * row + start..][..chunk];
+                for (to, &x) in packed.chunks_exact_mut(PANEL).zip(from) {
+                    to[column] = x;
+                }
             }
         }
     }
 }
 
 /// result = left · rightᵀ for rows `first..first + count` of what [`pack_transposed`] packed; `first` is a
-/// multiple of [`PANEL`], and the result has whole panels of columns.
+/// multiple of `PANEL`, and the result has whole panels of columns.
 #[allow(clippy::too_many_arguments, reason = "two matrices with their strides, and a part of one")]
-pub fn product_packed<T: Float>(
+pub fn product_packed<T: Float, const PANEL: usize>(
     rows: usize,
     depth: usize,
     left: &[T],
@@ -202,20 +263,24 @@ pub fn product_packed<T: Float>(
     result_row: usize,
 ) {
     for panel in 0..count.div_ceil(PANEL) {
-        Product {
-            rows,
-            depth,
-            columns: PANEL,
-            left,
-            left_row,
-            left_column: 1,
-            right: &packed[(first / PANEL + panel) * depth * PANEL..],
-            right_row: PANEL,
-            result: &mut result[panel * PANEL..],
-            result_row,
-            add: false,
+        let packed = &packed[(first / PANEL + panel) * depth * PANEL..];
+        // As deep as a panel's part stays in L1 for all rows.
+        for start in (0..depth).step_by(DEPTH) {
+            Product {
+                rows,
+                depth: DEPTH.min(depth - start),
+                columns: PANEL,
+                left: &left[start..],
+                left_row,
+                left_column: 1,
+                right: &packed[start * PANEL..],
+                right_row: PANEL,
+                result: &mut result[panel * PANEL..],
+                result_row,
+                add: start > 0,
+            }
+            .compute();
         }
-        .compute();
     }
 }
 
@@ -235,41 +300,6 @@ pub fn copy_padded<T: Float>(
     }
 }
 
-/// e^x for x up to 88, 0 below -87 in f32: for logits from which their maximum or log-sum was subtracted.
-/// Free of branches and calls in f32, so that loops of it are vectorised; error below 2 units in the last
-/// place. NaN stays NaN.
-#[inline(always)]
-pub fn exp<T: Float>(x: T) -> T {
-    if size_of::<T>() == size_of::<f32>() {
-        bytemuck::cast(exp_f32(bytemuck::cast(x)))
-    } else {
-        x.exp()
-    }
-}
-
-/// Range reduction to ±ln 2 / 2 and the polynomial of Cephes' `expf`.
-#[inline(always)]
-fn exp_f32(x: f32) -> f32 {
-    // Adding it leaves the nearest whole number in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LOWEST: f32 = -87.3;
-    let clamped = if x < LOWEST { LOWEST } else { x };
-    let clamped = if clamped > 88.0 { 88.0 } else { clamped };
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
-    let whole = shifted - ROUND;
-    // ln 2 in two parts, so that the first product is exact.
-    let r = clamped - whole * 0.693_359_4 - whole * -2.121_944_4e-4;
-    let mut y = 1.987_569_1e-4f32;
-    y = y * r + 1.398_199_9e-3;
-    y = y * r + 8.333_452e-3;
-    y = y * r + 4.166_579_6e-2;
-    y = y * r + 1.666_666_5e-1;
-    y = y * r + 0.5;
-    y = y * (r * r) + r + 1.0;
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    if x < LOWEST { 0.0 } else { y * power }
-}
-
 /// The largest of many numbers; a NaN loses. Negative infinity of none.
 #[inline(always)]
 pub fn max<T: Float>(x: &[T]) -> T {
@@ -285,7 +315,15 @@ pub fn max<T: Float>(x: &[T]) -> T {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = larger(*lane, x);
     }
-    lanes.into_iter().fold(T::NEG_INFINITY, larger)
+    // Halves onto halves, so that no lane waits for all the others.
+    let mut width = PAD / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = larger(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Sum of `term(i)` for i below `count`, in [`PAD`] lanes.
@@ -320,25 +358,12 @@ mod tests {
     use crate::philox::Philox;
 
     #[test]
-    fn exponential_is_within_two_units() {
-        for i in -87_000..=88_000 {
-            let x = i as f32 / 1000.0;
-            let expected = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - expected).abs() / expected;
-            assert!(error < 2.4e-7, "e^{x}: {error:e}");
-        }
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(0.0f32), 1.0);
-        assert!(exp(f32::NAN).is_nan());
-    }
-
-    #[test]
     fn products_of_every_edge() {
         let stream = Philox::new(1, "block");
         let numbers = |part: u64, count: usize| -> Vec<f64> {
             (0..count).map(|i| stream.at(part).normal(i as u64)).collect()
         };
-        for rows in [1, 2, 3, 5, 14, 19, 33] {
+        for rows in [1, 2, 3, 5, 9, 14, 19, 30] {
             for (depth, columns) in [(0, 16), (1, 48), (7, 32), (33, 80)] {
                 let left = numbers(0, rows * depth);
                 let right = numbers(1, depth * columns);
@@ -382,10 +407,10 @@ mod tests {
         let left: Vec<f32> = (0..rows * depth).map(|i| stream.normal(i as u64) as f32).collect();
         let right: Vec<f32> =
             (0..others * depth).map(|i| stream.at(1).normal(i as u64) as f32).collect();
-        let mut packed = vec![f32::NAN; packed_len(others, depth)];
-        pack_transposed(others, depth, &right, depth, &mut packed);
+        let mut packed = vec![f32::NAN; packed_len::<PANEL>(others, depth)];
+        pack_transposed::<_, PANEL>(others, depth, &right, depth, &mut packed);
         let mut result = vec![f32::NAN; rows * 64];
-        product_packed(rows, depth, &left, depth, &packed, 32, 38, &mut result, 64);
+        product_packed::<_, PANEL>(rows, depth, &left, depth, &packed, 32, 38, &mut result, 64);
         for i in 0..rows {
             for j in 0..64 {
                 let other = 32 + j;

@@ -27,17 +27,29 @@ pub fn three<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f
     let mut total = 0.0;
     for ((a, b), c) in a.chunks(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)) {
         let mut sums = [T::ZERO; LANES];
-        let (a, b, c) = (a.chunks_exact(LANES), b.chunks_exact(LANES), c.chunks_exact(LANES));
-        let rest = a.remainder().iter().zip(b.remainder()).zip(c.remainder());
-        for (sum, ((&a, &b), &c)) in sums.iter_mut().zip(rest) {
-            *sum += f(a, b, c);
-        }
-        for ((a, b), c) in a.zip(b).zip(c) {
+        // Arrays of a known length, so that the sums stay in registers.
+        let (a, a_rest) = a.as_chunks::<LANES>();
+        let (b, b_rest) = b.as_chunks::<LANES>();
+        let (c, c_rest) = c.as_chunks::<LANES>();
+        for ((a, b), c) in a.iter().zip(b).zip(c) {
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum += f(a[i], b[i], c[i]);
             }
         }
-        total += sums.iter().map(|sum| sum.to_f64()).sum::<f64>();
+        let rest = a_rest.iter().zip(b_rest).zip(c_rest);
+        for (sum, ((&a, &b), &c)) in sums.iter_mut().zip(rest) {
+            *sum += f(a, b, c);
+        }
+        // Halves onto halves, so that no lane waits for all the others.
+        let mut sums = sums.map(T::to_f64);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                sums[lane] += sums[lane + width];
+            }
+            width /= 2;
+        }
+        total += sums[0];
     }
     total
 }

@@ -73,8 +73,21 @@ mod tests {
 
     impl Visitor for Check {
         fn visit<O: Compiled>(&mut self) {
+            // Scratch memory is given out as it is, and must be written before it is read.
+            rayon::broadcast(|_| nan(4));
+            nan(4);
             self.0.push(check::<O>(20, 1));
         }
+    }
+
+    /// Fills this thread's scratch memory with NaN, as deep as ops nest.
+    fn nan(depth: usize) {
+        crate::cpu::scratch::with::<f64, _>(1 << 17, |numbers| {
+            numbers.fill(f64::NAN);
+            if depth > 0 {
+                nan(depth - 1);
+            }
+        });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::Activation;
 use crate::Float;
-use crate::cpu::{parallel, simd};
+use crate::cpu::{math, parallel, simd};
 use crate::op::Gradient;
 
 impl Activation {
@@ -10,8 +10,8 @@ impl Activation {
         match self {
             Activation::Relu => x.max(T::ZERO),
             Activation::Gelu => x * normal_cdf(x),
-            Activation::Sigmoid => x.sigmoid(),
-            Activation::Tanh => x.tanh(),
+            Activation::Sigmoid => math::sigmoid(x),
+            Activation::Tanh => math::tanh(x),
         }
     }
 
@@ -28,7 +28,7 @@ impl Activation {
             }
             Activation::Gelu => {
                 let density =
-                    T::from_f64(0.398_942_280_401_432_7) * (-kept * kept * T::from_f64(0.5)).exp();
+                    T::from_f64(0.398_942_280_401_432_7) * math::exp(-kept * kept * T::from_f64(0.5));
                 normal_cdf(kept) + kept * density
             }
             Activation::Sigmoid => kept * (T::ONE - kept),
@@ -39,34 +39,51 @@ impl Activation {
 
 #[inline(always)]
 fn normal_cdf<T: Float>(x: T) -> T {
-    T::from_f64(0.5) * (T::ONE + (x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
+    T::from_f64(0.5) * (T::ONE + math::erf(x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)))
 }
 
 pub(super) fn forward<T: Float>(op: Activation, input: &[T], output: &mut [T]) {
-    parallel::rows(output, 1, 1, |start, output| {
-        let input = &input[start..start + output.len()];
-        simd::vectorised(|| {
-            for (y, &x) in output.iter_mut().zip(input) {
-                *y = op.apply(x);
-            }
-        });
-    });
+    let no_other = Gradient { data: output, add: false };
+    match op {
+        Activation::Relu => each(input, input, no_other, |x, _| Activation::Relu.apply(x)),
+        Activation::Gelu => each(input, input, no_other, |x, _| Activation::Gelu.apply(x)),
+        Activation::Sigmoid => each(input, input, no_other, |x, _| Activation::Sigmoid.apply(x)),
+        Activation::Tanh => each(input, input, no_other, |x, _| Activation::Tanh.apply(x)),
+    }
 }
 
 pub(super) fn backward<T: Float>(
     op: Activation,
     kept: &[T],
     grad_output: &[T],
-    gradient: &mut Gradient<T>,
+    gradient: Gradient<T>,
 ) {
-    let add = gradient.add;
-    parallel::rows(gradient.data, 1, 2, |start, gradient| {
-        let kept = &kept[start..start + gradient.len()];
-        let grad_output = &grad_output[start..start + gradient.len()];
-        simd::vectorised(|| {
-            for ((g, &k), &dy) in gradient.iter_mut().zip(kept).zip(grad_output) {
-                let old = if add { *g } else { T::ZERO };
-                *g = old + dy * op.derivative(k);
+    match op {
+        Activation::Relu => {
+            each(kept, grad_output, gradient, |k, dy| dy * Activation::Relu.derivative(k));
+        }
+        Activation::Gelu => {
+            each(kept, grad_output, gradient, |k, dy| dy * Activation::Gelu.derivative(k));
+        }
+        Activation::Sigmoid => {
+            each(kept, grad_output, gradient, |k, dy| dy * Activation::Sigmoid.derivative(k));
+        }
+        Activation::Tanh => {
+            each(kept, grad_output, gradient, |k, dy| dy * Activation::Tanh.derivative(k));
+        }
+    }
+}
+
+/// Writes or adds f(a, b) to every element of the target. A loop for each function: a choice inside it would keep
+/// it from being vectorised.
+fn each<T: Float>(a: &[T], b: &[T], target: Gradient<T>, f: impl Fn(T, T) -> T + Sync) {
+    let add = target.add;
+    parallel::rows(target.data, 1, 2, |start, target| {
+        let (a, b) = (&a[start..], &b[start..]);
+        simd::vectorised(#[inline(always)] || {
+            for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
+                let old = if add { *y } else { T::ZERO };
+                *y = old + f(a, b);
             }
         });
     });

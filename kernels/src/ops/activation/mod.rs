@@ -45,7 +45,7 @@ impl Op for Activation {
 
     fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
         let kept = if self.keep().output { call.output } else { call.inputs[0] };
-        if let Some(gradient) = &mut call.gradients[0] {
+        if let Some(gradient) = call.gradients[0].take() {
             cpu::backward(*self, kept, call.grad_output, gradient);
         }
     }

@@ -47,7 +47,7 @@ fn combine<T: Float>(target: &mut [T], add: bool, a: &[T], b: &[T], f: impl Fn(T
     parallel::rows(target, width, 2 * width, |first, target| {
         let start = first * width;
         let a = &a[start..start + target.len()];
-        simd::vectorised(|| match b {
+        simd::vectorised(#[inline(always)] || match b {
             &[b] => {
                 for (y, &a) in target.iter_mut().zip(a) {
                     store(y, f(a, b));
@@ -81,7 +81,7 @@ fn sum<T: Float>(
         return combine(gradient.data, gradient.add, dy, a, f);
     }
     let columns = |wide: usize, rows: usize, output: &mut [T], add: bool| {
-        reduce::columns(rows, wide, 2 * wide, output, add, |row, sums| {
+        reduce::columns(rows, wide, 2 * wide, output, add, #[inline(always)] |row, sums| {
             let range = row * wide..(row + 1) * wide;
             for ((sum, &dy), &a) in sums.iter_mut().zip(&dy[range.clone()]).zip(&a[range]) {
                 *sum += f(dy, a);

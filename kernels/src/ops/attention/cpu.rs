@@ -5,7 +5,7 @@ use super::Attention;
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::small::{self, PANEL, Product};
-use crate::cpu::{scratch, simd};
+use crate::cpu::{math, scratch, simd};
 use crate::op::{Backward, Forward};
 use crate::{Shape, philox::Philox};
 
@@ -74,15 +74,18 @@ impl Drop {
     }
 
     /// The factors of the weights of one query, numbered over clips, heads and queries, from key `first` on,
-    /// a multiple of 4.
+    /// a multiple of 4, for whole vectors of keys.
     #[inline(always)]
     fn factors<T: Float>(&self, query: usize, first: usize, factors: &mut [T]) {
+        const SIDE: usize = small::PAD / 4;
         let kept = T::from_f64(self.kept);
         let start = (query * self.keys.div_ceil(4) + first / 4) as u64;
-        for (group, factors) in factors.chunks_mut(4).enumerate() {
-            let words = self.stream.words(start + group as u64);
-            for (factor, word) in factors.iter_mut().zip(words) {
-                *factor = if word < self.below { T::ZERO } else { kept };
+        for (chunk, factors) in factors.chunks_exact_mut(small::PAD).enumerate() {
+            let words = self.stream.words_of::<SIDE>(start + (chunk * SIDE) as u64);
+            for (i, four) in factors.chunks_exact_mut(4).enumerate() {
+                for (factor, words) in four.iter_mut().zip(&words) {
+                    *factor = if words[i] < self.below { T::ZERO } else { kept };
+                }
             }
         }
     }
@@ -108,7 +111,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             unsafe { output.part(first_query + query * features, head) }
                 .copy_from_slice(&row[..head]);
         };
-        let packed_len = small::packed_len(length, head);
+        let packed_len = small::packed_len::<PANEL>(length, head);
         let tile_len = ROWS * COLUMNS;
         let memory = packed_len + length * padded + tile_len + ROWS * padded + COLUMNS;
         scratch::with::<T, _>(memory, |memory| {
@@ -117,7 +120,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             let (tile, memory) = memory.split_at_mut(tile_len);
             let (result, factors) = memory.split_at_mut(ROWS * padded);
             if length > 0 {
-                small::pack_transposed(length, head, &k[first_key..], features, packed);
+                small::pack_transposed::<_, PANEL>(length, head, &k[first_key..], features, packed);
                 small::copy_padded(length, head, &v[first_key..], features, values, padded);
             }
             for (t, log_sums) in log_sums.chunks_mut(ROWS).enumerate() {
@@ -127,7 +130,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                 result.fill(T::ZERO);
                 for key in (0..length).step_by(COLUMNS) {
                     let columns = (length - key).min(COLUMNS);
-                    small::product_packed(
+                    small::product_packed::<_, PANEL>(
                         rows,
                         head,
                         &q[first_query + first * features..],
@@ -138,15 +141,16 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                         tile,
                         COLUMNS,
                     );
-                    simd::vectorised(|| {
+                    simd::vectorised(#[inline(always)] || {
                         for r in 0..rows {
-                            let weights = &mut tile[r * COLUMNS..][..columns];
-                            let shrink = weigh(weights, scale, &mut maxima[r], &mut sums[r]);
+                            // Whole vectors: what fills them up weighs nothing.
+                            let weights = &mut tile[r * COLUMNS..][..small::padded(columns)];
+                            let shrink = weigh(weights, columns, scale, &mut maxima[r], &mut sums[r]);
                             for y in &mut result[r * padded..(r + 1) * padded] {
                                 *y *= shrink;
                             }
                             if let Some(drop) = drop {
-                                let factors = &mut factors[..columns];
+                                let factors = &mut factors[..weights.len()];
                                 drop.factors(task * queries + first + r, key, factors);
                                 for (weight, &factor) in weights.iter_mut().zip(factors.iter()) {
                                     *weight *= factor;
@@ -188,19 +192,26 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
 /// Turns dot products into e^(logit - maximum), with the running maximum and sum of their query. Returns what
 /// everything summed up before must be multiplied by.
 #[inline(always)]
-fn weigh<T: Float>(weights: &mut [T], scale: T, max: &mut T, sum: &mut T) -> T {
+fn weigh<T: Float>(
+    weights: &mut [T],
+    columns: usize,
+    scale: T,
+    max: &mut T,
+    sum: &mut T,
+) -> T {
     for w in weights.iter_mut() {
         *w *= scale;
     }
+    weights[columns..].fill(T::NEG_INFINITY);
     let largest = small::max(weights);
     let new = if largest > *max { largest } else { *max };
     // Only where all logits are NaN or -inf; the output is then NaN, as it should be.
     let shift = if new == T::NEG_INFINITY { T::ZERO } else { new };
     for w in weights.iter_mut() {
-        *w = small::exp(*w - shift);
+        *w = math::exp(*w - shift);
     }
     let more = small::sum(weights.len(), |j| weights[j]);
-    let shrink = small::exp(*max - shift);
+    let shrink = math::exp(*max - shift);
     *sum = *sum * shrink + more;
     *max = new;
     shrink
@@ -238,7 +249,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
         let (clip, h) = (task / heads, task % heads);
         let (first_query, first_key) = sizes.starts(clip, h);
         let length = sizes.length(op, indices, clip);
-        let (packed, rows_len) = (small::packed_len(length, head), length * padded);
+        let (packed, rows_len) = (small::packed_len::<PANEL>(length, head), length * padded);
         let (tile_len, side) = (ROWS * COLUMNS, ROWS * padded);
         let lengths = [
             packed, packed, rows_len, rows_len, rows_len, tile_len, tile_len, tile_len, side, side,
@@ -266,9 +277,9 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
             sum_k.fill(T::ZERO);
             sum_v.fill(T::ZERO);
             if length > 0 {
-                small::pack_transposed(length, head, &k[first_key..], features, packed_keys);
+                small::pack_transposed::<_, PANEL>(length, head, &k[first_key..], features, packed_keys);
                 if needs_logits {
-                    small::pack_transposed(length, head, &v[first_key..], features, packed_values);
+                    small::pack_transposed::<_, PANEL>(length, head, &v[first_key..], features, packed_values);
                     small::copy_padded(length, head, &k[first_key..], features, key_rows, padded);
                 }
             }
@@ -287,8 +298,10 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                 }
                 for key in (0..length).step_by(COLUMNS) {
                     let columns = (length - key).min(COLUMNS);
+                    // Weights are computed in whole vectors; products leave out what fills them up.
+                    let whole = small::padded(columns);
                     let span = key * padded..(key + columns) * padded;
-                    small::product_packed(
+                    small::product_packed::<_, PANEL>(
                         rows,
                         head,
                         query_rows,
@@ -299,22 +312,22 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         weights,
                         COLUMNS,
                     );
-                    simd::vectorised(|| {
+                    simd::vectorised(#[inline(always)] || {
                         for r in 0..rows {
                             let log_sum = log_sums[task * queries + first + r];
-                            for w in &mut weights[r * COLUMNS..][..columns] {
-                                *w = small::exp(*w * scale - log_sum);
+                            for w in &mut weights[r * COLUMNS..][..whole] {
+                                *w = math::exp(*w * scale - log_sum);
                             }
                         }
                         if let Some(drop) = drop {
                             for r in 0..rows {
-                                let factors = &mut factors[r * COLUMNS..][..columns];
+                                let factors = &mut factors[r * COLUMNS..][..whole];
                                 drop.factors(task * queries + first + r, key, factors);
                             }
                         }
                     });
                     if needs_logits {
-                        small::product_packed(
+                        small::product_packed::<_, PANEL>(
                             rows,
                             head,
                             grad_rows,
@@ -325,9 +338,9 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                             grad_weights,
                             COLUMNS,
                         );
-                        simd::vectorised(|| {
+                        simd::vectorised(#[inline(always)] || {
                             for (r, &along) in along.iter().enumerate().take(rows) {
-                                let at = r * COLUMNS..r * COLUMNS + columns;
+                                let at = r * COLUMNS..r * COLUMNS + whole;
                                 let grads = &mut grad_weights[at.clone()];
                                 if drop.is_some() {
                                     for (g, &f) in grads.iter_mut().zip(&factors[at.clone()]) {
@@ -342,9 +355,9 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                     }
                     if grad_v.is_some() {
                         if drop.is_some() {
-                            simd::vectorised(|| {
+                            simd::vectorised(#[inline(always)] || {
                                 for r in 0..rows {
-                                    let at = r * COLUMNS..r * COLUMNS + columns;
+                                    let at = r * COLUMNS..r * COLUMNS + whole;
                                     for (w, &f) in weights[at.clone()].iter_mut().zip(&factors[at])
                                     {
                                         *w *= f;

@@ -262,6 +262,7 @@ pub(super) fn backward<T: Float>(op: &DepthwiseConv, mut call: Backward<'_, T>) 
             features,
             gradient.data,
             gradient.add,
+            #[inline(always)]
             |row, sums| {
                 for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * features..]) {
                     *sum += dy;
@@ -299,7 +300,7 @@ fn grad_input<T: Float>(
         return;
     }
     parallel::rows(gradient.data, features, 2 * features, |first, rows| {
-        simd::vectorised(|| {
+        simd::vectorised(#[inline(always)] || {
             for (r, dx) in rows.chunks_exact_mut(features).enumerate() {
                 let (clip, step) = ((first + r) / taps.steps, (first + r) % taps.steps);
                 if !add {
@@ -339,7 +340,7 @@ fn grad_weight<T: Float>(
             // SAFETY: each slice has its own sums.
             let sums = unsafe { shared.part(slice * size, size) };
             sums.fill(0.0);
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 for segment in slice * segments / slices..(slice + 1) * segments / slices {
                     let (clip, first) = (segment / a_clip, segment % a_clip * SEGMENT);
                     let steps = first..outputs.min(first + SEGMENT);

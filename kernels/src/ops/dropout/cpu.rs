@@ -3,8 +3,9 @@ use crate::Float;
 use crate::cpu::{parallel, simd};
 use crate::philox::Philox;
 
-/// Blocks of four words that are drawn side by side, a vector's worth.
-const SIDE: usize = 16;
+/// Blocks of four words that are drawn side by side: enough that the compiler makes vectors of them instead of
+/// unrolling them.
+const SIDE: usize = 64;
 
 /// The forward pass on x, and the backward pass on the gradient of the output.
 pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool) {
@@ -14,7 +15,8 @@ pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool)
     parallel::rows(target, 4 * SIDE, 4 * 4 * SIDE, |first, target| {
         let start = first * 4 * SIDE;
         let x = &x[start..start + target.len()];
-        simd::call((op.stream, threshold, scale, start / 4, x, target, add), masked);
+        let arguments = (op.stream, threshold, scale, start / 4, x, target, add);
+        simd::vectorised(#[inline(always)] || masked(arguments));
     });
 }
 
@@ -26,9 +28,11 @@ fn masked<T: Float>((stream, threshold, scale, block, x, target, add): Arguments
     for (chunk, (target, x)) in chunks.enumerate() {
         let mut factors = [T::ZERO; 4 * SIDE];
         let words = stream.words_of::<SIDE>((block + chunk * SIDE) as u64);
-        for (i, four) in factors.chunks_exact_mut(4).enumerate() {
-            for (factor, words) in four.iter_mut().zip(&words) {
-                *factor = if words[i] < threshold { T::ZERO } else { scale };
+        let [a, b, c, d] = &words;
+        let blocks = factors.chunks_exact_mut(4).zip(a.iter().zip(b).zip(c.iter().zip(d)));
+        for (factors, ((&a, &b), (&c, &d))) in blocks {
+            for (factor, word) in factors.iter_mut().zip([a, b, c, d]) {
+                *factor = if word < threshold { T::ZERO } else { scale };
             }
         }
         for ((y, &x), &factor) in target.iter_mut().zip(x).zip(&factors) {

@@ -61,7 +61,7 @@ fn sum<T: Float>(width: usize, places: &[u32], rows: &[T], gradient: &mut [T]) {
         scratch::with::<T, _>(width, |sums| {
             for places in places.chunks(BLOCK) {
                 sums.fill(T::ZERO);
-                simd::vectorised(|| {
+                simd::vectorised(#[inline(always)] || {
                     for &place in places {
                         for (sum, &dy) in sums.iter_mut().zip(&rows[place as usize * width..]) {
                             *sum += dy;

@@ -2,56 +2,53 @@ use crate::Float;
 use crate::cpu::{parallel, reduce, scratch, simd, sums};
 use crate::op::Gradient;
 
-/// Mean and reciprocal deviation of each group, in two passes.
-pub(super) fn statistics<T: Float>(
+/// Mean and reciprocal deviation of each group, in two passes, and its normalised numbers in a third while it is near.
+pub(super) fn forward<T: Float>(
     group: usize,
     epsilon: f64,
-    x: &[T],
-    mean: &mut [T],
-    rstd: &mut [T],
-) {
-    let rstd = parallel::Shared::new(rstd);
-    parallel::rows(mean, 1, 2 * group, |first, mean| {
-        // SAFETY: the same groups as those of the means, which are this task's alone.
-        let rstd = unsafe { rstd.part(first, mean.len()) };
-        let x = &x[first * group..][..mean.len() * group];
-        simd::vectorised(|| {
-            for ((mean, rstd), x) in mean.iter_mut().zip(rstd).zip(x.chunks_exact(group)) {
-                // Differences to the first number lose no digits where the mean is far from 0.
-                let (shift, share) = (x[0], 1.0 / group as f64);
-                let offset = sums::one(x, |x| x - shift) * share;
-                *mean = T::from_f64(shift.to_f64() + offset);
-                let offset = T::from_f64(offset);
-                let variance = sums::one(x, |x| {
-                    let deviation = x - shift - offset;
-                    deviation * deviation
-                }) * share;
-                *rstd = T::from_f64(1.0 / (variance + epsilon).sqrt());
-            }
-        });
-    });
-}
-
-pub(super) fn apply<T: Float>(
-    group: usize,
-    [x, weight, bias, mean, rstd]: [&[T]; 5],
+    [x, weight, bias]: [&[T]; 3],
+    (mean, rstd): (&mut [T], &mut [T]),
     output: &mut [T],
 ) {
     let width = weight.len();
-    let rows = group / width;
-    parallel::rows(output, width, 2 * width, |first, output| {
-        let x = &x[first * width..][..output.len()];
-        simd::vectorised(|| {
-            let both = output.chunks_exact_mut(width).zip(x.chunks_exact(width));
-            for (row, (output, x)) in both.enumerate() {
-                let at = (first + row) / rows;
-                let (mean, rstd) = (mean[at], rstd[at]);
-                for (((y, &x), &w), &b) in output.iter_mut().zip(x).zip(weight).zip(bias) {
-                    *y = (x - mean) * rstd * w + b;
+    let (means, rstds) = (parallel::Shared::new(mean), parallel::Shared::new(rstd));
+    parallel::rows(output, group, 4 * group, |first, output| {
+        let x = &x[first * group..][..output.len()];
+        let count = output.len() / group;
+        // SAFETY: the groups of the output, which are this task's alone.
+        let (means, rstds) = unsafe { (means.part(first, count), rstds.part(first, count)) };
+        let saved = means.iter_mut().zip(rstds);
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                let groups = output.chunks_exact_mut(group).zip(x.chunks_exact(group));
+                for ((output, x), (mean, rstd)) in groups.zip(saved) {
+                    (*mean, *rstd) = statistics(x, epsilon);
+                    let (mean, rstd) = (*mean, *rstd);
+                    for (output, x) in output.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                        for (((y, &x), &w), &b) in output.iter_mut().zip(x).zip(weight).zip(bias) {
+                            *y = (x - mean) * rstd * w + b;
+                        }
+                    }
                 }
-            }
-        });
+            },
+        );
     });
+}
+
+#[inline(always)]
+fn statistics<T: Float>(x: &[T], epsilon: f64) -> (T, T) {
+    // Differences to the first number lose no digits where the mean is far from 0.
+    let (shift, share) = (x[0], 1.0 / x.len() as f64);
+    let offset = sums::one(x, #[inline(always)] |x| x - shift) * share;
+    let mean = T::from_f64(shift.to_f64() + offset);
+    let offset = T::from_f64(offset);
+    let variance = sums::one(
+        x,
+        #[inline(always)]
+        |x| (x - shift - offset) * (x - shift - offset),
+    ) * share;
+    (mean, T::from_f64(1.0 / (variance + epsilon).sqrt()))
 }
 
 /// What the backward pass reads: x, weight, mean, reciprocal deviation, gradient of the output.
@@ -67,7 +64,7 @@ pub(super) fn grad_input<T: Float>(
     parallel::rows(gradient.data, group, 4 * group, |first, gradient| {
         let x = &x[first * group..][..gradient.len()];
         let dy = &grad_output[first * group..][..gradient.len()];
-        simd::vectorised(|| {
+        simd::vectorised(#[inline(always)] || {
             let groups = gradient.chunks_exact_mut(group).zip(x.chunks_exact(group));
             for (at, ((gradient, x), dy)) in groups.zip(dy.chunks_exact(group)).enumerate() {
                 let (mean, rstd) = (mean[first + at], rstd[first + at]);
@@ -103,7 +100,7 @@ pub(super) fn grad_affine<'a, T: Float>(
     let width = weight.len();
     let rows = group / width;
     scratch::with::<T, _>(2 * width, |both| {
-        reduce::columns(x.len() / width, 2 * width, 2 * width, both, false, |row, sums| {
+        reduce::columns(x.len() / width, 2 * width, 2 * width, both, false, #[inline(always)] |row, sums| {
             let (mean, rstd) = (mean[row / rows], rstd[row / rows]);
             let x = &x[row * width..][..width];
             let dy = &grad_output[row * width..][..width];

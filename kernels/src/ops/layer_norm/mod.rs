@@ -59,9 +59,9 @@ impl Op for LayerNorm {
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
         let [mean, rstd] = call.saved else { return };
         let group = self.group(call.shapes[0]);
-        let [x, weight, bias] = call.inputs else { return };
-        cpu::statistics(group, self.epsilon, x, mean, rstd);
-        cpu::apply(group, [x, weight, bias, mean, rstd], call.output);
+        let &[x, weight, bias] = call.inputs else { return };
+        let saved = (&mut **mean, &mut **rstd);
+        cpu::forward(group, self.epsilon, [x, weight, bias], saved, call.output);
     }
 
     fn backward<T: Float>(&self, call: Backward<'_, T>) {

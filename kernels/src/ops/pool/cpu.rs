@@ -77,7 +77,7 @@ impl Window {
         parallel::rows(output, width, (self.taps() + 2) * width, |first, output| {
             // SAFETY: the same part as that of the output, which is this task's alone.
             let taps = unsafe { taps.part(first * width, output.len()) };
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 let rows = output.chunks_exact_mut(width).zip(taps.chunks_exact_mut(width));
                 for (pixel, (output, taps)) in (first..).zip(rows) {
                     let mut fresh = true;
@@ -106,7 +106,7 @@ impl Window {
         let width = self.features;
         let share = T::from_f64(1.0 / self.taps() as f64);
         parallel::rows(output, width, (self.taps() + 1) * width, |first, output| {
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 for (pixel, output) in (first..).zip(output.chunks_exact_mut(width)) {
                     output.fill(T::ZERO);
                     self.inputs_of(pixel, |_, source| {
@@ -147,7 +147,7 @@ impl Window {
     ) {
         let (width, keep) = (self.features, gradient.add);
         parallel::rows(gradient.data, width, (self.taps() + 1) * width, |first, gradient| {
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 for (pixel, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
                     if !keep {
                         gradient.fill(T::ZERO);

@@ -41,7 +41,7 @@ fn each<T: Float>(
         let start = first * width;
         let x = &x[start..start + target.len()];
         let other = &other[start..start + target.len()];
-        simd::vectorised(|| {
+        simd::vectorised(#[inline(always)] || {
             if let &[weight] = weight {
                 for ((y, &x), &other) in target.iter_mut().zip(x).zip(other) {
                     store(y, f(x, weight, other));
@@ -65,7 +65,7 @@ pub(super) fn grad_weight<T: Float>(
     gradient: &mut Gradient<T>,
 ) {
     let columns = |output: &mut [T], add| {
-        reduce::columns(x.len() / features, features, 2 * features, output, add, |row, sums| {
+        reduce::columns(x.len() / features, features, 2 * features, output, add, #[inline(always)] |row, sums| {
             let x = &x[row * features..][..features];
             let dy = &grad_output[row * features..][..features];
             for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {

@@ -71,7 +71,7 @@ fn average<T: Float>(
         totals.fill(0.0);
         for block in x.chunks(BLOCK * width) {
             output.fill(T::ZERO);
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 for row in block.chunks_exact(width) {
                     let row = &row[start..start + columns];
                     for (c, (sum, &x)) in output.iter_mut().zip(row).enumerate() {
@@ -98,7 +98,7 @@ pub(super) fn backward<T: Float>(
 ) {
     let (wide, width, add) = (layout.wide(), layout.features, gradient.add);
     parallel::rows(gradient.data, width, 4 * width, |first, gradient| {
-        simd::vectorised(|| {
+        simd::vectorised(#[inline(always)] || {
             for (row, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
                 let (sample, step) = (row / layout.steps, row % layout.steps);
                 let length = layout.length(sample);

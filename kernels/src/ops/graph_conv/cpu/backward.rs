@@ -1,279 +1,13 @@
-//! Work goes in blocks of whole rows (a row: V nodes of features). Forward aggregates before the linear map or
-//! after it, where the features are fewer. With U_k = A_kᵀ · grad_output, backward is grad_x = Σ_k U_k W_kᵀ and
-//! grad_W_k = xᵀ U_k, so it repeats nothing of forward. Parameter gradients are summed in a block in the working precision,
-//! over blocks in f64 in a fixed number of slices, and over slices in order.
-
-use super::{Adjacency, GraphConv};
+use super::super::{Adjacency, GraphConv};
+use super::{BACKWARD_NODES, Edges, Place, Sizes};
+use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::small::{self, Product};
 use crate::cpu::{scratch, simd};
-use crate::op::{Backward, Forward};
-use crate::{Float, Shape};
+use crate::op::Backward;
 
-/// Nodes of a block, about: enough to pay for flushing parameter gradients.
-const NODES: usize = 256;
-/// Numbers of aggregated features of a block, about: a share of L2.
-const NUMBERS: usize = 64 * 1024;
 /// The most slices of rows that parameter gradients are summed in.
 const SLICES: usize = 16;
-
-/// The sizes of a call.
-#[derive(Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    nodes: usize,
-    partitions: usize,
-    inward: usize,
-    outward: usize,
-    /// C_in and C_out in whole vectors.
-    padded_in: usize,
-    padded_out: usize,
-    /// Rows of a block.
-    block: usize,
-}
-
-impl Sizes {
-    fn new(shapes: &[Shape]) -> Self {
-        let (x, weight) = (shapes[0], shapes[1]);
-        let nodes = x[x.len() - 2];
-        let (padded_in, padded_out) = (small::padded(weight[1]), small::padded(weight[2]));
-        let width = weight[0] * padded_in.max(padded_out);
-        Sizes {
-            rows: x.rows() / nodes,
-            nodes,
-            partitions: weight[0],
-            inward: weight[1],
-            outward: weight[2],
-            padded_in,
-            padded_out,
-            block: (NODES / nodes).min(NUMBERS / (nodes * width)).max(1),
-        }
-    }
-
-    fn blocks(&self) -> usize {
-        self.rows.div_ceil(self.block)
-    }
-}
-
-/// The adjacency matrices.
-#[derive(Clone, Copy)]
-enum Edges<'a, T> {
-    Dense(&'a [T]),
-    Sparse { weights: &'a [T], targets: &'a [u32], sources: &'a [u32], partitions: &'a [u32] },
-}
-
-/// Where the rows of nodes of one partition after the other stand.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Distance of two nodes.
-    row: usize,
-    /// Distance of two partitions; 0 if all share one place.
-    partition: usize,
-}
-
-impl<'a, T: Float> Edges<'a, T> {
-    fn new(op: &GraphConv, weights: &'a [T], indices: &[&'a [u32]]) -> Self {
-        match op.adjacency {
-            Adjacency::Dense => Edges::Dense(weights),
-            Adjacency::Sparse => Edges::Sparse {
-                weights,
-                targets: indices[0],
-                sources: indices[1],
-                partitions: indices[2],
-            },
-        }
-    }
-
-    /// Number, target, source and partition of each edge in range.
-    #[inline(always)]
-    fn each(
-        (targets, sources, partitions): (&[u32], &[u32], &[u32]),
-        sizes: Sizes,
-        mut body: impl FnMut(usize, usize, usize, usize),
-    ) {
-        let edges = targets.iter().zip(sources).zip(partitions).enumerate();
-        for (edge, ((&target, &source), &partition)) in edges {
-            let (v, w, k) = (target as usize, source as usize, partition as usize);
-            if v < sizes.nodes && w < sizes.nodes && k < sizes.partitions {
-                body(edge, v, w, k);
-            }
-        }
-    }
-
-    /// to_k = A_k from_k, or its transpose, for the nodes of one row and so many columns; where all partitions share
-    /// one place in `to`, their sum.
-    #[allow(clippy::too_many_arguments, reason = "two matrices with their strides")]
-    fn aggregate(
-        &self,
-        sizes: Sizes,
-        transposed: bool,
-        columns: usize,
-        from: &[T],
-        from_place: Place,
-        to: &mut [T],
-        to_place: Place,
-    ) {
-        let nodes = sizes.nodes;
-        match *self {
-            Edges::Dense(adjacency) => {
-                for k in 0..sizes.partitions {
-                    Product {
-                        rows: nodes,
-                        depth: nodes,
-                        columns,
-                        left: &adjacency[k * nodes * nodes..],
-                        left_row: if transposed { 1 } else { nodes },
-                        left_column: if transposed { nodes } else { 1 },
-                        right: &from[k * from_place.partition..],
-                        right_row: from_place.row,
-                        result: &mut to[k * to_place.partition..],
-                        result_row: to_place.row,
-                        add: k > 0 && to_place.partition == 0,
-                    }
-                    .compute();
-                }
-            }
-            Edges::Sparse { weights, targets, sources, partitions } => simd::vectorised(|| {
-                let places = if to_place.partition == 0 { 1 } else { sizes.partitions };
-                for k in 0..places {
-                    for v in 0..nodes {
-                        to[k * to_place.partition + v * to_place.row..][..columns].fill(T::ZERO);
-                    }
-                }
-                Self::each((targets, sources, partitions), sizes, |edge, v, w, k| {
-                    let (v, w) = if transposed { (w, v) } else { (v, w) };
-                    let from = &from[k * from_place.partition + w * from_place.row..][..columns];
-                    let to = &mut to[k * to_place.partition + v * to_place.row..][..columns];
-                    let weight = weights[edge];
-                    for (y, &x) in to.iter_mut().zip(from) {
-                        *y += weight * x;
-                    }
-                });
-            }),
-        }
-    }
-
-    /// Σ_w A_k(v, w) for each partition and node.
-    fn degrees(&self, sizes: Sizes, degrees: &mut [T]) {
-        match *self {
-            Edges::Dense(adjacency) => {
-                for (degree, row) in degrees.iter_mut().zip(adjacency.chunks_exact(sizes.nodes)) {
-                    *degree = small::sum(row.len(), |w| row[w]);
-                }
-            }
-            Edges::Sparse { weights, targets, sources, partitions } => {
-                degrees.fill(T::ZERO);
-                Self::each((targets, sources, partitions), sizes, |edge, v, _, k| {
-                    degrees[k * sizes.nodes + v] += weights[edge];
-                });
-            }
-        }
-    }
-}
-
-pub(super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) {
-    let sizes = Sizes::new(call.shapes);
-    let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
-    let (x, weight) = (call.inputs[0], call.inputs[1]);
-    let edges = Edges::new(op, call.inputs[call.inputs.len() - 1], call.indices);
-    let after = padded_out < padded_in;
-    // Aggregated first: the partitions' weights below each other; after the map: side by side.
-    let (depth, width) = if after {
-        (inward, partitions * padded_out)
-    } else {
-        (partitions * padded_in, padded_out)
-    };
-    let lengths = [depth * width, nodes * padded_out, partitions * nodes];
-    scratch::with::<T, _>(lengths.iter().sum(), |memory| {
-        let (packed, memory) = memory.split_at_mut(lengths[0]);
-        let (bias_map, degrees) = memory.split_at_mut(lengths[1]);
-        packed.fill(T::ZERO);
-        for (row, from) in weight.chunks_exact(outward).enumerate() {
-            let (k, c) = (row / inward, row % inward);
-            let to = if after { c * width + k * padded_out } else { (k * padded_in + c) * width };
-            packed[to..to + outward].copy_from_slice(from);
-        }
-        bias_map.fill(T::ZERO);
-        if op.bias {
-            edges.degrees(sizes, degrees);
-            for (kv, &degree) in degrees.iter().enumerate() {
-                let (k, v) = (kv / nodes, kv % nodes);
-                let bias = &call.inputs[2][k * outward..(k + 1) * outward];
-                for (y, &b) in bias_map[v * padded_out..].iter_mut().zip(bias) {
-                    *y += degree * b;
-                }
-            }
-        }
-        let (packed, bias_map) = (&*packed, &*bias_map);
-        let output = Shared::new(call.output);
-        parallel::tasks(sizes.blocks(), |task| {
-            let first = task * sizes.block;
-            let count = (rows - first).min(sizes.block);
-            // SAFETY: each task has its own rows.
-            let output = unsafe { output.part(first * nodes * outward, count * nodes * outward) };
-            let x = &x[first * nodes * inward..(first + count) * nodes * inward];
-            let all = count * nodes;
-            let middle_row = partitions * if after { padded_out } else { padded_in };
-            let wide = if after || padded_in == inward { 0 } else { all * padded_in };
-            let memory = wide + all * (middle_row + padded_out);
-            scratch::with::<T, _>(memory, |memory| {
-                let (wide, memory) = memory.split_at_mut(wide);
-                let (middle, result) = memory.split_at_mut(all * middle_row);
-                let shared = Place { row: padded_out, partition: 0 };
-                let linear = |left: &[T], left_row, result: &mut [T], result_row| {
-                    Product {
-                        rows: all,
-                        depth,
-                        columns: width,
-                        left,
-                        left_row,
-                        left_column: 1,
-                        right: packed,
-                        right_row: width,
-                        result,
-                        result_row,
-                        add: false,
-                    }
-                    .compute();
-                };
-                if after {
-                    linear(x, inward, middle, middle_row);
-                    let place = Place { row: middle_row, partition: padded_out };
-                    for r in 0..count {
-                        let from = &middle[r * nodes * middle_row..];
-                        let to = &mut result[r * nodes * padded_out..];
-                        edges.aggregate(sizes, false, padded_out, from, place, to, shared);
-                    }
-                } else {
-                    let x = if wide.is_empty() {
-                        x
-                    } else {
-                        small::copy_padded(all, inward, x, inward, wide, padded_in);
-                        &*wide
-                    };
-                    let place = Place { row: padded_in, partition: 0 };
-                    let aggregated = Place { row: middle_row, partition: padded_in };
-                    for r in 0..count {
-                        let from = &x[r * nodes * padded_in..];
-                        let to = &mut middle[r * nodes * middle_row..];
-                        edges.aggregate(sizes, false, padded_in, from, place, to, aggregated);
-                    }
-                    linear(middle, middle_row, result, padded_out);
-                }
-                simd::vectorised(|| {
-                    let nodes = bias_map.chunks_exact(padded_out).cycle();
-                    let from = result.chunks_exact(padded_out).zip(nodes);
-                    for (y, (r, b)) in output.chunks_exact_mut(outward).zip(from) {
-                        for ((y, &r), &b) in y.iter_mut().zip(r).zip(b) {
-                            let sum = r + b;
-                            *y = if op.relu { sum.max(T::ZERO) } else { sum };
-                        }
-                    }
-                });
-            });
-        });
-    });
-}
 
 /// Lengths of the parameter gradients that a slice sums up; 0 for what nobody needs.
 struct Sums {
@@ -285,8 +19,8 @@ struct Sums {
     adjacency: usize,
 }
 
-pub(super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
-    let sizes = Sizes::new(call.shapes);
+pub(in super::super) fn backward<T: Float>(op: &GraphConv, mut call: Backward<'_, T>) {
+    let sizes = Sizes::new(call.shapes, BACKWARD_NODES);
     let Sizes { rows, nodes, partitions, inward, outward, padded_in, padded_out, .. } = sizes;
     let (x, weight) = (call.inputs[0], call.inputs[1]);
     let last = call.inputs.len() - 1;
@@ -453,7 +187,7 @@ impl<T: Float> Block<'_, T> {
                     part
                 });
             small::copy_padded(all, outward, grad_output, outward, grad, padded_out);
-            simd::vectorised(|| {
+            simd::vectorised(#[inline(always)] || {
                 for (g, y) in grad.chunks_exact_mut(padded_out).zip(kept.chunks_exact(outward)) {
                     for (g, &y) in g.iter_mut().zip(y) {
                         *g = if y > T::ZERO { *g } else { T::ZERO };
@@ -495,7 +229,7 @@ impl<T: Float> Block<'_, T> {
                     add: false,
                 }
                 .compute();
-                simd::vectorised(|| {
+                simd::vectorised(#[inline(always)] || {
                     for (out, g) in
                         out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in))
                     {
@@ -578,7 +312,7 @@ impl<T: Float> Block<'_, T> {
                         .compute();
                     }
                 }
-                Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(|| {
+                Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(#[inline(always)] || {
                     Edges::<T>::each(
                         (targets, sources, partitions),
                         self.sizes,
@@ -596,7 +330,7 @@ impl<T: Float> Block<'_, T> {
 
 /// Adds sums of a block to those of its slice.
 fn flush<T: Float>(block: &[T], slice: &mut [f64]) {
-    simd::vectorised(|| {
+    simd::vectorised(#[inline(always)] || {
         for (total, &sum) in slice.iter_mut().zip(block) {
             *total += sum.to_f64();
         }
