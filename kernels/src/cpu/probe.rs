@@ -117,14 +117,17 @@ fn share(length: usize) -> usize {
 pub fn sum(values: &[f32]) -> f32 {
     const LANES: usize = 64;
     let part = |values: &[f32]| {
-        simd::vectorised(|| {
-            let mut sums = [0.0f32; LANES];
-            for chunk in values.chunks_exact(LANES) {
-                sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value);
-            }
-            let rest: f32 = values.chunks_exact(LANES).remainder().iter().sum();
-            sums.iter().sum::<f32>() + rest
-        })
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                let mut sums = [0.0f32; LANES];
+                for chunk in values.chunks_exact(LANES) {
+                    sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value);
+                }
+                let rest: f32 = values.chunks_exact(LANES).remainder().iter().sum();
+                sums.iter().sum::<f32>() + rest
+            },
+        )
     };
     values.par_chunks(share(values.len())).map(part).sum()
 }

@@ -56,15 +56,18 @@ pub fn columns<T: Float>(
 pub fn slices<T: Float>(partial: &[T], target: &mut [T], add: bool) {
     let size = target.len();
     parallel::rows(target, 1, partial.len() / size.max(1), |start, target| {
-        super::simd::vectorised(|| {
-            if !add {
-                target.fill(T::ZERO);
-            }
-            for slice in partial.chunks_exact(size) {
-                for (sum, &value) in target.iter_mut().zip(&slice[start..]) {
-                    *sum += value;
+        super::simd::vectorised(
+            #[inline(always)]
+            || {
+                if !add {
+                    target.fill(T::ZERO);
                 }
-            }
-        });
+                for slice in partial.chunks_exact(size) {
+                    for (sum, &value) in target.iter_mut().zip(&slice[start..]) {
+                        *sum += value;
+                    }
+                }
+            },
+        );
     });
 }

@@ -361,18 +361,3 @@ pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     }
     run(Body(body))
 }
-
-/// Calls a function with these arguments, compiled for the best instruction set. As in [`vectorised`] it must be a
-/// closure marked `#[inline(always)]`: the name of a function, though marked itself, is called and not inlined.
-#[inline(always)]
-pub fn call<A, R>(arguments: A, function: impl FnOnce(A) -> R) -> R {
-    struct Call<A, F>(A, F);
-    impl<A, R, F: FnOnce(A) -> R> Work for Call<A, F> {
-        type Output = R;
-        #[inline(always)]
-        unsafe fn run<I: Isa>(self) -> R {
-            (self.1)(self.0)
-        }
-    }
-    run(Call(arguments, function))
-}

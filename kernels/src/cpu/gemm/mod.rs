@@ -91,6 +91,7 @@ impl<'a, T: Float> View<'a, T> {
         }
     }
 
+    #[inline(always)]
     fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
         if self.strides.1 == 1 || self.columns == 1 {
             for row in rows {
@@ -155,6 +156,7 @@ impl<T: Float> Matrix<T> for View<'_, T> {
         [self.rows, self.columns]
     }
 
+    #[inline(always)]
     fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
         View::pack(self, rows, to);
     }

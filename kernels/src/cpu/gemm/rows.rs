@@ -171,10 +171,13 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
     }
 
     fn pack(&self, rows: Range<usize>, panels: Range<usize>, out: &mut [T]) {
-        simd::vectorised(|| {
-            let mut packing = Packing::new(self.layout, panels, rows.len(), out);
-            self.b.pack(rows, &mut packing);
-        });
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                let mut packing = Packing::new(self.layout, panels, rows.len(), out);
+                self.b.pack(rows, &mut packing);
+            },
+        );
     }
 
     /// One block of rows against some panels, for some of the depth.
@@ -248,20 +251,23 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
         let stride = (length.div_ceil(16) * 16) | 16;
         scratch::with::<T, _>(call.count * stride, |copy| {
-            simd::vectorised(|| {
-                for (row, copy) in copy.chunks_exact_mut(stride).enumerate() {
-                    let mut at = 0;
-                    for s in stretches.iter() {
-                        let from = std::ptr::with_exposed_provenance::<T>(table[s.table + row])
-                            .wrapping_add(s.start);
-                        for k in 0..s.length {
-                            // SAFETY: the piece has the stretch's numbers.
-                            copy[at + k] = unsafe { *from.add(k) };
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (row, copy) in copy.chunks_exact_mut(stride).enumerate() {
+                        let mut at = 0;
+                        for s in stretches.iter() {
+                            let from = std::ptr::with_exposed_provenance::<T>(table[s.table + row])
+                                .wrapping_add(s.start);
+                            for k in 0..s.length {
+                                // SAFETY: the piece has the stretch's numbers.
+                                copy[at + k] = unsafe { *from.add(k) };
+                            }
+                            at += s.length;
                         }
-                        at += s.length;
                     }
-                }
-            });
+                },
+            );
             for (row, address) in table[..call.count].iter_mut().enumerate() {
                 *address = copy[row * stride..].as_ptr().expose_provenance();
             }
@@ -311,15 +317,18 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
                 None => {
                     let size = self.layout.size(&call.panels, length);
                     scratch::with::<T, _>(size, |buffer| {
-                        simd::vectorised(|| {
-                            let mut to =
-                                Packing::new(self.layout, call.panels.clone(), length, buffer);
-                            for s in stretches[done..end].iter_mut() {
-                                let rows = s.depth..s.depth + s.length;
-                                s.depth = to.filled;
-                                self.b.pack(rows, &mut to);
-                            }
-                        });
+                        simd::vectorised(
+                            #[inline(always)]
+                            || {
+                                let mut to =
+                                    Packing::new(self.layout, call.panels.clone(), length, buffer);
+                                for s in stretches[done..end].iter_mut() {
+                                    let rows = s.depth..s.depth + s.length;
+                                    s.depth = to.filled;
+                                    self.b.pack(rows, &mut to);
+                                }
+                            },
+                        );
                         run(&stretches[done..end], buffer, length, first_column);
                     });
                 }

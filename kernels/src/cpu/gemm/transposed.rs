@@ -133,13 +133,16 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
                 let (addresses, strip_addresses) = addresses.split_at_mut(most);
                 for (number, block) in task.blocks.clone().enumerate() {
                     let rows = self.a.block(block);
-                    simd::vectorised(|| {
-                        let mut to =
-                            Packing::new(self.layout, task.panels.clone(), rows.len(), packed);
-                        for row in rows.clone() {
-                            to.row(&self.b[(self.place)(row)..][..self.columns]);
-                        }
-                    });
+                    simd::vectorised(
+                        #[inline(always)]
+                        || {
+                            let mut to =
+                                Packing::new(self.layout, task.panels.clone(), rows.len(), packed);
+                            for row in rows.clone() {
+                                to.row(&self.b[(self.place)(row)..][..self.columns]);
+                            }
+                        },
+                    );
                     let mut pointed = None;
                     for piece in task.pieces.clone() {
                         let addresses = &mut addresses[..rows.len()];

@@ -143,7 +143,8 @@ pub(super) fn statistics<T: Float>(layout: Layout, x: &[T], mean: &mut [T], vari
                 let mut before = 0;
                 for (first, rows) in split.blocks(task) {
                     let x = &x[first * wide..][..rows * wide];
-                    simd::call((x, before, &mut *sums, &mut *mean, &mut *squares), block_moments);
+                    let call = (x, before, &mut *sums, &mut *mean, &mut *squares);
+                    simd::vectorised(#[inline(always)] || block_moments(call));
                     before += rows;
                 }
             });
@@ -279,10 +280,10 @@ pub(super) fn apply<T: Float>(
             let residual = &residual[start..start + output.len()];
             let call = (rows, x, residual, output);
             match (settings.relu, settings.residual) {
-                (false, false) => simd::call(call, apply_rows::<T, false, false>),
-                (false, true) => simd::call(call, apply_rows::<T, false, true>),
-                (true, false) => simd::call(call, apply_rows::<T, true, false>),
-                (true, true) => simd::call(call, apply_rows::<T, true, true>),
+                (false, false) => simd::vectorised(#[inline(always)] || apply_rows::<T, false, false>(call)),
+                (false, true) => simd::vectorised(#[inline(always)] || apply_rows::<T, false, true>(call)),
+                (true, false) => simd::vectorised(#[inline(always)] || apply_rows::<T, true, false>(call)),
+                (true, true) => simd::vectorised(#[inline(always)] || apply_rows::<T, true, true>(call)),
             }
         });
     });
@@ -441,7 +442,7 @@ fn reduce<T: Float, const MASK: u8>(
             scratch::with::<T, _>(2 * wide, |sums| {
                 let mut add = |sources: Sources<'_, T>| {
                     let call = (rows, sources, &mut *sums, &mut *totals);
-                    simd::call(call, reduce_rows::<T, MASK>);
+                    simd::vectorised(#[inline(always)] || reduce_rows::<T, MASK>(call));
                 };
                 if task == split.tasks {
                     return add(part(whole, sources.x.len() - whole));
@@ -517,10 +518,12 @@ fn spread<T: Float, const MASK: u8>(
         let residual = residual.as_ref().map(|r| unsafe { r.part(start, length) });
         // One task's part lies in the cache: the second of two passes over it costs little.
         if let Some(residual) = residual {
-            simd::call((rows, sources, residual, add.1), residual_rows::<T, MASK>);
+            let call = (rows, sources, residual, add.1);
+            simd::vectorised(#[inline(always)] || residual_rows::<T, MASK>(call));
         }
         if let Some(x) = x {
-            simd::call((rows, pulls, sources, x, add.0), input_rows::<T, MASK>);
+            let call = (rows, pulls, sources, x, add.0);
+            simd::vectorised(#[inline(always)] || input_rows::<T, MASK>(call));
         }
     });
 }

@@ -234,6 +234,7 @@ impl<T: Float> Matrix<T> for Reversed<'_, T> {
         [self.taps.len() * self.channels[1], self.channels[0]]
     }
 
+    #[inline(always)]
     fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
         let [channels, out] = self.channels;
         let mut row = rows.start;

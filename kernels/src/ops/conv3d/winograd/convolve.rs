@@ -68,7 +68,7 @@ fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
     const SIDE: usize = 16;
     let size = channels * out;
     parallel::rows(turned, SIDE * channels, 2 * SIDE * channels, |first, rows| {
-        simd::vectorised(|| {
+        simd::vectorised(#[inline(always)] || {
             for (strip, rows) in rows.chunks_exact_mut(SIDE * channels).enumerate() {
                 let row = (first + strip) * SIDE;
                 let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
