@@ -1,6 +1,7 @@
 use super::{Conv3d, winograd};
 use crate::Float;
 use crate::cpu::gemm::{Matrix, Packing, Rows, Target, View, product, product_transposed};
+use crate::cpu::{parallel, scratch};
 use crate::op::Gradient;
 use crate::ops::linear::cpu as linear;
 use crate::ops::linear::cpu::{before_relu, grad_bias};
@@ -13,6 +14,9 @@ pub(super) use crate::ops::linear::cpu::Gradients;
 const BLOCK: usize = 120;
 /// The same for the gradient of the weight, whose sum runs over the pixels of a block in registers.
 const LONG_BLOCK: usize = 144;
+
+/// Fewer channels than this are no whole vector.
+const NARROW: usize = 16;
 
 /// The extents of one call.
 #[derive(Debug, Clone)]
@@ -65,20 +69,52 @@ impl Geometry {
         [tap / (kh * kw), tap / kw % kh, tap % kw]
     }
 
-    /// The neighbourhoods of the output's pixels in the input.
-    fn neighbourhoods<'a, T: Float>(&self, input: &'a [T], block: usize) -> Neighbourhoods<'a, T> {
+    /// Lends the body the neighbourhoods of the output's pixels in the input.
+    fn neighbourhoods<T: Float, R>(
+        &self,
+        input: &[T],
+        block: usize,
+        body: impl FnOnce(Neighbourhoods<'_, T>) -> R,
+    ) -> R {
         let offset = |tap: usize| {
             let tap = self.tap(tap);
             std::array::from_fn(|a| (tap[a] * self.dilation[a]) as isize - self.padding[a] as isize)
         };
-        Neighbourhoods {
+        let channels = self.channels[0];
+        let [_, _, columns] = self.kernel;
+        let rows = Neighbourhoods {
             data: input,
             extents: self.input,
-            channels: self.channels[0],
+            channels,
+            width: channels,
             stride: self.stride,
             offsets: (0..self.taps()).map(offset).collect(),
             grid: Grid { batch: self.batch, extents: self.output, block },
+        };
+        if channels >= NARROW || columns == 1 || self.dilation[2] != 1 {
+            return body(rows);
         }
+        // Few channels: between margins of zeros a row of taps lies side by side, and is one piece.
+        let (width, margin) = (self.input[2] * channels, self.padding[2] * channels);
+        let padded = width + 2 * margin;
+        scratch::with::<T, _>(input.len() / width * padded, |copy| {
+            parallel::rows(copy, padded, 2 * padded, |first, copy| {
+                let lines = copy.chunks_exact_mut(padded).zip(input[first * width..].chunks(width));
+                for (copy, line) in lines {
+                    copy[..margin].fill(T::ZERO);
+                    copy[margin..][..width].copy_from_slice(line);
+                    copy[margin + width..].fill(T::ZERO);
+                }
+            });
+            let lines = rows.offsets.iter().step_by(columns);
+            body(Neighbourhoods {
+                data: copy,
+                extents: [self.input[0], self.input[1], padded / channels],
+                width: channels * columns,
+                offsets: lines.map(|&[depth, row, _]| [depth, row, 0]).collect(),
+                ..rows
+            })
+        })
     }
 }
 
@@ -142,6 +178,8 @@ struct Neighbourhoods<'a, T> {
     data: &'a [T],
     extents: [usize; 3],
     channels: usize,
+    /// Numbers of a group: the channels of one pixel, or of several that follow each other.
+    width: usize,
     /// Pixel o of the grid has the neighbours o · stride + offset.
     stride: [usize; 3],
     offsets: Vec<[isize; 3]>,
@@ -171,7 +209,7 @@ unsafe impl<T: Float> Rows<T> for Neighbourhoods<'_, T> {
     }
 
     fn width(&self) -> usize {
-        self.channels
+        self.width
     }
 
     fn point(
@@ -262,12 +300,13 @@ pub(super) fn forward<T: Float>(
         let to = winograd::Destination { data: output, add: false, bias, relu };
         return winograd::forward(geometry, input, weight, to);
     }
-    let rows = geometry.neighbourhoods(input, BLOCK);
     let out = geometry.channels[1];
-    let grid = rows.grid;
     let weight = View::dense(weight, geometry.taps() * geometry.channels[0], out);
     let target = Target::new(output, false).activated(bias, relu);
-    product(&rows, &weight, &target, &|row| grid.place(row, grid.extents, [0; 3], [1; 3], out));
+    geometry.neighbourhoods(input, BLOCK, |rows| {
+        let grid = rows.grid;
+        product(&rows, &weight, &target, &|row| grid.place(row, grid.extents, [0; 3], [1; 3], out));
+    });
 }
 
 pub(super) fn backward<T: Float>(
@@ -300,10 +339,11 @@ pub(super) fn backward<T: Float>(
             grad_input(geometry, weight, grad_output, gradient.data, gradient.add);
         }
         if let Some(gradient) = gradients.weight {
-            let rows = geometry.neighbourhoods(input, LONG_BLOCK);
-            let grid = rows.grid;
-            let place = |row| grid.place(row, grid.extents, [0; 3], [1; 3], out);
-            product_transposed(&rows, grad_output, out, &place, gradient.data, gradient.add);
+            geometry.neighbourhoods(input, LONG_BLOCK, |rows| {
+                let grid = rows.grid;
+                let place = |row| grid.place(row, grid.extents, [0; 3], [1; 3], out);
+                product_transposed(&rows, grad_output, out, &place, gradient.data, gradient.add);
+            });
         }
     });
 }
@@ -333,7 +373,7 @@ fn grad_input<T: Float>(
         (first, (0..geometry.taps()).filter(meets).collect())
     };
     if !add && (0..classes).any(|number| class(number).1.is_empty()) {
-        crate::cpu::parallel::rows(gradient, 1, 1, |_, gradient| gradient.fill(T::ZERO));
+        parallel::rows(gradient, 1, 1, |_, gradient| gradient.fill(T::ZERO));
     }
     for number in 0..classes {
         let (first, taps) = class(number);
@@ -353,6 +393,7 @@ fn grad_input<T: Float>(
             data: grad_output,
             extents: geometry.output,
             channels: out,
+            width: out,
             stride: [1; 3],
             offsets: taps.iter().map(offset).collect(),
             grid,
