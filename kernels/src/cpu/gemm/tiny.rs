@@ -11,7 +11,7 @@ pub struct Panel<T> {
     pub b: *const T,
     /// C's rows.
     pub c: *mut T,
-    /// Vectors a row, as [`Panels`](super::Panels) gives them.
+    /// Vectors a row: as many as a panel has.
     pub vectors: usize,
     /// Whether to add to what stands in C.
     pub add: bool,

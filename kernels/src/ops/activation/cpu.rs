@@ -27,8 +27,8 @@ impl Activation {
                 }
             }
             Activation::Gelu => {
-                let density =
-                    T::from_f64(0.398_942_280_401_432_7) * math::exp(-kept * kept * T::from_f64(0.5));
+                let density = T::from_f64(0.398_942_280_401_432_7)
+                    * math::exp(-kept * kept * T::from_f64(0.5));
                 normal_cdf(kept) + kept * density
             }
             Activation::Sigmoid => kept * (T::ONE - kept),
@@ -80,11 +80,14 @@ fn each<T: Float>(a: &[T], b: &[T], target: Gradient<T>, f: impl Fn(T, T) -> T +
     let add = target.add;
     parallel::rows(target.data, 1, 2, |start, target| {
         let (a, b) = (&a[start..], &b[start..]);
-        simd::vectorised(#[inline(always)] || {
-            for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
-                let old = if add { *y } else { T::ZERO };
-                *y = old + f(a, b);
-            }
-        });
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
+                    let old = if add { *y } else { T::ZERO };
+                    *y = old + f(a, b);
+                }
+            },
+        );
     });
 }

@@ -47,25 +47,28 @@ fn combine<T: Float>(target: &mut [T], add: bool, a: &[T], b: &[T], f: impl Fn(T
     parallel::rows(target, width, 2 * width, |first, target| {
         let start = first * width;
         let a = &a[start..start + target.len()];
-        simd::vectorised(#[inline(always)] || match b {
-            &[b] => {
-                for (y, &a) in target.iter_mut().zip(a) {
-                    store(y, f(a, b));
-                }
-            }
-            _ if repeated => {
-                for (target, a) in target.chunks_exact_mut(width).zip(a.chunks_exact(width)) {
-                    for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
+        simd::vectorised(
+            #[inline(always)]
+            || match b {
+                &[b] => {
+                    for (y, &a) in target.iter_mut().zip(a) {
                         store(y, f(a, b));
                     }
                 }
-            }
-            _ => {
-                for ((y, &a), &b) in target.iter_mut().zip(a).zip(&b[start..]) {
-                    store(y, f(a, b));
+                _ if repeated => {
+                    for (target, a) in target.chunks_exact_mut(width).zip(a.chunks_exact(width)) {
+                        for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
+                            store(y, f(a, b));
+                        }
+                    }
                 }
-            }
-        });
+                _ => {
+                    for ((y, &a), &b) in target.iter_mut().zip(a).zip(&b[start..]) {
+                        store(y, f(a, b));
+                    }
+                }
+            },
+        );
     });
 }
 
@@ -81,12 +84,20 @@ fn sum<T: Float>(
         return combine(gradient.data, gradient.add, dy, a, f);
     }
     let columns = |wide: usize, rows: usize, output: &mut [T], add: bool| {
-        reduce::columns(rows, wide, 2 * wide, output, add, #[inline(always)] |row, sums| {
-            let range = row * wide..(row + 1) * wide;
-            for ((sum, &dy), &a) in sums.iter_mut().zip(&dy[range.clone()]).zip(&a[range]) {
-                *sum += f(dy, a);
-            }
-        });
+        reduce::columns(
+            rows,
+            wide,
+            2 * wide,
+            output,
+            add,
+            #[inline(always)]
+            |row, sums| {
+                let range = row * wide..(row + 1) * wide;
+                for ((sum, &dy), &a) in sums.iter_mut().zip(&dy[range.clone()]).zip(&a[range]) {
+                    *sum += f(dy, a);
+                }
+            },
+        );
     };
     if width >= 64 {
         return columns(width, dy.len() / width, gradient.data, gradient.add);

@@ -141,23 +141,28 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                         tile,
                         COLUMNS,
                     );
-                    simd::vectorised(#[inline(always)] || {
-                        for r in 0..rows {
-                            // Whole vectors: what fills them up weighs nothing.
-                            let weights = &mut tile[r * COLUMNS..][..small::padded(columns)];
-                            let shrink = weigh(weights, columns, scale, &mut maxima[r], &mut sums[r]);
-                            for y in &mut result[r * padded..(r + 1) * padded] {
-                                *y *= shrink;
-                            }
-                            if let Some(drop) = drop {
-                                let factors = &mut factors[..weights.len()];
-                                drop.factors(task * queries + first + r, key, factors);
-                                for (weight, &factor) in weights.iter_mut().zip(factors.iter()) {
-                                    *weight *= factor;
+                    simd::vectorised(
+                        #[inline(always)]
+                        || {
+                            for r in 0..rows {
+                                // Whole vectors: what fills them up weighs nothing.
+                                let weights = &mut tile[r * COLUMNS..][..small::padded(columns)];
+                                let shrink =
+                                    weigh(weights, columns, scale, &mut maxima[r], &mut sums[r]);
+                                for y in &mut result[r * padded..(r + 1) * padded] {
+                                    *y *= shrink;
+                                }
+                                if let Some(drop) = drop {
+                                    let factors = &mut factors[..weights.len()];
+                                    drop.factors(task * queries + first + r, key, factors);
+                                    for (weight, &factor) in weights.iter_mut().zip(factors.iter())
+                                    {
+                                        *weight *= factor;
+                                    }
                                 }
                             }
-                        }
-                    });
+                        },
+                    );
                     Product {
                         rows,
                         depth: columns,
@@ -192,13 +197,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
 /// Turns dot products into e^(logit - maximum), with the running maximum and sum of their query. Returns what
 /// everything summed up before must be multiplied by.
 #[inline(always)]
-fn weigh<T: Float>(
-    weights: &mut [T],
-    columns: usize,
-    scale: T,
-    max: &mut T,
-    sum: &mut T,
-) -> T {
+fn weigh<T: Float>(weights: &mut [T], columns: usize, scale: T, max: &mut T, sum: &mut T) -> T {
     for w in weights.iter_mut() {
         *w *= scale;
     }
@@ -277,9 +276,21 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
             sum_k.fill(T::ZERO);
             sum_v.fill(T::ZERO);
             if length > 0 {
-                small::pack_transposed::<_, PANEL>(length, head, &k[first_key..], features, packed_keys);
+                small::pack_transposed::<_, PANEL>(
+                    length,
+                    head,
+                    &k[first_key..],
+                    features,
+                    packed_keys,
+                );
                 if needs_logits {
-                    small::pack_transposed::<_, PANEL>(length, head, &v[first_key..], features, packed_values);
+                    small::pack_transposed::<_, PANEL>(
+                        length,
+                        head,
+                        &v[first_key..],
+                        features,
+                        packed_values,
+                    );
                     small::copy_padded(length, head, &k[first_key..], features, key_rows, padded);
                 }
             }
@@ -312,20 +323,23 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         weights,
                         COLUMNS,
                     );
-                    simd::vectorised(#[inline(always)] || {
-                        for r in 0..rows {
-                            let log_sum = log_sums[task * queries + first + r];
-                            for w in &mut weights[r * COLUMNS..][..whole] {
-                                *w = math::exp(*w * scale - log_sum);
-                            }
-                        }
-                        if let Some(drop) = drop {
+                    simd::vectorised(
+                        #[inline(always)]
+                        || {
                             for r in 0..rows {
-                                let factors = &mut factors[r * COLUMNS..][..whole];
-                                drop.factors(task * queries + first + r, key, factors);
+                                let log_sum = log_sums[task * queries + first + r];
+                                for w in &mut weights[r * COLUMNS..][..whole] {
+                                    *w = math::exp(*w * scale - log_sum);
+                                }
                             }
-                        }
-                    });
+                            if let Some(drop) = drop {
+                                for r in 0..rows {
+                                    let factors = &mut factors[r * COLUMNS..][..whole];
+                                    drop.factors(task * queries + first + r, key, factors);
+                                }
+                            }
+                        },
+                    );
                     if needs_logits {
                         small::product_packed::<_, PANEL>(
                             rows,
@@ -338,32 +352,39 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                             grad_weights,
                             COLUMNS,
                         );
-                        simd::vectorised(#[inline(always)] || {
-                            for (r, &along) in along.iter().enumerate().take(rows) {
-                                let at = r * COLUMNS..r * COLUMNS + whole;
-                                let grads = &mut grad_weights[at.clone()];
-                                if drop.is_some() {
-                                    for (g, &f) in grads.iter_mut().zip(&factors[at.clone()]) {
-                                        *g *= f;
+                        simd::vectorised(
+                            #[inline(always)]
+                            || {
+                                for (r, &along) in along.iter().enumerate().take(rows) {
+                                    let at = r * COLUMNS..r * COLUMNS + whole;
+                                    let grads = &mut grad_weights[at.clone()];
+                                    if drop.is_some() {
+                                        for (g, &f) in grads.iter_mut().zip(&factors[at.clone()]) {
+                                            *g *= f;
+                                        }
+                                    }
+                                    for (g, &w) in grads.iter_mut().zip(&weights[at]) {
+                                        *g = w * (*g - along) * scale;
                                     }
                                 }
-                                for (g, &w) in grads.iter_mut().zip(&weights[at]) {
-                                    *g = w * (*g - along) * scale;
-                                }
-                            }
-                        });
+                            },
+                        );
                     }
                     if grad_v.is_some() {
                         if drop.is_some() {
-                            simd::vectorised(#[inline(always)] || {
-                                for r in 0..rows {
-                                    let at = r * COLUMNS..r * COLUMNS + whole;
-                                    for (w, &f) in weights[at.clone()].iter_mut().zip(&factors[at])
-                                    {
-                                        *w *= f;
+                            simd::vectorised(
+                                #[inline(always)]
+                                || {
+                                    for r in 0..rows {
+                                        let at = r * COLUMNS..r * COLUMNS + whole;
+                                        for (w, &f) in
+                                            weights[at.clone()].iter_mut().zip(&factors[at])
+                                        {
+                                            *w *= f;
+                                        }
                                     }
-                                }
-                            });
+                                },
+                            );
                         }
                         transposed(
                             rows,

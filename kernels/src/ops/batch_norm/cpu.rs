@@ -144,7 +144,10 @@ pub(super) fn statistics<T: Float>(layout: Layout, x: &[T], mean: &mut [T], vari
                 for (first, rows) in split.blocks(task) {
                     let x = &x[first * wide..][..rows * wide];
                     let call = (x, before, &mut *sums, &mut *mean, &mut *squares);
-                    simd::vectorised(#[inline(always)] || block_moments(call));
+                    simd::vectorised(
+                        #[inline(always)]
+                        || block_moments(call),
+                    );
                     before += rows;
                 }
             });
@@ -280,10 +283,22 @@ pub(super) fn apply<T: Float>(
             let residual = &residual[start..start + output.len()];
             let call = (rows, x, residual, output);
             match (settings.relu, settings.residual) {
-                (false, false) => simd::vectorised(#[inline(always)] || apply_rows::<T, false, false>(call)),
-                (false, true) => simd::vectorised(#[inline(always)] || apply_rows::<T, false, true>(call)),
-                (true, false) => simd::vectorised(#[inline(always)] || apply_rows::<T, true, false>(call)),
-                (true, true) => simd::vectorised(#[inline(always)] || apply_rows::<T, true, true>(call)),
+                (false, false) => simd::vectorised(
+                    #[inline(always)]
+                    || apply_rows::<T, false, false>(call),
+                ),
+                (false, true) => simd::vectorised(
+                    #[inline(always)]
+                    || apply_rows::<T, false, true>(call),
+                ),
+                (true, false) => simd::vectorised(
+                    #[inline(always)]
+                    || apply_rows::<T, true, false>(call),
+                ),
+                (true, true) => simd::vectorised(
+                    #[inline(always)]
+                    || apply_rows::<T, true, true>(call),
+                ),
             }
         });
     });
@@ -442,7 +457,10 @@ fn reduce<T: Float, const MASK: u8>(
             scratch::with::<T, _>(2 * wide, |sums| {
                 let mut add = |sources: Sources<'_, T>| {
                     let call = (rows, sources, &mut *sums, &mut *totals);
-                    simd::vectorised(#[inline(always)] || reduce_rows::<T, MASK>(call));
+                    simd::vectorised(
+                        #[inline(always)]
+                        || reduce_rows::<T, MASK>(call),
+                    );
                 };
                 if task == split.tasks {
                     return add(part(whole, sources.x.len() - whole));
@@ -519,11 +537,17 @@ fn spread<T: Float, const MASK: u8>(
         // One task's part lies in the cache: the second of two passes over it costs little.
         if let Some(residual) = residual {
             let call = (rows, sources, residual, add.1);
-            simd::vectorised(#[inline(always)] || residual_rows::<T, MASK>(call));
+            simd::vectorised(
+                #[inline(always)]
+                || residual_rows::<T, MASK>(call),
+            );
         }
         if let Some(x) = x {
             let call = (rows, pulls, sources, x, add.0);
-            simd::vectorised(#[inline(always)] || input_rows::<T, MASK>(call));
+            simd::vectorised(
+                #[inline(always)]
+                || input_rows::<T, MASK>(call),
+            );
         }
     });
 }

@@ -14,15 +14,18 @@ pub(super) fn forward<T: Float>(logits: &[T], targets: &[T], weights: &[T]) -> T
         let range = first * width..end * width;
         let rows =
             logits[range.clone()].chunks_exact(width).zip(targets[range].chunks_exact(width));
-        simd::vectorised(#[inline(always)] || {
-            rows.map(|(x, t)| {
-                sums::three(x, t, weights, |x, t, w| {
-                    let factor = T::ONE + (w - T::ONE) * t;
-                    (T::ONE - t) * x + factor * softplus_of_minus(x)
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                rows.map(|(x, t)| {
+                    sums::three(x, t, weights, |x, t, w| {
+                        let factor = T::ONE + (w - T::ONE) * t;
+                        (T::ONE - t) * x + factor * softplus_of_minus(x)
+                    })
                 })
-            })
-            .sum()
-        })
+                .sum()
+            },
+        )
     });
     T::from_f64(total / logits.len() as f64)
 }
@@ -52,14 +55,18 @@ fn each<T: Float>(
     parallel::rows(gradient.data, width, 8 * width, |first, gradient| {
         let logits = logits[first * width..].chunks_exact(width);
         let targets = targets[first * width..].chunks_exact(width);
-        simd::vectorised(#[inline(always)] || {
-            for ((gradient, x), t) in gradient.chunks_exact_mut(width).zip(logits).zip(targets) {
-                for (((g, &x), &t), &w) in gradient.iter_mut().zip(x).zip(t).zip(weights) {
-                    let value = scale * f(x, t, w);
-                    *g = if add { *g + value } else { value };
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for ((gradient, x), t) in gradient.chunks_exact_mut(width).zip(logits).zip(targets)
+                {
+                    for (((g, &x), &t), &w) in gradient.iter_mut().zip(x).zip(t).zip(weights) {
+                        let value = scale * f(x, t, w);
+                        *g = if add { *g + value } else { value };
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -71,11 +78,19 @@ pub(super) fn grad_weights<T: Float>(
     let width = weights.len();
     let scale = dy * T::from_f64(1.0 / logits.len() as f64);
     let rows = logits.len() / width;
-    reduce::columns(rows, width, 8 * width, gradient.data, gradient.add, #[inline(always)] |row, sums| {
-        let x = &logits[row * width..][..width];
-        let t = &targets[row * width..][..width];
-        for ((sum, &x), &t) in sums.iter_mut().zip(x).zip(t) {
-            *sum += scale * t * softplus_of_minus(x);
-        }
-    });
+    reduce::columns(
+        rows,
+        width,
+        8 * width,
+        gradient.data,
+        gradient.add,
+        #[inline(always)]
+        |row, sums| {
+            let x = &logits[row * width..][..width];
+            let t = &targets[row * width..][..width];
+            for ((sum, &x), &t) in sums.iter_mut().zip(x).zip(t) {
+                *sum += scale * t * softplus_of_minus(x);
+            }
+        },
+    );
 }

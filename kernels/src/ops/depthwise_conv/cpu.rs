@@ -300,25 +300,28 @@ fn grad_input<T: Float>(
         return;
     }
     parallel::rows(gradient.data, features, 2 * features, |first, rows| {
-        simd::vectorised(#[inline(always)] || {
-            for (r, dx) in rows.chunks_exact_mut(features).enumerate() {
-                let (clip, step) = ((first + r) / taps.steps, (first + r) % taps.steps);
-                if !add {
-                    dx.fill(T::ZERO);
-                }
-                for (tap, w) in weight.chunks_exact(features).enumerate() {
-                    let at = step as isize + taps.padding - (tap * taps.dilation) as isize;
-                    let Ok(at) = usize::try_from(at) else { continue };
-                    if at % taps.stride != 0 || at / taps.stride >= outputs {
-                        continue;
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (r, dx) in rows.chunks_exact_mut(features).enumerate() {
+                    let (clip, step) = ((first + r) / taps.steps, (first + r) % taps.steps);
+                    if !add {
+                        dx.fill(T::ZERO);
                     }
-                    let dy = &grad_output[(clip * outputs + at / taps.stride) * features..];
-                    for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
-                        *dx += dy * w;
+                    for (tap, w) in weight.chunks_exact(features).enumerate() {
+                        let at = step as isize + taps.padding - (tap * taps.dilation) as isize;
+                        let Ok(at) = usize::try_from(at) else { continue };
+                        if at % taps.stride != 0 || at / taps.stride >= outputs {
+                            continue;
+                        }
+                        let dy = &grad_output[(clip * outputs + at / taps.stride) * features..];
+                        for ((dx, &dy), &w) in dx.iter_mut().zip(dy).zip(w) {
+                            *dx += dy * w;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -340,27 +343,30 @@ fn grad_weight<T: Float>(
             // SAFETY: each slice has its own sums.
             let sums = unsafe { shared.part(slice * size, size) };
             sums.fill(0.0);
-            simd::vectorised(#[inline(always)] || {
-                for segment in slice * segments / slices..(slice + 1) * segments / slices {
-                    let (clip, first) = (segment / a_clip, segment % a_clip * SEGMENT);
-                    let steps = first..outputs.min(first + SEGMENT);
-                    let x = &x[clip * taps.steps * taps.features..];
-                    let dy = &grad_output[clip * outputs * taps.features..];
-                    let mut c = 0;
-                    while c + 64 <= taps.features {
-                        taps.weight::<T, 64>(x, dy, steps.clone(), c, sums);
-                        c += 64;
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for segment in slice * segments / slices..(slice + 1) * segments / slices {
+                        let (clip, first) = (segment / a_clip, segment % a_clip * SEGMENT);
+                        let steps = first..outputs.min(first + SEGMENT);
+                        let x = &x[clip * taps.steps * taps.features..];
+                        let dy = &grad_output[clip * outputs * taps.features..];
+                        let mut c = 0;
+                        while c + 64 <= taps.features {
+                            taps.weight::<T, 64>(x, dy, steps.clone(), c, sums);
+                            c += 64;
+                        }
+                        while c + 8 <= taps.features {
+                            taps.weight::<T, 8>(x, dy, steps.clone(), c, sums);
+                            c += 8;
+                        }
+                        while c < taps.features {
+                            taps.weight::<T, 1>(x, dy, steps.clone(), c, sums);
+                            c += 1;
+                        }
                     }
-                    while c + 8 <= taps.features {
-                        taps.weight::<T, 8>(x, dy, steps.clone(), c, sums);
-                        c += 8;
-                    }
-                    while c < taps.features {
-                        taps.weight::<T, 1>(x, dy, steps.clone(), c, sums);
-                        c += 1;
-                    }
-                }
-            });
+                },
+            );
         });
         for i in 0..size {
             let sum: f64 = (0..slices).map(|slice| partial[slice * size + i]).sum();

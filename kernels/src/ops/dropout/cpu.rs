@@ -16,7 +16,10 @@ pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool)
         let start = first * 4 * SIDE;
         let x = &x[start..start + target.len()];
         let arguments = (op.stream, threshold, scale, start / 4, x, target, add);
-        simd::vectorised(#[inline(always)] || masked(arguments));
+        simd::vectorised(
+            #[inline(always)]
+            || masked(arguments),
+        );
     });
 }
 

@@ -61,13 +61,16 @@ fn sum<T: Float>(width: usize, places: &[u32], rows: &[T], gradient: &mut [T]) {
         scratch::with::<T, _>(width, |sums| {
             for places in places.chunks(BLOCK) {
                 sums.fill(T::ZERO);
-                simd::vectorised(#[inline(always)] || {
-                    for &place in places {
-                        for (sum, &dy) in sums.iter_mut().zip(&rows[place as usize * width..]) {
-                            *sum += dy;
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for &place in places {
+                            for (sum, &dy) in sums.iter_mut().zip(&rows[place as usize * width..]) {
+                                *sum += dy;
+                            }
                         }
-                    }
-                });
+                    },
+                );
                 for (total, sum) in totals.iter_mut().zip(sums.iter()) {
                     *total += sum.to_f64();
                 }

@@ -40,7 +40,11 @@ pub(super) fn forward<T: Float>(
 fn statistics<T: Float>(x: &[T], epsilon: f64) -> (T, T) {
     // Differences to the first number lose no digits where the mean is far from 0.
     let (shift, share) = (x[0], 1.0 / x.len() as f64);
-    let offset = sums::one(x, #[inline(always)] |x| x - shift) * share;
+    let offset = sums::one(
+        x,
+        #[inline(always)]
+        |x| x - shift,
+    ) * share;
     let mean = T::from_f64(shift.to_f64() + offset);
     let offset = T::from_f64(offset);
     let variance = sums::one(
@@ -64,27 +68,30 @@ pub(super) fn grad_input<T: Float>(
     parallel::rows(gradient.data, group, 4 * group, |first, gradient| {
         let x = &x[first * group..][..gradient.len()];
         let dy = &grad_output[first * group..][..gradient.len()];
-        simd::vectorised(#[inline(always)] || {
-            let groups = gradient.chunks_exact_mut(group).zip(x.chunks_exact(group));
-            for (at, ((gradient, x), dy)) in groups.zip(dy.chunks_exact(group)).enumerate() {
-                let (mean, rstd) = (mean[first + at], rstd[first + at]);
-                let (mut level, mut pull) = (0.0, 0.0);
-                for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-                    level += sums::two(dy, weight, |dy, w| dy * w);
-                    pull += sums::three(x, dy, weight, |x, dy, w| dy * w * ((x - mean) * rstd));
-                }
-                let level = T::from_f64(level / group as f64);
-                let pull = T::from_f64(pull / group as f64);
-                let rows = gradient.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                for ((gradient, x), dy) in rows.zip(dy.chunks_exact(width)) {
-                    let numbers = gradient.iter_mut().zip(x).zip(dy).zip(weight);
-                    for (((g, &x), &dy), &w) in numbers {
-                        let value = rstd * (dy * w - level - (x - mean) * rstd * pull);
-                        *g = if add { *g + value } else { value };
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                let groups = gradient.chunks_exact_mut(group).zip(x.chunks_exact(group));
+                for (at, ((gradient, x), dy)) in groups.zip(dy.chunks_exact(group)).enumerate() {
+                    let (mean, rstd) = (mean[first + at], rstd[first + at]);
+                    let (mut level, mut pull) = (0.0, 0.0);
+                    for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+                        level += sums::two(dy, weight, |dy, w| dy * w);
+                        pull += sums::three(x, dy, weight, |x, dy, w| dy * w * ((x - mean) * rstd));
+                    }
+                    let level = T::from_f64(level / group as f64);
+                    let pull = T::from_f64(pull / group as f64);
+                    let rows = gradient.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                    for ((gradient, x), dy) in rows.zip(dy.chunks_exact(width)) {
+                        let numbers = gradient.iter_mut().zip(x).zip(dy).zip(weight);
+                        for (((g, &x), &dy), &w) in numbers {
+                            let value = rstd * (dy * w - level - (x - mean) * rstd * pull);
+                            *g = if add { *g + value } else { value };
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -100,16 +107,24 @@ pub(super) fn grad_affine<'a, T: Float>(
     let width = weight.len();
     let rows = group / width;
     scratch::with::<T, _>(2 * width, |both| {
-        reduce::columns(x.len() / width, 2 * width, 2 * width, both, false, #[inline(always)] |row, sums| {
-            let (mean, rstd) = (mean[row / rows], rstd[row / rows]);
-            let x = &x[row * width..][..width];
-            let dy = &grad_output[row * width..][..width];
-            let (weight, bias) = sums.split_at_mut(width);
-            for (((w, b), &x), &dy) in weight.iter_mut().zip(bias).zip(x).zip(dy) {
-                *w += dy * ((x - mean) * rstd);
-                *b += dy;
-            }
-        });
+        reduce::columns(
+            x.len() / width,
+            2 * width,
+            2 * width,
+            both,
+            false,
+            #[inline(always)]
+            |row, sums| {
+                let (mean, rstd) = (mean[row / rows], rstd[row / rows]);
+                let x = &x[row * width..][..width];
+                let dy = &grad_output[row * width..][..width];
+                let (weight, bias) = sums.split_at_mut(width);
+                for (((w, b), &x), &dy) in weight.iter_mut().zip(bias).zip(x).zip(dy) {
+                    *w += dy * ((x - mean) * rstd);
+                    *b += dy;
+                }
+            },
+        );
         let (weight, bias) = both.split_at(width);
         for (gradient, sums) in [(grad_weight, weight), (grad_bias, bias)] {
             let Some(gradient) = gradient else { continue };

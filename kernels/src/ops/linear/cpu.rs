@@ -67,11 +67,14 @@ pub(crate) fn before_relu<T: Float>(
     scratch::with::<T, _>(grad_output.len(), |masked| {
         parallel::rows(masked, 1, 3, |start, masked| {
             let (output, grad_output) = (&output[start..], &grad_output[start..]);
-            simd::vectorised(#[inline(always)] || {
-                for ((m, &y), &dy) in masked.iter_mut().zip(output).zip(grad_output) {
-                    *m = if y > T::ZERO { dy } else { T::ZERO };
-                }
-            });
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for ((m, &y), &dy) in masked.iter_mut().zip(output).zip(grad_output) {
+                        *m = if y > T::ZERO { dy } else { T::ZERO };
+                    }
+                },
+            );
         });
         body(masked);
     });
@@ -80,9 +83,17 @@ pub(crate) fn before_relu<T: Float>(
 /// The gradient of a bias: sums of columns.
 pub(crate) fn grad_bias<T: Float>(grad_output: &[T], out: usize, gradient: Gradient<'_, T>) {
     let rows = grad_output.len() / out.max(1);
-    reduce::columns(rows, out, out, gradient.data, gradient.add, #[inline(always)] |row, sums| {
-        for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * out..]) {
-            *sum += dy;
-        }
-    });
+    reduce::columns(
+        rows,
+        out,
+        out,
+        gradient.data,
+        gradient.add,
+        #[inline(always)]
+        |row, sums| {
+            for (sum, &dy) in sums.iter_mut().zip(&grad_output[row * out..]) {
+                *sum += dy;
+            }
+        },
+    );
 }

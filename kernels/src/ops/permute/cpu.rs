@@ -74,11 +74,14 @@ fn runs<T: Float>(axes: &[Axis], x: &[T], output: &mut [T], add: bool) {
         if outer.is_empty() {
             return put(output, &x[first * width..], add);
         }
-        simd::vectorised(#[inline(always)] || {
-            for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
-                put(output, &x[offsets(row, outer).0..], add);
-            }
-        });
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (row, output) in (first..).zip(output.chunks_exact_mut(width)) {
+                    put(output, &x[offsets(row, outer).0..], add);
+                }
+            },
+        );
     });
 }
 

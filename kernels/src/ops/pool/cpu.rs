@@ -77,28 +77,31 @@ impl Window {
         parallel::rows(output, width, (self.taps() + 2) * width, |first, output| {
             // SAFETY: the same part as that of the output, which is this task's alone.
             let taps = unsafe { taps.part(first * width, output.len()) };
-            simd::vectorised(#[inline(always)] || {
-                let rows = output.chunks_exact_mut(width).zip(taps.chunks_exact_mut(width));
-                for (pixel, (output, taps)) in (first..).zip(rows) {
-                    let mut fresh = true;
-                    self.inputs_of(pixel, |tap, source| {
-                        let x = &x[source * width..][..width];
-                        let tap = T::from_usize(tap);
-                        if fresh {
-                            fresh = false;
-                            output.copy_from_slice(x);
-                            return taps.fill(tap);
-                        }
-                        for ((y, t), &x) in output.iter_mut().zip(taps.iter_mut()).zip(x) {
-                            // A NaN is taken and then kept.
-                            #[allow(clippy::eq_op, reason = "asks for NaN")]
-                            let larger = x > *y || x != x;
-                            *y = if larger { x } else { *y };
-                            *t = if larger { tap } else { *t };
-                        }
-                    });
-                }
-            });
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    let rows = output.chunks_exact_mut(width).zip(taps.chunks_exact_mut(width));
+                    for (pixel, (output, taps)) in (first..).zip(rows) {
+                        let mut fresh = true;
+                        self.inputs_of(pixel, |tap, source| {
+                            let x = &x[source * width..][..width];
+                            let tap = T::from_usize(tap);
+                            if fresh {
+                                fresh = false;
+                                output.copy_from_slice(x);
+                                return taps.fill(tap);
+                            }
+                            for ((y, t), &x) in output.iter_mut().zip(taps.iter_mut()).zip(x) {
+                                // A NaN is taken and then kept.
+                                #[allow(clippy::eq_op, reason = "asks for NaN")]
+                                let larger = x > *y || x != x;
+                                *y = if larger { x } else { *y };
+                                *t = if larger { tap } else { *t };
+                            }
+                        });
+                    }
+                },
+            );
         });
     }
 
@@ -106,17 +109,20 @@ impl Window {
         let width = self.features;
         let share = T::from_f64(1.0 / self.taps() as f64);
         parallel::rows(output, width, (self.taps() + 1) * width, |first, output| {
-            simd::vectorised(#[inline(always)] || {
-                for (pixel, output) in (first..).zip(output.chunks_exact_mut(width)) {
-                    output.fill(T::ZERO);
-                    self.inputs_of(pixel, |_, source| {
-                        for (y, &x) in output.iter_mut().zip(&x[source * width..]) {
-                            *y += x;
-                        }
-                    });
-                    output.iter_mut().for_each(|y| *y *= share);
-                }
-            });
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (pixel, output) in (first..).zip(output.chunks_exact_mut(width)) {
+                        output.fill(T::ZERO);
+                        self.inputs_of(pixel, |_, source| {
+                            for (y, &x) in output.iter_mut().zip(&x[source * width..]) {
+                                *y += x;
+                            }
+                        });
+                        output.iter_mut().for_each(|y| *y *= share);
+                    }
+                },
+            );
         });
     }
 
@@ -147,14 +153,17 @@ impl Window {
     ) {
         let (width, keep) = (self.features, gradient.add);
         parallel::rows(gradient.data, width, (self.taps() + 1) * width, |first, gradient| {
-            simd::vectorised(#[inline(always)] || {
-                for (pixel, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
-                    if !keep {
-                        gradient.fill(T::ZERO);
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (pixel, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
+                        if !keep {
+                            gradient.fill(T::ZERO);
+                        }
+                        self.outputs_of(pixel, |tap, target| add(gradient, tap, target));
                     }
-                    self.outputs_of(pixel, |tap, target| add(gradient, tap, target));
-                }
-            });
+                },
+            );
         });
     }
 }

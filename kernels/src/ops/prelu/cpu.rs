@@ -41,20 +41,23 @@ fn each<T: Float>(
         let start = first * width;
         let x = &x[start..start + target.len()];
         let other = &other[start..start + target.len()];
-        simd::vectorised(#[inline(always)] || {
-            if let &[weight] = weight {
-                for ((y, &x), &other) in target.iter_mut().zip(x).zip(other) {
-                    store(y, f(x, weight, other));
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                if let &[weight] = weight {
+                    for ((y, &x), &other) in target.iter_mut().zip(x).zip(other) {
+                        store(y, f(x, weight, other));
+                    }
+                    return;
                 }
-                return;
-            }
-            let rows = target.chunks_exact_mut(width).zip(x.chunks_exact(width));
-            for ((target, x), other) in rows.zip(other.chunks_exact(width)) {
-                for (((y, &x), &w), &other) in target.iter_mut().zip(x).zip(weight).zip(other) {
-                    store(y, f(x, w, other));
+                let rows = target.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for ((target, x), other) in rows.zip(other.chunks_exact(width)) {
+                    for (((y, &x), &w), &other) in target.iter_mut().zip(x).zip(weight).zip(other) {
+                        store(y, f(x, w, other));
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -65,13 +68,21 @@ pub(super) fn grad_weight<T: Float>(
     gradient: &mut Gradient<T>,
 ) {
     let columns = |output: &mut [T], add| {
-        reduce::columns(x.len() / features, features, 2 * features, output, add, #[inline(always)] |row, sums| {
-            let x = &x[row * features..][..features];
-            let dy = &grad_output[row * features..][..features];
-            for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {
-                *sum += dy * x.min(T::ZERO);
-            }
-        });
+        reduce::columns(
+            x.len() / features,
+            features,
+            2 * features,
+            output,
+            add,
+            #[inline(always)]
+            |row, sums| {
+                let x = &x[row * features..][..features];
+                let dy = &grad_output[row * features..][..features];
+                for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {
+                    *sum += dy * x.min(T::ZERO);
+                }
+            },
+        );
     };
     if gradient.data.len() == features {
         return columns(gradient.data, gradient.add);

@@ -71,14 +71,17 @@ fn average<T: Float>(
         totals.fill(0.0);
         for block in x.chunks(BLOCK * width) {
             output.fill(T::ZERO);
-            simd::vectorised(#[inline(always)] || {
-                for row in block.chunks_exact(width) {
-                    let row = &row[start..start + columns];
-                    for (c, (sum, &x)) in output.iter_mut().zip(row).enumerate() {
-                        *sum += f(c, x);
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for row in block.chunks_exact(width) {
+                        let row = &row[start..start + columns];
+                        for (c, (sum, &x)) in output.iter_mut().zip(row).enumerate() {
+                            *sum += f(c, x);
+                        }
                     }
-                }
-            });
+                },
+            );
             for (total, sum) in totals.iter_mut().zip(&*output) {
                 *total += sum.to_f64();
             }
@@ -98,34 +101,37 @@ pub(super) fn backward<T: Float>(
 ) {
     let (wide, width, add) = (layout.wide(), layout.features, gradient.add);
     parallel::rows(gradient.data, width, 4 * width, |first, gradient| {
-        simd::vectorised(#[inline(always)] || {
-            for (row, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
-                let (sample, step) = (row / layout.steps, row % layout.steps);
-                let length = layout.length(sample);
-                if step >= length {
-                    if !add {
-                        gradient.fill(T::ZERO);
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (row, gradient) in (first..).zip(gradient.chunks_exact_mut(width)) {
+                    let (sample, step) = (row / layout.steps, row % layout.steps);
+                    let length = layout.length(sample);
+                    if step >= length {
+                        if !add {
+                            gradient.fill(T::ZERO);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                let share = T::from_f64(1.0 / length as f64);
-                let dy = &grad_output[sample * wide..][..wide];
-                if !layout.deviation {
-                    for (g, &dy) in gradient.iter_mut().zip(dy) {
-                        let value = dy * share;
+                    let share = T::from_f64(1.0 / length as f64);
+                    let dy = &grad_output[sample * wide..][..wide];
+                    if !layout.deviation {
+                        for (g, &dy) in gradient.iter_mut().zip(dy) {
+                            let value = dy * share;
+                            *g = if add { *g + value } else { value };
+                        }
+                        continue;
+                    }
+                    let (mean, deviation) = output[sample * wide..][..wide].split_at(width);
+                    let (of_mean, of_deviation) = dy.split_at(width);
+                    let numbers = gradient.iter_mut().zip(&x[row * width..]);
+                    let pooled = mean.iter().zip(deviation).zip(of_mean.iter().zip(of_deviation));
+                    for ((g, &x), ((&mean, &deviation), (&dm, &dd))) in numbers.zip(pooled) {
+                        let value = (dm + dd * (x - mean) / deviation) * share;
                         *g = if add { *g + value } else { value };
                     }
-                    continue;
                 }
-                let (mean, deviation) = output[sample * wide..][..wide].split_at(width);
-                let (of_mean, of_deviation) = dy.split_at(width);
-                let numbers = gradient.iter_mut().zip(&x[row * width..]);
-                let pooled = mean.iter().zip(deviation).zip(of_mean.iter().zip(of_deviation));
-                for ((g, &x), ((&mean, &deviation), (&dm, &dd))) in numbers.zip(pooled) {
-                    let value = (dm + dd * (x - mean) / deviation) * share;
-                    *g = if add { *g + value } else { value };
-                }
-            }
-        });
+            },
+        );
     });
 }

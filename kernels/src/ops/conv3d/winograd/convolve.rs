@@ -68,18 +68,21 @@ fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
     const SIDE: usize = 16;
     let size = channels * out;
     parallel::rows(turned, SIDE * channels, 2 * SIDE * channels, |first, rows| {
-        simd::vectorised(#[inline(always)] || {
-            for (strip, rows) in rows.chunks_exact_mut(SIDE * channels).enumerate() {
-                let row = (first + strip) * SIDE;
-                let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
-                let weight = &weight[tap * size..][..size];
-                for (c, weight) in weight.chunks_exact(out).enumerate() {
-                    for (i, &value) in weight[column..column + SIDE].iter().enumerate() {
-                        rows[i * channels + c] = value;
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (strip, rows) in rows.chunks_exact_mut(SIDE * channels).enumerate() {
+                    let row = (first + strip) * SIDE;
+                    let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
+                    let weight = &weight[tap * size..][..size];
+                    for (c, weight) in weight.chunks_exact(out).enumerate() {
+                        for (i, &value) in weight[column..column + SIDE].iter().enumerate() {
+                            rows[i * channels + c] = value;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -305,7 +308,8 @@ impl<T: Float> Block<'_, T> {
         let stride = apart(self.range.len() * self.kernels.depth);
         for (row, tile) in self.range.clone().enumerate() {
             let (image, [y, x]) = self.tiles.locate(tile);
-            let first = [y as isize - self.padding[0] as isize, x as isize - self.padding[1] as isize];
+            let first =
+                [y as isize - self.padding[0] as isize, x as isize - self.padding[1] as isize];
             let square = self.input.square::<PATCH>(image, first, self.zeros);
             for piece in 0..self.kernels.pieces() {
                 let channels = self.kernels.piece(piece);
@@ -339,7 +343,8 @@ impl<T: Float> Block<'_, T> {
             };
             for product in 0..PRODUCTS {
                 let b = kernels[product * count * width..][..count * width].as_ptr();
-                let c = self.products[product * apart(tiles * width)..][..tiles * width].as_mut_ptr();
+                let c =
+                    self.products[product * apart(tiles * width)..][..tiles * width].as_mut_ptr();
                 let panel = Panel { b, c, vectors, add: piece > 0 };
                 // SAFETY: the patches have the rows of each product.
                 unsafe { panel.rows(self.table, product * stride, count) };

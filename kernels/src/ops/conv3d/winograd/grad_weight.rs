@@ -157,9 +157,11 @@ impl<T: Float> Piece<'_, T> {
         let (width, column) = (self.layout.width(self.panel), self.layout.start(self.panel));
         for (row, tile) in range.enumerate() {
             let (image, [y, x]) = self.tiles.locate(tile);
-            let first = [y as isize - self.padding[0] as isize, x as isize - self.padding[1] as isize];
+            let first =
+                [y as isize - self.padding[0] as isize, x as isize - self.padding[1] as isize];
             let patch = self.input.square::<PATCH>(image, first, self.zeros);
-            let outputs = self.grad_output.square::<TILE>(image, [y as isize, x as isize], self.zeros);
+            let outputs =
+                self.grad_output.square::<TILE>(image, [y as isize, x as isize], self.zeros);
             // SAFETY: the buffers have room for 36 products of a block's tiles.
             unsafe {
                 let to = self.patches.as_mut_ptr().add(row * channels);

@@ -101,8 +101,8 @@ impl<T: Float> Plane<'_, T> {
             let row = first[0] + i as isize;
             std::array::from_fn(|j| {
                 let column = first[1] + j as isize;
-                let inside = (0..height as isize).contains(&row)
-                    && (0..width as isize).contains(&column);
+                let inside =
+                    (0..height as isize).contains(&row) && (0..width as isize).contains(&column);
                 if !inside {
                     return zeros.as_ptr();
                 }

@@ -187,18 +187,22 @@ impl<T: Float> Block<'_, T> {
                     part
                 });
             small::copy_padded(all, outward, grad_output, outward, grad, padded_out);
-            simd::vectorised(#[inline(always)] || {
-                for (g, y) in grad.chunks_exact_mut(padded_out).zip(kept.chunks_exact(outward)) {
-                    for (g, &y) in g.iter_mut().zip(y) {
-                        *g = if y > T::ZERO { *g } else { T::ZERO };
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (g, y) in grad.chunks_exact_mut(padded_out).zip(kept.chunks_exact(outward))
+                    {
+                        for (g, &y) in g.iter_mut().zip(y) {
+                            *g = if y > T::ZERO { *g } else { T::ZERO };
+                        }
                     }
-                }
-                for row in grad.chunks_exact(nodes * padded_out) {
-                    for (sum, &g) in node_sums.iter_mut().zip(row) {
-                        *sum += g.to_f64();
+                    for row in grad.chunks_exact(nodes * padded_out) {
+                        for (sum, &g) in node_sums.iter_mut().zip(row) {
+                            *sum += g.to_f64();
+                        }
                     }
-                }
-            });
+                },
+            );
             if aggregates {
                 let from = Place { row: padded_out, partition: 0 };
                 let to = Place { row: width, partition: padded_out };
@@ -229,16 +233,19 @@ impl<T: Float> Block<'_, T> {
                     add: false,
                 }
                 .compute();
-                simd::vectorised(#[inline(always)] || {
-                    for (out, g) in
-                        out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in))
-                    {
-                        for (out, &g) in out.iter_mut().zip(g) {
-                            let old = if add { *out } else { T::ZERO };
-                            *out = old + g;
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for (out, g) in
+                            out.chunks_exact_mut(inward).zip(features.chunks_exact(padded_in))
+                        {
+                            for (out, &g) in out.iter_mut().zip(g) {
+                                let old = if add { *out } else { T::ZERO };
+                                *out = old + g;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             }
             if sums.weight > 0 {
                 Product {
@@ -312,17 +319,20 @@ impl<T: Float> Block<'_, T> {
                         .compute();
                     }
                 }
-                Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(#[inline(always)] || {
-                    Edges::<T>::each(
-                        (targets, sources, partitions),
-                        self.sizes,
-                        |edge, v, w, k| {
-                            let g = &before[v * width + k * padded_in..][..inward];
-                            let x = &x[w * inward..][..inward];
-                            result[edge] += small::sum(inward, |c| g[c] * x[c]);
-                        },
-                    );
-                }),
+                Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        Edges::<T>::each(
+                            (targets, sources, partitions),
+                            self.sizes,
+                            |edge, v, w, k| {
+                                let g = &before[v * width + k * padded_in..][..inward];
+                                let x = &x[w * inward..][..inward];
+                                result[edge] += small::sum(inward, |c| g[c] * x[c]);
+                            },
+                        );
+                    },
+                ),
             }
         }
     }
@@ -330,9 +340,12 @@ impl<T: Float> Block<'_, T> {
 
 /// Adds sums of a block to those of its slice.
 fn flush<T: Float>(block: &[T], slice: &mut [f64]) {
-    simd::vectorised(#[inline(always)] || {
-        for (total, &sum) in slice.iter_mut().zip(block) {
-            *total += sum.to_f64();
-        }
-    });
+    simd::vectorised(
+        #[inline(always)]
+        || {
+            for (total, &sum) in slice.iter_mut().zip(block) {
+                *total += sum.to_f64();
+            }
+        },
+    );
 }

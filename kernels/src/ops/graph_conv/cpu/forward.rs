@@ -95,16 +95,19 @@ pub(in super::super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) 
                     }
                     linear(middle, middle_row, result, padded_out);
                 }
-                simd::vectorised(#[inline(always)] || {
-                    let nodes = bias_map.chunks_exact(padded_out).cycle();
-                    let from = result.chunks_exact(padded_out).zip(nodes);
-                    for (y, (r, b)) in output.chunks_exact_mut(outward).zip(from) {
-                        for ((y, &r), &b) in y.iter_mut().zip(r).zip(b) {
-                            let sum = r + b;
-                            *y = if op.relu { sum.max(T::ZERO) } else { sum };
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        let nodes = bias_map.chunks_exact(padded_out).cycle();
+                        let from = result.chunks_exact(padded_out).zip(nodes);
+                        for (y, (r, b)) in output.chunks_exact_mut(outward).zip(from) {
+                            for ((y, &r), &b) in y.iter_mut().zip(r).zip(b) {
+                                let sum = r + b;
+                                *y = if op.relu { sum.max(T::ZERO) } else { sum };
+                            }
                         }
-                    }
-                });
+                    },
+                );
             });
         });
     });

@@ -134,23 +134,28 @@ impl<'a, T: Float> Edges<'a, T> {
                     .compute();
                 }
             }
-            Edges::Sparse { weights, targets, sources, partitions } => simd::vectorised(#[inline(always)] || {
-                let places = if to_place.partition == 0 { 1 } else { sizes.partitions };
-                for k in 0..places {
-                    for v in 0..nodes {
-                        to[k * to_place.partition + v * to_place.row..][..columns].fill(T::ZERO);
+            Edges::Sparse { weights, targets, sources, partitions } => simd::vectorised(
+                #[inline(always)]
+                || {
+                    let places = if to_place.partition == 0 { 1 } else { sizes.partitions };
+                    for k in 0..places {
+                        for v in 0..nodes {
+                            to[k * to_place.partition + v * to_place.row..][..columns]
+                                .fill(T::ZERO);
+                        }
                     }
-                }
-                Self::each((targets, sources, partitions), sizes, |edge, v, w, k| {
-                    let (v, w) = if transposed { (w, v) } else { (v, w) };
-                    let from = &from[k * from_place.partition + w * from_place.row..][..columns];
-                    let to = &mut to[k * to_place.partition + v * to_place.row..][..columns];
-                    let weight = weights[edge];
-                    for (y, &x) in to.iter_mut().zip(from) {
-                        *y += weight * x;
-                    }
-                });
-            }),
+                    Self::each((targets, sources, partitions), sizes, |edge, v, w, k| {
+                        let (v, w) = if transposed { (w, v) } else { (v, w) };
+                        let from =
+                            &from[k * from_place.partition + w * from_place.row..][..columns];
+                        let to = &mut to[k * to_place.partition + v * to_place.row..][..columns];
+                        let weight = weights[edge];
+                        for (y, &x) in to.iter_mut().zip(from) {
+                            *y += weight * x;
+                        }
+                    });
+                },
+            ),
         }
     }
 

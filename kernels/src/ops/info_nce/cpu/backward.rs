@@ -18,8 +18,7 @@ pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, 
     let padded = small::padded(features);
     // Gradients of unit embeddings are summed up in place where nothing stands there and their rows are whole vectors.
     let apart = |g: &Gradient<T>| if g.add || padded > features { rows * padded } else { 0 };
-    let lengths: Vec<usize> =
-        call.gradients.iter().map(|g| g.as_ref().map_or(0, apart)).collect();
+    let lengths: Vec<usize> = call.gradients.iter().map(|g| g.as_ref().map_or(0, apart)).collect();
     scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
         let mut sums: Vec<Option<Shared<T>>> = Vec::new();
         for (gradient, &length) in call.gradients.iter_mut().zip(&lengths) {
@@ -64,7 +63,8 @@ pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, 
                 for row in task * rows_a_task..rows.min((task + 1) * rows_a_task) {
                     // SAFETY: each row belongs to one task, and lies inside both.
                     unsafe {
-                        let sums = sums.pointer(row * if own.is_some() { padded } else { features });
+                        let sums =
+                            sums.pointer(row * if own.is_some() { padded } else { features });
                         let to = own.as_ref().map_or(sums, |own| own.pointer(row * features));
                         let call = Length {
                             sums,
@@ -99,7 +99,11 @@ impl<T: Float> simd::Work for Length<'_, T> {
         let Length { sums, to, x, inverse, add } = self;
         // SAFETY: by the contract above; each number is read before it is written.
         unsafe {
-            let along = small::sum(x.len(), #[inline(always)] |i| x[i] * inverse * *sums.add(i));
+            let along = small::sum(
+                x.len(),
+                #[inline(always)]
+                |i| x[i] * inverse * *sums.add(i),
+            );
             for (i, &x) in x.iter().enumerate() {
                 let old = if add { *to.add(i) } else { T::ZERO };
                 *to.add(i) = old + inverse * (*sums.add(i) - x * inverse * along);
@@ -215,7 +219,9 @@ impl<T: Float> Pair<'_, T> {
             let [m, n] = self.places;
             let row = tile.row + r;
             let positive = self.geometry.positive(row).checked_sub(tile.column);
-            if let Some(p) = positive.filter(|&p| p < tile.columns && self.geometry.valid(m, n, row)) {
+            if let Some(p) =
+                positive.filter(|&p| p < tile.columns && self.geometry.valid(m, n, row))
+            {
                 logits[p] -= weight + weight;
             }
         }

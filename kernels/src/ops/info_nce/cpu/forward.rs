@@ -37,16 +37,18 @@ pub(in super::super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
             };
             let of = |m| Embeddings::new(&geometry, call.inputs, inverse, m);
             // SAFETY: as above.
-            let log_sums = unsafe {
-                shared_sums.part(geometry.ordered(m, n) * rows + span.start, span.len())
-            };
+            let log_sums =
+                unsafe { shared_sums.part(geometry.ordered(m, n) * rows + span.start, span.len()) };
             sums.group(&geometry, (m, of(m)), (n, of(n)), span.start, log_sums);
         });
         for (&(m, n, count), state) in pairs.iter().zip(state.chunks_exact(a_pair)) {
             let (positives, partial) = state.split_at(3 * rows);
             let (maxima, sums) = partial.split_at(groups * rows);
             let column_sums = &mut log_sums[geometry.ordered(n, m) * rows..][..rows];
-            simd::vectorised(#[inline(always)] || merge_groups(rows, maxima, sums, column_sums));
+            simd::vectorised(
+                #[inline(always)]
+                || merge_groups(rows, maxima, sums, column_sums),
+            );
             let weight = geometry.row_weight(count.unwrap_or(1));
             for (m, n) in [(m, n), (n, m)] {
                 let log_sums = &mut log_sums[geometry.ordered(m, n) * rows..][..rows];

@@ -132,13 +132,16 @@ fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: 
     let features = geometry.features;
     for (x, inverse) in inputs.iter().zip(inverse.chunks_exact_mut(geometry.rows)) {
         parallel::rows(inverse, 1, features, |first, inverse| {
-            simd::vectorised(#[inline(always)] || {
-                for (r, inverse) in inverse.iter_mut().enumerate() {
-                    let x = &x[(first + r) * features..][..features];
-                    let length = small::sum(features, |i| x[i].to_f64() * x[i].to_f64()).sqrt();
-                    *inverse = T::from_f64(if length < SHORTEST { 0.0 } else { 1.0 / length });
-                }
-            });
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (r, inverse) in inverse.iter_mut().enumerate() {
+                        let x = &x[(first + r) * features..][..features];
+                        let length = small::sum(features, |i| x[i].to_f64() * x[i].to_f64()).sqrt();
+                        *inverse = T::from_f64(if length < SHORTEST { 0.0 } else { 1.0 / length });
+                    }
+                },
+            );
         });
     }
 }
@@ -185,7 +188,13 @@ impl<'a, T: Float> Embeddings<'a, T> {
     ) {
         self.unit(geometry, first, count, unit);
         let packed = &mut packed[..small::packed_len::<WIDE_PANEL>(count, geometry.features)];
-        small::pack_transposed::<_, WIDE_PANEL>(count, geometry.features, unit, geometry.stride, packed);
+        small::pack_transposed::<_, WIDE_PANEL>(
+            count,
+            geometry.features,
+            unit,
+            geometry.stride,
+            packed,
+        );
     }
 }
 
