@@ -16,7 +16,7 @@ use std::time::Duration;
                   `mpuc COMMAND --help` says more about a command, with examples."
 )]
 pub struct Cli {
-    /// Threads to compute on; as many as there are cores without it. Figures do not depend on it.
+    /// Threads to compute on; as many as there are cores without it. Results do not depend on it, only time does.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// No progress on standard error: errors and warnings only.

@@ -48,8 +48,8 @@ def prepared(given, folder):
 
 
 def imports(python):
-    run = subprocess.run([python, "-c", "import torch, torchvision"], capture_output=True)
-    return run.returncode == 0
+    return (os.access(python, os.X_OK)
+            and subprocess.run([python, "-c", "import torch, torchvision"], capture_output=True).returncode == 0)
 
 
 def stand_in(venv):

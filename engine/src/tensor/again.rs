@@ -59,7 +59,9 @@ impl Kept {
         if let Some(buffer) = made.upgrade() {
             return Ok(Tensor { shape, dtype, buffer, place: None, again: None });
         }
-        let tensor = (again.make)()?;
+        // The work of a step is what its ops cost once.
+        let (tensor, _) = crate::work::count(|| (again.make)());
+        let tensor = tensor?;
         *made = Arc::downgrade(&tensor.buffer);
         Ok(tensor)
     }

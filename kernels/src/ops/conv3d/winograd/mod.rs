@@ -14,7 +14,6 @@ mod transform;
 
 use super::cpu::Geometry;
 use crate::Float;
-
 use transform::{PATCH, TAPS, TILE};
 
 pub(super) use convolve::{Destination, forward, grad_input};
