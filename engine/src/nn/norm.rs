@@ -1,4 +1,5 @@
 use crate::device::gpu_error;
+use crate::tensor::Kept;
 use crate::{Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
 use kernels::ops::{Activation, LayerNorm as LayerNormOp};
@@ -129,12 +130,11 @@ impl BatchNorm {
             return Ok(applied.output);
         }
         // One pass over memory against an activation less to keep: with the statistics at hand the same numbers.
-        let inputs =
-            [x, &weight, &bias, &applied.saved[0], &applied.saved[1]].map(Tensor::detached);
+        let inputs = [x, &weight, &bias, &applied.saved[0], &applied.saved[1]].map(Tensor::kept);
         let given = BatchNormOp { statistics: batch_norm::Statistics::Given, ..op };
         Ok(applied.output.made_again_by(move || {
-            let [x, weight, bias, mean, variance] = &inputs;
-            Ok(Tensor::apply(given, &[x, weight, bias, mean, variance], &[])?.output)
+            let inputs = inputs.iter().map(Kept::get).collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::apply(given, &inputs.iter().collect::<Vec<_>>(), &[])?.output)
         }))
     }
 }

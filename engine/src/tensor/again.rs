@@ -1,15 +1,26 @@
 //! Numbers that are cheaper to compute again than to keep: what a backward pass reads of them is made when it is read.
 
 use super::{Storage, Tensor};
-use crate::Result;
+use crate::{DType, Result};
+use kernels::Shape;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// How to compute a tensor's numbers again, to the same bits, from tensors that are kept anyway.
+/// How to compute a tensor's numbers again, to the same bits, from what is kept anyway.
 pub(super) struct Again {
     make: Box<dyn Fn() -> Result<Tensor> + Send + Sync>,
+    made: Mutex<Made>,
+}
+
+/// Numbers that were made, and who has still to read them.
+#[derive(Default)]
+struct Made {
     /// The numbers, as long as somebody has them.
-    made: Mutex<Weak<Storage>>,
+    numbers: Weak<Storage>,
+    /// The numbers, while a reader has asked for them and others have still to.
+    held: Option<Arc<Storage>>,
+    /// Readers that are not gone.
+    readers: usize,
 }
 
 impl fmt::Debug for Again {
@@ -18,52 +29,75 @@ impl fmt::Debug for Again {
     }
 }
 
-/// What the tape keeps of a tensor for the backward pass.
+/// What is kept of a tensor for one reader in the backward pass.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     /// Its numbers.
     Numbers(Tensor),
-    /// How to compute them, and a tensor that has all but the numbers.
-    Again(Arc<Again>, crate::DType, kernels::Shape),
+    /// How to compute them.
+    Again(Reader),
+}
+
+/// One of those who will ask for numbers that are made again; gone once it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    again: Arc<Again>,
+    dtype: DType,
+    shape: Shape,
 }
 
 impl Tensor {
     /// The tensor, whose numbers a tape does not keep for the backward pass: `make` computes them again, to the same
-    /// bits, from tensors that it shares.
+    /// bits, from what it has [`kept`](Tensor::kept).
     pub(crate) fn made_again_by(
         mut self,
         make: impl Fn() -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
-        let made = Mutex::new(Arc::downgrade(&self.buffer));
-        self.again = Some(Arc::new(Again { make: Box::new(make), made }));
+        let made = Made { numbers: Arc::downgrade(&self.buffer), ..Made::default() };
+        self.again = Some(Arc::new(Again { make: Box::new(make), made: Mutex::new(made) }));
         self
     }
 
-    /// What is to be kept for the backward pass.
-    pub(super) fn kept(self) -> Kept {
-        match self.again {
-            Some(again) => Kept::Again(again, self.dtype, self.shape),
-            None => Kept::Numbers(self),
+    /// What is to be kept for one reader in the backward pass.
+    pub(crate) fn kept(&self) -> Kept {
+        let Some(again) = &self.again else { return Kept::Numbers(self.detached()) };
+        again.made().readers += 1;
+        Kept::Again(Reader { again: Arc::clone(again), dtype: self.dtype, shape: self.shape })
+    }
+}
+
+impl Again {
+    fn made(&self) -> std::sync::MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut made = self.again.made();
+        made.readers -= 1;
+        if made.readers == 0 {
+            made.held = None;
         }
     }
 }
 
 impl Kept {
     /// The numbers.
-    pub(super) fn get(self) -> Result<Tensor> {
-        let (again, dtype, shape) = match self {
-            Kept::Numbers(tensor) => return Ok(tensor),
-            Kept::Again(again, dtype, shape) => (again, dtype, shape),
+    pub(crate) fn get(&self) -> Result<Tensor> {
+        let Reader { again, dtype, shape } = match self {
+            Kept::Numbers(tensor) => return Ok(tensor.clone()),
+            Kept::Again(reader) => reader,
         };
-        let mut made = again.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = made.upgrade() {
-            return Ok(Tensor { shape, dtype, buffer, place: None, again: None });
-        }
-        // The work of a step is what its ops cost once.
-        let (tensor, _) = crate::work::count(|| (again.make)());
-        let tensor = tensor?;
-        *made = Arc::downgrade(&tensor.buffer);
-        Ok(tensor)
+        let mut made = again.made();
+        let buffer = match made.held.take().or_else(|| made.numbers.upgrade()) {
+            Some(buffer) => buffer,
+            // The work of a step is what its ops cost once.
+            None => crate::work::count(|| (again.make)()).0?.buffer,
+        };
+        made.numbers = Arc::downgrade(&buffer);
+        made.held = (made.readers > 1).then(|| Arc::clone(&buffer));
+        Ok(Tensor { shape: *shape, dtype: *dtype, buffer, place: None, again: None })
     }
 }
 
@@ -94,6 +128,28 @@ mod tests {
         let gradients = tape.backward(&loss)?;
         let gradient = gradients.get(&x).map_or(Ok(Vec::new()), Tensor::to_vec)?;
         Ok((gradient, count.load(Ordering::Relaxed)))
+    }
+
+    /// The second reader comes after the first has gone, and still nothing is made twice.
+    #[test]
+    fn numbers_are_held_until_the_last_has_read_them() -> Result<()> {
+        let x = Tensor::from_slice(&[1.0f32, -2.0], &[2])?;
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let kept = x.kept();
+        let y = x.multiply(&x)?.made_again_by(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let x = kept.get()?;
+            x.multiply(&x)
+        });
+        let (first, second, numbers) = (y.kept(), y.kept(), y.to_vec()?);
+        drop(y);
+        assert_eq!(first.get()?.to_vec()?, numbers);
+        drop(first);
+        let last = second.get()?;
+        assert_eq!((last.to_vec()?, count.load(Ordering::Relaxed)), (numbers, 1));
+        assert_eq!(Arc::strong_count(&last.buffer), 1, "only the last reader has them");
+        Ok(())
     }
 
     #[test]

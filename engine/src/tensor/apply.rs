@@ -131,8 +131,11 @@ impl<O: Compiled> Record for Recorded<O> {
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
         debug_assert_eq!(grad_output.shape, self.plan.output);
         crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
-        let inputs: Vec<Option<Tensor>> =
-            self.inputs.into_iter().map(|x| x.map(Kept::get).transpose()).collect::<Result<_>>()?;
+        let inputs: Vec<Option<Tensor>> = self
+            .inputs
+            .iter()
+            .map(|x| x.as_ref().map(Kept::get).transpose())
+            .collect::<Result<_>>()?;
         if let Some(gpu) = grad_output.gpu() {
             let pointer = |x: &Option<Tensor>| x.as_ref().map_or(Pointer::NULL, Tensor::pointer);
             let gradient = |slot: &Option<Slot>| {

@@ -5,6 +5,7 @@ mod apply;
 mod operations;
 mod storage;
 
+pub(crate) use again::Kept;
 pub use apply::Applied;
 
 use crate::device::gpu_error;

@@ -18,12 +18,11 @@ struct Region {
 
 impl Region {
     fn new(bytes: usize) -> Self {
-        // Sizes double, so that a thread settles after a few calls; beyond some huge pages they grow by quarters.
+        // Sizes double, so that a thread settles after a few calls; large ones grow by an eighth to a quarter.
         let power = bytes.next_power_of_two().max(4096);
         let (bytes, alignment) = match bytes {
             ..LARGE => (power, ALIGNMENT),
-            _ if power <= 8 * HUGE => (power.max(HUGE), HUGE),
-            _ => (bytes.next_multiple_of(power / 8), HUGE),
+            _ => (bytes.next_multiple_of((power / 8).max(HUGE)), HUGE),
         };
         let layout =
             Layout::from_size_align(bytes, alignment).unwrap_or_else(|_| Layout::new::<u64>());
@@ -59,6 +58,10 @@ pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R)
     let bytes = count * size_of::<T>();
     let region = FREE.with_borrow_mut(|free| {
         let fits = free.iter().position(|r| r.layout.size() >= bytes);
+        if fits.is_none() {
+            // A larger one takes the place of the largest.
+            free.pop();
+        }
         fits.map(|at| free.remove(at))
     });
     let region = region.unwrap_or_else(|| {
