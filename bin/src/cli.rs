@@ -297,7 +297,7 @@ pub struct BenchArgs {
     /// What an earlier --json printed: its medians are what these are divided by.
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Exit with code 4 if a case takes more than this many times as long as in the baseline, e.g. 1.1.
+    /// Exit with code 5 if a case takes more than this many times as long as in the baseline, e.g. 1.1.
     #[arg(long, value_name = "RATIO", requires = "baseline")]
     pub fail_above: Option<f64>,
     /// How the results are printed.

@@ -21,6 +21,8 @@ pub enum Kind {
     Diverged,
     /// A check found something wrong.
     CheckFailed,
+    /// A bench is slower than its baseline.
+    Slower,
     /// A file whose content is wrong.
     BadData,
     /// A file or sample that is not there.
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Usage => 2,
             Kind::Diverged => 3,
             Kind::CheckFailed => 4,
+            Kind::Slower => 5,
             Kind::BadData => 65,
             Kind::MissingData => 66,
             Kind::NoDevice => 69,

@@ -187,7 +187,7 @@ fn benches_are_held_against_an_earlier_one() {
     let said = text(&faster.stderr);
     assert!(said.contains("mean/gone: in ") && said.contains(": not in "), "{said}");
     let slower = against([1e6, 1e-12]);
-    assert_eq!(slower.status.code(), Some(4), "{}", text(&slower.stderr));
+    assert_eq!(slower.status.code(), Some(5), "{}", text(&slower.stderr));
     assert!(text(&slower.stderr).contains("1 of 4 cases"), "{}", text(&slower.stderr));
 }
 

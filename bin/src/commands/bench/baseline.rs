@@ -71,7 +71,7 @@ impl Baseline {
     /// Whether nothing is slower than so many times the baseline.
     ///
     /// # Errors
-    /// 4 when something is.
+    /// 5 when something is.
     pub(super) fn judge(&self, report: &Report, limit: f64) -> Result<()> {
         let slower: Vec<String> = report
             .results
@@ -89,7 +89,7 @@ impl Baseline {
             slower.len(),
             slower.join(", ")
         );
-        Err(Failure::new(Kind::CheckFailed, message))
+        Err(Failure::new(Kind::Slower, message))
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         let ratios: Vec<Option<f64>> = now.results.iter().map(|row| row.times_baseline).collect();
         assert_eq!(ratios, [Some(1.05), Some(2.0), None]);
         let failure = before.judge(&now, 1.1).unwrap_err();
-        assert_eq!(failure.code(), 4);
+        assert_eq!(failure.code(), 5);
         let text = failure.to_string();
         assert!(text.contains("1 of 3 cases") && text.contains("b (2.00)"), "{text}");
         before.judge(&now, 2.0)

@@ -135,8 +135,11 @@ pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     if !chosen.is_empty() {
         return Ok(chosen);
     }
+    let mut groups: Vec<&str> = names.iter().filter_map(|name| name.split('/').next()).collect();
+    groups.sort_unstable();
+    groups.dedup();
     Err(Failure::new(Kind::Usage, format!("no case begins with {}", only.join(" or ")))
-        .hint(format!("there are {}", names.join(", "))))
+        .hint(format!("there are {}; --list names all {}", groups.join(", "), names.len())))
 }
 
 #[cfg(test)]
@@ -159,7 +162,8 @@ mod tests {
         assert_eq!(chosen(&["face"])?, ["face/fwd", "face/fwd+bwd"]);
         assert_eq!(chosen(&["face/fwd"])?, ["face/fwd"]);
         assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long/fwd"]);
-        assert_eq!(chosen(&["fac"]).unwrap_err().code(), 2);
+        let none = chosen(&["fac"]).unwrap_err();
+        assert_eq!(none.code(), 2);
         Ok(())
     }
 }

@@ -76,7 +76,7 @@ fn at_least(flag: &str, values: &[usize], least: usize) -> Result<()> {
 /// Measures the cases asked for and prints the report.
 ///
 /// # Errors
-/// 2 when no case begins with the names asked for, 4 when one is too slow against the baseline, and whatever a case
+/// 2 when no case begins with the names asked for, 5 when one is too slow against the baseline, and whatever a case
 /// ends with.
 fn measure_all(
     cases: Vec<Case>,
