@@ -85,8 +85,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             let step = optimizer.steps();
             let pass = Pass::train(&parameters, Philox::new(0, "dropout").at(step));
             let loss = net.forward(&pass, &x)?.cross_entropy(&digits)?;
-            total += loss.item()?;
             let outcome = pass.backward(&loss)?;
+            total += outcome.loss;
             outcome.statistics.apply(&mut parameters);
             let rate = 3e-3 * schedule.factor(epoch, step, steps);
             optimizer.step(&mut parameters, &outcome.gradients, rate)?;

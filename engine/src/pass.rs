@@ -86,7 +86,8 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// When the loss is not finite, or a trainable parameter received no gradient.
     pub fn backward(self, loss: &Tensor) -> Result<Outcome> {
-        if !loss.item()?.is_finite() {
+        let value = loss.item()?;
+        if !value.is_finite() {
             return Err(Error::NotFinite { what: "the loss".into() });
         }
         let Some(tape) = self.tape else {
@@ -106,6 +107,7 @@ impl<'a> Pass<'a> {
             return Err(Error::NoGradient { names: missing });
         }
         Ok(Outcome {
+            loss: value,
             gradients: ParameterGradients { by_parameter },
             statistics: Statistics(self.statistics.into_inner()),
         })
@@ -120,6 +122,8 @@ impl<'a> Pass<'a> {
 /// What a pass of training leaves: gradients and new statistics.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The loss.
+    pub loss: f64,
     /// The gradient of every trainable parameter.
     pub gradients: ParameterGradients,
     /// The new running statistics.

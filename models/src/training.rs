@@ -154,7 +154,6 @@ impl Trainer {
         let step = self.state.epoch * self.steps_an_epoch + self.state.step_in_epoch;
         let pass = Pass::train(&self.parameters, Philox::new(self.seed, "dropout").at(step));
         let loss = system.loss(&pass, batch)?;
-        let value = loss.total.item()?;
         let outcome = pass.backward(&loss.total)?;
         let gradient_norm = outcome.gradients.norm(&self.parameters)?;
         let steps = self.steps_an_epoch * self.settings.epochs;
@@ -164,11 +163,11 @@ impl Trainer {
         self.optimizer.step(&mut self.parameters, &outcome.gradients, learning_rate)?;
         self.state.step_in_epoch += 1;
         self.state.sums.add(
-            value,
+            outcome.loss,
             gradient_norm,
             loss.pairs.map(|pairs| pairs.to_vec()).transpose()?,
         );
-        Ok(StepRecord { epoch: self.state.epoch, step, loss: value, gradient_norm, learning_rate })
+        Ok(StepRecord { epoch: self.state.epoch, step, loss: outcome.loss, gradient_norm, learning_rate })
     }
 
     /// Ends an epoch with its validation loss, where there is one.

@@ -102,7 +102,7 @@ pub trait Vector<T>: Copy {
     unsafe fn max(self, b: Self) -> Self;
 }
 
-/// No assumption but what the target triple promises.
+/// No assumption but what the target triple promises: SSE2 on x86-64, NEON on aarch64.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 /// AVX2 with FMA.
@@ -156,6 +156,10 @@ portable_vector!(f64, 2);
 impl Isa for Portable {
     type F32 = [f32; 4];
     type F64 = [f64; 2];
+    // NEON has twice the registers of SSE2.
+    #[cfg(target_arch = "aarch64")]
+    tiles!(4: 1 x 12, 2 x 12, 3 x 8, 4 x 6);
+    #[cfg(not(target_arch = "aarch64"))]
     tiles!(2: 1 x 4, 2 x 4);
 }
 
