@@ -167,7 +167,13 @@ impl Trainer {
             gradient_norm,
             loss.pairs.map(|pairs| pairs.to_vec()).transpose()?,
         );
-        Ok(StepRecord { epoch: self.state.epoch, step, loss: outcome.loss, gradient_norm, learning_rate })
+        Ok(StepRecord {
+            epoch: self.state.epoch,
+            step,
+            loss: outcome.loss,
+            gradient_norm,
+            learning_rate,
+        })
     }
 
     /// Ends an epoch with its validation loss, where there is one.
