@@ -66,11 +66,6 @@ pub trait Float:
     fn min(self, other: Self) -> Self;
     /// Whether it is neither infinite nor NaN.
     fn is_finite(self) -> bool;
-    /// 1 / (1 + e^-self).
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        Self::ONE / (Self::ONE + (-self).exp())
-    }
 }
 
 macro_rules! float {

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
 import networks  # noqa: E402
 import operations  # noqa: E402
 
-WARM_UP = 2
+# As in mpuc's bench: seconds that the first run takes at most, runs before the clock starts, runs at least.
+OFTEN = [(1, 2, 5), (10, 2, 3), (float("inf"), 1, 2)]
 
 
 def peak_bytes():
@@ -29,10 +30,11 @@ def measure(run, budget, repeats):
     """Seconds of each run, as often as `mpuc bench` would."""
     start = time.perf_counter()
     run()
-    long = time.perf_counter() - start > 1.0
-    for _ in range(1, WARM_UP):
+    took = time.perf_counter() - start
+    warm_up, least = next(often[1:] for often in OFTEN if took <= often[0])
+    for _ in range(1, warm_up):
         run()
-    least, most = (repeats, repeats) if repeats else (3 if long else 5, 200)
+    least, most = (repeats, repeats) if repeats else (least, 200)
     times = []
     begin = time.perf_counter()
     while len(times) < least or (len(times) < most and time.perf_counter() - begin < budget):

@@ -41,6 +41,27 @@ pub fn erf<T: Float>(x: T) -> T {
     by_precision!(x, erf_f32, T::erf)
 }
 
+/// ln(1 + e^-x), which neither overflows nor loses small values, within 3 ulp.
+#[inline(always)]
+pub fn softplus_of_minus<T: Float>(x: T) -> T {
+    let power = exp(-x.abs());
+    (-x).max(T::ZERO) + by_precision!(power, ln_1p_f32, T::ln_1p)
+}
+
+/// ln(1 + y) for y from 0 to 1: 2 artanh(y / (2 + y)), whose series ends soon.
+#[inline(always)]
+fn ln_1p_f32(y: f32) -> f32 {
+    let s = y / (2.0 + y);
+    let square = s * s;
+    let mut series = 1.0 / 13.0f32;
+    series = series * square + 1.0 / 11.0;
+    series = series * square + 1.0 / 9.0;
+    series = series * square + 1.0 / 7.0;
+    series = series * square + 1.0 / 5.0;
+    series = series * square + 1.0 / 3.0;
+    2.0 * s + 2.0 * s * (series * square)
+}
+
 /// Range reduction to ±ln 2 / 2 and the polynomial of Cephes' `expf`.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
@@ -154,6 +175,16 @@ mod tests {
         assert!(error < 2.5, "sigmoid of {at}: {error} ulp");
         assert_eq!((sigmoid(f32::NEG_INFINITY), sigmoid(f32::INFINITY)), (0.0, 1.0));
         assert!(sigmoid(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn softplus_over_its_whole_range() {
+        let exact = |x: f64| (-x).max(0.0) + (-x.abs()).exp().ln_1p();
+        let (error, at) = worst(-1e30, 87.0, softplus_of_minus, exact);
+        assert!(error < 3.0, "ln(1 + e^-{at}): {error} ulp");
+        assert_eq!(softplus_of_minus(f32::INFINITY), 0.0);
+        assert_eq!(softplus_of_minus(f32::NEG_INFINITY), f32::INFINITY);
+        assert!(softplus_of_minus(f32::NAN).is_nan());
     }
 
     #[test]

@@ -9,11 +9,20 @@ use engine::{Device, pool};
 use kernels::cpu::probe::Peak;
 use std::time::{Duration, Instant};
 
-/// Runs before the clock starts: the pool, the caches and the branch predictor are warm then.
-const WARM_UP: usize = 2;
-/// Where nobody says how often a case is run: at least so often, and less often if a run takes longer than `LONG`.
-const LEAST: (usize, usize) = (5, 3);
-const LONG: Duration = Duration::from_secs(1);
+/// How often a case is run, by how long its first run took at most.
+struct Often {
+    up_to: Duration,
+    /// Runs before the clock starts: the pool, the caches and the branch predictor are warm then.
+    warm_up: usize,
+    /// Runs at least, where nobody says how many.
+    least: usize,
+}
+
+const OFTEN: [Often; 3] = [
+    Often { up_to: Duration::from_secs(1), warm_up: 2, least: 5 },
+    Often { up_to: Duration::from_secs(10), warm_up: 2, least: 3 },
+    Often { up_to: Duration::MAX, warm_up: 1, least: 2 },
+];
 const MOST: usize = 200;
 
 /// How cases are measured.
@@ -42,15 +51,16 @@ impl Measure<'_> {
         let first = Instant::now();
         let (outcome, cost) = engine::work::count(|| (ready.run)());
         outcome?;
-        let long = first.elapsed() > LONG;
-        for _ in 1..WARM_UP {
+        let took = first.elapsed();
+        let often = OFTEN.iter().find(|often| took <= often.up_to).unwrap_or(&OFTEN[0]);
+        for _ in 1..often.warm_up {
             self.check(case)?;
             (ready.run)()?;
         }
         let before = self.fresh();
         let (least, most) = match self.repeats {
             Some(repeats) => (repeats as usize, repeats as usize),
-            None => (if long { LEAST.1 } else { LEAST.0 }, MOST),
+            None => (often.least, MOST),
         };
         let (mut times, mut device_times) = (Vec::new(), Vec::new());
         let begin = Instant::now();
@@ -151,7 +161,7 @@ mod tests {
         let measure =
             Measure { device: &Device::Cpu, repeats: Some(3), peak, stop: &Stop::default() };
         let row = measure.case(&case)?;
-        assert_eq!((runs.get(), row.reps), (WARM_UP + 3, 3));
+        assert_eq!((runs.get(), row.reps), (OFTEN[0].warm_up + 3, 3));
         // The floor is a millisecond, which no sleep undercuts.
         let of_floor = row.of_floor.unwrap_or_default();
         assert!(of_floor > 0.0 && of_floor <= 1.0 && row.median_s >= row.min_s, "{row:?}");

@@ -84,7 +84,7 @@ impl Drop {
             let words = self.stream.words_of::<SIDE>(start + (chunk * SIDE) as u64);
             for (i, four) in factors.chunks_exact_mut(4).enumerate() {
                 for (factor, words) in four.iter_mut().zip(&words) {
-                    *factor = if words[i] < self.below { T::ZERO } else { kept };
+                    *factor = if (words[i] as u32) < self.below { T::ZERO } else { kept };
                 }
             }
         }

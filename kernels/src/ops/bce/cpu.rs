@@ -1,12 +1,7 @@
 use crate::Float;
+use crate::cpu::math::{sigmoid, softplus_of_minus};
 use crate::cpu::{parallel, reduce, simd, sums};
 use crate::op::Gradient;
-
-/// ln(1 + e^-x), which neither overflows nor loses small values.
-#[inline(always)]
-fn softplus_of_minus<T: Float>(x: T) -> T {
-    (-x).max(T::ZERO) + (-x.abs()).exp().ln_1p()
-}
 
 pub(super) fn forward<T: Float>(logits: &[T], targets: &[T], weights: &[T]) -> T {
     let width = weights.len();
@@ -18,10 +13,16 @@ pub(super) fn forward<T: Float>(logits: &[T], targets: &[T], weights: &[T]) -> T
             #[inline(always)]
             || {
                 rows.map(|(x, t)| {
-                    sums::three(x, t, weights, |x, t, w| {
-                        let factor = T::ONE + (w - T::ONE) * t;
-                        (T::ONE - t) * x + factor * softplus_of_minus(x)
-                    })
+                    sums::three(
+                        x,
+                        t,
+                        weights,
+                        #[inline(always)]
+                        |x, t, w| {
+                            let factor = T::ONE + (w - T::ONE) * t;
+                            (T::ONE - t) * x + factor * softplus_of_minus(x)
+                        },
+                    )
                 })
                 .sum()
             },
@@ -33,14 +34,26 @@ pub(super) fn forward<T: Float>(logits: &[T], targets: &[T], weights: &[T]) -> T
 type Inputs<'a, T> = (&'a [T], &'a [T], &'a [T]);
 
 pub(super) fn grad_logits<T: Float>(inputs: Inputs<'_, T>, dy: T, gradient: &mut Gradient<T>) {
-    each(inputs, dy, gradient, |x, t, w| {
-        let factor = T::ONE + (w - T::ONE) * t;
-        (T::ONE - t) - factor * (-x).sigmoid()
-    });
+    each(
+        inputs,
+        dy,
+        gradient,
+        #[inline(always)]
+        |x, t, w| {
+            let factor = T::ONE + (w - T::ONE) * t;
+            (T::ONE - t) - factor * sigmoid(-x)
+        },
+    );
 }
 
 pub(super) fn grad_targets<T: Float>(inputs: Inputs<'_, T>, dy: T, gradient: &mut Gradient<T>) {
-    each(inputs, dy, gradient, |x, _, w| (w - T::ONE) * softplus_of_minus(x) - x);
+    each(
+        inputs,
+        dy,
+        gradient,
+        #[inline(always)]
+        |x, _, w| (w - T::ONE) * softplus_of_minus(x) - x,
+    );
 }
 
 /// Writes or adds dy / count * f(x, target, weight).

@@ -3,9 +3,8 @@ use crate::Float;
 use crate::cpu::{parallel, simd};
 use crate::philox::Philox;
 
-/// Blocks of four words that are drawn side by side: enough that the compiler makes vectors of them instead of
-/// unrolling them.
-const SIDE: usize = 64;
+/// Blocks of four words that are drawn side by side: as many as the registers hold.
+const SIDE: usize = 16;
 
 /// The forward pass on x, and the backward pass on the gradient of the output.
 pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool) {
@@ -35,7 +34,7 @@ fn masked<T: Float>((stream, threshold, scale, block, x, target, add): Arguments
         let blocks = factors.chunks_exact_mut(4).zip(a.iter().zip(b).zip(c.iter().zip(d)));
         for (factors, ((&a, &b), (&c, &d))) in blocks {
             for (factor, word) in factors.iter_mut().zip([a, b, c, d]) {
-                *factor = if word < threshold { T::ZERO } else { scale };
+                *factor = if (word as u32) < threshold { T::ZERO } else { scale };
             }
         }
         for ((y, &x), &factor) in target.iter_mut().zip(x).zip(&factors) {
