@@ -3,6 +3,9 @@
 use super::kernel::Registers;
 use crate::Float;
 
+/// Numbers that are copied at a time: a cache line of f32.
+const STEP: usize = 16;
+
 /// How the columns of B are cut: panels of `vectors` vectors, the last perhaps narrower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panels {
@@ -77,8 +80,17 @@ impl Panels {
         for panel in panels {
             let (start, filled, width) = (self.start(panel), self.filled(panel), self.width(panel));
             let out = &mut out[(start - first) * depth + k * width..][..width];
-            out[..filled].copy_from_slice(&row[start..start + filled]);
-            out[filled..].fill(T::ZERO);
+            // Pieces of a known length, for a call a row costs more than the copy.
+            let (to, to_rest) = out.as_chunks_mut::<STEP>();
+            let (from, from_rest) = row[start..start + filled].as_chunks::<STEP>();
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+            let to = to.as_flattened_mut().iter_mut().chain(to_rest).skip(from.len() * STEP);
+            let rest = from_rest.iter().copied().chain(std::iter::repeat(T::ZERO));
+            for (to, value) in to.zip(rest) {
+                *to = value;
+            }
         }
     }
 
@@ -95,23 +107,77 @@ impl Panels {
         count: usize,
         out: &mut [T],
     ) {
-        const STEP: usize = 16;
         let first = self.start(panels.start);
         for panel in panels {
             let (start, filled, width) = (self.start(panel), self.filled(panel), self.width(panel));
             let out = &mut out[(start - first) * depth + k * width..][..count * width];
-            for (step, out) in out.chunks_mut(STEP * width).enumerate() {
-                let rows = out.len() / width;
-                for column in 0..filled {
-                    let data = &data[(start + column) * stride + step * STEP..][..rows];
-                    for (row, &value) in data.iter().enumerate() {
-                        out[row * width + column] = value;
-                    }
-                }
+            let address = |column: usize| data[(start + column) * stride..][..count].as_ptr();
+            // SAFETY: each address has its numbers, and `out` has `count` rows as wide as the panel.
+            unsafe { transpose(filled, count, address, out.as_mut_ptr(), width) };
+            if filled < width {
                 for row in out.chunks_exact_mut(width) {
                     row[filled..].fill(T::ZERO);
                 }
             }
         }
     }
+}
+
+/// Copies `rows` rows of `columns` numbers into columns of a matrix whose rows are `stride` apart.
+///
+/// # Safety
+/// Each row's address leads to its numbers, and `to` to `columns` rows of `rows` numbers that are nobody else's.
+#[inline(always)]
+pub(super) unsafe fn transpose<T: Float>(
+    rows: usize,
+    columns: usize,
+    address: impl Fn(usize) -> *const T,
+    to: *mut T,
+    stride: usize,
+) {
+    for row in (0..rows).step_by(STEP) {
+        let high = STEP.min(rows - row);
+        for column in (0..columns).step_by(STEP) {
+            let wide = STEP.min(columns - column);
+            // SAFETY: by the contract above.
+            unsafe {
+                let to = to.add(column * stride + row);
+                if high == STEP && wide == STEP {
+                    let square = std::array::from_fn(
+                        #[inline(always)]
+                        |r| address(row + r).add(column).cast::<[T; STEP]>().read_unaligned(),
+                    );
+                    for (c, turned) in transposed(square).into_iter().enumerate() {
+                        to.add(c * stride).cast::<[T; STEP]>().write_unaligned(turned);
+                    }
+                    continue;
+                }
+                for r in 0..high {
+                    let from = address(row + r).add(column);
+                    for c in 0..wide {
+                        *to.add(c * stride + r) = *from.add(c);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A square transposed: four times the first half of its rows is interleaved with the second, which vectors do many
+/// numbers at a time.
+#[inline(always)]
+fn transposed<T: Float>(mut square: [[T; STEP]; STEP]) -> [[T; STEP]; STEP] {
+    for _ in 0..STEP.ilog2() {
+        let mut next = square;
+        for i in 0..STEP / 2 {
+            for j in 0..STEP / 2 {
+                next[2 * i][2 * j] = square[i][j];
+                next[2 * i][2 * j + 1] = square[i + STEP / 2][j];
+                next[2 * i + 1][2 * j] = square[i][j + STEP / 2];
+                next[2 * i + 1][2 * j + 1] = square[i + STEP / 2][j + STEP / 2];
+            }
+        }
+        square = next;
+    }
+    square
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::kernel::{ByColumns, Finish, Place, tiles};
-use super::{Packing, Panels, Rows};
+use super::panels::transpose;
+use super::{Matrix, Packing, Panels, Rows, Target, View, product};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::{self, Isa, Work};
@@ -17,6 +18,9 @@ const SLICE: usize = 1024;
 const PARTIAL: usize = 8 << 20;
 /// Most columns of A that a piece of a task has, and most of B.
 const COLUMNS: usize = 288;
+
+/// Columns of B from which on a copy of Aᵀ costs less than it saves.
+const TURNED: usize = 64;
 
 /// Panels from which on a strip of A is copied together before it meets them.
 const COPIED: usize = 3;
@@ -55,8 +59,13 @@ pub fn product_transposed<T: Float>(
         }
         return;
     }
-    let layout = Panels::new::<T>(columns);
     let rows = a.block(blocks - 1).end;
+    // Of overlapping rows, those of a convolution, a copy would hold each number several times.
+    let dense = a.groups() == 1;
+    if dense && rows < 2 * SLICE && rows * depth <= PARTIAL && columns >= TURNED {
+        return turned(a, b, columns, place, target, add);
+    }
+    let layout = Panels::new::<T>(columns);
     let slices = TASKS.min(rows / SLICE).min(PARTIAL / size).min(blocks).max(1);
     let splits = columns.div_ceil(COLUMNS).min(layout.count());
     let pieces_a_group = a.width().div_ceil(COLUMNS);
@@ -99,6 +108,69 @@ pub fn product_transposed<T: Float>(
             reduce::slices(partial, target, add);
         });
     });
+}
+
+/// The product of a copy of Aᵀ, for dense sums so short that one slice does.
+fn turned<T: Float>(
+    a: &impl Rows<T>,
+    b: &[T],
+    columns: usize,
+    place: &(impl Fn(usize) -> usize + Sync),
+    target: &mut [T],
+    add: bool,
+) {
+    let (width, blocks) = (a.width(), a.blocks());
+    let rows = a.block(blocks - 1).end;
+    // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
+    let stride = rows.next_multiple_of(16) | 16;
+    scratch::with::<T, _>(width * stride + width, |memory| {
+        let (copy, zeros) = memory.split_at_mut(width * stride);
+        zeros.fill(T::ZERO);
+        let zeros = zeros.as_ptr().expose_provenance();
+        let shared = Shared::new(copy);
+        parallel::tasks(blocks, |block| {
+            let span = a.block(block);
+            scratch::with::<usize, _>(span.len(), |addresses| {
+                a.point(span.clone(), 0, zeros, addresses);
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        let from = |row: usize| std::ptr::with_exposed_provenance(addresses[row]);
+                        // SAFETY: each task has its own columns, and the addresses lead to as many numbers as a row
+                        // has.
+                        unsafe {
+                            let to = shared.pointer(span.start);
+                            transpose(addresses.len(), width, from, to, stride);
+                        }
+                    },
+                );
+            });
+        });
+        let b = Placed { b, rows, columns, place };
+        let a = View::new(copy, [width, rows], (stride, 1));
+        product(&a, &b, &Target::new(target, add), &|row| row * columns);
+    });
+}
+
+/// Rows of a matrix that start at any places.
+struct Placed<'a, T, P> {
+    b: &'a [T],
+    rows: usize,
+    columns: usize,
+    place: &'a P,
+}
+
+impl<T: Float, P: Fn(usize) -> usize + Sync> Matrix<T> for Placed<'_, T, P> {
+    fn extents(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    #[inline(always)]
+    fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>) {
+        for row in rows {
+            to.row(&self.b[(self.place)(row)..][..self.columns]);
+        }
+    }
 }
 
 struct Plan<'a, T, A, P> {

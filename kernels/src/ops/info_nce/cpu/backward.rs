@@ -1,9 +1,8 @@
 use super::super::InfoNce;
-use super::{COLUMNS, Embeddings, Geometry, ROWS, Tile};
+use super::{Block, Geometry, Pair, ROWS, odd};
 use crate::Float;
-use crate::cpu::parallel::{self, Shared};
-use crate::cpu::small::{self, Product, WIDE_PANEL};
-use crate::cpu::{math, scratch, simd};
+use crate::cpu::gemm::{Target, View, product, product_transposed, serial};
+use crate::cpu::{math, parallel, scratch, simd, small};
 use crate::op::{Backward, Gradient};
 
 /// How far log-sums may lie apart for e^(one - the other) to be computed as a product of two factors.
@@ -12,102 +11,69 @@ const SPREAD: f64 = 60.0;
 pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, T>) {
     let geometry = Geometry::new(*op, call.shapes, call.indices);
     let (inverse, log_sums) = (call.saved[0], call.saved[1]);
-    let (rows, features) = (geometry.rows, geometry.features);
-    let pairs = geometry.pairs().filter(|(_, _, count)| count.is_some()).count();
-    let scale = call.grad_output[0].to_f64() / (2 * pairs).max(1) as f64 / op.temperature;
-    let padded = small::padded(features);
-    // Gradients of unit embeddings are summed up in place where nothing stands there and their rows are whole vectors.
-    let apart = |g: &Gradient<T>| if g.add || padded > features { rows * padded } else { 0 };
+    let (rows, features, pairs) = (geometry.rows, geometry.features, geometry.pairs());
+    let scale = call.grad_output[0].to_f64() / (2 * pairs.len()).max(1) as f64 / op.temperature;
+    // Gradients are summed up in place where nothing stands there.
+    let apart = |g: &Gradient<T>| if g.add { rows * features } else { 0 };
     let lengths: Vec<usize> = call.gradients.iter().map(|g| g.as_ref().map_or(0, apart)).collect();
     scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
-        let mut sums: Vec<Option<Shared<T>>> = Vec::new();
+        let mut sums: Vec<Option<&mut [T]>> = Vec::new();
+        let mut targets: Vec<Option<&mut [T]>> = Vec::new();
         for (gradient, &length) in call.gradients.iter_mut().zip(&lengths) {
             let (own, rest) = std::mem::take(&mut memory).split_at_mut(length);
             memory = rest;
-            sums.push(gradient.as_mut().map(|gradient| {
-                let sums = if length > 0 { own } else { &mut *gradient.data };
-                parallel::rows(sums, 1, 1, |_, sums| sums.fill(T::ZERO));
-                Shared::new(sums)
-            }));
+            let data = gradient.as_mut().map(|gradient| &mut *gradient.data);
+            let (sum, target) = if length > 0 { (Some(own), data) } else { (data, None) };
+            sums.push(sum);
+            targets.push(target);
         }
-        let of = |m| Embeddings::new(&geometry, call.inputs, inverse, m);
-        for (m, n, pair_rows) in geometry.pairs() {
-            let Some(pair_rows) = pair_rows else { continue };
-            let gradients = [sums[m].as_ref(), sums[n].as_ref()];
-            if gradients.iter().all(Option::is_none) {
-                continue;
-            }
-            let weight = T::from_f64(scale * geometry.row_weight(pair_rows));
+        for sums in sums.iter_mut().flatten() {
+            parallel::rows(sums, 1, 1, |_, sums| sums.fill(T::ZERO));
+        }
+        for (m, n, pair_rows) in pairs {
             let of_direction = |m, n| &log_sums[geometry.ordered(m, n) * rows..][..rows];
-            let direct = [of_direction(m, n), of_direction(n, m)];
-            let pair = Pair {
-                geometry: &geometry,
-                places: [m, n],
-                sides: [of(m), of(n)],
-                gradients,
-                weight,
-                log_sums: direct,
-                middle: middle(direct),
+            let log_sums = [of_direction(m, n), of_direction(n, m)];
+            let weights = Weights {
+                pair: Pair::new(&geometry, call.inputs, inverse, [m, n]),
+                weight: T::from_f64(scale * geometry.row_weight(pair_rows)),
+                log_sums,
+                middle: middle(log_sums),
             };
-            let blocks = geometry.groups();
-            for round in 0..blocks {
-                parallel::tasks(blocks, |block| pair.blocks(block, (block + round) % blocks));
-            }
+            let (before, from) = sums.split_at_mut(n);
+            weights.add_gradients(before[m].as_deref_mut(), from[0].as_deref_mut());
         }
-        for (m, (sums, gradient)) in sums.iter().zip(&mut call.gradients).enumerate() {
-            let (Some(sums), Some(gradient)) = (sums, gradient) else { continue };
-            let x = of(m);
-            let (own, add) = ((lengths[m] > 0).then(|| Shared::new(gradient.data)), gradient.add);
-            let rows_a_task = parallel::rows_a_task(4 * features);
-            parallel::tasks(rows.div_ceil(rows_a_task), |task| {
-                for row in task * rows_a_task..rows.min((task + 1) * rows_a_task) {
-                    // SAFETY: each row belongs to one task, and lies inside both.
-                    unsafe {
-                        let sums =
-                            sums.pointer(row * if own.is_some() { padded } else { features });
-                        let to = own.as_ref().map_or(sums, |own| own.pointer(row * features));
-                        let call = Length {
-                            sums,
-                            to,
-                            x: &x.rows[row * features..][..features],
-                            inverse: x.inverse[row],
-                            add,
-                        };
-                        simd::run(call);
-                    }
+        for (m, (sums, target)) in sums.into_iter().zip(targets).enumerate() {
+            let Some(sums) = sums else { continue };
+            let inverse = &inverse[m * rows..][..rows];
+            parallel::rows(sums, features, 4 * features, |first, sums| {
+                simd::vectorised(
+                    #[inline(always)]
+                    || through_length(&call.inputs[m][first * features..], &inverse[first..], sums),
+                );
+            });
+            let Some(target) = target else { continue };
+            parallel::rows(target, 1, 2, |start, target| {
+                for (t, &sum) in target.iter_mut().zip(&sums[start..]) {
+                    *t += sum;
                 }
             });
         }
     });
 }
 
-/// The way of an embedding's gradient through its length, given that of its unit embedding: written or added.
-struct Length<'a, T> {
-    /// As many numbers as x has. `to` may be the same.
-    sums: *const T,
-    to: *mut T,
-    x: &'a [T],
-    inverse: T,
-    add: bool,
-}
-
-impl<T: Float> simd::Work for Length<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<I: simd::Isa>(self) {
-        let Length { sums, to, x, inverse, add } = self;
-        // SAFETY: by the contract above; each number is read before it is written.
-        unsafe {
-            let along = small::sum(
-                x.len(),
-                #[inline(always)]
-                |i| x[i] * inverse * *sums.add(i),
-            );
-            for (i, &x) in x.iter().enumerate() {
-                let old = if add { *to.add(i) } else { T::ZERO };
-                *to.add(i) = old + inverse * (*sums.add(i) - x * inverse * along);
-            }
+/// Takes from each row of a gradient, already over the embedding's length, what points along the embedding.
+#[inline(always)]
+fn through_length<T: Float>(x: &[T], inverse: &[T], gradient: &mut [T]) {
+    let features = x.len() / inverse.len();
+    let rows = x.chunks_exact(features).zip(gradient.chunks_exact_mut(features));
+    for ((x, gradient), &inverse) in rows.zip(inverse) {
+        let along = small::sum(
+            features,
+            #[inline(always)]
+            |i| x[i] * inverse * gradient[i],
+        );
+        for (g, &x) in gradient.iter_mut().zip(x) {
+            *g -= x * inverse * along;
         }
     }
 }
@@ -122,13 +88,9 @@ fn middle<T: Float>(log_sums: [&[T]; 2]) -> Option<T> {
     (high - low < SPREAD).then(|| T::from_f64(0.5 * (low + high)))
 }
 
-/// A pair of modalities whose gradients are computed together.
-struct Pair<'a, T> {
-    geometry: &'a Geometry<'a>,
-    places: [usize; 2],
-    sides: [Embeddings<'a, T>; 2],
-    /// Of the unit embeddings, added to.
-    gradients: [Option<&'a Shared<T>>; 2],
+/// How the logits of a pair become the gradients of its dot products.
+struct Weights<'a, T> {
+    pair: Pair<'a, T>,
     /// What a row's loss counts, over the temperature.
     weight: T,
     /// Of rows and of columns.
@@ -136,123 +98,132 @@ struct Pair<'a, T> {
     middle: Option<T>,
 }
 
-impl<T: Float> Pair<'_, T> {
-    /// Adds to the gradients of a block of rows and a block of columns what they get from each other.
-    fn blocks(&self, row_block: usize, column_block: usize) {
-        let geometry = self.geometry;
-        let (features, stride) = (geometry.features, geometry.stride);
-        let (rows, columns) = (geometry.group(row_block), geometry.group(column_block));
-        let lengths = [
-            COLUMNS * stride,
-            small::packed_len::<WIDE_PANEL>(COLUMNS, features),
-            ROWS * stride,
-            ROWS * COLUMNS,
-            COLUMNS,
-            COLUMNS,
-        ];
-        scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
-            let [unit_columns, packed, unit_rows, logits, bias, factors] = lengths.map(|length| {
-                let (part, rest) = std::mem::take(&mut memory).split_at_mut(length);
-                memory = rest;
-                part
-            });
-            let [m, n] = self.places;
-            for column in columns.clone().step_by(COLUMNS) {
-                let count = (columns.end - column).min(COLUMNS);
-                geometry.column_bias(m, n, column, bias);
-                self.sides[1].columns(geometry, column, count, unit_columns, packed);
-                self.column_factors(column, &mut factors[..count]);
-                for row in rows.clone().step_by(ROWS) {
-                    let tile = Tile {
-                        m,
-                        n,
-                        row,
-                        rows: (rows.end - row).min(ROWS),
-                        column,
-                        columns: count,
-                    };
-                    self.sides[0].unit(geometry, row, tile.rows, unit_rows);
-                    tile.logits(geometry, (unit_rows, packed), bias, logits, &mut [T::ZERO; ROWS]);
-                    self.weigh(tile, &factors[..count], logits);
-                    self.put(0, row, tile.rows, count, (logits, [COLUMNS, 1]), unit_columns);
-                    self.put(1, column, count, tile.rows, (logits, [1, COLUMNS]), unit_rows);
-                }
+impl<T: Float> Weights<'_, T> {
+    /// Adds what each of the pair's modalities gets from the other, but for the way through the length.
+    fn add_gradients(&self, mut of_rows: Option<&mut [T]>, mut of_columns: Option<&mut [T]>) {
+        if of_rows.is_none() && of_columns.is_none() {
+            return;
+        }
+        let [left, right] = self.pair.sides;
+        let (rows, features) = (self.pair.geometry.rows, self.pair.geometry.features);
+        let (tiny, padded) = (self.pair.geometry.tiny(), odd(features));
+        let sums_length = rows.min(ROWS) * padded;
+        let copy_length = if tiny { rows * padded } else { 0 };
+        scratch::with::<T, _>(2 * rows + sums_length + copy_length, |memory| {
+            let (direct, memory) = memory.split_at_mut(rows);
+            let (factors, memory) = memory.split_at_mut(rows);
+            let (sums, copy) = memory.split_at_mut(sums_length);
+            self.factors(direct, factors);
+            if tiny {
+                // Products without packing read the columns as they stand: not in the same few sets of the cache.
+                small::copy_padded(rows, features, right.rows, features, copy, padded);
             }
+            self.pair.blocks(|block, dots| {
+                block.strips(dots, |_, of_strip, logits| {
+                    for (row, logits) in of_strip.zip(logits.chunks_exact_mut(block.stride)) {
+                        let logits = &mut logits[..block.columns.len()];
+                        block.logits(row, logits);
+                        self.weigh(block, row, direct, factors, logits);
+                    }
+                });
+                let (these, columns) = (block.rows.clone(), block.columns.clone());
+                let of_block = columns.start * features..columns.end * features;
+                let weights = View::new(dots, [these.len(), columns.len()], (block.stride, 1));
+                if let Some(gradient) = &mut of_rows {
+                    let add = columns.start > 0;
+                    if tiny {
+                        let y = View::new(copy, [rows, features], (padded, 1));
+                        serial(weights, y, sums, padded, add);
+                    } else {
+                        let y = View::dense(&right.rows[of_block.clone()], columns.len(), features);
+                        let target = Target::new(sums, add);
+                        product(&weights, &y, &target, &|row| row * padded);
+                    }
+                    if block.columns.end == rows {
+                        let gradient = &mut gradient[these.start * features..these.end * features];
+                        parallel::rows(gradient, features, features, |first, gradient| {
+                            let inverse = &left.inverse[these.start + first..];
+                            let sums = sums[first * padded..].chunks_exact(padded);
+                            let gradient = gradient.chunks_exact_mut(features);
+                            simd::vectorised(
+                                #[inline(always)]
+                                || {
+                                    for ((gradient, sums), &inverse) in
+                                        gradient.zip(sums).zip(inverse)
+                                    {
+                                        for (g, &sum) in gradient.iter_mut().zip(sums) {
+                                            *g += inverse * sum;
+                                        }
+                                    }
+                                },
+                            );
+                        });
+                    }
+                }
+                if let Some(gradient) = &mut of_columns {
+                    let gradient = &mut gradient[of_block];
+                    let (unit, unit_row) = (block.unit, block.unit_row);
+                    if tiny {
+                        let unit = View::new(unit, [these.len(), features], (unit_row, 1));
+                        serial(weights.transposed(), unit, gradient, features, true);
+                    } else {
+                        let place = |row: usize| row * unit_row;
+                        product_transposed(&weights, unit, features, &place, gradient, true);
+                    }
+                }
+            });
         });
     }
 
-    /// e^(middle - log-sum) of columns, or their log-sums where there is no middle.
-    fn column_factors(&self, column: usize, factors: &mut [T]) {
-        let log_sums = &self.log_sums[1][column..][..factors.len()];
-        for (factor, &sum) in factors.iter_mut().zip(log_sums) {
-            *factor = self.middle.map_or(sum, |middle| math::exp(middle - sum));
+    /// What the exponentials of each column count: over the column's length, so that columns as they came will do for
+    /// their units. And e^(middle - log-sum) of it, or the log-sum itself where there is no middle.
+    fn factors(&self, direct: &mut [T], factors: &mut [T]) {
+        let inverse = self.pair.sides[1].inverse;
+        let columns = self.log_sums[1].iter().zip(inverse);
+        for ((direct, factor), (&sum, &inverse)) in direct.iter_mut().zip(factors).zip(columns) {
+            *direct = self.weight * inverse;
+            *factor = self.middle.map_or(sum, |middle| *direct * math::exp(middle - sum));
         }
     }
 
-    /// Turns logits into the gradients of the dot products of unit embeddings.
-    fn weigh(&self, tile: Tile, factors: &[T], logits: &mut [T]) {
-        let weight = self.weight;
-        for (r, logits) in logits.chunks_exact_mut(COLUMNS).take(tile.rows).enumerate() {
-            let row_sum = self.log_sums[0][tile.row + r];
-            let logits = &mut logits[..factors.len()];
-            if let Some(middle) = self.middle {
-                // e^(s - row) + e^(s - column) with one exponential.
-                let factor = weight * math::exp(row_sum - middle);
-                simd::vectorised(
-                    #[inline(always)]
-                    || {
-                        for (s, &of_column) in logits.iter_mut().zip(factors) {
-                            *s = math::exp(*s - row_sum) * (weight + factor * of_column);
-                        }
-                    },
-                );
-            } else {
-                simd::vectorised(
-                    #[inline(always)]
-                    || {
-                        for (s, &column_sum) in logits.iter_mut().zip(factors) {
-                            *s = weight * (math::exp(*s - row_sum) + math::exp(*s - column_sum));
-                        }
-                    },
-                );
-            }
-            let [m, n] = self.places;
-            let row = tile.row + r;
-            let positive = self.geometry.positive(row).checked_sub(tile.column);
-            if let Some(p) =
-                positive.filter(|&p| p < tile.columns && self.geometry.valid(m, n, row))
-            {
-                logits[p] -= weight + weight;
-            }
-        }
-    }
-
-    /// Adds a tile, in either order of its axes, times the other side's unit embeddings to a side's gradient.
-    fn put(
+    /// Turns a row of logits into the gradients of the dot products of unit rows with unit columns, over the length of
+    /// the columns.
+    fn weigh(
         &self,
-        side: usize,
-        first: usize,
-        rows: usize,
-        depth: usize,
-        (left, [left_row, left_column]): (&[T], [usize; 2]),
-        right: &[T],
+        block: &Block<'_, T>,
+        row: usize,
+        direct: &[T],
+        factors: &[T],
+        logits: &mut [T],
     ) {
-        let Some(gradient) = self.gradients[side] else { return };
-        let columns = small::padded(self.geometry.features);
-        Product {
-            rows,
-            depth,
-            columns,
-            left,
-            left_row,
-            left_column,
-            right,
-            right_row: self.geometry.stride,
-            // SAFETY: in a round each task has rows and columns that no other has.
-            result: unsafe { gradient.part(first * columns, rows * columns) },
-            result_row: columns,
-            add: true,
+        let columns = block.columns.clone();
+        let (direct, factors) = (&direct[columns.clone()], &factors[columns]);
+        let row_sum = self.log_sums[0][row];
+        let of_columns = direct.iter().zip(factors);
+        if let Some(middle) = self.middle {
+            // e^(s - row) + e^(s - column) with one exponential.
+            let of_row = math::exp(row_sum - middle);
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (s, (&direct, &factor)) in logits.iter_mut().zip(of_columns) {
+                        *s = math::exp(*s - row_sum) * (direct + of_row * factor);
+                    }
+                },
+            );
+        } else {
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (s, (&direct, &column_sum)) in logits.iter_mut().zip(of_columns) {
+                        *s = direct * (math::exp(*s - row_sum) + math::exp(*s - column_sum));
+                    }
+                },
+            );
         }
-        .compute();
+        let positive = block.inside(self.pair.geometry.positive(row));
+        if let Some(column) = positive.filter(|_| self.pair.valid(row)) {
+            logits[column] -= direct[column] + direct[column];
+        }
     }
 }

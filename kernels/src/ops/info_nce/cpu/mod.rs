@@ -1,10 +1,9 @@
-//! Logits come in tiles of [`ROWS`] rows by [`COLUMNS`] columns, which with their embeddings stay in L2. Nothing that
-//! grows with the square of the batch is ever stored: forward keeps log-sums alone, backward computes the logits again.
+//! Logits come in blocks of at most [`ROWS`] rows by [`COLUMNS`] columns, by the matrix product that linear layers use.
+//! Nothing that grows with the square of the batch is ever stored: forward keeps log-sums alone, backward computes the
+//! logits again. Both passes take each block once for both directions of a pair.
 //!
-//! Both passes take each tile once for both directions of a pair. In [`forward`] the log-sums of columns are partial
-//! ones of a fixed number of row groups, merged in order. In [`backward`] rows and columns are cut into equally many
-//! blocks; the tasks of a round have different blocks of both, so that each adds to gradients of its own, and the rounds
-//! follow each other in a fixed order.
+//! The columns of a block stay as they came, and their reciprocal lengths join the elementwise pass over the block. The
+//! rows are made unit length first, so that no dot product is larger than the longest embedding.
 
 mod backward;
 mod forward;
@@ -13,18 +12,21 @@ pub(super) use backward::backward;
 pub(super) use forward::forward;
 
 use super::{Denominator, InfoNce, Reduction};
-use crate::cpu::small::{self, WIDE_PANEL};
-use crate::cpu::{parallel, simd};
+use crate::cpu::gemm::{Target, View, product, serial};
+use crate::cpu::small;
+use crate::cpu::{parallel, scratch, simd};
 use crate::{Float, Shape};
+use std::ops::Range;
 
-/// Rows of a tile: whole tiles of registers.
-const ROWS: usize = 48;
-/// Columns of a tile: whole panels of packed columns.
-const COLUMNS: usize = 2 * WIDE_PANEL;
-/// Rows and columns below which a group or a block would spend its time packing.
-const FEWEST: usize = 128;
-/// The most groups of rows in forward, and the most blocks of rows and of columns in backward.
-const GROUPS: usize = 16;
+/// The most rows of a block: each is multiplied with a block of columns that is packed for it, at a cost of some
+/// percent.
+const ROWS: usize = 1024;
+/// The most columns of a block.
+const COLUMNS: usize = 1024;
+/// Rows of a block that a task takes through the elementwise pass: with their logits they stay in L2.
+const STRIP: usize = 64;
+/// Strips of a block.
+const STRIPS: usize = ROWS / STRIP;
 /// Embeddings shorter than this count as zero.
 const SHORTEST: f64 = 1e-12;
 
@@ -36,8 +38,6 @@ struct Geometry<'a> {
     rows: usize,
     samples: usize,
     features: usize,
-    /// Distance of two rows of unit embeddings: whole vectors, and off the powers of two that share cache sets.
-    stride: usize,
     present: Option<&'a [u32]>,
     /// The highest logit there can be, where e^(lowest - highest) is still a normal number of f32 by far: then it
     /// is subtracted from every logit, and sums of exponentials need no running maximum.
@@ -53,7 +53,6 @@ impl<'a> Geometry<'a> {
             rows,
             samples: rows / op.views(),
             features,
-            stride: small::padded(features) + small::PAD,
             present: op.masked.then(|| indices[0]),
             highest: (op.temperature >= 0.025).then(|| 1.0 / op.temperature),
         }
@@ -66,16 +65,12 @@ impl<'a> Geometry<'a> {
         self.present.is_none_or(|present| has(present, m) && has(present, n))
     }
 
-    /// How many rows a pair has, or none if it is left out.
-    fn pair_rows(&self, m: usize, n: usize) -> Option<usize> {
-        let rows = (0..self.rows).filter(|&row| self.valid(m, n, row)).count();
-        (rows >= 2 * self.op.views()).then_some(rows)
-    }
-
-    /// The unordered pairs with their numbers of rows.
-    fn pairs(&self) -> impl Iterator<Item = (usize, usize, Option<usize>)> + '_ {
-        (0..self.modalities)
-            .flat_map(move |m| (m + 1..self.modalities).map(move |n| (m, n, self.pair_rows(m, n))))
+    /// The unordered pairs that have samples enough, with their numbers of rows.
+    fn pairs(&self) -> Vec<(usize, usize, usize)> {
+        let all = (0..self.modalities).flat_map(|m| (m + 1..self.modalities).map(move |n| (m, n)));
+        let counted =
+            all.map(|(m, n)| (m, n, (0..self.rows).filter(|&row| self.valid(m, n, row)).count()));
+        counted.filter(|&(_, _, rows)| rows >= 2 * self.op.views()).collect()
     }
 
     /// Where an ordered pair stands in the saved log-sums.
@@ -83,16 +78,15 @@ impl<'a> Geometry<'a> {
         m * (self.modalities - 1) + if n < m { n } else { n - 1 }
     }
 
-    /// How many groups of rows make tasks: a power of two that follows from the rows alone.
-    fn groups(&self) -> usize {
-        let groups = (self.rows / FEWEST).clamp(1, GROUPS);
-        1 << groups.ilog2()
+    /// Whether a pair is one task: then its products are better off without tables and packing for many.
+    fn tiny(&self) -> bool {
+        self.rows <= STRIP
     }
 
-    /// The rows of a group.
-    fn group(&self, group: usize) -> std::ops::Range<usize> {
-        let groups = self.groups();
-        group * self.rows / groups..(group + 1) * self.rows / groups
+    /// Even ranges of at most so many rows.
+    fn blocks(&self, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (rows, count) = (self.rows, self.rows.div_ceil(most));
+        (0..count).map(move |block| block * rows / count..(block + 1) * rows / count)
     }
 
     /// The column of the positive of a row, and the row of the positive of a column.
@@ -117,14 +111,6 @@ impl<'a> Geometry<'a> {
             Reduction::Sum => halved,
         }
     }
-
-    /// 0 for the columns of a pair from `first` on, negative infinity for others and for what fills up a tile.
-    fn column_bias<T: Float>(&self, m: usize, n: usize, first: usize, bias: &mut [T]) {
-        for (column, bias) in (first..).zip(bias) {
-            let valid = column < self.rows && self.valid(m, n, column);
-            *bias = if valid { T::ZERO } else { T::NEG_INFINITY };
-        }
-    }
 }
 
 /// The reciprocal length of each row, 0 for one that is too short to have a direction.
@@ -146,6 +132,11 @@ fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: 
     }
 }
 
+/// The length of rows that do not meet in the same sets of the cache: an odd number of lines.
+fn odd(numbers: usize) -> usize {
+    numbers.next_multiple_of(small::PAD) | small::PAD
+}
+
 /// A modality's embeddings: the rows as they came, and their reciprocal lengths.
 #[derive(Clone, Copy)]
 struct Embeddings<'a, T> {
@@ -153,108 +144,151 @@ struct Embeddings<'a, T> {
     inverse: &'a [T],
 }
 
-impl<'a, T: Float> Embeddings<'a, T> {
-    fn new(geometry: &Geometry<'_>, inputs: &[&'a [T]], inverse: &'a [T], m: usize) -> Self {
-        Embeddings { rows: inputs[m], inverse: &inverse[m * geometry.rows..][..geometry.rows] }
+/// Two modalities whose logits are computed: the first has the rows, the second the columns.
+struct Pair<'a, T> {
+    geometry: &'a Geometry<'a>,
+    places: [usize; 2],
+    sides: [Embeddings<'a, T>; 2],
+}
+
+/// What a block of logits is computed with.
+struct Block<'a, T> {
+    pair: &'a Pair<'a, T>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// The block's rows at unit length, `unit_row` apart.
+    unit: &'a [T],
+    unit_row: usize,
+    /// What the dot products of each column are multiplied with, and what is added then: negative infinity where the
+    /// column is left out.
+    scale: &'a [T],
+    bias: &'a [T],
+    /// Distance of two rows of the block.
+    stride: usize,
+}
+
+impl<'a, T: Float> Pair<'a, T> {
+    fn new(
+        geometry: &'a Geometry<'a>,
+        inputs: &[&'a [T]],
+        inverse: &'a [T],
+        places: [usize; 2],
+    ) -> Self {
+        let rows = geometry.rows;
+        let of = |m: usize| Embeddings { rows: inputs[m], inverse: &inverse[m * rows..][..rows] };
+        Pair { geometry, places, sides: places.map(of) }
     }
 
-    /// Unit embeddings of some rows, in rows of the geometry's stride.
-    fn unit(&self, geometry: &Geometry<'_>, first: usize, count: usize, unit: &mut [T]) {
-        let (features, stride) = (geometry.features, geometry.stride);
-        simd::vectorised(
-            #[inline(always)]
-            || {
-                for (row, unit) in unit.chunks_exact_mut(stride).take(count).enumerate() {
-                    let x = &self.rows[(first + row) * features..][..features];
-                    let inverse = self.inverse[first + row];
-                    let (used, rest) = unit.split_at_mut(features);
-                    for (u, &x) in used.iter_mut().zip(x) {
-                        *u = x * inverse;
+    fn valid(&self, row: usize) -> bool {
+        self.geometry.valid(self.places[0], self.places[1], row)
+    }
+
+    /// Calls the body with each block and its dot products of unit rows and columns as they came: all columns for some
+    /// rows, then for the next.
+    fn blocks(&self, mut body: impl FnMut(&Block<'_, T>, &mut [T])) {
+        let (geometry, [left, right]) = (self.geometry, self.sides);
+        let features = geometry.features;
+        let (unit_row, stride) = (odd(features), odd(geometry.rows.min(COLUMNS)));
+        let most = geometry.rows.min(ROWS);
+        let lengths = [geometry.rows, geometry.rows, most * unit_row, most * stride];
+        scratch::with::<T, _>(lengths.iter().sum(), |memory| {
+            let (scale, memory) = memory.split_at_mut(lengths[0]);
+            let (bias, memory) = memory.split_at_mut(lengths[1]);
+            let (unit, dots) = memory.split_at_mut(lengths[2]);
+            let sharpness = T::from_f64(1.0 / geometry.op.temperature);
+            for (column, (scale, bias)) in scale.iter_mut().zip(&mut *bias).enumerate() {
+                *scale = right.inverse[column] * sharpness;
+                *bias = if self.valid(column) { T::ZERO } else { T::NEG_INFINITY };
+            }
+            for rows in geometry.blocks(ROWS) {
+                left.unit(rows.clone(), features, &mut unit[..rows.len() * unit_row], unit_row);
+                for columns in geometry.blocks(COLUMNS) {
+                    let y = &right.rows[columns.start * features..columns.end * features];
+                    let unit_rows = View::new(unit, [rows.len(), features], (unit_row, 1));
+                    let y = View::dense(y, columns.len(), features).transposed();
+                    if geometry.tiny() {
+                        serial(unit_rows, y, dots, stride, false);
+                    } else {
+                        let target = Target::new(dots, false);
+                        product(&unit_rows, &y, &target, &|row| row * stride);
                     }
-                    rest.fill(T::ZERO);
+                    let block = Block {
+                        pair: self,
+                        rows: rows.clone(),
+                        columns: columns.clone(),
+                        unit,
+                        unit_row,
+                        scale: &scale[columns.clone()],
+                        bias: &bias[columns.clone()],
+                        stride,
+                    };
+                    body(&block, &mut dots[..rows.len() * stride]);
                 }
-            },
-        );
-    }
-
-    /// The unit embeddings of some columns, and packed for [`logits`].
-    fn columns(
-        &self,
-        geometry: &Geometry<'_>,
-        first: usize,
-        count: usize,
-        unit: &mut [T],
-        packed: &mut [T],
-    ) {
-        self.unit(geometry, first, count, unit);
-        let packed = &mut packed[..small::packed_len::<WIDE_PANEL>(count, geometry.features)];
-        small::pack_transposed::<_, WIDE_PANEL>(
-            count,
-            geometry.features,
-            unit,
-            geometry.stride,
-            packed,
-        );
+            }
+        });
     }
 }
 
-/// A tile of logits: rows of modality `m` against columns of modality `n`.
-#[derive(Clone, Copy)]
-struct Tile {
-    m: usize,
-    n: usize,
-    row: usize,
-    rows: usize,
-    column: usize,
-    columns: usize,
+impl<T: Float> Embeddings<'_, T> {
+    /// Rows made unit length.
+    fn unit(&self, rows: Range<usize>, features: usize, unit: &mut [T], unit_row: usize) {
+        parallel::rows(unit, unit_row, features, |first, unit| {
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (row, unit) in (rows.start + first..).zip(unit.chunks_exact_mut(unit_row)) {
+                        let inverse = self.inverse[row];
+                        for (u, &x) in unit.iter_mut().zip(&self.rows[row * features..][..features])
+                        {
+                            *u = x * inverse;
+                        }
+                    }
+                },
+            );
+        });
+    }
 }
 
-impl Tile {
-    /// Computes the logits in rows of [`COLUMNS`]; excluded ones are negative infinity. `bias` is that of the tile's
-    /// columns. `positives` gets those of the tile's rows whose positive is among the columns.
-    fn logits<T: Float>(
-        self,
-        geometry: &Geometry<'_>,
-        (unit, packed): (&[T], &[T]),
-        bias: &[T],
-        tile: &mut [T],
-        positives: &mut [T],
-    ) {
-        let Tile { m, n, row, rows, column, columns } = self;
-        let (features, stride) = (geometry.features, geometry.stride);
-        small::product_packed::<_, WIDE_PANEL>(
-            rows, features, unit, stride, packed, 0, columns, tile, COLUMNS,
-        );
-        let scale = T::from_f64(1.0 / geometry.op.temperature);
-        let width = columns.next_multiple_of(WIDE_PANEL);
-        simd::vectorised(
-            #[inline(always)]
-            || {
-                for tile in tile.chunks_exact_mut(COLUMNS).take(rows) {
-                    let (used, rest) = tile.split_at_mut(width);
-                    for (s, &b) in used.iter_mut().zip(bias) {
-                        *s = *s * scale + b;
-                    }
-                    rest.fill(T::NEG_INFINITY);
-                }
-            },
-        );
-        for (r, tile) in tile.chunks_exact_mut(COLUMNS).take(rows).enumerate() {
-            let row = row + r;
-            if !geometry.valid(m, n, row) {
-                tile.fill(T::NEG_INFINITY);
-                positives[r] = T::ZERO;
-                continue;
-            }
-            let inside = |at: &usize| *at < columns;
-            if let Some(p) = geometry.positive(row).checked_sub(column).filter(inside) {
-                positives[r] = tile[p];
-            }
-            if geometry.leaves_out_diagonal()
-                && let Some(d) = row.checked_sub(column).filter(inside)
-            {
-                tile[d] = T::NEG_INFINITY;
-            }
+impl<T: Float> Block<'_, T> {
+    /// Calls the body with each strip of the dot products: its number, its rows in the batch, and its part.
+    fn strips(&self, dots: &mut [T], body: impl Fn(usize, Range<usize>, &mut [T]) + Sync) {
+        let (rows, dots) = (self.rows.clone(), parallel::Shared::new(dots));
+        parallel::tasks(rows.len().div_ceil(STRIP), |strip| {
+            let strip_rows =
+                rows.start + strip * STRIP..rows.end.min(rows.start + (strip + 1) * STRIP);
+            let (start, length) = (strip * STRIP * self.stride, strip_rows.len() * self.stride);
+            // SAFETY: each strip has its own rows.
+            body(strip, strip_rows, unsafe { dots.part(start, length) });
+        });
+    }
+
+    /// Turns a row's dot products into logits, negative infinity for those that are left out, and gives back its
+    /// positive if that is in the block.
+    fn logits(&self, row: usize, dots: &mut [T]) -> Option<T> {
+        let geometry = self.pair.geometry;
+        if !self.pair.valid(row) {
+            dots.fill(T::NEG_INFINITY);
+            return None;
         }
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for ((s, &scale), &bias) in dots.iter_mut().zip(self.scale).zip(self.bias) {
+                    *s = *s * scale + bias;
+                }
+            },
+        );
+        let positive = self.inside(geometry.positive(row)).map(|column| dots[column]);
+        if geometry.leaves_out_diagonal()
+            && let Some(column) = self.inside(row)
+        {
+            dots[column] = T::NEG_INFINITY;
+        }
+        positive
+    }
+
+    /// Where a column of the batch stands in the block.
+    fn inside(&self, column: usize) -> Option<usize> {
+        self.columns.contains(&column).then(|| column - self.columns.start)
     }
 }
