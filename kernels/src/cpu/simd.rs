@@ -58,7 +58,7 @@ macro_rules! tiles {
                         #[allow(unreachable_patterns, reason = "where the most rows are 4")]
                         ($vectors, $rows) => kernel.run::<Self, $rows, $vectors>(),
                     )*
-                    _ => debug_assert!(false, "no tile of {rows} by {vectors} vectors"),
+                    _ => panic!("no tile of {rows} by {vectors} vectors"),
                 }
             }
         }
