@@ -1,5 +1,5 @@
 //! Products of blocks that fit in a core's caches, for ops that fuse a product with what stands before and behind
-//! it: attention, InfoNCE, graph convolution.
+//! it: attention, graph convolution.
 //!
 //! Everything here runs on the thread that calls it and sums in a fixed order.
 
@@ -9,10 +9,8 @@ use crate::Float;
 /// The number of columns of a product is a multiple of this: whole vectors, whatever the instruction set.
 pub const PAD: usize = 16;
 
-/// Columns of a panel of packed columns, where they are few: two vectors.
+/// Columns of a panel of packed columns: two vectors.
 pub const PANEL: usize = 32;
-/// Columns of a panel where there are many: three vectors, whose tiles load least for what they multiply.
-pub const WIDE_PANEL: usize = 48;
 
 /// Depth of a panel that [`product_packed`] keeps in L1.
 const DEPTH: usize = 128;
