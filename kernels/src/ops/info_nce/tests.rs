@@ -200,21 +200,22 @@ fn brute_force_agrees() {
 }
 
 #[test]
-fn more_columns_than_a_tile() {
-    for &denominator in ANY {
-        let op = op(0.07, denominator);
-        let z = random(2, 600, 8, 9);
+fn more_rows_than_a_block() {
+    for (denominator, temperature) in ANY.iter().flat_map(|&d| [(d, 0.07), (d, 0.01)]) {
+        let op = op(temperature, denominator);
+        let z = random(2, 1100, 8, 9);
         let outcome = run::<f64>(op, &z, 8, None);
         close(outcome.loss, brute_force(op, &z, 8, None), 1e-11);
-        // One element against a central difference: columns of the second tile reach it.
-        for element in [3, 599 * 8 + 1] {
+        // Elements against a central difference: of rows and of columns, in the first block and the second.
+        for (side, element) in [(0, 3), (0, 1099 * 8 + 1), (1, 5), (1, 1098 * 8)] {
             let at = |step: f64| {
                 let mut z = z.clone();
-                z[0][element] += step;
+                z[side][element] += step;
                 run::<f64>(op, &z, 8, None).loss
             };
             let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
-            assert!((numeric - outcome.gradients[0][element]).abs() < 1e-8);
+            let gradient = outcome.gradients[side][element];
+            assert!((numeric - gradient).abs() < 1e-8, "{numeric} against {gradient}");
         }
     }
 }
@@ -301,7 +302,8 @@ fn batch_of_one_is_an_error() {
 
 #[test]
 fn threads_do_not_change_bits() {
-    let z = random(3, 200, 24, 8);
+    // Two blocks of rows and of columns.
+    let z = random(3, 1100, 24, 8);
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| run::<f32>(InfoNce::new(0.07), &z, 24, None))
