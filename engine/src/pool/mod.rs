@@ -24,7 +24,7 @@ const STRETCH: usize = 64 << 30;
 /// A stretch starts on a huge page, and what it gives back is whole huge pages.
 const HUGE: usize = 2 << 20;
 /// What free blocks may keep besides the most that was ever in use: a part of it,
-const HOLES: usize = 5;
+const HOLES: usize = 10;
 /// and so many bytes in any case.
 const SPARE: usize = 64 << 20;
 /// Size classes of small blocks: four to each doubling, from 64 bytes up.
