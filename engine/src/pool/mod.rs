@@ -1,5 +1,4 @@
-//! Memory of the CPU's tensors, kept from step to step: a training step that ran twice asks the operating system for
-//! nothing.
+//! Memory of the CPU's tensors, kept from step to step: a training step that ran twice needs no more than the last.
 //!
 //! Large blocks are cut from one long stretch of addresses, where they fit best, and grow together when they come
 //! back. (A list of free blocks for each size keeps 1.6 times what MPUC's step ever has at once: what one size left
@@ -41,7 +40,7 @@ pub struct Statistics {
     pub cached: usize,
     /// Blocks handed out so far.
     pub requests: u64,
-    /// Blocks for which memory had to be got from the operating system.
+    /// Blocks for which memory had to be got from the operating system, for the first time or again.
     pub fresh: u64,
 }
 
@@ -125,8 +124,11 @@ impl Pool {
         }
         // SAFETY: no class has size 0.
         let start = unsafe { alloc_zeroed(layout(length)) };
+        if start.is_null() {
+            return None;
+        }
         self.got(length);
-        (!start.is_null()).then_some(Block { start, length, stretch: None })
+        Some(Block { start, length, stretch: None })
     }
 
     fn large(&mut self, bytes: usize) -> Option<Block> {

@@ -162,8 +162,7 @@ mod tests {
         assert_eq!(chosen(&["face"])?, ["face/fwd", "face/fwd+bwd"]);
         assert_eq!(chosen(&["face/fwd"])?, ["face/fwd"]);
         assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long/fwd"]);
-        let none = chosen(&["fac"]).unwrap_err();
-        assert_eq!(none.code(), 2);
+        assert_eq!(chosen(&["fac"]).unwrap_err().code(), 2);
         Ok(())
     }
 }
