@@ -264,6 +264,19 @@ mod x86 {
     }
 }
 
+/// Asks for the cache line that holds an address, readable or not.
+#[inline(always)]
+pub fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it has no effect but on the caches, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Code compiled once for each instruction set. Mark `run` `#[inline(always)]`, and everything hot it calls.
 pub trait Work {
     /// What it gives back.

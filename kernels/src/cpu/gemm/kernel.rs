@@ -7,6 +7,12 @@
 use crate::Float;
 use crate::cpu::simd::{self, Isa, Vector, Work};
 
+/// How many rows of B ahead of the sum its lines are asked for: a panel lies in the second cache, and the processor does
+/// not see by itself that tile after tile runs through it.
+const AHEAD: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// What the tiles look like on the instruction set at hand.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Registers {
@@ -83,6 +89,15 @@ macro_rules! unrolled {
     };
 }
 
+/// Asks for the line that starts with this vector of a row of B, if one does.
+#[inline(always)]
+fn ask<T: Float, I: Isa>(row: *const T, vector: usize) {
+    let number = vector * <T::On<I> as Vector<T>>::LANES;
+    if (number * size_of::<T>()).is_multiple_of(LINE) {
+        simd::prefetch(row.wrapping_add(number));
+    }
+}
+
 /// The sum over all stretches of A's rows times B, for rows of the pointer table from `row` on.
 ///
 /// Safe to run where every pointer leads to its stretch's numbers and B has its rows, `ldb` apart, of as many
@@ -111,6 +126,7 @@ impl<T: Float, P: Fn(usize) -> usize> simd::Tile for ByRows<'_, T, P> {
                 });
                 let mut b = self.b.add(s.depth * self.ldb);
                 for k in 0..s.length {
+                    unrolled!(J < V { ask::<T, I>(b.wrapping_add(AHEAD * self.ldb), J); });
                     let mut columns = [zero; V];
                     unrolled!(J < V { columns[J] = T::On::<I>::load(b.add(J * T::On::<I>::LANES)); });
                     unrolled!(N < R {

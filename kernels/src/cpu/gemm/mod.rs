@@ -59,6 +59,8 @@ pub struct View<'a, T> {
     rows: usize,
     columns: usize,
     strides: (usize, usize),
+    /// The most rows that a product works on as one.
+    most: usize,
 }
 
 impl<'a, T: Float> View<'a, T> {
@@ -73,7 +75,13 @@ impl<'a, T: Float> View<'a, T> {
         }
         let contiguous = strides.1 == 1 || strides.0 == 1 || columns == 1 || rows == 1;
         assert!(contiguous, "view by {strides:?}: one of the strides must be 1");
-        View { data, rows, columns, strides }
+        let most = (NUMBERS / columns.max(1)).clamp(LOW, BLOCK).min(rows.div_ceil(2));
+        View { data, rows, columns, strides, most: if rows <= THIN { THIN } else { most } }
+    }
+
+    /// The same for a product that had better not be cut by rows.
+    fn in_one_block(self) -> Self {
+        View { most: usize::MAX, ..self }
     }
 
     /// A matrix whose rows follow each other.
@@ -83,12 +91,14 @@ impl<'a, T: Float> View<'a, T> {
 
     /// The same numbers with rows and columns exchanged.
     pub fn transposed(self) -> Self {
-        View {
-            rows: self.columns,
-            columns: self.rows,
-            strides: (self.strides.1, self.strides.0),
-            ..self
-        }
+        let strides = (self.strides.1, self.strides.0);
+        View::new(self.data, [self.columns, self.rows], strides)
+    }
+
+    /// Rows of a block: all of few rows, else an even share.
+    fn block_rows(&self) -> usize {
+        let blocks = self.rows.div_ceil(self.most).max(1);
+        self.rows.div_ceil(blocks).next_multiple_of(TILES)
     }
 
     #[inline(always)]
@@ -108,22 +118,25 @@ impl<'a, T: Float> View<'a, T> {
     }
 }
 
-/// Rows that a block of a dense matrix has: a multiple of every tile's.
-const BLOCK: usize = 120;
+/// The most rows of a block of a dense matrix, and the most numbers of so many rows that are at least [`LOW`]: they
+/// share a panel of B that comes from the third cache, and stay in the second while panel after panel meets them.
+const BLOCK: usize = 480;
+const NUMBERS: usize = 144 * 1024;
+const LOW: usize = 120;
+/// Rows that a block is a multiple of: whole tiles of every height.
+const TILES: usize = 24;
 /// Up to so many rows a dense matrix is one block, for which B is not packed beforehand: it is read once.
 const THIN: usize = 192;
 
 // SAFETY: the constructor saw that the rows are inside the slice, which outlives the view.
 unsafe impl<T: Float> Rows<T> for View<'_, T> {
     fn blocks(&self) -> usize {
-        if self.rows <= THIN { 1 } else { self.rows.div_ceil(BLOCK) }
+        self.rows.div_ceil(self.block_rows())
     }
 
     fn block(&self, block: usize) -> Range<usize> {
-        if self.rows <= THIN {
-            return 0..self.rows;
-        }
-        block * BLOCK..self.rows.min((block + 1) * BLOCK)
+        let rows = self.block_rows();
+        block * rows..self.rows.min((block + 1) * rows)
     }
 
     fn groups(&self) -> usize {

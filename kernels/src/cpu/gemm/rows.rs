@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::kernel::{ByRows, Finish, Place, Stretch, tiles};
-use super::{Matrix, Packing, Panels, Rows};
+use super::{Matrix, Packing, Panels, Rows, View};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
@@ -45,6 +45,40 @@ impl<'a, T: Float> Target<'a, T> {
     pub fn column_stride(self, column_stride: usize) -> Self {
         Target { column_stride, ..self }
     }
+}
+
+/// Packs all panels of B, on all threads.
+pub(super) fn pack<T: Float>(b: &impl Matrix<T>, layout: Panels, packed: &mut [T]) {
+    const ROWS: usize = 256;
+    let depth = b.extents()[0];
+    // A task packs some rows of one panel.
+    let strips = depth.div_ceil(ROWS).max(1);
+    let shared = Shared::new(packed);
+    parallel::tasks(strips * layout.count(), |task| {
+        let (panel, strip) = (task / strips, task % strips);
+        let rows = strip * ROWS..depth.min((strip + 1) * ROWS);
+        let width = layout.width(panel);
+        let start = layout.start(panel) * depth + rows.start * width;
+        // SAFETY: each task has its own rows of its own panel.
+        let out = unsafe { shared.part(start, rows.len() * width) };
+        simd::vectorised(
+            #[inline(always)]
+            || b.pack(rows.clone(), &mut Packing::new(layout, panel..panel + 1, rows.len(), out)),
+        );
+    });
+}
+
+/// target = A·B on the calling thread, for an A of one block and a B that is [packed](pack).
+pub(super) fn against<T: Float>(
+    a: &View<'_, T>,
+    (b, packed): (&impl Matrix<T>, &[T]),
+    layout: Panels,
+    target: &Target<'_, T>,
+    place: &(impl Fn(usize) -> usize + Sync),
+) {
+    let depth = a.width();
+    let plan = Plan { a, b, target, place, layout, depth, zeros: 0, gather: false };
+    plan.block(0, 0..layout.count(), 0..depth, target, place, Some(packed));
 }
 
 /// One product, ready to be cut into tasks.
@@ -93,21 +127,9 @@ pub fn product<T: Float>(
 impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, B, P> {
     /// Many blocks: B is packed once for all of them.
     fn packed(&self, blocks: usize) {
-        const ROWS: usize = 256;
         let panels = self.layout.count();
         scratch::with::<T, _>(self.layout.size(&(0..panels), self.depth), |packed| {
-            // A task packs some rows of one panel.
-            let shared = Shared::new(packed);
-            let strips = self.depth.div_ceil(ROWS).max(1);
-            parallel::tasks(strips * panels, |task| {
-                let (panel, strip) = (task / strips, task % strips);
-                let rows = strip * ROWS..self.depth.min((strip + 1) * ROWS);
-                let width = self.layout.width(panel);
-                let start = self.layout.start(panel) * self.depth + rows.start * width;
-                // SAFETY: each task has its own rows of its own panel.
-                let out = unsafe { shared.part(start, rows.len() * width) };
-                self.pack(rows, panel..panel + 1, out);
-            });
+            pack(self.b, self.layout, packed);
             let packed = &packed[..];
             let block_work = self.a.block(0).len() * self.depth * self.layout.width(0) * panels;
             let splits = TASKS.div_ceil(blocks).min(panels).min(block_work / WORTHWHILE).max(1);
@@ -170,16 +192,6 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
                 }
             }
         });
-    }
-
-    fn pack(&self, rows: Range<usize>, panels: Range<usize>, out: &mut [T]) {
-        simd::vectorised(
-            #[inline(always)]
-            || {
-                let mut packing = Packing::new(self.layout, panels, rows.len(), out);
-                self.b.pack(rows, &mut packing);
-            },
-        );
     }
 
     /// One block of rows against some panels, for some of the depth.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::kernel::{ByColumns, Finish, Place, tiles};
 use super::panels::transpose;
+use super::rows::{against, pack};
 use super::{Matrix, Packing, Panels, Rows, Target, View, product};
 use crate::Float;
 use crate::cpu::parallel::{self, Shared};
@@ -21,9 +22,19 @@ const COLUMNS: usize = 288;
 
 /// Columns of B from which on a copy of Aᵀ costs less than it saves.
 const TURNED: usize = 64;
+/// Up to so many columns of A its copy is made once, for tasks that read all of it.
+const WHOLE: usize = 480;
+/// The fewest and the most columns of A that a task turns for itself: whole tiles of every height, and no more than
+/// stay in the second cache.
+const LEAST: usize = 24;
+const MOST: usize = 96;
 
 /// Panels from which on a strip of A is copied together before it meets them.
 const COPIED: usize = 3;
+
+/// The most rows that a task sums over before it takes its next columns: those of a strip and of a panel stay in the
+/// first cache.
+const DEPTH: usize = 144;
 
 /// The most columns of A in a strip: rows of whole tiles, of all sizes.
 const STRIP: usize = 24;
@@ -119,37 +130,75 @@ fn turned<T: Float>(
     target: &mut [T],
     add: bool,
 ) {
-    let (width, blocks) = (a.width(), a.blocks());
-    let rows = a.block(blocks - 1).end;
+    let (width, rows) = (a.width(), a.block(a.blocks() - 1).end);
+    let layout = Panels::new::<T>(columns);
+    let b = Placed { b, rows, columns, place };
+    let target = Target::new(target, add);
     // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
     let stride = rows.next_multiple_of(16) | 16;
-    scratch::with::<T, _>(width * stride + width, |memory| {
-        let (copy, zeros) = memory.split_at_mut(width * stride);
+    let span = |task: usize, most: usize| task * most..width.min((task + 1) * most);
+    scratch::with::<T, _>(width, |zeros| {
         zeros.fill(T::ZERO);
-        let zeros = zeros.as_ptr().expose_provenance();
-        let shared = Shared::new(copy);
-        parallel::tasks(blocks, |block| {
-            let span = a.block(block);
-            scratch::with::<usize, _>(span.len(), |addresses| {
-                a.point(span.clone(), 0, zeros, addresses);
-                simd::vectorised(
-                    #[inline(always)]
-                    || {
-                        let from = |row: usize| std::ptr::with_exposed_provenance(addresses[row]);
-                        // SAFETY: each task has its own columns, and the addresses lead to as many numbers as a row
-                        // has.
-                        unsafe {
-                            let to = shared.pointer(span.start);
-                            transpose(addresses.len(), width, from, to, stride);
-                        }
-                    },
-                );
+        let zeros = &*zeros;
+        if width <= WHOLE && layout.count() >= TASKS / 2 {
+            // Each task packs the panel that it alone reads.
+            return scratch::with::<T, _>(width * stride, |copy| {
+                let shared = Shared::new(copy);
+                parallel::tasks(width.div_ceil(LEAST), |task| {
+                    let span = span(task, LEAST);
+                    // SAFETY: each task has its own rows.
+                    let copy = unsafe { shared.part(span.start * stride, span.len() * stride) };
+                    turn(a, span, zeros, copy, stride);
+                });
+                let a = View::new(copy, [width, rows], (stride, 1)).in_one_block();
+                product(&a, &b, &target, &|row| row * columns);
+            });
+        }
+        // Each task turns the columns that it alone reads.
+        let most = (width / 8).next_multiple_of(LEAST).clamp(LEAST, MOST);
+        scratch::with::<T, _>(layout.size(&(0..layout.count()), rows), |packed| {
+            pack(&b, layout, packed);
+            let packed = &*packed;
+            parallel::tasks(width.div_ceil(most), |task| {
+                let span = span(task, most);
+                scratch::with::<T, _>(span.len() * stride, |copy| {
+                    turn(a, span.clone(), zeros, copy, stride);
+                    let a = View::new(copy, [span.len(), rows], (stride, 1));
+                    let place = |row| (span.start + row) * columns;
+                    against(&a, (&b, packed), layout, &target, &place);
+                });
             });
         });
-        let b = Placed { b, rows, columns, place };
-        let a = View::new(copy, [width, rows], (stride, 1));
-        product(&a, &b, &Target::new(target, add), &|row| row * columns);
     });
+}
+
+/// Copies some columns of a dense A to rows that are `stride` apart.
+fn turn<T: Float>(
+    a: &impl Rows<T>,
+    columns: Range<usize>,
+    zeros: &[T],
+    copy: &mut [T],
+    stride: usize,
+) {
+    let zeros = zeros.as_ptr().expose_provenance();
+    for block in 0..a.blocks() {
+        let rows = a.block(block);
+        scratch::with::<usize, _>(rows.len(), |addresses| {
+            a.point(rows.clone(), 0, zeros, addresses);
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    let from = |row: usize| {
+                        let start = std::ptr::with_exposed_provenance::<T>(addresses[row]);
+                        start.wrapping_add(columns.start)
+                    };
+                    let to = copy[rows.start..].as_mut_ptr();
+                    // SAFETY: the addresses lead to rows that have these columns, and the copy has a row for each.
+                    unsafe { transpose(rows.len(), columns.len(), from, to, stride) };
+                },
+            );
+        });
+    }
 }
 
 /// Rows of a matrix that start at any places.
@@ -194,17 +243,22 @@ struct Task<T, Q> {
 impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
     fn task<Q: Iterator<Item = Piece> + Clone>(&self, task: Task<T, Q>) {
         debug_assert!(task.blocks.end <= self.blocks);
-        let most = task.blocks.clone().map(|block| self.a.block(block).len()).max().unwrap_or(0);
+        let parts_of = |block| {
+            let rows: Range<usize> = self.a.block(block);
+            let count = rows.len().div_ceil(DEPTH);
+            let cut = move |part| rows.start + part * rows.len() / count;
+            (0..count).map(move |part| cut(part)..cut(part + 1))
+        };
+        let parts = task.blocks.clone().flat_map(parts_of);
         // Rows that are powers of two apart meet in few sets of the first cache.
         let copied =
             task.panels.len() >= COPIED || (self.a.width() * size_of::<T>()).is_multiple_of(256);
-        let size = self.layout.size(&task.panels, most);
-        scratch::with::<T, _>(size + most * STRIP, |packed| {
+        let size = self.layout.size(&task.panels, DEPTH);
+        scratch::with::<T, _>(size + DEPTH * STRIP, |packed| {
             let (packed, strip) = packed.split_at_mut(size);
-            scratch::with::<usize, _>(2 * most, |addresses| {
-                let (addresses, strip_addresses) = addresses.split_at_mut(most);
-                for (number, block) in task.blocks.clone().enumerate() {
-                    let rows = self.a.block(block);
+            scratch::with::<usize, _>(2 * DEPTH, |addresses| {
+                let (addresses, strip_addresses) = addresses.split_at_mut(DEPTH);
+                for (number, rows) in parts.enumerate() {
                     simd::vectorised(
                         #[inline(always)]
                         || {
@@ -223,7 +277,7 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
                                 self.a.point(rows.clone(), piece.group, task.zeros, addresses);
                             pointed = Some((piece.group, any));
                         }
-                        // The first block is written even where it is all zeros.
+                        // The first part is written even where it is all zeros.
                         if number > 0 && pointed == Some((piece.group, false)) {
                             continue;
                         }
