@@ -9,7 +9,7 @@ use crate::Float;
 /// The number of columns of a product is a multiple of this: whole vectors, whatever the instruction set.
 pub const PAD: usize = 16;
 
-/// Columns of a panel of packed columns: two vectors.
+/// Columns of a panel of packed columns: two of the widest vectors.
 pub const PANEL: usize = 32;
 
 /// Depth of a panel that [`product_packed`] keeps in L1.
@@ -210,13 +210,13 @@ unsafe fn tile<T: Float, I: Isa, const ROWS: usize, const WIDTH: usize, const BY
 }
 
 /// How many numbers [`pack_transposed`] writes.
-pub fn packed_len<const PANEL: usize>(rows: usize, depth: usize) -> usize {
+pub fn packed_len(rows: usize, depth: usize) -> usize {
     rows.next_multiple_of(PANEL) * depth
 }
 
 /// Rows of `depth` numbers, `row` apart, turned into panels of `PANEL` columns: `[panels][depth][PANEL]`.
 /// Columns beyond the last row are 0.
-pub fn pack_transposed<T: Float, const PANEL: usize>(
+pub fn pack_transposed<T: Float>(
     rows: usize,
     depth: usize,
     from: &[T],
@@ -249,7 +249,7 @@ pub fn pack_transposed<T: Float, const PANEL: usize>(
 /// result = left · rightᵀ for rows `first..first + count` of what [`pack_transposed`] packed; `first` is a
 /// multiple of `PANEL`, and the result has whole panels of columns.
 #[allow(clippy::too_many_arguments, reason = "two matrices with their strides, and a part of one")]
-pub fn product_packed<T: Float, const PANEL: usize>(
+pub fn product_packed<T: Float>(
     rows: usize,
     depth: usize,
     left: &[T],
@@ -405,10 +405,10 @@ mod tests {
         let left: Vec<f32> = (0..rows * depth).map(|i| stream.normal(i as u64) as f32).collect();
         let right: Vec<f32> =
             (0..others * depth).map(|i| stream.at(1).normal(i as u64) as f32).collect();
-        let mut packed = vec![f32::NAN; packed_len::<PANEL>(others, depth)];
-        pack_transposed::<_, PANEL>(others, depth, &right, depth, &mut packed);
+        let mut packed = vec![f32::NAN; packed_len(others, depth)];
+        pack_transposed(others, depth, &right, depth, &mut packed);
         let mut result = vec![f32::NAN; rows * 64];
-        product_packed::<_, PANEL>(rows, depth, &left, depth, &packed, 32, 38, &mut result, 64);
+        product_packed(rows, depth, &left, depth, &packed, 32, 38, &mut result, 64);
         for i in 0..rows {
             for j in 0..64 {
                 let other = 32 + j;

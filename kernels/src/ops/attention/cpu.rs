@@ -111,7 +111,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             unsafe { output.part(first_query + query * features, head) }
                 .copy_from_slice(&row[..head]);
         };
-        let packed_len = small::packed_len::<PANEL>(length, head);
+        let packed_len = small::packed_len(length, head);
         let tile_len = ROWS * COLUMNS;
         let memory = packed_len + length * padded + tile_len + ROWS * padded + COLUMNS;
         scratch::with::<T, _>(memory, |memory| {
@@ -120,7 +120,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
             let (tile, memory) = memory.split_at_mut(tile_len);
             let (result, factors) = memory.split_at_mut(ROWS * padded);
             if length > 0 {
-                small::pack_transposed::<_, PANEL>(length, head, &k[first_key..], features, packed);
+                small::pack_transposed(length, head, &k[first_key..], features, packed);
                 small::copy_padded(length, head, &v[first_key..], features, values, padded);
             }
             for (t, log_sums) in log_sums.chunks_mut(ROWS).enumerate() {
@@ -130,7 +130,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                 result.fill(T::ZERO);
                 for key in (0..length).step_by(COLUMNS) {
                     let columns = (length - key).min(COLUMNS);
-                    small::product_packed::<_, PANEL>(
+                    small::product_packed(
                         rows,
                         head,
                         &q[first_query + first * features..],
@@ -248,7 +248,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
         let (clip, h) = (task / heads, task % heads);
         let (first_query, first_key) = sizes.starts(clip, h);
         let length = sizes.length(op, indices, clip);
-        let (packed, rows_len) = (small::packed_len::<PANEL>(length, head), length * padded);
+        let (packed, rows_len) = (small::packed_len(length, head), length * padded);
         let (tile_len, side) = (ROWS * COLUMNS, ROWS * padded);
         let lengths = [
             packed, packed, rows_len, rows_len, rows_len, tile_len, tile_len, tile_len, side, side,
@@ -276,21 +276,9 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
             sum_k.fill(T::ZERO);
             sum_v.fill(T::ZERO);
             if length > 0 {
-                small::pack_transposed::<_, PANEL>(
-                    length,
-                    head,
-                    &k[first_key..],
-                    features,
-                    packed_keys,
-                );
+                small::pack_transposed(length, head, &k[first_key..], features, packed_keys);
                 if needs_logits {
-                    small::pack_transposed::<_, PANEL>(
-                        length,
-                        head,
-                        &v[first_key..],
-                        features,
-                        packed_values,
-                    );
+                    small::pack_transposed(length, head, &v[first_key..], features, packed_values);
                     small::copy_padded(length, head, &k[first_key..], features, key_rows, padded);
                 }
             }
@@ -312,7 +300,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                     // Weights are computed in whole vectors; products leave out what fills them up.
                     let whole = small::padded(columns);
                     let span = key * padded..(key + columns) * padded;
-                    small::product_packed::<_, PANEL>(
+                    small::product_packed(
                         rows,
                         head,
                         query_rows,
@@ -341,7 +329,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         },
                     );
                     if needs_logits {
-                        small::product_packed::<_, PANEL>(
+                        small::product_packed(
                             rows,
                             head,
                             grad_rows,
