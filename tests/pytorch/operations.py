@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from loss import one_way
+from loss import both_ways, one_way
 
 BUDGET = 1.0
 SPATIAL, TEMPORAL = (1, 3, 3), (3, 1, 1)
@@ -133,10 +133,13 @@ def gate(size):
     return one(run, samples, channels, points, frames)
 
 
-def info_nce(size):
-    rows, width = numbers(size)
-    a, b = leaf(rows, width), leaf(rows, width)
-    return lambda: one_way(a, b), [a, b]
+def info_nce(loss):
+    def of(size):
+        rows, width = numbers(size)
+        a, b = leaf(rows, width), leaf(rows, width)
+        return lambda: loss(a, b), [a, b]
+
+    return of
 
 
 DIFFERENTIABLE = {
@@ -157,7 +160,8 @@ DIFFERENTIABLE = {
     "gate": gate,
     "pool": lambda size: one(lambda x: F.adaptive_avg_pool3d(x, 1), 8, 512, 2, 7, 7),
     "mean": lambda size: one(lambda x: x.mean(2), 32, 64, 128),
-    "infonce": info_nce,
+    "infonce": info_nce(both_ways),
+    "infonce-one-way": info_nce(one_way),
 }
 
 

@@ -75,11 +75,11 @@ impl<'a, T: Float> View<'a, T> {
         }
         let contiguous = strides.1 == 1 || strides.0 == 1 || columns == 1 || rows == 1;
         assert!(contiguous, "view by {strides:?}: one of the strides must be 1");
-        let most = (NUMBERS / columns.max(1)).clamp(LOW, BLOCK).min(rows.div_ceil(2));
+        let most = (NUMBERS / columns.max(1)).clamp(LEAST, MOST).min(rows.div_ceil(2));
         View { data, rows, columns, strides, most: if rows <= THIN { THIN } else { most } }
     }
 
-    /// The same for a product that had better not be cut by rows.
+    /// The same for a product whose rows are not to be cut.
     fn in_one_block(self) -> Self {
         View { most: usize::MAX, ..self }
     }
@@ -98,7 +98,7 @@ impl<'a, T: Float> View<'a, T> {
     /// Rows of a block: all of few rows, else an even share.
     fn block_rows(&self) -> usize {
         let blocks = self.rows.div_ceil(self.most).max(1);
-        self.rows.div_ceil(blocks).next_multiple_of(TILES)
+        self.rows.div_ceil(blocks).max(1).next_multiple_of(TILES)
     }
 
     #[inline(always)]
@@ -118,11 +118,12 @@ impl<'a, T: Float> View<'a, T> {
     }
 }
 
-/// The most rows of a block of a dense matrix, and the most numbers of so many rows that are at least [`LOW`]: they
-/// share a panel of B that comes from the third cache, and stay in the second while panel after panel meets them.
-const BLOCK: usize = 480;
+/// The most numbers of a block of a dense matrix: they stay in the second cache while panel after panel of B meets them.
 const NUMBERS: usize = 144 * 1024;
-const LOW: usize = 120;
+/// The fewest rows of a block, however long they are: each panel comes from the third cache for so many.
+const LEAST: usize = 120;
+/// The most rows of a block, however short they are.
+const MOST: usize = 480;
 /// Rows that a block is a multiple of: whole tiles of every height.
 const TILES: usize = 24;
 /// Up to so many rows a dense matrix is one block, for which B is not packed beforehand: it is read once.
@@ -217,6 +218,12 @@ pub fn serial<T: Float>(a: View<'_, T>, b: View<'_, T>, c: &mut [T], ldc: usize,
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "product of {m}x{k} and {}x{n}", b.rows);
     if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.chunks_mut(ldc).take(m).for_each(|row| row[..n].fill(T::ZERO));
+        }
         return;
     }
     assert!((m - 1) * ldc + n <= c.len(), "product of {m}x{n} by {ldc} into {}", c.len());
@@ -342,7 +349,7 @@ mod tests {
         assert!(worst <= tolerance * (k as f64).sqrt().max(1.0), "{what}: off by {worst:e}");
     }
 
-    const EXTENTS: [[usize; 3]; 12] = [
+    const EXTENTS: [[usize; 3]; 14] = [
         [1, 1, 1],
         [3, 5, 7],
         [12, 32, 40],
@@ -355,6 +362,8 @@ mod tests {
         [401, 33, 800],
         [2500, 40, 20],
         [250, 3, 1600],
+        [50, 1100, 40],
+        [500, 70, 30],
     ];
 
     fn every_product<T: Float>(tolerance: f64) {
@@ -410,6 +419,31 @@ mod tests {
             c.fill(start);
             product_transposed(&a, &b, n, &|row| row * n, &mut c, true);
             close(&c, &added, k, tolerance, "transposed product");
+        }
+    }
+
+    #[test]
+    fn serial_products_of_parts() {
+        for [m, n, k] in [[1, 16, 0], [9, 48, 5], [14, 80, 33], [19, 33, 7], [5, 1, 1], [1, 5, 9]] {
+            // Rows that stand apart, by rows and by columns.
+            let (a_row, b_row, c_row) = (k + 3, n + 5, n + 2);
+            let a = numbers::<f64>(m * a_row, "a");
+            let b = numbers::<f64>((k * b_row).max(n), "b");
+            let a_turned = transpose(&a, m, a_row);
+            let by_rows = View::new(&a, [m, k], (a_row, 1));
+            let by_columns = View::new(&a_turned, [m, k], (1, m));
+            let right = View::new(&b, [k, n], (b_row, 1));
+            for (left, add) in [(by_rows, false), (by_columns, true), (by_rows, true)] {
+                let mut c = vec![0.5; m * c_row];
+                serial(left, right, &mut c, c_row, add);
+                for (at, &got) in c.iter().enumerate() {
+                    let (i, j) = (at / c_row, at % c_row);
+                    let sum: f64 =
+                        (0..k).map(|l| a[i * a_row + l] * b[l * b_row + j.min(n - 1)]).sum();
+                    let expected = if j >= n { 0.5 } else { sum + if add { 0.5 } else { 0.0 } };
+                    assert!((got - expected).abs() < 1e-12, "{m}x{n}x{k} at {i}, {j}");
+                }
+            }
         }
     }
 

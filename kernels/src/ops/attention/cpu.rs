@@ -3,8 +3,9 @@
 
 use super::Attention;
 use crate::Float;
+use crate::cpu::gemm::{View, serial};
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::small::{self, PANEL, Product};
+use crate::cpu::small::{self, PANEL};
 use crate::cpu::{math, scratch, simd};
 use crate::op::{Backward, Forward};
 use crate::{Shape, philox::Philox};
@@ -163,20 +164,13 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                             }
                         },
                     );
-                    Product {
-                        rows,
-                        depth: columns,
-                        columns: padded,
-                        left: tile,
-                        left_row: COLUMNS,
-                        left_column: 1,
-                        right: &values[key * padded..],
-                        right_row: padded,
+                    serial(
+                        View::new(tile, [rows, columns], (COLUMNS, 1)),
+                        View::new(&values[key * padded..], [columns, padded], (padded, 1)),
                         result,
-                        result_row: padded,
-                        add: true,
-                    }
-                    .compute();
+                        padded,
+                        true,
+                    );
                 }
                 for (r, log_sum) in log_sums.iter_mut().enumerate() {
                     let row = &mut result[r * padded..(r + 1) * padded];
@@ -394,20 +388,13 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                         );
                     }
                     if grad_q.is_some() {
-                        Product {
-                            rows,
-                            depth: columns,
-                            columns: padded,
-                            left: grad_weights,
-                            left_row: COLUMNS,
-                            left_column: 1,
-                            right: &key_rows[span],
-                            right_row: padded,
-                            result: sum_q,
-                            result_row: padded,
-                            add: true,
-                        }
-                        .compute();
+                        serial(
+                            View::new(grad_weights, [rows, columns], (COLUMNS, 1)),
+                            View::new(&key_rows[span], [columns, padded], (padded, 1)),
+                            sum_q,
+                            padded,
+                            true,
+                        );
                     }
                 }
                 put(&grad_q, start, rows, rows, sum_q);
@@ -427,18 +414,11 @@ fn transposed<T: Float>(
     right: &[T],
     sums: &mut [T],
 ) {
-    Product {
-        rows: columns,
-        depth: rows,
-        columns: padded,
-        left: tile,
-        left_row: 1,
-        left_column: COLUMNS,
-        right,
-        right_row: padded,
-        result: sums,
-        result_row: padded,
-        add: true,
-    }
-    .compute();
+    serial(
+        View::new(tile, [columns, rows], (1, COLUMNS)),
+        View::new(right, [rows, padded], (padded, 1)),
+        sums,
+        padded,
+        true,
+    );
 }

@@ -1,4 +1,4 @@
-use super::{Conv3d, winograd};
+use super::{Conv3d, scatter, winograd};
 use crate::Float;
 use crate::cpu::gemm::{Matrix, Packing, Rows, Target, View, product, product_transposed};
 use crate::cpu::{parallel, scratch};
@@ -335,8 +335,9 @@ pub(super) fn backward<T: Float>(
             }
             return;
         }
-        if let Some(gradient) = gradients.input {
-            grad_input(geometry, weight, grad_output, gradient.data, gradient.add);
+        if let Some(Gradient { data, add }) = gradients.input {
+            let way = if geometry.channels[0] < NARROW { scatter::grad_input } else { grad_input };
+            way(geometry, weight, grad_output, data, add);
         }
         if let Some(gradient) = gradients.weight {
             geometry.neighbourhoods(input, LONG_BLOCK, |rows| {

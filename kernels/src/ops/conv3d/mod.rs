@@ -2,6 +2,7 @@
 
 mod cpu;
 mod cuda;
+mod scatter;
 mod winograd;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};

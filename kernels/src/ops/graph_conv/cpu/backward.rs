@@ -1,8 +1,9 @@
 use super::super::{Adjacency, GraphConv};
 use super::{BACKWARD_NODES, Edges, Place, Sizes};
 use crate::Float;
+use crate::cpu::gemm::{View, serial};
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::small::{self, Product};
+use crate::cpu::small;
 use crate::cpu::{scratch, simd};
 use crate::op::Backward;
 
@@ -219,20 +220,13 @@ impl<T: Float> Block<'_, T> {
                 }
             }
             if let Some((out, add)) = grad_x {
-                Product {
-                    rows: all,
-                    depth: width,
-                    columns: padded_in,
-                    left: gathered,
-                    left_row: width,
-                    left_column: 1,
-                    right: self.below,
-                    right_row: padded_in,
-                    result: features,
-                    result_row: padded_in,
-                    add: false,
-                }
-                .compute();
+                serial(
+                    View::new(gathered, [all, width], (width, 1)),
+                    View::new(self.below, [width, padded_in], (padded_in, 1)),
+                    features,
+                    padded_in,
+                    false,
+                );
                 simd::vectorised(
                     #[inline(always)]
                     || {
@@ -248,37 +242,23 @@ impl<T: Float> Block<'_, T> {
                 );
             }
             if sums.weight > 0 {
-                Product {
-                    rows: inward,
-                    depth: all,
-                    columns: width,
-                    left: self.x,
-                    left_row: 1,
-                    left_column: inward,
-                    right: gathered,
-                    right_row: width,
-                    result: weights,
-                    result_row: width,
-                    add: false,
-                }
-                .compute();
+                serial(
+                    View::new(self.x, [inward, all], (1, inward)),
+                    View::new(gathered, [all, width], (width, 1)),
+                    weights,
+                    width,
+                    false,
+                );
                 flush(weights, weight_sums);
             }
             if sums.adjacency > 0 {
-                Product {
-                    rows: all,
-                    depth: outward,
-                    columns: width_in,
-                    left: grad,
-                    left_row: padded_out,
-                    left_column: 1,
-                    right: self.beside,
-                    right_row: width_in,
-                    result: before,
-                    result_row: width_in,
-                    add: false,
-                }
-                .compute();
+                serial(
+                    View::new(grad, [all, outward], (padded_out, 1)),
+                    View::new(self.beside, [outward, width_in], (width_in, 1)),
+                    before,
+                    width_in,
+                    false,
+                );
                 self.adjacency(before, turned, adjacency);
                 flush(adjacency, edge_sums);
             }
@@ -303,20 +283,13 @@ impl<T: Float> Block<'_, T> {
                         }
                     }
                     for k in 0..partitions {
-                        Product {
-                            rows: nodes,
-                            depth: inward,
-                            columns: padded_nodes,
-                            left: &before[k * padded_in..],
-                            left_row: width,
-                            left_column: 1,
-                            right: turned,
-                            right_row: padded_nodes,
-                            result: &mut result[k * nodes * padded_nodes..],
-                            result_row: padded_nodes,
-                            add: true,
-                        }
-                        .compute();
+                        serial(
+                            View::new(&before[k * padded_in..], [nodes, inward], (width, 1)),
+                            View::new(turned, [inward, padded_nodes], (padded_nodes, 1)),
+                            &mut result[k * nodes * padded_nodes..],
+                            padded_nodes,
+                            true,
+                        );
                     }
                 }
                 Edges::Sparse { targets, sources, partitions, .. } => simd::vectorised(

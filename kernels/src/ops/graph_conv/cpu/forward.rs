@@ -1,8 +1,9 @@
 use super::super::GraphConv;
 use super::{Edges, NODES, Place, Sizes};
 use crate::Float;
+use crate::cpu::gemm::{View, serial};
 use crate::cpu::parallel::{self, Shared};
-use crate::cpu::small::{self, Product};
+use crate::cpu::small;
 use crate::cpu::{scratch, simd};
 use crate::op::Forward;
 
@@ -56,20 +57,13 @@ pub(in super::super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) 
                 let (middle, result) = memory.split_at_mut(all * middle_row);
                 let shared = Place { row: padded_out, partition: 0 };
                 let linear = |left: &[T], left_row, result: &mut [T], result_row| {
-                    Product {
-                        rows: all,
-                        depth,
-                        columns: width,
-                        left,
-                        left_row,
-                        left_column: 1,
-                        right: packed,
-                        right_row: width,
+                    serial(
+                        View::new(left, [all, depth], (left_row, 1)),
+                        View::new(packed, [depth, width], (width, 1)),
                         result,
                         result_row,
-                        add: false,
-                    }
-                    .compute();
+                        false,
+                    );
                 };
                 if after {
                     linear(x, inward, middle, middle_row);

@@ -10,8 +10,9 @@ pub(super) use backward::backward;
 pub(super) use forward::forward;
 
 use super::{Adjacency, GraphConv};
+use crate::cpu::gemm::{View, serial};
 use crate::cpu::simd;
-use crate::cpu::small::{self, Product};
+use crate::cpu::small;
 use crate::{Float, Shape};
 
 /// Nodes of a block in forward, about: what a task holds of aggregated features is a share of L2.
@@ -118,20 +119,24 @@ impl<'a, T: Float> Edges<'a, T> {
         match *self {
             Edges::Dense(adjacency) => {
                 for k in 0..sizes.partitions {
-                    Product {
-                        rows: nodes,
-                        depth: nodes,
-                        columns,
-                        left: &adjacency[k * nodes * nodes..],
-                        left_row: if transposed { 1 } else { nodes },
-                        left_column: if transposed { nodes } else { 1 },
-                        right: &from[k * from_place.partition..],
-                        right_row: from_place.row,
-                        result: &mut to[k * to_place.partition..],
-                        result_row: to_place.row,
-                        add: k > 0 && to_place.partition == 0,
-                    }
-                    .compute();
+                    serial(
+                        View::new(
+                            &adjacency[k * nodes * nodes..],
+                            [nodes, nodes],
+                            (
+                                if transposed { 1 } else { nodes },
+                                if transposed { nodes } else { 1 },
+                            ),
+                        ),
+                        View::new(
+                            &from[k * from_place.partition..],
+                            [nodes, columns],
+                            (from_place.row, 1),
+                        ),
+                        &mut to[k * to_place.partition..],
+                        to_place.row,
+                        k > 0 && to_place.partition == 0,
+                    );
                 }
             }
             Edges::Sparse { weights, targets, sources, partitions } => simd::vectorised(

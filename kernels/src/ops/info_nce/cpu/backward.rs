@@ -1,7 +1,7 @@
 use super::super::InfoNce;
-use super::{Block, Geometry, Pair, ROWS, odd};
+use super::{Block, Geometry, Pair, ROWS, multiply, odd};
 use crate::Float;
-use crate::cpu::gemm::{Target, View, product, product_transposed, serial};
+use crate::cpu::gemm::{View, product_transposed};
 use crate::cpu::{math, parallel, scratch, simd, small};
 use crate::op::{Backward, Gradient};
 
@@ -58,6 +58,23 @@ pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, 
                 }
             });
         }
+    });
+}
+
+/// Adds rows, `stride` apart, each times its number.
+fn add_scaled<T: Float>(to: &mut [T], width: usize, numbers: &[T], rows: &[T], stride: usize) {
+    parallel::rows(to, width, width, |first, to| {
+        let scaled = rows[first * stride..].chunks_exact(stride).zip(&numbers[first..]);
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (to, (row, &number)) in to.chunks_exact_mut(width).zip(scaled) {
+                    for (to, &x) in to.iter_mut().zip(row) {
+                        *to += number * x;
+                    }
+                }
+            },
+        );
     });
 }
 
@@ -130,42 +147,23 @@ impl<T: Float> Weights<'_, T> {
                 let of_block = columns.start * features..columns.end * features;
                 let weights = View::new(dots, [these.len(), columns.len()], (block.stride, 1));
                 if let Some(gradient) = &mut of_rows {
-                    let add = columns.start > 0;
-                    if tiny {
-                        let y = View::new(copy, [rows, features], (padded, 1));
-                        serial(weights, y, sums, padded, add);
+                    let y = if tiny {
+                        View::new(copy, [rows, features], (padded, 1))
                     } else {
-                        let y = View::dense(&right.rows[of_block.clone()], columns.len(), features);
-                        let target = Target::new(sums, add);
-                        product(&weights, &y, &target, &|row| row * padded);
-                    }
-                    if block.columns.end == rows {
+                        View::dense(&right.rows[of_block.clone()], columns.len(), features)
+                    };
+                    multiply(tiny, weights, y, sums, padded, columns.start > 0);
+                    if columns.end == rows {
                         let gradient = &mut gradient[these.start * features..these.end * features];
-                        parallel::rows(gradient, features, features, |first, gradient| {
-                            let inverse = &left.inverse[these.start + first..];
-                            let sums = sums[first * padded..].chunks_exact(padded);
-                            let gradient = gradient.chunks_exact_mut(features);
-                            simd::vectorised(
-                                #[inline(always)]
-                                || {
-                                    for ((gradient, sums), &inverse) in
-                                        gradient.zip(sums).zip(inverse)
-                                    {
-                                        for (g, &sum) in gradient.iter_mut().zip(sums) {
-                                            *g += inverse * sum;
-                                        }
-                                    }
-                                },
-                            );
-                        });
+                        add_scaled(gradient, features, &left.inverse[these], sums, padded);
                     }
                 }
                 if let Some(gradient) = &mut of_columns {
                     let gradient = &mut gradient[of_block];
                     let (unit, unit_row) = (block.unit, block.unit_row);
                     if tiny {
-                        let unit = View::new(unit, [these.len(), features], (unit_row, 1));
-                        serial(weights.transposed(), unit, gradient, features, true);
+                        let unit = View::new(unit, [block.rows.len(), features], (unit_row, 1));
+                        multiply(tiny, weights.transposed(), unit, gradient, features, true);
                     } else {
                         let place = |row: usize| row * unit_row;
                         product_transposed(&weights, unit, features, &place, gradient, true);

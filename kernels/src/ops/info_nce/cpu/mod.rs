@@ -132,6 +132,22 @@ fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: 
     }
 }
 
+/// c = a·b or c += a·b, its rows `ldc` apart: by the task that calls it, or by all threads.
+fn multiply<T: Float>(
+    tiny: bool,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    c: &mut [T],
+    ldc: usize,
+    add: bool,
+) {
+    if tiny {
+        serial(a, b, c, ldc, add);
+    } else {
+        product(&a, &b, &Target::new(c, add), &|row| row * ldc);
+    }
+}
+
 /// The length of rows that do not meet in the same sets of the cache: an odd number of lines.
 fn odd(numbers: usize) -> usize {
     numbers.next_multiple_of(small::PAD) | small::PAD
@@ -206,12 +222,7 @@ impl<'a, T: Float> Pair<'a, T> {
                     let y = &right.rows[columns.start * features..columns.end * features];
                     let unit_rows = View::new(unit, [rows.len(), features], (unit_row, 1));
                     let y = View::dense(y, columns.len(), features).transposed();
-                    if geometry.tiny() {
-                        serial(unit_rows, y, dots, stride, false);
-                    } else {
-                        let target = Target::new(dots, false);
-                        product(&unit_rows, &y, &target, &|row| row * stride);
-                    }
+                    multiply(geometry.tiny(), unit_rows, y, dots, stride, false);
                     let block = Block {
                         pair: self,
                         rows: rows.clone(),

@@ -1,0 +1,104 @@
+//! The gradient of an input of few channels. Gathered, its columns would be the channels, and fill a fraction of a
+//! vector. Here they are those of all taps over space: what each pixel of the output's gradient means for its
+//! neighbourhood comes out of one product, and is then added where the taps stand.
+
+use super::cpu::Geometry;
+use crate::Float;
+use crate::cpu::gemm::{View, serial};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::{scratch, simd};
+
+/// About how many pixels of the output's gradient a product takes: what it makes stays in the second cache.
+const PIXELS: usize = 256;
+
+/// Writes or adds to the gradient of the input. Each task has a frame of it, and sums in the order of the taps and lines.
+pub(super) fn grad_input<T: Float>(
+    geometry: &Geometry,
+    weight: &[T],
+    grad_output: &[T],
+    gradient: &mut [T],
+    add: bool,
+) {
+    let Geometry { batch, input, output, kernel, stride, padding, dilation, channels } = *geometry;
+    let [_, height, width] = input;
+    let [channels, out] = channels;
+    let length = height * width * channels;
+    let taps = kernel[1] * kernel[2] * channels;
+    let lines = (PIXELS / output[2]).clamp(1, output[1]);
+    let gradient = Shared::new(gradient);
+    parallel::tasks(batch * input[0], |task| {
+        let (image, depth) = (task / input[0], task % input[0]);
+        // SAFETY: each task has its own frame.
+        let frame = unsafe { gradient.part(task * length, length) };
+        if !add {
+            frame.fill(T::ZERO);
+        }
+        scratch::with::<T, _>(lines * output[2] * taps, |made| {
+            for tap in 0..kernel[0] {
+                let Some(from) = source(depth + padding[0], tap * dilation[0], stride[0]) else {
+                    continue;
+                };
+                if from >= output[0] {
+                    continue;
+                }
+                let weight = View::dense(&weight[tap * taps * out..], taps, out).transposed();
+                for first in (0..output[1]).step_by(lines) {
+                    let count = lines.min(output[1] - first);
+                    let line = (image * output[0] + from) * output[1] + first;
+                    let pixels = &grad_output[line * output[2] * out..];
+                    let pixels = View::dense(pixels, count * output[2], out);
+                    serial(pixels, weight, made, taps, false);
+                    simd::vectorised(
+                        #[inline(always)]
+                        || {
+                            for (i, made) in
+                                made.chunks_exact(output[2] * taps).take(count).enumerate()
+                            {
+                                scatter_line(geometry, first + i, made, frame);
+                            }
+                        },
+                    );
+                }
+            }
+        });
+    });
+}
+
+/// Which place of the output has this distance of `stride` times its number from a place of the input, if one has.
+fn source(place: usize, tap: usize, stride: usize) -> Option<usize> {
+    let distance = place.checked_sub(tap)?;
+    distance.is_multiple_of(stride).then_some(distance / stride)
+}
+
+/// Adds what a line of the output means for the taps over space to a frame of the input.
+#[inline(always)]
+fn scatter_line<T: Float>(geometry: &Geometry, line: usize, made: &[T], frame: &mut [T]) {
+    let Geometry { input, output, kernel, stride, padding, dilation, .. } = *geometry;
+    let channels = geometry.channels[0];
+    // Taps that stand side by side in the input, as they do in the product.
+    let run = if dilation[2] == 1 { kernel[2] } else { 1 };
+    for tap in 0..kernel[1] {
+        let row = (line * stride[1] + tap * dilation[1]).wrapping_sub(padding[1]);
+        if row >= input[1] {
+            continue;
+        }
+        let frame = &mut frame[row * input[2] * channels..][..input[2] * channels];
+        for (column, made) in made.chunks_exact(made.len() / output[2]).enumerate() {
+            for start in (0..kernel[2]).step_by(run) {
+                // Between the first and last tap that stand inside.
+                let at = column * stride[2] + start * dilation[2];
+                let low = padding[2].saturating_sub(at).min(run);
+                let high = (input[2] + padding[2]).saturating_sub(at).min(run);
+                if low >= high {
+                    continue;
+                }
+                let to =
+                    &mut frame[(at + low - padding[2]) * channels..][..(high - low) * channels];
+                let made = &made[(tap * kernel[2] + start + low) * channels..][..to.len()];
+                for (to, &made) in to.iter_mut().zip(made) {
+                    *to += made;
+                }
+            }
+        }
+    }
+}
