@@ -18,7 +18,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// other registers pointers.
     fn tile_rows(vectors: usize) -> usize;
     /// Runs the work of a tile of `rows` by `vectors` with these as constants; `rows` is
-    /// [`tile_rows`](Self::tile_rows), 4 or 1.
+    /// [`tile_rows`](Self::tile_rows), 4, 2 or 1.
     ///
     /// # Safety
     /// Only where the instruction set is present.
@@ -54,6 +54,7 @@ macro_rules! tiles {
                 match (vectors, rows) {
                     $(
                         ($vectors, 4) => kernel.run::<Self, 4, $vectors>(),
+                        ($vectors, 2) => kernel.run::<Self, 2, $vectors>(),
                         ($vectors, 1) => kernel.run::<Self, 1, $vectors>(),
                         #[allow(unreachable_patterns, reason = "where the most rows are 4")]
                         ($vectors, $rows) => kernel.run::<Self, $rows, $vectors>(),

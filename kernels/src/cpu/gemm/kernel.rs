@@ -67,7 +67,8 @@ pub(super) unsafe fn tiles<I: Isa, K: simd::Tile>(
     while row < rows {
         let count = match rows - row {
             left if left >= most => most,
-            left if left >= 4 => 4,
+            4.. => 4,
+            2.. => 2,
             _ => 1,
         };
         // SAFETY: by the contract above.
