@@ -161,6 +161,7 @@ DIFFERENTIABLE = {
     "pool": lambda size: one(lambda x: F.adaptive_avg_pool3d(x, 1), 8, 512, 2, 7, 7),
     "mean": lambda size: one(lambda x: x.mean(2), 32, 64, 128),
     "infonce": info_nce(both_ways),
+    # Half of that loss. mpuc has no such case; program.py runs it by name.
     "infonce-one-way": info_nce(one_way),
 }
 

@@ -175,16 +175,18 @@ impl Op for Conv3d {
             // Several tiles of pixels, taps and channels, and several slices of pixels.
             make(
                 Conv3d { bias: true, ..conv([1, 2, 1], [0, 1, 1]) },
-                &[2, 3, 24, 20, 9],
+                &[2, 3, 24, 20, 18],
                 [1, 3, 3],
                 66,
             ),
+            // Few channels, and lines enough that their gradient is scattered in several parts.
+            make(conv([1; 3], [0, 1, 2]), &[1, 1, 24, 30, 3], [1, 3, 5], 5),
         ]
     }
 
     fn ragged() -> BoxedStrategy<Case<Self>> {
         let axis = || (1usize..4, 0usize..3, 1usize..4, 1usize..4, 0usize..5);
-        (any::<bool>(), any::<bool>(), 1usize..3, [axis(), axis(), axis()], 1usize..20, 1usize..20)
+        (any::<bool>(), any::<bool>(), 1usize..3, [axis(), axis(), axis()], 1usize..28, 1usize..20)
             .prop_map(|(bias, relu, batch, axes, channels, out)| {
                 let pick = |f: fn(&(usize, usize, usize, usize, usize)) -> usize| {
                     [f(&axes[0]), f(&axes[1]), f(&axes[2])]
