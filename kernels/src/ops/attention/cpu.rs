@@ -166,7 +166,7 @@ pub(super) fn forward<T: Float>(op: &Attention, call: Forward<'_, T>) {
                     );
                     serial(
                         View::new(tile, [rows, columns], (COLUMNS, 1)),
-                        View::new(&values[key * padded..], [columns, padded], (padded, 1)),
+                        View::dense(&values[key * padded..], columns, padded),
                         result,
                         padded,
                         true,
@@ -390,7 +390,7 @@ pub(super) fn backward<T: Float>(op: &Attention, mut call: Backward<'_, T>) {
                     if grad_q.is_some() {
                         serial(
                             View::new(grad_weights, [rows, columns], (COLUMNS, 1)),
-                            View::new(&key_rows[span], [columns, padded], (padded, 1)),
+                            View::dense(&key_rows[span], columns, padded),
                             sum_q,
                             padded,
                             true,
@@ -416,7 +416,7 @@ fn transposed<T: Float>(
 ) {
     serial(
         View::new(tile, [columns, rows], (1, COLUMNS)),
-        View::new(right, [rows, padded], (padded, 1)),
+        View::dense(right, rows, padded),
         sums,
         padded,
         true,

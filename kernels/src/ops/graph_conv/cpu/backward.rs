@@ -221,8 +221,8 @@ impl<T: Float> Block<'_, T> {
             }
             if let Some((out, add)) = grad_x {
                 serial(
-                    View::new(gathered, [all, width], (width, 1)),
-                    View::new(self.below, [width, padded_in], (padded_in, 1)),
+                    View::dense(gathered, all, width),
+                    View::dense(self.below, width, padded_in),
                     features,
                     padded_in,
                     false,
@@ -243,8 +243,8 @@ impl<T: Float> Block<'_, T> {
             }
             if sums.weight > 0 {
                 serial(
-                    View::new(self.x, [inward, all], (1, inward)),
-                    View::new(gathered, [all, width], (width, 1)),
+                    View::dense(self.x, all, inward).transposed(),
+                    View::dense(gathered, all, width),
                     weights,
                     width,
                     false,
@@ -254,7 +254,7 @@ impl<T: Float> Block<'_, T> {
             if sums.adjacency > 0 {
                 serial(
                     View::new(grad, [all, outward], (padded_out, 1)),
-                    View::new(self.beside, [outward, width_in], (width_in, 1)),
+                    View::dense(self.beside, outward, width_in),
                     before,
                     width_in,
                     false,
@@ -285,7 +285,7 @@ impl<T: Float> Block<'_, T> {
                     for k in 0..partitions {
                         serial(
                             View::new(&before[k * padded_in..], [nodes, inward], (width, 1)),
-                            View::new(turned, [inward, padded_nodes], (padded_nodes, 1)),
+                            View::dense(turned, inward, padded_nodes),
                             &mut result[k * nodes * padded_nodes..],
                             padded_nodes,
                             true,

@@ -59,7 +59,7 @@ pub(in super::super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) 
                 let linear = |left: &[T], left_row, result: &mut [T], result_row| {
                     serial(
                         View::new(left, [all, depth], (left_row, 1)),
-                        View::new(packed, [depth, width], (width, 1)),
+                        View::dense(packed, depth, width),
                         result,
                         result_row,
                         false,

@@ -119,20 +119,11 @@ impl<'a, T: Float> Edges<'a, T> {
         match *self {
             Edges::Dense(adjacency) => {
                 for k in 0..sizes.partitions {
+                    let adjacency = View::dense(&adjacency[k * nodes * nodes..], nodes, nodes);
+                    let from = &from[k * from_place.partition..];
                     serial(
-                        View::new(
-                            &adjacency[k * nodes * nodes..],
-                            [nodes, nodes],
-                            (
-                                if transposed { 1 } else { nodes },
-                                if transposed { nodes } else { 1 },
-                            ),
-                        ),
-                        View::new(
-                            &from[k * from_place.partition..],
-                            [nodes, columns],
-                            (from_place.row, 1),
-                        ),
+                        if transposed { adjacency.transposed() } else { adjacency },
+                        View::new(from, [nodes, columns], (from_place.row, 1)),
                         &mut to[k * to_place.partition..],
                         to_place.row,
                         k > 0 && to_place.partition == 0,

@@ -1,7 +1,7 @@
 use super::super::InfoNce;
 use super::{Block, Geometry, Pair, ROWS, multiply, odd};
 use crate::Float;
-use crate::cpu::gemm::{View, product_transposed};
+use crate::cpu::gemm::{View, product_transposed, serial};
 use crate::cpu::{math, parallel, scratch, simd, small};
 use crate::op::{Backward, Gradient};
 
@@ -163,7 +163,7 @@ impl<T: Float> Weights<'_, T> {
                     let (unit, unit_row) = (block.unit, block.unit_row);
                     if tiny {
                         let unit = View::new(unit, [block.rows.len(), features], (unit_row, 1));
-                        multiply(tiny, weights.transposed(), unit, gradient, features, true);
+                        serial(weights.transposed(), unit, gradient, features, true);
                     } else {
                         let place = |row: usize| row * unit_row;
                         product_transposed(&weights, unit, features, &place, gradient, true);
