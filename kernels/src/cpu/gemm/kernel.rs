@@ -11,7 +11,7 @@ use crate::cpu::simd::{self, Isa, Vector, Work};
 /// not see by itself that tile after tile runs through it.
 const AHEAD: usize = 4;
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// What the tiles look like on the instruction set at hand.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +170,8 @@ where
             let mut b = self.b;
             for k in 0..self.depth {
                 let a = (self.a)(k).add(self.row);
+                // The next tile's numbers: whole rows lie too far apart for the processor to guess.
+                simd::prefetch(a.wrapping_add(R));
                 let mut columns = [zero; V];
                 unrolled!(J < V { columns[J] = T::On::<I>::load(b.add(J * T::On::<I>::LANES)); });
                 unrolled!(N < R {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{ByColumns, Finish, Place, tiles};
+use super::kernel::{ByColumns, Finish, LINE, Place, tiles};
 use super::panels::transpose;
 use super::rows::{against, pack};
 use super::{Matrix, Packing, Panels, Rows, Target, View, product};
@@ -376,6 +376,9 @@ impl<T: Float> Batch<'_, T> {
         let addresses = self.addresses.iter().zip(self.strip_addresses.iter_mut());
         for ((&from, to), row) in addresses.zip(rows) {
             let from = std::ptr::with_exposed_provenance::<T>(from).wrapping_add(start);
+            // The next strip's numbers: at most two lines more.
+            simd::prefetch(from.wrapping_add(count));
+            simd::prefetch(from.wrapping_add(count + LINE / size_of::<T>()));
             // SAFETY: by the contract above.
             unsafe {
                 if count == STRIP {
