@@ -26,7 +26,7 @@ use crate::Float;
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Work};
 use kernel::{ByColumns, ByRows, Finish, Place, Stretch, tiles};
-pub(crate) use panels::Panels;
+pub(crate) use panels::{Panels, transpose};
 
 /// A matrix whose rows stand in memory in `groups` pieces of `width` numbers.
 ///

@@ -128,7 +128,7 @@ impl Panels {
 /// # Safety
 /// Each row's address leads to its numbers, and `to` to `columns` rows of `rows` numbers that are nobody else's.
 #[inline(always)]
-pub(super) unsafe fn transpose<T: Float>(
+pub(crate) unsafe fn transpose<T: Float>(
     rows: usize,
     columns: usize,
     address: impl Fn(usize) -> *const T,

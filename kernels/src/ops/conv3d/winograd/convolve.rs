@@ -4,7 +4,7 @@
 use super::transform::{self, PATCH, TAPS, TILE};
 use super::{PRODUCTS, Plane, Tiles, apart, spread};
 use crate::Float;
-use crate::cpu::gemm::{Panels, tiny::Panel};
+use crate::cpu::gemm::{Panels, tiny::Panel, transpose};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Vector, Work};
@@ -15,8 +15,9 @@ use std::ops::Range;
 const BLOCK: usize = 48;
 /// The most input channels whose kernels are transformed at a time.
 const DEPTH: usize = 96;
-/// Tasks that a call is cut into at least, if it has as many panels.
-const TASKS: usize = 16;
+/// Tasks that a call is cut into at least for each thread, if it has as many panels. Each transforms its block's patches
+/// anew, so they are as few as keep all threads busy; what they compute does not depend on it.
+const TASKS: usize = 2;
 /// The most bytes of transformed kernels that are shared by all blocks. More would be read from memory again and
 /// again: then each block transforms what it needs anew.
 const SHARED: usize = 8 << 20;
@@ -75,11 +76,9 @@ fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
                     let row = (first + strip) * SIDE;
                     let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
                     let weight = &weight[tap * size..][..size];
-                    for (c, weight) in weight.chunks_exact(out).enumerate() {
-                        for (i, &value) in weight[column..column + SIDE].iter().enumerate() {
-                            rows[i * channels + c] = value;
-                        }
-                    }
+                    let from = |c: usize| weight[c * out + column..][..SIDE].as_ptr();
+                    // SAFETY: each channel has as many numbers from the column on, and the strip a row for each.
+                    unsafe { transpose(channels, SIDE, from, rows.as_mut_ptr(), channels) };
                 }
             },
         );
@@ -115,11 +114,15 @@ impl<'a, T: Float> Kernels<'a, T> {
         piece * self.depth..self.channels.min((piece + 1) * self.depth)
     }
 
-    /// Where the transforms of a panel's piece start when all stand side by side.
+    /// How far apart the transforms of a panel's piece stand.
     #[inline(always)]
-    fn place(&self, panel: usize, piece: usize) -> usize {
-        let (start, width) = (self.panels.start(panel), self.panels.width(panel));
-        PRODUCTS * (start * self.channels + piece * self.depth * width)
+    fn stride(&self, panel: usize, piece: usize) -> usize {
+        apart(self.piece(piece).len() * self.panels.width(panel))
+    }
+
+    /// Room for the transforms of any piece of any panel.
+    fn room(&self) -> usize {
+        PRODUCTS * apart(self.depth * self.panels.width(0))
     }
 
     /// Transforms a piece of a panel: for each product, input channels x columns of the panel.
@@ -127,7 +130,7 @@ impl<'a, T: Float> Kernels<'a, T> {
     unsafe fn transform<I: Isa>(&self, panel: usize, piece: usize, to: &mut [T]) {
         let range = self.piece(piece);
         let (column, width) = (self.panels.start(panel), self.panels.width(panel));
-        let (taps, stride) = (self.channels * self.out, range.len() * width);
+        let (taps, stride) = (self.channels * self.out, self.stride(panel, piece));
         assert!(to.len() >= PRODUCTS * stride);
         for (k, channel) in range.enumerate() {
             let weight = self.weight[channel * self.out + column..].as_ptr();
@@ -170,7 +173,7 @@ fn convolve<T: Float>(
     to: Destination<'_, T>,
 ) {
     let kernels = Kernels::new(weight, input.channels, out);
-    let size = PRODUCTS * input.channels * out;
+    let size = kernels.room() * kernels.panels.count() * kernels.pieces();
     let blocks = tiles.count().div_ceil(BLOCK);
     let call = Call { input, padding, kernels, tiles, to, blocks };
     if blocks < BLOCKS || size * size_of::<T>() > SHARED {
@@ -180,11 +183,9 @@ fn convolve<T: Float>(
         let shared = Shared::new(transformed);
         let pieces = kernels.pieces();
         parallel::tasks(kernels.panels.count() * pieces, |task| {
-            let (panel, piece) = (task / pieces, task % pieces);
-            let count = PRODUCTS * kernels.piece(piece).len() * kernels.panels.width(panel);
             // SAFETY: each task has its own piece of its own panel.
-            let to = unsafe { shared.part(kernels.place(panel, piece), count) };
-            simd::run(Transform(&kernels, panel, piece, to));
+            let to = unsafe { shared.part(task * kernels.room(), kernels.room()) };
+            simd::run(Transform(&kernels, task / pieces, task % pieces, to));
         });
         call.run(Some(transformed));
     });
@@ -204,16 +205,17 @@ impl<T: Float> Call<'_, T> {
     /// Runs all tasks, with all kernels transformed already or none.
     fn run(self, transformed: Option<&[T]>) {
         let Call { input, padding, kernels, tiles, to, blocks } = self;
-        let groups = TASKS.div_ceil(blocks.max(1)).min(kernels.panels.count());
+        let tasks = TASKS * rayon::current_num_threads();
+        let groups = tasks.div_ceil(blocks.max(1)).min(kernels.panels.count());
         let output = Shared::new(to.data);
         let widest = kernels.panels.width(0);
         parallel::tasks(blocks * groups, |task| {
             let (block, group) = (task / groups, task % groups);
-            let first = block * BLOCK;
-            let count = BLOCK.min(tiles.count() - first);
+            let first = block * tiles.count() / blocks;
+            let count = (block + 1) * tiles.count() / blocks - first;
             let patches = kernels.pieces() * PRODUCTS * apart(count * kernels.depth);
             let products = PRODUCTS * apart(count * widest);
-            let own = if transformed.is_none() { PRODUCTS * kernels.depth * widest } else { 0 };
+            let own = if transformed.is_none() { kernels.room() } else { 0 };
             scratch::with::<usize, _>(count, |table| {
                 scratch::with::<T, _>(input.channels + patches + products + own, |numbers| {
                     let (zeros, numbers) = numbers.split_at_mut(input.channels);
@@ -335,14 +337,14 @@ impl<T: Float> Block<'_, T> {
                 *address = patches.as_ptr().expose_provenance();
             }
             let kernels = match self.transformed {
-                Some(all) => &all[self.kernels.place(panel, piece)..],
+                Some(all) => &all[(panel * self.kernels.pieces() + piece) * self.kernels.room()..],
                 None => {
                     simd::run(Transform(&self.kernels, panel, piece, self.own));
                     &*self.own
                 }
             };
             for product in 0..PRODUCTS {
-                let b = kernels[product * count * width..][..count * width].as_ptr();
+                let b = kernels[product * apart(count * width)..][..count * width].as_ptr();
                 let c =
                     self.products[product * apart(tiles * width)..][..tiles * width].as_mut_ptr();
                 let panel = Panel { b, c, vectors, add: piece > 0 };
