@@ -125,20 +125,22 @@ pub(super) fn asked(name: &str, only: &[String]) -> bool {
 /// The cases asked for.
 ///
 /// # Errors
-/// 2 when there are none.
+/// 2 where something was asked for and there is no such case.
 pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let named =
         |case: &Case| only.iter().any(|start| start.contains('/') && begins(&case.name, start));
     let wanted = |case: &Case| asked(&case.name, only) && (!case.only_if_named || named(case));
     let chosen: Vec<Case> = cases.into_iter().filter(wanted).collect();
-    if !chosen.is_empty() {
+    let met = |start: &str| chosen.iter().any(|case| begins(&case.name, start));
+    let idle: Vec<&str> = only.iter().map(String::as_str).filter(|start| !met(start)).collect();
+    if idle.is_empty() {
         return Ok(chosen);
     }
     let mut groups: Vec<&str> = names.iter().filter_map(|name| name.split('/').next()).collect();
     groups.sort_unstable();
     groups.dedup();
-    Err(Failure::new(Kind::Usage, format!("no case begins with {}", only.join(" or ")))
+    Err(Failure::new(Kind::Usage, format!("no case begins with {}", idle.join(" or ")))
         .hint(format!("there are {}; --list names all {}", groups.join(", "), names.len())))
 }
 
@@ -163,6 +165,7 @@ mod tests {
         assert_eq!(chosen(&["face/fwd"])?, ["face/fwd"]);
         assert_eq!(chosen(&["face/long", "face/fwd+bwd"])?, ["face/fwd+bwd", "face/long/fwd"]);
         assert_eq!(chosen(&["fac"]).unwrap_err().code(), 2);
+        assert_eq!(chosen(&["face/fwd", "voice"]).unwrap_err().code(), 2);
         Ok(())
     }
 }
