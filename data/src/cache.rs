@@ -176,7 +176,7 @@ mod tests {
         npy::write(&path, &array).unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let decoder = |rate| {
-            Extractor::Sequence(SequenceSettings { frames_per_second: rate }).decoder().unwrap()
+            Extractor::Sequence(SequenceSettings { frames_per_second: rate }).decoder(None).unwrap()
         };
         let source = Source::File(path.clone());
         let fetch = |rate| cache.fetch(&decoder(rate), &source).unwrap();

@@ -327,7 +327,7 @@ mod tests {
             samples: (0..4).map(sample).collect(),
             ..Corpus::default()
         };
-        let decoders = [Extractor::Sequence(SequenceSettings::default()).decoder().unwrap()];
+        let decoders = [Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap()];
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let error =
             prepare(&corpus, &decoders, Some(&cache), OnError::Fail, &|_, _| {}).unwrap_err();

@@ -9,3 +9,4 @@ pub mod probe;
 pub mod sampler;
 pub mod systems;
 pub mod training;
+pub mod weights;

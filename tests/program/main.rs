@@ -6,4 +6,5 @@ mod commands;
 mod determinism;
 mod devices;
 mod resume;
+mod weights;
 mod world;

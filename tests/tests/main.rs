@@ -9,3 +9,4 @@ mod parity_ops;
 mod parity_systems;
 mod simulator;
 mod torchvision_names;
+mod weights;

@@ -2,7 +2,6 @@
 
 use crate::Context;
 use crate::cli::EvalArgs;
-use crate::config::Stamp;
 use crate::experiment::{Material, Report, Session, judge_again};
 use crate::failure::Result;
 use crate::output;
@@ -34,7 +33,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
             }
         }
     }
-    let stamp = Stamp::new(&resolved, material.split_hash(), &device)?;
+    let stamp = material.stamp(&resolved, &device)?;
     let report = Report::new(&results, stamp, run.path(), started.elapsed().as_secs_f64());
     if args.json { output::json(&report) } else { output::text_lines(report) }
 }

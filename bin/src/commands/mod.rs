@@ -9,9 +9,10 @@ mod gradcheck;
 mod kernels;
 mod stats;
 mod train;
+mod weights;
 
 use crate::Context;
-use crate::cli::{BenchCommand, Cli, Command, DataCommand, KernelsCommand};
+use crate::cli::{BenchCommand, Cli, Command, DataCommand, KernelsCommand, WeightsCommand};
 use crate::failure::Result;
 use clap::CommandFactory;
 
@@ -26,6 +27,8 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
+        Command::Weights(WeightsCommand::Inspect(args)) => weights::inspect(&args),
+        Command::Weights(WeightsCommand::Convert(args)) => weights::convert(&args),
         Command::Gradcheck(args) => gradcheck::run(&args, &context),
         Command::Bench(BenchCommand::Ops(args)) => bench::ops(&args, &context),
         Command::Bench(BenchCommand::Model(args)) => bench::model(&args, &context),

@@ -141,6 +141,9 @@ pub struct ModalityConfig {
     pub augmentation: Augmentation,
     /// Its network.
     pub backbone: BackboneSettings,
+    /// A file of weights that the network starts from, but for its last layer: torchvision's R(2+1)D-18 as `torch.save`
+    /// or safetensors wrote it. It starts at random without.
+    pub weights: Option<PathBuf>,
     /// Dropout on its features in training.
     pub dropout: f64,
 }

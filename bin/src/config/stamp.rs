@@ -5,6 +5,7 @@ use engine::Device;
 use models::sampler::Sampler;
 use models::systems::{Denominator, Reduction};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Whether networks saw held-out samples (without labels) while they learned.
@@ -46,6 +47,9 @@ pub struct Stamp {
     pub sampler: Sampler,
     /// Seeds the figures are means over.
     pub seeds: Vec<u64>,
+    /// The file that a modality's network starts from, with the beginning of its hash; the others start at random.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, String>,
     /// What the networks were computed on.
     pub device: String,
     /// The hash of the configuration.
@@ -55,13 +59,14 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a configuration on splits with this hash and a device.
+    /// The stamp of a configuration on splits with this hash, networks that start from these files, and a device.
     ///
     /// # Errors
     /// When the configuration cannot be written as TOML.
     pub fn new(
         resolved: &Resolved,
         split_hash: impl Into<String>,
+        weights: BTreeMap<String, String>,
         device: &Device,
     ) -> crate::failure::Result<Self> {
         let config = &resolved.config;
@@ -80,6 +85,7 @@ impl Stamp {
             independent_windows: config.sampling.independent_windows,
             sampler: config.sampling.sampler,
             seeds: config.seeds.clone(),
+            weights,
             device: device.to_string(),
             configuration: resolved.hash()?,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -116,13 +122,11 @@ impl fmt::Display for Stamp {
             if self.views == 1 { "" } else { "s" }
         )?;
         let windows = if self.independent_windows { "drawn for each modality" } else { "shared" };
-        write!(
-            f,
-            " {windows}, sampler {}, {}, mpuc {}",
-            word(&self.sampler),
-            self.device,
-            self.version
-        )
+        write!(f, " {windows}, sampler {}", word(&self.sampler))?;
+        for (modality, file) in &self.weights {
+            write!(f, ", {modality} from {file}")?;
+        }
+        write!(f, ", {}, mpuc {}", self.device, self.version)
     }
 }
 
@@ -142,7 +146,7 @@ mod tests {
     #[test]
     fn the_authors_sampler_reads_labels() -> crate::failure::Result<()> {
         let authors = Resolved::new(&Layers { preset: Some("authors"), ..Layers::default() })?;
-        let stamp = Stamp::new(&authors, "0123", &Device::Cpu)?;
+        let stamp = Stamp::new(&authors, "0123", BTreeMap::new(), &Device::Cpu)?;
         assert!(stamp.labels_in_pretraining && stamp.learning == Learning::Inductive);
         let line = stamp.to_string();
         assert!(

@@ -3,6 +3,7 @@
 use super::explain::source_of;
 use super::{Protocol, Resolved, Source, ValidationPart};
 use crate::failure::{Failure, Result};
+use models::backbones::BackboneSettings;
 use models::systems::Denominator;
 use models::training::TrainingSettings;
 
@@ -66,6 +67,12 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             return refuse(
                 &key("pick"),
                 format!("must lie between 1 and the shorter window, {shorter}"),
+            );
+        }
+        if modality.weights.is_some() && !matches!(modality.backbone, BackboneSettings::R2plus1d(_)) {
+            return refuse(
+                &key("weights"),
+                "is only for backbones of kind \"r2plus1d\"; take it away with `weights=`".into(),
             );
         }
         if !(0.0..1.0).contains(&modality.dropout) {

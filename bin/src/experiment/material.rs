@@ -1,6 +1,7 @@
 //! The data of an experiment: samples with decoded features, labels and splits.
 
-use crate::config::{Config, Format, ModalityConfig, Protocol, Resolved, ValidationPart};
+use super::pretrained::Pretrained;
+use crate::config::{Config, Format, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart};
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::signals::Stop;
@@ -11,6 +12,7 @@ use data::datasets::synth::{WorldSettings, generate};
 use data::datasets::{Corpus, ravdess};
 use data::features::Extractor;
 use data::folds::{self, GroupOrder, Part, Split, Validation};
+use engine::Device;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub struct Material {
     pub factors: Option<Vec<Vec<f32>>>,
     /// The folds.
     pub splits: Vec<Split>,
+    /// Weights that networks start from.
+    pub pretrained: Pretrained,
     ids: Vec<String>,
 }
 
@@ -45,6 +49,8 @@ impl Material {
     /// Whatever is wrong with the files or the settings.
     pub fn open(resolved: &Resolved, progress: &Progress, stop: &Stop) -> Result<Self> {
         let config = &resolved.config;
+        // First, for it takes the least time to fail.
+        let pretrained = Pretrained::open(config, progress)?;
         let root = if config.data.path.as_os_str().is_empty() {
             let settings = config.data.world.clone().unwrap_or_default();
             made_up_world(&settings, progress, stop)?
@@ -53,10 +59,11 @@ impl Material {
         };
         let (corpus, modalities) = find(config, &root)?;
         corpus.notices.iter().for_each(|notice| progress.line(notice));
-        let cache = Cache::open(&cache_folder(config).join("features"))?;
+        let folder = cache_folder(config).join("features");
+        let cache = Cache::open(&folder)?;
         let decoders: Vec<_> = modalities
             .iter()
-            .map(|m| m.feature.decoder())
+            .map(|m| m.feature.decoder(Some(&folder)))
             .collect::<std::result::Result<_, _>>()?;
         let started = Instant::now();
         let task = progress.task("features", 0);
@@ -100,6 +107,7 @@ impl Material {
             groups,
             factors: factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
             splits,
+            pretrained,
             ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         })
     }
@@ -117,8 +125,16 @@ impl Material {
         self.splits.iter().map(parts).collect()
     }
 
+    /// What must stand beside every figure.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written as TOML.
+    pub fn stamp(&self, resolved: &Resolved, device: &Device) -> Result<Stamp> {
+        Stamp::new(resolved, self.split_hash(), self.pretrained.stamp(), device)
+    }
+
     /// A hash of which sample is in which part of which fold.
-    pub fn split_hash(&self) -> String {
+    fn split_hash(&self) -> String {
         let stamps: Vec<String> = self.splits.iter().map(|split| split.stamp(&self.ids)).collect();
         blake3::hash(stamps.join(" ").as_bytes()).to_hex()[..16].to_owned()
     }

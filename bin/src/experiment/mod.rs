@@ -3,6 +3,7 @@
 mod batches;
 mod judge;
 mod material;
+mod pretrained;
 mod report;
 mod stage;
 mod unit;
@@ -10,10 +11,11 @@ mod unit;
 pub use batches::{AHEAD, WORKERS};
 
 pub use material::Material;
+pub use pretrained::{lacking, matched};
 pub use report::Report;
 pub use unit::{UnitResult, judge_again};
 
-use crate::config::{Resolved, Stamp};
+use crate::config::Resolved;
 use crate::failure::Result;
 use crate::progress::Progress;
 use crate::run_folder::{RunFolder, State, Status};
@@ -72,7 +74,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
             }
         }
     }
-    let stamp = Stamp::new(session.resolved, material.split_hash(), session.device)?;
+    let stamp = material.stamp(session.resolved, session.device)?;
     let report = Report::new(&results, stamp, session.run.path(), started.elapsed().as_secs_f64());
     session.run.write_json("results.json", &report)?;
     session.run.set_status(&Status {

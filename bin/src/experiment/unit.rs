@@ -152,6 +152,7 @@ impl<'a> Unit<'a> {
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let system =
             Mpuc::new(&self.encoders, &self.config.projection, self.config.loss, &mut parameters)?;
+        self.material.pretrained.load(&mut parameters)?;
         parameters.move_to(self.session.device)?;
         Ok((system, parameters))
     }
@@ -283,6 +284,7 @@ impl<'a> Unit<'a> {
         let supervised = &self.config.supervised;
         let classes = self.material.classes.len();
         let system = LateFusion::new(&self.encoders, &supervised.head, classes, &mut parameters)?;
+        self.material.pretrained.load(&mut parameters)?;
         parameters.move_to(self.session.device)?;
         let stage = Stage {
             session: self.session,

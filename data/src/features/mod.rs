@@ -113,16 +113,16 @@ pub struct Decoder {
 }
 
 impl Extractor {
-    /// Makes the feature ready: plans transforms, opens word vectors.
+    /// Makes the feature ready: plans transforms, opens word vectors, whose index is kept in the folder `cache`.
     ///
     /// # Errors
     /// Bad settings; for words, whatever is wrong with the vectors' file.
-    pub fn decoder(&self) -> Result<Decoder> {
+    pub fn decoder(&self, cache: Option<&Path>) -> Result<Decoder> {
         let mut decoder = Decoder { extractor: self.clone(), mel: None, glove: None };
         match self {
             Self::Voice(settings) => decoder.mel = Some(Mel::new(settings)?),
             Self::Clip(settings) => settings.check()?,
-            Self::Words(settings) => decoder.glove = Some(Glove::open(&settings.vectors)?),
+            Self::Words(settings) => decoder.glove = Some(Glove::open(&settings.vectors, cache)?),
             Self::Landmarks(_) | Self::Sequence(_) => {}
         }
         Ok(decoder)
@@ -266,8 +266,8 @@ mod tests {
         assert!(serde_json::from_str::<Extractor>(r#"{"kind": "clip", "hight": 3}"#).is_err());
         let other = Extractor::Voice(MelSettings::world());
         assert_ne!(
-            voice.decoder().unwrap().fingerprint().unwrap(),
-            other.decoder().unwrap().fingerprint().unwrap()
+            voice.decoder(None).unwrap().fingerprint().unwrap(),
+            other.decoder(None).unwrap().fingerprint().unwrap()
         );
     }
 
@@ -276,13 +276,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let vectors = folder.path().join("glove.txt");
         std::fs::write(&vectors, "good 1 2\nday 3 4\n").unwrap();
-        let words = Extractor::Words(WordSettings { vectors }).decoder().unwrap();
+        let words = Extractor::Words(WordSettings { vectors }).decoder(None).unwrap();
         let decoded = words.decode(&Source::Text("Good day, sir".into())).unwrap();
         assert_eq!(decoded.values.shape(), [2, 2]);
         assert_eq!(decoded.warnings, ["2 words have no vector, e.g. , sir"]);
         let path = folder.path().join("a.npy");
         npy::write(&path, &Array::new([2, 1], vec![1.0f64, f64::NAN]).unwrap()).unwrap();
-        let sequence = Extractor::Sequence(SequenceSettings::default()).decoder().unwrap();
+        let sequence = Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap();
         assert!(
             sequence
                 .decode(&Source::File(path))

@@ -1,16 +1,18 @@
 //! GloVe word vectors: a text file, one word and its numbers a line.
 //!
 //! The file (up to 5 GB) is mapped, never loaded: an index of 16 bytes a word finds the line, and a line is parsed
-//! when its word is asked for. Lines are read from the right, because some tokens of `glove.840B` hold spaces.
+//! when its word is asked for. To make the index all of the file is read; a folder given for it keeps it, and the next
+//! opening reads next to nothing. Lines are read from the right, because some tokens of `glove.840B` hold spaces.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::map_file;
+use super::{map_file, write_aside};
 use crate::{Array, Error, Result};
 
 /// Lines looked at to find the dimension. A word that is itself a number makes its line look one longer, so the
@@ -25,8 +27,53 @@ pub struct Glove {
     path: PathBuf,
     map: Mmap,
     dimension: usize,
-    /// `(hash of the word, start of its line)`, sorted.
-    index: Vec<(u64, u64)>,
+    index: Index,
+}
+
+/// The hash of each word and the start of its line, sorted.
+#[derive(Debug)]
+enum Index {
+    Made(Vec<[u64; 2]>),
+    /// The pairs stand behind the [`KEPT`] bytes of the file's head.
+    Kept(Mmap),
+}
+
+/// How a kept index begins: what it is, the numbers of a word, and a checksum of the pairs.
+const MAGIC: &[u8; 24] = b"mpuc index of words, 1.\n";
+/// Bytes of the head.
+const KEPT: usize = MAGIC.len() + 8 + 32;
+
+impl Index {
+    fn pairs(&self) -> &[[u64; 2]] {
+        match self {
+            Index::Made(pairs) => pairs,
+            // The head is a multiple of 8 bytes long, and a map starts on a page.
+            Index::Kept(map) => bytemuck::try_cast_slice(&map[KEPT..]).unwrap_or_default(),
+        }
+    }
+
+    /// What `keep` wrote, if it is whole, and of words with so many numbers.
+    fn find(path: &Path, dimension: usize) -> Option<Self> {
+        let map = map_file(path).ok()?;
+        let (head, pairs) = map.split_at_checked(KEPT)?;
+        let whole = head == Self::head(dimension, pairs) && pairs.len().is_multiple_of(16);
+        whole.then_some(Index::Kept(map))
+    }
+
+    /// Writes the index for the next time. Where that fails it will be made again.
+    fn keep(&self, path: &Path, dimension: usize) {
+        let pairs: &[u8] = bytemuck::cast_slice(self.pairs());
+        let written = write_aside(path, |file| {
+            file.write_all(&Self::head(dimension, pairs))?;
+            file.write_all(pairs)
+        });
+        drop(written);
+    }
+
+    fn head(dimension: usize, pairs: &[u8]) -> Vec<u8> {
+        let numbers = (dimension as u64).to_le_bytes();
+        [&MAGIC[..], &numbers, blake3::hash(pairs).as_bytes()].concat()
+    }
 }
 
 /// A text as vectors.
@@ -41,41 +88,22 @@ pub struct Embedded {
 }
 
 impl Glove {
-    /// Maps the file and indexes its words.
+    /// Maps the file and indexes its words, or takes the index that was kept in the folder.
     ///
     /// # Errors
     /// Bad data when the first lines are not words followed by equally many numbers.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, folder: Option<&Path>) -> Result<Self> {
         let map = map_file(path)?;
         let dimension = dimension(path, &map)?;
-        let mut starts = vec![0];
-        while let Some(from) =
-            starts.last().map(|start| start + CHUNK).filter(|from| *from < map.len())
-        {
-            match memchr(b'\n', &map[from..]) {
-                Some(end) => starts.push(from + end + 1),
-                None => break,
-            }
-        }
-        starts.push(map.len());
-        let mut index: Vec<(u64, u64)> = starts
-            .par_windows(2)
-            .flat_map_iter(|part| {
-                let (mut from, to) = (part[0], part[1]);
-                let map = &map;
-                std::iter::from_fn(move || {
-                    if from >= to {
-                        return None;
-                    }
-                    let start = from;
-                    let line = line_at(map, start);
-                    from += line.len() + 1;
-                    Some(split(line, dimension).map(|(word, _)| (hash(word), start as u64)))
-                })
-                .flatten()
-            })
-            .collect();
-        index.par_sort_unstable();
+        let make = || Index::Made(index(&map, dimension));
+        let index = match folder.map(|folder| folder.join(format!("{}.words", fingerprint(&map)))) {
+            None => make(),
+            Some(kept) => Index::find(&kept, dimension).unwrap_or_else(|| {
+                let made = make();
+                made.keep(&kept, dimension);
+                made
+            }),
+        };
         Ok(Self { path: path.to_owned(), map, dimension, index })
     }
 
@@ -86,7 +114,7 @@ impl Glove {
 
     /// Words in the file.
     pub fn word_count(&self) -> usize {
-        self.index.len()
+        self.index.pairs().len()
     }
 
     /// The file.
@@ -96,12 +124,7 @@ impl Glove {
 
     /// A short name of the file's content, for cache keys: its length and the hash of its ends.
     pub fn fingerprint(&self) -> String {
-        let ends = self.map.len().min(1 << 20);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(self.map.len() as u64).to_le_bytes());
-        hasher.update(&self.map[..ends]);
-        hasher.update(&self.map[self.map.len() - ends..]);
-        hasher.finalize().to_hex().as_str()[..32].to_owned()
+        fingerprint(&self.map)
     }
 
     /// The vector of `word` exactly as written (GloVe 6B is all lower case), `dimension` numbers; `None` when the
@@ -111,8 +134,9 @@ impl Glove {
     /// Bad data when the word's line holds something that is no finite number.
     pub fn vector(&self, word: &str) -> Result<Option<Vec<f32>>> {
         let wanted = hash(word.as_bytes());
-        let first = self.index.partition_point(|(hash, _)| *hash < wanted);
-        for &(_, start) in self.index[first..].iter().take_while(|(hash, _)| *hash == wanted) {
+        let index = self.index.pairs();
+        let first = index.partition_point(|[hash, _]| *hash < wanted);
+        for &[_, start] in index[first..].iter().take_while(|[hash, _]| *hash == wanted) {
             let line = line_at(&self.map, start as usize);
             if let Some((_, numbers)) =
                 split(line, self.dimension).filter(|(found, _)| *found == word.as_bytes())
@@ -214,9 +238,49 @@ fn hash(word: &[u8]) -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// The line that starts at `start`, without its end.
+/// The hash of each word and the start of its line, sorted.
+fn index(map: &[u8], dimension: usize) -> Vec<[u64; 2]> {
+    let mut starts = vec![0];
+    while let Some(from) = starts.last().map(|start| start + CHUNK).filter(|from| *from < map.len())
+    {
+        match memchr(b'\n', &map[from..]) {
+            Some(end) => starts.push(from + end + 1),
+            None => break,
+        }
+    }
+    starts.push(map.len());
+    let mut index: Vec<[u64; 2]> = starts
+        .par_windows(2)
+        .flat_map_iter(|part| {
+            let (mut from, to) = (part[0], part[1]);
+            std::iter::from_fn(move || {
+                if from >= to {
+                    return None;
+                }
+                let start = from;
+                let line = line_at(map, start);
+                from += line.len() + 1;
+                Some(split(line, dimension).map(|(word, _)| [hash(word), start as u64]))
+            })
+            .flatten()
+        })
+        .collect();
+    index.par_sort_unstable();
+    index
+}
+
+fn fingerprint(map: &[u8]) -> String {
+    let ends = map.len().min(1 << 20);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(map.len() as u64).to_le_bytes());
+    hasher.update(&map[..ends]);
+    hasher.update(&map[map.len() - ends..]);
+    hasher.finalize().to_hex().as_str()[..32].to_owned()
+}
+
+/// The line that starts at `start`, without its end; nothing behind the end of the file.
 fn line_at(map: &[u8], start: usize) -> &[u8] {
-    let rest = &map[start..];
+    let rest = map.get(start..).unwrap_or_default();
     &rest[..memchr(b'\n', rest).unwrap_or(rest.len())]
 }
 
@@ -262,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors.txt");
         std::fs::write(&path, text).unwrap();
-        Glove::open(&path)
+        Glove::open(&path, None)
     }
 
     const SMALL: &[u8] = b"the 0.5 -1 2\n. . . 1 2 3\n7 1e-2 0 0\nkids 4 5 6\n's 7 8 9\n";
@@ -314,6 +378,42 @@ mod tests {
         text.extend(b"late 1 x 2\n");
         let message = glove(&text).unwrap().vector("late").unwrap_err().to_string();
         assert!(message.contains("vectors.txt:301: the vector of `late`"), "{message}");
+    }
+
+    #[test]
+    fn an_index_is_kept_and_made_again_where_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors.txt");
+        let kept = folder.path().join("kept");
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::write(&path, SMALL).unwrap();
+        let open = || Glove::open(&path, Some(&kept)).unwrap();
+        let good = |glove: &Glove| {
+            assert_eq!((glove.word_count(), glove.dimension()), (5, 3));
+            assert_eq!(glove.vector("kids").unwrap(), Some(vec![4.0, 5.0, 6.0]));
+        };
+        let first = open();
+        assert!(matches!(first.index, Index::Made(_)));
+        good(&first);
+        let second = open();
+        assert!(matches!(second.index, Index::Kept(_)));
+        good(&second);
+        let file = kept.join(format!("{}.words", second.fingerprint()));
+        let whole = std::fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 4;
+            std::fs::write(&file, if at % 2 == 0 { &damaged[..] } else { &whole[..at] }).unwrap();
+            let glove = open();
+            assert!(matches!(glove.index, Index::Made(_)), "byte {at}");
+            good(&glove);
+        }
+        // Other vectors of the same name have an index of their own.
+        std::fs::write(&path, b"kids 9 9 9\n").unwrap();
+        assert_eq!(open().vector("kids").unwrap(), Some(vec![9.0, 9.0, 9.0]));
+        // A folder that cannot be written costs time, not the answer.
+        let nowhere = Glove::open(&path, Some(Path::new("/nonexistent"))).unwrap();
+        assert_eq!(nowhere.vector("kids").unwrap(), Some(vec![9.0, 9.0, 9.0]));
     }
 
     proptest! {

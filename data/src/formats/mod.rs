@@ -7,6 +7,7 @@ pub mod glove;
 pub mod npy;
 pub mod openface;
 pub mod wav;
+pub mod weights;
 
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};

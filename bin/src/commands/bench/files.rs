@@ -99,7 +99,7 @@ impl World {
     }
 
     fn decoders(&self) -> Result<Vec<Decoder>> {
-        Ok(self.extractors().iter().map(Extractor::decoder).collect::<data::Result<_>>()?)
+        Ok(self.extractors().iter().map(|extractor| extractor.decoder(None)).collect::<data::Result<_>>()?)
     }
 }
 
@@ -153,12 +153,12 @@ fn wav_alone(world: &Rc<World>) -> Result<Ready> {
 }
 
 fn mel(world: &Rc<World>, settings: MelSettings) -> Result<Ready> {
-    let decoder = Extractor::Voice(settings).decoder()?;
+    let decoder = Extractor::Voice(settings).decoder(None)?;
     Ok(voices(world, move |source| decoder.decode(source)))
 }
 
 fn decode(world: &Rc<World>, modality: usize) -> Result<Ready> {
-    let decoder = world.extractors()[modality].decoder()?;
+    let decoder = world.extractors()[modality].decoder(None)?;
     Ok(each(world, modality, move |source| decoder.decode(source)))
 }
 
@@ -214,7 +214,7 @@ fn vectors() -> Result<(TempDir, PathBuf)> {
 fn glove_open() -> Result<Ready> {
     let (folder, path) = vectors()?;
     let run = move || {
-        black_box(Glove::open(&path)?);
+        black_box(Glove::open(&path, None)?);
         Ok(())
     };
     Ok(Ready::new(run).items("words", WORDS as f64).keep(folder))
@@ -223,7 +223,7 @@ fn glove_open() -> Result<Ready> {
 /// A sentence of thirty words.
 fn glove_embed() -> Result<Ready> {
     let (folder, path) = vectors()?;
-    let glove = Glove::open(&path)?;
+    let glove = Glove::open(&path, None)?;
     let words: Vec<String> = (0..30).map(|i| format!("w{}", i * 331)).collect();
     let sentence = words.join(" ");
     let run = move || {

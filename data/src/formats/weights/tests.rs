@@ -1,0 +1,187 @@
+use super::*;
+use std::io::Cursor;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// A dictionary `{"layer": {"weight": tensor of storage 0}, "epoch": 3}` in protocol 2, the tensor of this shape,
+/// strides and offset over `count` numbers of this storage type.
+fn program(kind: &str, count: u8, offset: u8, shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    let text =
+        |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let sizes = |sizes: &[u8]| {
+        let numbers = sizes.iter().flat_map(|&size| [b'K', size]);
+        [&b"("[..], &numbers.collect::<Vec<u8>>(), b"t"].concat()
+    };
+    [
+        &b"\x80\x02}("[..],
+        &text("layer"),
+        b"}",
+        &text("weight"),
+        b"ctorch._utils\n_rebuild_tensor_v2\n((",
+        &text("storage"),
+        format!("ctorch\n{kind}\n").as_bytes(),
+        &text("0"),
+        &text("cpu"),
+        &[b'K', count],
+        b"tQ",
+        &[b'K', offset],
+        &sizes(shape),
+        &sizes(strides),
+        b"\x89ccollections\nOrderedDict\n)RtRs",
+        &text("epoch"),
+        b"K\x03u.",
+    ]
+    .concat()
+}
+
+fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in files {
+        let options = SimpleFileOptions::default().compression_method(method);
+        writer.start_file(*name, options).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn packed(program: &[u8], numbers: &[u8]) -> Vec<u8> {
+    let files: [(&str, &[u8]); 3] =
+        [("x/data.pkl", program), ("x/byteorder", b"little"), ("x/data/0", numbers)];
+    archive(&files, CompressionMethod::Stored)
+}
+
+/// The older format with one storage, `0`.
+fn legacy(program: &[u8], count: u64, numbers: &[u8]) -> Vec<u8> {
+    [
+        torch::LEGACY,
+        b"\x80\x02M\xe9\x03.",
+        b"\x80\x02}X\x0d\0\0\0little_endian\x88s.",
+        program,
+        b"\x80\x02]X\x01\0\0\x000a.",
+        &count.to_le_bytes(),
+        numbers,
+    ]
+    .concat()
+}
+
+fn open(bytes: &[u8]) -> Result<Weights> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.pt");
+    std::fs::write(&path, bytes).unwrap();
+    Weights::open(&path)
+}
+
+fn refused(bytes: &[u8], part: &str) {
+    let message = open(bytes).unwrap_err().to_string();
+    assert!(message.contains(part) && message.contains("weights.pt"), "{message}");
+}
+
+fn floats(count: u8) -> Vec<u8> {
+    (0..count).flat_map(|i| f32::from(i).to_le_bytes()).collect()
+}
+
+#[test]
+fn both_formats_of_pytorch_are_read() {
+    // Columns 1 to 3 of a matrix of 2 rows and 4 columns, transposed.
+    let program = program("FloatStorage", 8, 1, &[3, 2], &[1, 4]);
+    for (bytes, format) in [
+        (packed(&program, &floats(8)), Format::TorchZip),
+        (legacy(&program, 8, &floats(8)), Format::TorchLegacy),
+    ] {
+        let weights = open(&bytes).unwrap();
+        assert_eq!((weights.format(), weights.others()), (format, 1));
+        let [entry] = weights.entries() else { panic!("{:?}", weights.entries()) };
+        assert_eq!((entry.name(), entry.shape()), ("layer.weight", &[3, 2][..]));
+        assert_eq!(weights.values(entry).unwrap().data(), [1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+    }
+}
+
+#[test]
+fn every_type_of_number_comes_through_safetensors() {
+    let kinds = [
+        ("DoubleStorage", 2.0f64.to_le_bytes().to_vec(), Number::F64),
+        ("FloatStorage", 2.0f32.to_le_bytes().to_vec(), Number::F32),
+        ("HalfStorage", f16::from_f32(2.0).to_le_bytes().to_vec(), Number::F16),
+        ("BFloat16Storage", bf16::from_f32(2.0).to_le_bytes().to_vec(), Number::Bf16),
+        ("LongStorage", 2i64.to_le_bytes().to_vec(), Number::I64),
+        ("IntStorage", 2i32.to_le_bytes().to_vec(), Number::I32),
+        ("ShortStorage", 2i16.to_le_bytes().to_vec(), Number::I16),
+        ("CharStorage", vec![2], Number::I8),
+        ("ByteStorage", vec![2], Number::U8),
+        ("BoolStorage", vec![1], Number::Bool),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.safetensors");
+    for (kind, bytes, number) in kinds {
+        let weights = open(&packed(&program(kind, 1, 0, &[1], &[1]), &bytes)).unwrap();
+        weights.save(&path).unwrap();
+        let again = Weights::open(&path).unwrap();
+        assert_eq!(again.format(), Format::Safetensors);
+        let expected = if number == Number::Bool { 1.0 } else { 2.0 };
+        for weights in [&weights, &again] {
+            let entry = &weights.entries()[0];
+            assert_eq!((entry.name(), entry.number()), ("layer.weight", number));
+            assert_eq!(weights.values(entry).unwrap().data(), [expected], "{kind}");
+        }
+    }
+}
+
+#[test]
+fn hostile_programs_are_refused() {
+    let evil = b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.";
+    refused(&packed(evil, &[]), "`os.system`");
+    refused(
+        &packed(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.", &[]),
+        "`builtins.eval`",
+    );
+    // A tuple in a tuple in a tuple, deeper than any stack.
+    let deep = [&b"\x80\x02)"[..], &vec![0x85; 1 << 20], b"."].concat();
+    assert!(open(&packed(&deep, &[])).unwrap().entries().is_empty());
+    // Lists that hold themselves ten times over.
+    let many = [&b"\x80\x02]q\0("[..], &b"h\0".repeat(10), b"e."].concat();
+    refused(&packed(&many, &[]), "more than");
+    refused(&packed(b"\x80\x02h\x07.", &[]), "never stored");
+    refused(&packed(b"\x80\x02(\x8a\x20", &[]), "cut short");
+}
+
+#[test]
+fn numbers_that_are_not_there_are_missed() {
+    let good = program("FloatStorage", 8, 0, &[2, 4], &[4, 1]);
+    refused(&packed(&good, &floats(7)), "`layer.weight`");
+    refused(&legacy(&good, 8, &floats(7)), "cut short");
+    refused(&packed(&program("FloatStorage", 8, 1, &[2, 4], &[4, 1]), &floats(8)), "damaged");
+    // An expanded tensor says much with little.
+    let wide = program("FloatStorage", 1, 0, &[200, 200, 200, 200], &[0, 0, 0, 0]);
+    refused(&packed(&wide, &floats(1)), "contiguous");
+    let deflated = archive(&[("x/data.pkl", &good)], CompressionMethod::Stored);
+    refused(&deflated, "not all there");
+    refused(&archive(&[("x/readme", b"hello")], CompressionMethod::Stored), "no data.pkl");
+    refused(b"hello, world", "neither");
+    refused(b"", "neither");
+}
+
+/// No damage does more than an error.
+#[test]
+fn damaged_files_are_errors_at_worst() {
+    use rand::{Rng, RngExt, SeedableRng};
+    let program = program("FloatStorage", 8, 1, &[3, 2], &[1, 4]);
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    for whole in [packed(&program, &floats(8)), legacy(&program, 8, &floats(8))] {
+        for trial in 0..4000 {
+            let mut bytes = whole.clone();
+            if trial % 3 == 0 {
+                bytes.truncate(random.random_range(0..whole.len()));
+            } else {
+                for _ in 0..1 + trial % 4 {
+                    let at = random.random_range(0..whole.len());
+                    bytes[at] = random.next_u32() as u8;
+                }
+            }
+            if let Ok(weights) = open(&bytes) {
+                for entry in weights.entries() {
+                    assert_eq!(weights.values(entry).unwrap().data().len(), entry.count());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What `torch.save` writes: since PyTorch 1.6 a ZIP archive, before that pickles and numbers one after the other.
+
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::ops::Range;
+
+use super::Entry;
+use super::pickle::{self, Made, Refusal, Value, View};
+
+/// How an archive begins.
+pub(super) const ZIP: &[u8] = b"PK\x03\x04";
+/// The first pickle of the older format: the number 0x1950a86a20f9469cfc6c.
+pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// The one version of the older format.
+const VERSION: i128 = 1001;
+/// How deep dictionaries are followed: names are made of their keys.
+const DEEPEST: usize = 16;
+/// Most tensors that are believed.
+const MOST: usize = 1 << 18;
+
+/// Tensors of a file, and how many other things it holds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) entries: Vec<Entry>,
+    pub(super) others: usize,
+}
+
+/// Where the numbers of a storage lie in the file, in bytes.
+type Places = HashMap<String, Range<usize>>;
+
+/// Reads a ZIP archive: `NAME/data.pkl` says what there is, `NAME/data/KEY` holds numbers.
+///
+/// # Errors
+/// Why it is none of PyTorch's, or what is broken.
+pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
+    let broken = |error: zip::result::ZipError| format!("its ZIP archive is broken: {error}");
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
+    let (mut program, mut places) = (None, Places::new());
+    for number in 0..archive.len() {
+        let file = archive.by_index_raw(number).map_err(broken)?;
+        let name = file.name().map_err(broken)?.into_owned();
+        let Some((_, inner)) = name.split_once('/') else { continue };
+        if file.compression() != zip::CompressionMethod::Stored {
+            return Err("its archive was compressed after torch.save wrote it; unpack it and zip it without compression".into());
+        }
+        let start = file.data_start().and_then(|start| usize::try_from(start).ok());
+        let end = start
+            .zip(usize::try_from(file.size()).ok())
+            .and_then(|(start, size)| start.checked_add(size));
+        let range = start.zip(end).map(|(start, end)| start..end);
+        let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
+            return Err(format!("`{name}` reaches beyond its end: it is cut short"));
+        };
+        match inner {
+            "data.pkl" => program = Some(range),
+            "byteorder" if &bytes[range.clone()] != b"little" => {
+                return Err("its numbers are big-endian".into());
+            }
+            _ => {
+                if let Some(key) = inner.strip_prefix("data/") {
+                    places.insert(key.to_owned(), range);
+                }
+            }
+        }
+    }
+    let Some(program) = program else {
+        return Err(
+            "it is a ZIP archive, but not one that torch.save wrote: it has no data.pkl".into()
+        );
+    };
+    let made = pickle::read(&bytes[program])?;
+    found(&made, &places)
+}
+
+/// Reads the older format: a magic number, a version, facts of the machine, the program, the keys of the storages, and
+/// for each its count and its numbers.
+///
+/// # Errors
+/// As [`zip`].
+pub(super) fn legacy(bytes: &[u8]) -> Result<Found, Refusal> {
+    let mut at = 0;
+    let mut next = || -> Result<Made, Refusal> {
+        let made = pickle::read(&bytes[at..])?;
+        at += made.length;
+        Ok(made)
+    };
+    let (_, version, machine) = (next()?, next()?, next()?);
+    if version.value != Value::Int(VERSION) {
+        return Err("its version is unknown; load it in PyTorch and save it again".into());
+    }
+    let little = (Value::Text("little_endian".into()), Value::Bool(true));
+    if !machine.dict(&machine.value).is_some_and(|facts| facts.contains(&little)) {
+        return Err("its numbers are big-endian".into());
+    }
+    let (made, keys) = (next()?, next()?);
+    let sizes = sizes(&made);
+    let mut places = Places::new();
+    for key in keys.sequence(&keys.value).unwrap_or_default() {
+        let Value::Text(key) = key else {
+            return Err("the names of its numbers are no text".into());
+        };
+        let size = sizes.get(&**key).ok_or_else(|| format!("no tensor has its numbers `{key}`"))?;
+        let count = bytes
+            .get(at..at + 8)
+            .and_then(|count| Some(u64::from_le_bytes(count.try_into().ok()?)));
+        let length = count.and_then(|count| usize::try_from(count).ok()?.checked_mul(*size));
+        let end =
+            length.and_then(|length| length.checked_add(at + 8)).filter(|&end| end <= bytes.len());
+        let Some(end) = end else {
+            return Err("it is cut short among its numbers".into());
+        };
+        places.insert(key.to_string(), at + 8..end);
+        at = end;
+    }
+    found(&made, &places)
+}
+
+/// Bytes of a number of each storage.
+fn sizes(made: &Made) -> HashMap<String, usize> {
+    let mut sizes = HashMap::new();
+    visit(made, &mut |_, view| {
+        sizes.insert(view.storage.key.to_string(), view.storage.number.size());
+        Ok(())
+    })
+    .unwrap_or_default();
+    sizes
+}
+
+/// The tensors of a program, with where their numbers lie.
+fn found(made: &Made, places: &Places) -> Result<Found, Refusal> {
+    let mut entries = Vec::new();
+    let others = visit(made, &mut |name, view| {
+        let View { storage, offset, shape, strides } = view;
+        let size = storage.number.size();
+        let place = places.get(&*storage.key);
+        let part = place.and_then(|place| {
+            let start = storage.start.checked_mul(size)?.checked_add(place.start)?;
+            let end = storage.count.checked_mul(size)?.checked_add(start)?;
+            (end <= place.end).then_some(start..end)
+        });
+        let Some(bytes) = part else {
+            return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
+        };
+        entries.push(Entry::new(
+            name,
+            storage.number,
+            shape.clone(),
+            strides.clone(),
+            *offset,
+            bytes,
+        )?);
+        Ok(())
+    })?;
+    Ok(Found { entries, others })
+}
+
+/// Calls the body with every tensor and its name, the keys on the way to it with dots between them; says how many other
+/// things there are.
+fn visit(
+    made: &Made,
+    body: &mut impl FnMut(String, &View) -> Result<(), Refusal>,
+) -> Result<usize, Refusal> {
+    let (mut tensors, mut others) = (0, 0);
+    // What is still to be visited, the last first.
+    let mut todo = vec![(String::new(), &made.value, 0)];
+    while let Some((name, value, depth)) = todo.pop() {
+        if let Value::Tensor(view) = value {
+            tensors += 1;
+            body(name, view)?;
+        } else if let (Some(pairs), true) = (made.dict(value), depth < DEEPEST) {
+            for (key, value) in pairs.iter().rev() {
+                todo.push((joined(&name, key), value, depth + 1));
+            }
+        } else if let (Some(items), true) = (made.sequence(value), depth < DEEPEST) {
+            for (number, value) in items.iter().enumerate().rev() {
+                todo.push((joined(&name, &Value::Int(number as i128)), value, depth + 1));
+            }
+        } else {
+            others += 1;
+        }
+        if tensors + others + todo.len() > MOST {
+            return Err(format!("it holds more than {MOST} things"));
+        }
+    }
+    Ok(others)
+}
+
+fn joined(name: &str, key: &Value) -> String {
+    let key = match key {
+        Value::Text(text) => text.to_string(),
+        Value::Int(number) => number.to_string(),
+        _ => "?".into(),
+    };
+    if name.is_empty() { key } else { format!("{name}.{key}") }
+}
