@@ -125,7 +125,10 @@ pub fn open(source: &DataSource) -> Result<Opened> {
             (manifest.corpus, extractors.collect::<Result<_>>()?)
         }
     };
-    let decoders = extractors.iter().map(|extractor| extractor.decoder(None)).collect::<data::Result<Vec<_>>>()?;
+    let decoders = extractors
+        .iter()
+        .map(|extractor| extractor.decoder(None))
+        .collect::<data::Result<Vec<_>>>()?;
     Ok(Opened { corpus, decoders, layout })
 }
 

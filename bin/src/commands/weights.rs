@@ -110,9 +110,9 @@ fn summary(weights: &Weights) -> String {
     let count: usize = weights.entries().iter().map(Entry::count).sum();
     let others = match weights.others() {
         0 => String::new(),
-        others => format!(", and {others} other things"),
+        others => format!(", beside them {others} other things"),
     };
-    format!("{} tensors of {count} numbers{others} ({format})", weights.entries().len())
+    format!("tensors: {}, with {count} numbers{others} ({format})", weights.entries().len())
 }
 
 fn print_match(network: &Match) -> Result<()> {

@@ -69,7 +69,8 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
                 format!("must lie between 1 and the shorter window, {shorter}"),
             );
         }
-        if modality.weights.is_some() && !matches!(modality.backbone, BackboneSettings::R2plus1d(_)) {
+        if modality.weights.is_some() && !matches!(modality.backbone, BackboneSettings::R2plus1d(_))
+        {
             return refuse(
                 &key("weights"),
                 "is only for backbones of kind \"r2plus1d\"; take it away with `weights=`".into(),

@@ -99,7 +99,11 @@ impl World {
     }
 
     fn decoders(&self) -> Result<Vec<Decoder>> {
-        Ok(self.extractors().iter().map(|extractor| extractor.decoder(None)).collect::<data::Result<_>>()?)
+        Ok(self
+            .extractors()
+            .iter()
+            .map(|extractor| extractor.decoder(None))
+            .collect::<data::Result<_>>()?)
     }
 }
 
