@@ -59,7 +59,7 @@ pub enum Error {
         message: String,
     },
     /// The operating system refused.
-    #[error("{}: cannot {action}: {source}; {advice}", path.display())]
+    #[error("{}: cannot {action}: {cause}; {advice}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum Error {
         /// What to do about it.
         advice: &'static str,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Settings that cannot work.
     #[error("{message}")]
@@ -127,7 +127,7 @@ impl Error {
             path: path.to_owned(),
             action: "read",
             advice: "check that it is a file you may read and that the disk is well",
-            source,
+            cause: source,
         }
     }
 
@@ -137,7 +137,7 @@ impl Error {
             path: path.to_owned(),
             action: "write",
             advice: "check the folder's permissions and the free space, or choose another folder",
-            source,
+            cause: source,
         }
     }
 }

@@ -26,7 +26,7 @@ impl From<&data::Error> for Problem {
         let (file, place, message) = match error {
             data::Error::BadData { path, place, message } => (Some(path), *place, message.clone()),
             data::Error::MissingData { path, message } => (Some(path), None, message.clone()),
-            data::Error::Io { path, source, .. } => (Some(path), None, source.to_string()),
+            data::Error::Io { path, cause, .. } => (Some(path), None, cause.to_string()),
             data::Error::Config { message } => (None, None, message.clone()),
         };
         let kind = match error.kind() {

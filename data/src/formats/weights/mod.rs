@@ -116,18 +116,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A tensor all of whose numbers lie among `bytes`; else why they do not.
-    fn new(
-        name: String,
-        number: Number,
-        shape: Vec<usize>,
-        strides: Vec<usize>,
-        offset: usize,
-        bytes: Range<usize>,
-    ) -> Result<Self, String> {
+    /// The same, if all of its numbers lie among its bytes; else why they do not.
+    fn checked(self) -> Result<Self, String> {
+        let Entry { name, number, shape, strides, offset, bytes } = &self;
         let there = bytes.len() / number.size();
-        let count = element_count(&shape).filter(|&count| count <= there);
-        let last = shape.iter().zip(&strides).try_fold(offset, |last, (&size, &stride)| {
+        let count = element_count(shape).filter(|&count| count <= there);
+        let last = shape.iter().zip(strides).try_fold(*offset, |last, (&size, &stride)| {
             size.saturating_sub(1).checked_mul(stride)?.checked_add(last)
         });
         let inside = match (count, last) {
@@ -141,7 +135,7 @@ impl Entry {
                  and wants .contiguous() before it is saved"
             ));
         }
-        Ok(Entry { name, number, shape, strides, offset, bytes })
+        Ok(self)
     }
 
     /// Its name: the keys of the dictionaries on the way to it, with dots between them.
@@ -314,7 +308,8 @@ fn safetensors(bytes: &[u8]) -> Result<torch::Found, String> {
         if end > bytes.len() {
             return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
         }
-        entries.push(Entry::new(name, number, info.shape.clone(), strides, 0, start..end)?);
+        let (shape, bytes) = (info.shape.clone(), start..end);
+        entries.push(Entry { name, number, shape, strides, offset: 0, bytes }.checked()?);
     }
     entries.sort_by_key(|entry| entry.bytes.start);
     Ok(torch::Found { entries, others: 0 })

@@ -212,16 +212,16 @@ impl<'a> Machine<'a> {
         self.stack.last().cloned().ok_or_else(|| "it looks at an empty stack".into())
     }
 
-    fn sequence(&mut self, items: Vec<Value>) -> usize {
+    /// Pushes a list or a tuple of these items.
+    fn push_sequence(&mut self, kind: fn(usize) -> Value, items: Vec<Value>) {
+        self.stack.push(kind(self.objects.len()));
         self.objects.push(Object::Sequence(items));
-        self.objects.len() - 1
     }
 
     fn push_tuple(&mut self, count: usize) -> Result<(), Refusal> {
         let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
         items.reverse();
-        let tuple = Value::Tuple(self.sequence(items));
-        self.stack.push(tuple);
+        self.push_sequence(Value::Tuple, items);
         Ok(())
     }
 
@@ -319,17 +319,12 @@ impl<'a> Machine<'a> {
             0x87 => self.push_tuple(3)?,
             b't' => {
                 let items = self.pop_mark()?;
-                let tuple = Value::Tuple(self.sequence(items));
-                self.stack.push(tuple);
+                self.push_sequence(Value::Tuple, items);
             }
-            b']' => {
-                let list = Value::List(self.sequence(Vec::new()));
-                self.stack.push(list);
-            }
+            b']' => self.push_sequence(Value::List, Vec::new()),
             b'l' => {
                 let items = self.pop_mark()?;
-                let list = Value::List(self.sequence(items));
-                self.stack.push(list);
+                self.push_sequence(Value::List, items);
             }
             b'a' => {
                 let item = self.pop()?;

@@ -141,14 +141,8 @@ fn found(made: &Made, places: &Places) -> Result<Found, Refusal> {
         let Some(bytes) = part else {
             return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
         };
-        entries.push(Entry::new(
-            name,
-            storage.number,
-            shape.clone(),
-            strides.clone(),
-            *offset,
-            bytes,
-        )?);
+        let (number, shape, strides) = (storage.number, shape.clone(), strides.clone());
+        entries.push(Entry { name, number, shape, strides, offset: *offset, bytes }.checked()?);
         Ok(())
     })?;
     Ok(Found { entries, others })

@@ -120,6 +120,12 @@ impl<'a, T: Float> Kernels<'a, T> {
         apart(self.piece(piece).len() * self.panels.width(panel))
     }
 
+    /// Where the transforms of a panel's piece start when all stand side by side.
+    #[inline(always)]
+    fn place(&self, panel: usize, piece: usize) -> usize {
+        (panel * self.pieces() + piece) * self.room()
+    }
+
     /// Room for the transforms of any piece of any panel.
     fn room(&self) -> usize {
         PRODUCTS * apart(self.depth * self.panels.width(0))
@@ -183,9 +189,10 @@ fn convolve<T: Float>(
         let shared = Shared::new(transformed);
         let pieces = kernels.pieces();
         parallel::tasks(kernels.panels.count() * pieces, |task| {
+            let (panel, piece) = (task / pieces, task % pieces);
             // SAFETY: each task has its own piece of its own panel.
-            let to = unsafe { shared.part(task * kernels.room(), kernels.room()) };
-            simd::run(Transform(&kernels, task / pieces, task % pieces, to));
+            let to = unsafe { shared.part(kernels.place(panel, piece), kernels.room()) };
+            simd::run(Transform(&kernels, panel, piece, to));
         });
         call.run(Some(transformed));
     });
@@ -337,14 +344,15 @@ impl<T: Float> Block<'_, T> {
                 *address = patches.as_ptr().expose_provenance();
             }
             let kernels = match self.transformed {
-                Some(all) => &all[(panel * self.kernels.pieces() + piece) * self.kernels.room()..],
+                Some(all) => &all[self.kernels.place(panel, piece)..],
                 None => {
                     simd::run(Transform(&self.kernels, panel, piece, self.own));
                     &*self.own
                 }
             };
+            let apart_by = self.kernels.stride(panel, piece);
             for product in 0..PRODUCTS {
-                let b = kernels[product * apart(count * width)..][..count * width].as_ptr();
+                let b = kernels[product * apart_by..][..count * width].as_ptr();
                 let c =
                     self.products[product * apart(tiles * width)..][..tiles * width].as_mut_ptr();
                 let panel = Panel { b, c, vectors, add: piece > 0 };
