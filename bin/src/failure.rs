@@ -247,7 +247,10 @@ pub fn catching<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
 pub fn install_panic_hook() {
     static TOLD: AtomicBool = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|panic| {
-        if PANICS_ARE_CAUGHT.load(Ordering::Relaxed) || TOLD.swap(true, Ordering::Relaxed) {
+        if PANICS_ARE_CAUGHT.load(Ordering::Relaxed) || data::fence::inside() {
+            return;
+        }
+        if TOLD.swap(true, Ordering::Relaxed) {
             return;
         }
         crate::output::note(format_args!(

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod dataset;
 pub mod datasets;
 pub mod features;
+pub mod fence;
 pub mod folds;
 pub mod formats;
 pub mod loader;

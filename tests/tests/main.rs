@@ -9,4 +9,5 @@ mod parity_ops;
 mod parity_systems;
 mod simulator;
 mod torchvision_names;
+mod video;
 mod weights;

@@ -1,10 +1,12 @@
-//! Face frames for a video network: `.npy` files of `u8` frames, resized once; a few frames of a window at load time.
+//! Face frames for a video network: `.npy` files of `u8` frames, or videos, resized once; a few frames of a window at
+//! load time.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::npy;
+use super::resize::Resize;
+use crate::formats::{map_file, npy, video};
 use crate::{Array, Error, Result};
 
 /// Mean of red, green and blue over Kinetics-400, of values in [0, 1] (torchvision's video networks).
@@ -22,7 +24,7 @@ pub struct ClipSettings {
     pub height: usize,
     /// Width of the frames given, pixels.
     pub width: usize,
-    /// Frames per second of the files; `.npy` does not say.
+    /// Frames per second of `.npy` files, which do not say; videos do.
     pub frames_per_second: f64,
 }
 
@@ -46,12 +48,17 @@ impl ClipSettings {
         ))
     }
 
-    /// Reads `u8` frames `[T, H, W, 3]`, `[T, H, W, 1]` or `[T, H, W]` (grey is repeated) and resizes them:
-    /// `[T, height, width, 3]`.
+    /// Reads a clip as `[T, height, width, 3]`, and its frames a second: a video, of whose frames the middle is taken
+    /// in the proportions of the clip, or a `.npy` of `u8` frames `[T, H, W, 3]`, `[T, H, W, 1]` or `[T, H, W]` (grey
+    /// is repeated), which are taken whole.
     ///
     /// # Errors
     /// Bad data when the file holds no such frames.
-    pub fn read(&self, path: &Path) -> Result<Array<u8>> {
+    pub fn read(&self, path: &Path) -> Result<(Array<u8>, f64)> {
+        let bytes = map_file(path)?;
+        if video::is_video(&bytes) {
+            return self.read_video(path, &bytes);
+        }
         let frames = npy::map::<u8>(path)?;
         let (length, from, channels) = match *frames.shape() {
             [t, h, w, c @ (1 | 3)] => (t, [h, w], c),
@@ -67,58 +74,47 @@ impl ClipSettings {
                 ),
             ));
         }
-        let rows = Taps::new(from[0], self.height);
-        let columns = Taps::new(from[1], self.width);
+        let mut resize = Resize::new(from, [0, 0], from, [self.height, self.width], channels);
         let mut values = Vec::with_capacity(length * self.height * self.width * 3);
         for frame in frames.chunks_exact(from[0] * from[1] * channels) {
-            resize(frame, from[1], channels, &rows, &columns, &mut values);
+            resize.append(frame, &mut values);
         }
-        Array::new([length, self.height, self.width, 3], values)
+        Ok((Array::new([length, self.height, self.width, 3], values)?, self.frames_per_second))
+    }
+
+    fn read_video(&self, path: &Path, bytes: &[u8]) -> Result<(Array<u8>, f64)> {
+        let mut values = Vec::new();
+        let mut resize: Option<([usize; 2], Resize)> = None;
+        let info = video::decode(path, bytes, &mut |frame| {
+            let rgb = frame.rgb()?;
+            let size = [rgb.shape()[0], rgb.shape()[1]];
+            if !resize.as_ref().is_some_and(|(known, _)| *known == size) {
+                let (start, kept) = middle(size, [self.height, self.width]);
+                resize = Some((size, Resize::new(size, start, kept, [self.height, self.width], 3)));
+            }
+            if values.len() >= MOST_FRAMES * self.height * self.width * 3 {
+                return Err(Error::bad(
+                    path,
+                    format!("more than {MOST_FRAMES} frames; cut the video into clips"),
+                ));
+            }
+            if let Some((_, resize)) = &mut resize {
+                resize.append(rgb.data(), &mut values);
+            }
+            Ok(())
+        })?;
+        let shape = [info.frames, self.height, self.width, 3];
+        Ok((Array::new(shape, values)?, info.frames_per_second))
     }
 }
 
-/// For each output place along an axis: the two input places and the weight of the second, in 1/256.
-struct Taps(Vec<(usize, usize, u32)>);
-
-impl Taps {
-    /// Half-pixel centres, as PyTorch's `align_corners=False`.
-    fn new(from: usize, to: usize) -> Self {
-        let step = from as f64 / to as f64;
-        Self(
-            (0..to)
-                .map(|i| {
-                    let at = ((i as f64 + 0.5) * step - 0.5).clamp(0.0, (from - 1) as f64);
-                    let low = at as usize;
-                    (low, (low + 1).min(from - 1), ((at - low as f64) * 256.0).round() as u32)
-                })
-                .collect(),
-        )
-    }
-}
-
-/// Appends one frame, bilinearly resized, as RGB.
-fn resize(
-    frame: &[u8],
-    width: usize,
-    channels: usize,
-    rows: &Taps,
-    columns: &Taps,
-    out: &mut Vec<u8>,
-) {
-    for &(top, bottom, down) in &rows.0 {
-        for &(left, right, across) in &columns.0 {
-            let pixel = |row: usize, column: usize, channel: usize| {
-                u32::from(frame[(row * width + column) * channels + channel.min(channels - 1)])
-            };
-            out.extend([0, 1, 2].map(|channel| {
-                let mix = |row| {
-                    pixel(row, left, channel) * (256 - across) + pixel(row, right, channel) * across
-                };
-                let sum = mix(top) * (256 - down) + mix(bottom) * down;
-                ((sum + (1 << 15)) >> 16) as u8
-            }));
-        }
-    }
+/// The largest part in the middle of a frame with the proportions of `to`: its first row and column, and its size.
+fn middle([height, width]: [usize; 2], to: [usize; 2]) -> ([usize; 2], [usize; 2]) {
+    let kept = [
+        (width * to[0]).div_ceil(to[1]).clamp(1, height),
+        (height * to[1]).div_ceil(to[0]).clamp(1, width),
+    ];
+    ([(height - kept[0]) / 2, (width - kept[1]) / 2], kept)
 }
 
 /// `count` frames spread evenly over the `length` frames from `start`: `int(linspace(start, start + length - 1, count))`.
@@ -153,14 +149,15 @@ mod tests {
         let path = folder.path().join("frames.npy");
         let settings = |height, width| ClipSettings { height, width, ..ClipSettings::default() };
         npy::write(&path, &Array::new([1, 2, 2], vec![0u8, 100, 100, 200]).unwrap()).unwrap();
-        let up = settings(1, 4).read(&path).unwrap();
+        let (up, rate) = settings(1, 4).read(&path).unwrap();
+        assert!((rate - 29.97).abs() < 0.01);
         assert_eq!(
             (up.shape(), up.data()),
             (&[1usize, 1, 4, 3][..], &[50u8, 50, 50, 75, 75, 75, 125, 125, 125, 150, 150, 150][..])
         );
         let same = Array::new([2, 2, 1, 3], (0..12).collect::<Vec<u8>>()).unwrap();
         npy::write(&path, &same).unwrap();
-        assert_eq!(settings(2, 1).read(&path).unwrap(), same);
+        assert_eq!(settings(2, 1).read(&path).unwrap().0, same);
         npy::write(&path, &Array::new([4], vec![0u8; 4]).unwrap()).unwrap();
         assert!(settings(2, 2).read(&path).unwrap_err().to_string().contains("[T, H, W, 3]"));
     }

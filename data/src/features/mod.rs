@@ -6,6 +6,7 @@
 pub mod clip;
 pub mod landmarks;
 pub mod mel;
+pub mod resize;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use landmarks::LandmarkSettings;
 use mel::{Mel, MelSettings};
 
 /// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
-const NUMBERS_VERSION: u32 = 1;
+const NUMBERS_VERSION: u32 = 2;
 /// Longest text file that is taken for one sample, in bytes.
 const LONGEST_TEXT: u64 = 1 << 22;
 
@@ -67,7 +68,7 @@ pub enum Extractor {
     Voice(MelSettings),
     /// OpenFace CSV to landmarks `[T, points, 2 or 3]`.
     Landmarks(LandmarkSettings),
-    /// `.npy` frames to `u8` images `[T, height, width, 3]`.
+    /// Video or `.npy` frames to `u8` images `[T, height, width, 3]`.
     Clip(ClipSettings),
     /// Text to word vectors `[T, dimension]`.
     Words(WordSettings),
@@ -174,11 +175,14 @@ impl Decoder {
                     warnings: (held > 0).then_some(warning).into_iter().collect(),
                 })
             }
-            (Extractor::Clip(settings), ..) => Ok(Decoded {
-                values: Values::U8(settings.read(file(source)?)?),
-                frames_per_second: Some(settings.frames_per_second),
-                warnings: Vec::new(),
-            }),
+            (Extractor::Clip(settings), ..) => {
+                let (frames, rate) = settings.read(file(source)?)?;
+                Ok(Decoded {
+                    values: Values::U8(frames),
+                    frames_per_second: Some(rate),
+                    warnings: Vec::new(),
+                })
+            }
             (Extractor::Sequence(settings), ..) => Ok(Decoded {
                 values: Values::F32(read_sequence(file(source)?)?),
                 frames_per_second: settings.frames_per_second,

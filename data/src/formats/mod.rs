@@ -6,6 +6,7 @@
 pub mod glove;
 pub mod npy;
 pub mod openface;
+pub mod video;
 pub mod wav;
 pub mod weights;
 

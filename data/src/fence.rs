@@ -1,0 +1,42 @@
+//! A fence around other people's decoders: a panic inside becomes an error.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a fence. A program's panic hook should say nothing then: the panic will be an error
+/// that names the file.
+pub fn inside() -> bool {
+    INSIDE.get()
+}
+
+/// Runs `body`; what it touched must not be used again after a panic.
+///
+/// # Errors
+/// The panic's message.
+pub(crate) fn run<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = INSIDE.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(body));
+    INSIDE.set(outer);
+    result.map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_the_fence_is_left() {
+        assert_eq!(run(|| inside()), Ok(true));
+        let nothing: [u8; 0] = [];
+        let error = run(|| nothing[std::hint::black_box(3)]).unwrap_err();
+        assert!(error.contains("out of bounds"), "{error}");
+        assert!(!inside());
+    }
+}

@@ -1,0 +1,267 @@
+//! Everything our own decoder does not read, through a pipe from ffmpeg.
+//!
+//! ffmpeg gets no terminal, may open nothing but files and pipes, and is stopped after so many frames and so much
+//! time. It gives raw frames at a constant rate (YUV4MPEG2), turned upright.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::frame::Colours;
+use super::{Frame, Info, MOST_FRAMES, MOST_PIXELS, Reader, Turn, too_large, too_long};
+use crate::{Error, Result};
+
+/// Longest time ffmpeg may take for one file.
+const MOST_TIME: Duration = Duration::from_secs(1800);
+/// Longest header line that is read.
+const LONGEST_LINE: u64 = 1024;
+
+/// Decodes a file with the ffmpeg that is installed; `reason` says why ours does not do.
+pub(super) fn decode(
+    path: &Path,
+    bytes: &[u8],
+    reason: &str,
+    each: &mut dyn FnMut(Frame) -> Result<()>,
+) -> Result<Info> {
+    // A member of an archive is no file: ffmpeg gets a copy.
+    let copy;
+    let file = if path.is_file() {
+        path.to_owned()
+    } else {
+        copy = tempfile::Builder::new()
+            .suffix(".video")
+            .tempfile()
+            .map_err(|e| Error::writing(path, e))?;
+        std::fs::write(copy.path(), bytes).map_err(|e| Error::writing(copy.path(), e))?;
+        copy.path().to_owned()
+    };
+    let mut child = start(&file).map_err(|error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::NotFound => "install ffmpeg, which reads it".to_owned(),
+            _ => format!("ffmpeg, which would read it, cannot be started: {error}"),
+        };
+        Error::bad(path, format!("{reason}; {what}, or convert it to H.264 in MP4"))
+    })?;
+    let output = child.stdout.take();
+    let complaints = child.stderr.take();
+    let watched = Watched::new(child);
+    let told = std::thread::spawn(move || {
+        let mut told = String::new();
+        let _ = complaints.map(|pipe| pipe.take(1 << 16).read_to_string(&mut told));
+        told
+    });
+    let read = match output {
+        Some(output) => read(path, &mut BufReader::with_capacity(1 << 20, output), each),
+        None => Err(Error::bad(path, "ffmpeg gave no pipe; report this")),
+    };
+    // Whoever stopped early leaves ffmpeg writing into a closed pipe: it ends by itself.
+    let ended = watched.end();
+    let told = told.join().unwrap_or_default();
+    let last =
+        told.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+    match (read, ended) {
+        (Ok(info), Ended::Well) => Ok(info),
+        (_, Ended::TooLate) => Err(Error::bad(
+            path,
+            format!(
+                "ffmpeg took longer than {} minutes; cut the video into clips",
+                MOST_TIME.as_secs() / 60
+            ),
+        )),
+        // ffmpeg's own words say more than the hole in its output.
+        (Ok(_) | Err(Error::BadData { .. }), Ended::Badly) if !told.is_empty() => {
+            Err(Error::bad(path, format!("{reason}, and ffmpeg cannot read it: {}", last.trim())))
+        }
+        (Err(error), _) => Err(error),
+        (Ok(_), Ended::Badly) => {
+            Err(Error::bad(path, format!("{reason}, and ffmpeg broke off; copy the file again")))
+        }
+    }
+}
+
+fn start(file: &Path) -> std::io::Result<Child> {
+    let mut input = std::ffi::OsString::from("file:");
+    input.push(file);
+    Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"])
+        .args(["-protocol_whitelist", "file,pipe"])
+        .arg("-i")
+        .arg(input)
+        .args(["-map", "0:v:0", "-an", "-sn", "-dn", "-frames:v", &(MOST_FRAMES + 1).to_string()])
+        .args(["-vf", "scale=out_color_matrix=bt601:out_range=tv", "-pix_fmt", "yuv420p"])
+        .args(["-f", "yuv4mpegpipe", "pipe:1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// How ffmpeg ended.
+enum Ended {
+    Well,
+    Badly,
+    TooLate,
+}
+
+/// A process that is killed when its time is over.
+struct Watched {
+    child: Arc<Mutex<Child>>,
+    done: std::sync::mpsc::Sender<()>,
+    watch: std::thread::JoinHandle<bool>,
+}
+
+impl Watched {
+    fn new(child: Child) -> Self {
+        let child = Arc::new(Mutex::new(child));
+        let (done, wait) = channel();
+        let watched = child.clone();
+        let watch = std::thread::spawn(move || {
+            let late = wait.recv_timeout(MOST_TIME) == Err(RecvTimeoutError::Timeout);
+            if late {
+                let _ = watched.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            }
+            late
+        });
+        Self { child, done, watch }
+    }
+
+    /// Waits for the end; the pipe has been closed, so nothing keeps the process.
+    fn end(self) -> Ended {
+        let well = loop {
+            // The watch needs the lock to kill it.
+            let ended = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+            match ended {
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                Ok(Some(status)) => break status.success(),
+                Err(_) => break false,
+            }
+        };
+        drop(self.done);
+        let late = self.watch.join().unwrap_or(false);
+        match (late, well) {
+            (true, _) => Ended::TooLate,
+            (false, true) => Ended::Well,
+            (false, false) => Ended::Badly,
+        }
+    }
+}
+
+/// Reads YUV4MPEG2: a header line, then `FRAME` lines each before three planes.
+fn read(
+    path: &Path,
+    pipe: &mut impl BufRead,
+    each: &mut dyn FnMut(Frame) -> Result<()>,
+) -> Result<Info> {
+    let strange = || Error::bad(path, "ffmpeg's answer makes no sense; try another version of it");
+    let header = line(pipe).map_err(|e| Error::reading(path, e))?.ok_or_else(strange)?;
+    let mut words = header.split(' ');
+    if words.next() != Some("YUV4MPEG2") {
+        return Err(strange());
+    }
+    let (mut width, mut height, mut rate) = (0usize, 0usize, None);
+    for word in words {
+        let number = word.get(1..).unwrap_or_default();
+        match word.as_bytes().first() {
+            Some(b'W') => width = number.parse().map_err(|_| strange())?,
+            Some(b'H') => height = number.parse().map_err(|_| strange())?,
+            Some(b'F') => rate = fraction(number),
+            _ => {}
+        }
+    }
+    let rate = rate.ok_or_else(strange)?;
+    if width == 0 || height == 0 {
+        return Err(strange());
+    }
+    if width.saturating_mul(height) > MOST_PIXELS {
+        return Err(too_large(path, width, height));
+    }
+    let colour = width.div_ceil(2) * height.div_ceil(2);
+    let colours = Colours { high_definition: false, full_range: false };
+    let mut frames = 0;
+    while let Some(mark) = line(pipe).map_err(|e| Error::reading(path, e))? {
+        if !mark.starts_with("FRAME") {
+            return Err(strange());
+        }
+        if frames == MOST_FRAMES {
+            return Err(too_long(path));
+        }
+        let mut plane = |length: usize| {
+            let mut plane = vec![0; length];
+            pipe.read_exact(&mut plane).map(|()| plane)
+        };
+        let planes = (|| Ok([plane(width * height)?, plane(colour)?, plane(colour)?]))();
+        let [y, u, v] = planes.map_err(|_: std::io::Error| {
+            Error::bad(path, format!("ffmpeg broke off in frame {frames}; copy the file again"))
+        })?;
+        let time = frames as f64 / rate;
+        each(Frame { time, width, height, y, u, v, turn: Turn::Upright, colours })?;
+        frames += 1;
+    }
+    if frames == 0 {
+        return Err(Error::bad(path, "ffmpeg found no frame in it; copy the file again"));
+    }
+    Ok(Info { frames, frames_per_second: rate, reader: Reader::Ffmpeg })
+}
+
+/// The next line without its end; `None` at the end of the stream.
+fn line(pipe: &mut impl BufRead) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    pipe.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
+    Ok((!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+}
+
+/// `30000:1001`
+fn fraction(text: &str) -> Option<f64> {
+    let (above, below) = text.split_once(':')?;
+    let rate =
+        above.parse::<u32>().ok().map(f64::from)? / below.parse::<u32>().ok().map(f64::from)?;
+    (rate.is_finite() && rate > 0.0).then_some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(stream: &[u8]) -> Result<(Info, Vec<Frame>)> {
+        let mut frames = Vec::new();
+        let info = read(Path::new("x.flv"), &mut &stream[..], &mut |frame| {
+            frames.push(frame);
+            Ok(())
+        })?;
+        Ok((info, frames))
+    }
+
+    #[test]
+    fn frames_come_with_their_times() {
+        let mut stream = b"YUV4MPEG2 W3 H1 F30000:1001 Ip A0:0 C420jpeg\nFRAME\n".to_vec();
+        stream.extend([1, 2, 3, 4, 5, 6, 7]);
+        stream.extend(b"FRAME Ip\n");
+        stream.extend([8; 7]);
+        let (info, found) = frames(&stream).unwrap();
+        assert_eq!((info.frames, info.reader), (2, Reader::Ffmpeg));
+        assert_eq!(
+            (&found[0].y[..], &found[0].u[..], &found[0].v[..]),
+            (&[1, 2, 3][..], &[4, 5][..], &[6, 7][..])
+        );
+        assert!((found[1].time - 1001.0 / 30_000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nonsense_and_breaks_are_errors() {
+        for (stream, wanted) in [
+            (&b""[..], "makes no sense"),
+            (b"JUNK\n", "makes no sense"),
+            (b"YUV4MPEG2 W2 H2\n", "makes no sense"),
+            (b"YUV4MPEG2 W2 H2 F25:0\n", "makes no sense"),
+            (b"YUV4MPEG2 W2 H2 F25:1\n", "found no frame"),
+            (b"YUV4MPEG2 W2 H2 F25:1\nFRAME\n123", "broke off in frame 0"),
+            (b"YUV4MPEG2 W99999999 H99999999 F25:1\nFRAME\n", "scale the video down"),
+        ] {
+            let error = frames(stream).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+}

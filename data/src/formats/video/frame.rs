@@ -1,0 +1,163 @@
+//! One frame, as it was coded, and as red, green and blue.
+
+use crate::{Array, Result};
+
+/// How a frame must be turned to stand upright, clockwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// Not at all.
+    #[default]
+    Upright,
+    /// By a quarter.
+    Quarter,
+    /// By half.
+    Half,
+    /// By three quarters.
+    ThreeQuarters,
+}
+
+/// How brightness and colour differences become red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Colours {
+    /// Whether by ITU-R BT.709; by BT.601, also where the file does not say, as ffmpeg does.
+    pub high_definition: bool,
+    /// Whether values use all of 0 to 255, or 16 to 235 (colours 240).
+    pub full_range: bool,
+}
+
+/// A frame as it was coded: brightness for every pixel, colour differences for every second across and down (4:2:0).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// When it is shown: seconds from the start of the recording.
+    pub time: f64,
+    /// Pixels across, as coded; [`Frame::rgb`] turns the frame upright.
+    pub width: usize,
+    /// Pixels down, as coded.
+    pub height: usize,
+    /// Brightness, `[height, width]`.
+    pub y: Vec<u8>,
+    /// Blue minus brightness, half as many values each way, rounded up.
+    pub u: Vec<u8>,
+    /// Red minus brightness, likewise.
+    pub v: Vec<u8>,
+    /// How it must be turned.
+    pub turn: Turn,
+    pub(super) colours: Colours,
+}
+
+/// Multiples of 1/65536.
+const ONE: i32 = 1 << 16;
+
+impl Colours {
+    /// What one step of brightness, and of V in red, U in green, V in green and U in blue are worth, and what black is.
+    fn weights(self) -> ([i32; 5], i32) {
+        let (red, blue) = if self.high_definition { (0.2126, 0.0722) } else { (0.299, 0.114) };
+        let (black, step, colour_step) =
+            if self.full_range { (0, 1.0, 1.0) } else { (16, 255.0 / 219.0, 255.0 / 224.0) };
+        let green = 1.0 - red - blue;
+        let (v, u) = (2.0 * (1.0 - red) * colour_step, 2.0 * (1.0 - blue) * colour_step);
+        let fixed = |x: f64| (x * f64::from(ONE)).round() as i32;
+        ([step, v, -u * blue / green, -v * red / green, u].map(fixed), black)
+    }
+}
+
+impl Frame {
+    /// The frame upright as `[H, W, 3]`: red, green and blue. Each colour difference stands for its 2x2 pixels.
+    ///
+    /// # Errors
+    /// None in practice: planes fit the sizes of every frame that is given.
+    pub fn rgb(&self) -> Result<Array<u8>> {
+        let ([step, v_red, u_green, v_green, u_blue], black) = self.colours.weights();
+        let across = self.width.div_ceil(2);
+        let mut values = Vec::with_capacity(self.width * self.height * 3);
+        for (row, line) in self.y.chunks_exact(self.width).enumerate() {
+            let from = row / 2 * across;
+            let (us, vs) = (&self.u[from..from + across], &self.v[from..from + across]);
+            for (pair, (u, v)) in line.chunks(2).zip(us.iter().zip(vs)) {
+                let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
+                let [red, green, blue] =
+                    [v * v_red, u * u_green + v * v_green, u * u_blue].map(|sum| sum + ONE / 2);
+                for y in pair {
+                    let light = (i32::from(*y) - black) * step;
+                    values.extend(
+                        [red, green, blue].map(|c| ((light + c) >> 16).clamp(0, 255) as u8),
+                    );
+                }
+            }
+        }
+        match self.turn {
+            Turn::Upright => Array::new([self.height, self.width, 3], values),
+            turn => self.turned(&values, turn),
+        }
+    }
+
+    /// Upright pixels of a frame that was filmed turned.
+    fn turned(&self, values: &[u8], turn: Turn) -> Result<Array<u8>> {
+        let (height, width) = match turn {
+            Turn::Upright | Turn::Half => (self.height, self.width),
+            Turn::Quarter | Turn::ThreeQuarters => (self.width, self.height),
+        };
+        let mut turned = Vec::with_capacity(values.len());
+        for row in 0..height {
+            for column in 0..width {
+                let (from_row, from_column) = match turn {
+                    Turn::Upright => (row, column),
+                    Turn::Quarter => (self.height - 1 - column, row),
+                    Turn::Half => (self.height - 1 - row, self.width - 1 - column),
+                    Turn::ThreeQuarters => (column, self.width - 1 - row),
+                };
+                let at = (from_row * self.width + from_column) * 3;
+                turned.extend_from_slice(&values[at..at + 3]);
+            }
+        }
+        Array::new([height, width, 3], turned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(y: Vec<u8>, width: usize, u: u8, v: u8, colours: Colours) -> Frame {
+        let height = y.len() / width;
+        let colour = width.div_ceil(2) * height.div_ceil(2);
+        let (u, v) = (vec![u; colour], vec![v; colour]);
+        Frame { time: 0.0, width, height, y, u, v, turn: Turn::Upright, colours }
+    }
+
+    #[test]
+    fn colours_are_those_of_the_standards() {
+        let sd = Colours { high_definition: false, full_range: false };
+        let hd = Colours { high_definition: true, full_range: false };
+        let jpeg = Colours { high_definition: false, full_range: true };
+        // Black, white, and pure red as each standard codes them.
+        for (y, u, v, colours, wanted) in [
+            (16, 128, 128, sd, [0u8, 0, 0]),
+            (235, 128, 128, sd, [255, 255, 255]),
+            (81, 90, 240, sd, [255, 0, 0]),
+            (63, 102, 240, hd, [255, 0, 0]),
+            (76, 85, 255, jpeg, [254, 0, 0]),
+            (41, 240, 110, sd, [0, 0, 255]),
+        ] {
+            let rgb = frame(vec![y], 1, u, v, colours).rgb().unwrap();
+            let far =
+                rgb.data().iter().zip(wanted).any(|(&found, wanted)| found.abs_diff(wanted) > 1);
+            assert!(!far, "{y} {u} {v}: {:?}, not {wanted:?}", rgb.data());
+        }
+    }
+
+    #[test]
+    fn frames_are_turned_clockwise() {
+        let colours = Colours { high_definition: false, full_range: true };
+        let mut shown = frame(vec![1, 2, 3, 4, 5, 6], 3, 128, 128, colours);
+        let mut turned = |turn| {
+            shown.turn = turn;
+            let rgb = shown.rgb().unwrap();
+            (rgb.shape()[..2].to_vec(), rgb.data().iter().step_by(3).copied().collect::<Vec<u8>>())
+        };
+        assert_eq!(turned(Turn::Upright), (vec![2, 3], vec![1, 2, 3, 4, 5, 6]));
+        assert_eq!(turned(Turn::Quarter), (vec![3, 2], vec![4, 1, 5, 2, 6, 3]));
+        assert_eq!(turned(Turn::Half), (vec![2, 3], vec![6, 5, 4, 3, 2, 1]));
+        assert_eq!(turned(Turn::ThreeQuarters), (vec![3, 2], vec![3, 6, 2, 5, 1, 4]));
+    }
+}

@@ -1,0 +1,186 @@
+//! MP4's tables: where each coded frame lies and when it is shown.
+//!
+//! `mp4parse` reads the boxes (Firefox's reader, which is fuzzed; `re_mp4` indexes past the end of damaged tables).
+
+use std::path::Path;
+
+use mp4parse::unstable::create_sample_table;
+use mp4parse::{CodecType, SampleEntry, TrackType, VideoCodecSpecific, VideoSampleEntry};
+
+use super::{MOST_FRAMES, Trouble, Turn, too_long};
+use crate::Error;
+
+/// A coded frame in the order of decoding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    /// First byte in the file.
+    pub start: usize,
+    /// The byte after its last.
+    pub end: usize,
+    /// Place among the frames that are shown; `None` for one that an edit list hides.
+    pub shown: Option<usize>,
+}
+
+/// The video of a file.
+#[derive(Debug)]
+pub(super) struct Track {
+    /// Coded frames in the order of decoding.
+    pub samples: Vec<Sample>,
+    /// When each frame is shown, in that order: seconds, ascending.
+    pub times: Vec<f64>,
+    /// The decoder's settings (`avcC`).
+    pub configuration: Vec<u8>,
+    /// How frames must be turned.
+    pub turn: Turn,
+}
+
+/// Whether a file begins as ISO's base media do.
+pub(super) fn is_mp4(bytes: &[u8]) -> bool {
+    matches!(bytes.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip"))
+}
+
+impl Track {
+    pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Self, Trouble> {
+        if !is_mp4(bytes) {
+            return Err(Trouble::Unsupported("it is no MP4 file".into()));
+        }
+        whole(path, bytes)?;
+        let movie = mp4parse::read_mp4(&mut std::io::Cursor::new(bytes))
+            .map_err(|error| refuse(path, &error))?;
+        let track =
+            movie.tracks.iter().find(|track| track.track_type == TrackType::Video).ok_or_else(
+                || Error::bad(path, "holds no video; give the file with the pictures"),
+            )?;
+        let configuration = configuration(track)?;
+        let sizes = track.stsz.as_ref().map_or(0, |sizes| sizes.sample_sizes.len());
+        if sizes == 0 {
+            return Err(Trouble::Unsupported("its frames are in fragments".into()));
+        }
+        if sizes > MOST_FRAMES {
+            return Err(too_long(path).into());
+        }
+        let table = create_sample_table(track, 0.into()).ok_or_else(|| {
+            Error::bad(path, "its tables of frames contradict each other; copy the file again")
+        })?;
+        let clock = track.timescale.map_or(0, |scale| scale.0) as f64;
+        let movie_clock = movie.timescale.map_or(0, |scale| scale.0) as f64;
+        if clock <= 0.0 || movie_clock <= 0.0 {
+            return Err(Error::bad(path, "its clock stands still; make the video again").into());
+        }
+        let skipped = track.media_time.map_or(0, |time| time.0) as f64 / clock;
+        let late = track.empty_duration.map_or(0, |time| time.0) as f64 / movie_clock;
+        let edited = track.edited_duration.map(|time| time.0 as f64 / movie_clock);
+        // 0 stands for "to the end".
+        let until = edited.filter(|length| *length > 0.0).unwrap_or(f64::INFINITY);
+        let mut samples = Vec::with_capacity(table.len());
+        let mut moments = Vec::with_capacity(table.len());
+        for (number, sample) in table.iter().enumerate() {
+            let (start, end) = (sample.start_offset.0, sample.end_offset.0);
+            if end > bytes.len() as u64 || start > end {
+                let what = format!(
+                    "is cut short: frame {number} ends at byte {end} of {}; copy the file again",
+                    bytes.len()
+                );
+                return Err(Error::bad(path, what).into());
+            }
+            let time = sample.start_composition.0 as f64 / clock - skipped;
+            if (0.0..until).contains(&time) {
+                moments.push((time + late, number));
+            }
+            samples.push(Sample { start: start as usize, end: end as usize, shown: None });
+        }
+        moments.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (place, &(_, number)) in moments.iter().enumerate() {
+            samples[number].shown = Some(place);
+        }
+        let times = moments.into_iter().map(|(time, _)| time).collect();
+        Ok(Self { samples, times, configuration, turn: turn(track)? })
+    }
+}
+
+/// Refuses a file that ends before its outermost boxes do: the most frequent damage, which deserves a clear word.
+fn whole(path: &Path, bytes: &[u8]) -> crate::Result<()> {
+    let mut at = 0usize;
+    while at < bytes.len() {
+        let number = |from: usize, length: usize| {
+            let digits = bytes.get(at + from..at + from + length);
+            digits.map(|digits| digits.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+        };
+        let size = match number(0, 4) {
+            // To the end of the file.
+            Some(0) => return Ok(()),
+            // Too large for 32 bits.
+            Some(1) => number(8, 8),
+            size => size,
+        };
+        let end = size.and_then(|size| at.checked_add(usize::try_from(size).ok()?));
+        at = match end {
+            Some(end) if end > at && end <= bytes.len() => end,
+            _ => {
+                let what = format!(
+                    "is cut short: it breaks off at byte {}, in the part that begins at byte {at}; copy the file again",
+                    bytes.len()
+                );
+                return Err(Error::bad(path, what));
+            }
+        };
+    }
+    Ok(())
+}
+
+/// What is wrong, of a file that cannot be taken apart.
+fn refuse(path: &Path, error: &mp4parse::Error) -> Trouble {
+    let what = match error {
+        mp4parse::Error::UnexpectedEOF | mp4parse::Error::MoovMissing => {
+            "is cut short: the table of its frames is missing; copy the file again".to_owned()
+        }
+        mp4parse::Error::Unsupported(what) => return Trouble::Unsupported((*what).to_owned()),
+        other => format!("is no whole MP4 file ({other}); copy the file again"),
+    };
+    Trouble::Failed(Error::bad(path, what))
+}
+
+fn configuration(track: &mp4parse::Track) -> Result<Vec<u8>, Trouble> {
+    let entries = track.stsd.as_ref().map_or(&[][..], |entries| &entries.descriptions);
+    match entries {
+        [
+            SampleEntry::Video(VideoSampleEntry {
+                codec_type: CodecType::H264,
+                codec_specific: VideoCodecSpecific::AVCConfig(configuration),
+                ..
+            }),
+        ] => Ok(configuration.to_vec()),
+        [SampleEntry::Video(VideoSampleEntry { codec_type: CodecType::H264, .. })] => {
+            Err(Trouble::Unsupported("its H.264 says nothing of its settings".into()))
+        }
+        [SampleEntry::Video(entry)] => {
+            Err(Trouble::Unsupported(format!("it is coded as {:?}, not H.264", entry.codec_type)))
+        }
+        [_] => Err(Trouble::Unsupported("it is not coded as H.264".into())),
+        many => {
+            Err(Trouble::Unsupported(format!("it has {} descriptions of its coding", many.len())))
+        }
+    }
+}
+
+/// The turn that the track's matrix asks for.
+fn turn(track: &mp4parse::Track) -> Result<Turn, Trouble> {
+    const ONE: i32 = 1 << 16;
+    let Some(header) = &track.tkhd else { return Ok(Turn::Upright) };
+    let matrix = &header.matrix;
+    match [matrix.a, matrix.b, matrix.c, matrix.d].map(|x| (x.signum(), x.unsigned_abs())) {
+        // Some writers leave the matrix empty.
+        [(0, _), (0, _), (0, _), (0, _)] => Ok(Turn::Upright),
+        [(1, _), (0, _), (0, _), (1, _)] => Ok(Turn::Upright),
+        [(0, _), (1, _), (-1, _), (0, _)] => Ok(Turn::Quarter),
+        [(-1, _), (0, _), (0, _), (-1, _)] => Ok(Turn::Half),
+        [(0, _), (-1, _), (1, _), (0, _)] => Ok(Turn::ThreeQuarters),
+        _ => Err(Trouble::Unsupported(format!(
+            "its frames are to be mirrored or bent ({:.2} {:.2} {:.2} {:.2})",
+            f64::from(matrix.a) / f64::from(ONE),
+            f64::from(matrix.b) / f64::from(ONE),
+            f64::from(matrix.c) / f64::from(ONE),
+            f64::from(matrix.d) / f64::from(ONE)
+        ))),
+    }
+}

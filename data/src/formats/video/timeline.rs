@@ -1,0 +1,94 @@
+//! From the moments frames are shown at to a constant rate.
+
+use std::path::Path;
+
+use super::{MOST_FRAMES, too_long};
+use crate::{Error, Result};
+
+/// How often each frame is given, so that frames come at a constant rate from second 0.
+#[derive(Debug, PartialEq)]
+pub(super) struct Timeline {
+    /// Frames a second.
+    pub frames_per_second: f64,
+    /// By frame in the order they are shown: how many times it is given.
+    pub shown: Vec<usize>,
+}
+
+impl Timeline {
+    /// Of frames shown at `times`: seconds from the start of the recording, ascending.
+    ///
+    /// A moment `k / rate` shows the frame nearest below it, half an
+    /// interval allowed, so that a constant rate gives each frame once however times were rounded.
+    ///
+    /// # Errors
+    /// Bad data when there are no frames or there would be too many.
+    pub(super) fn new(path: &Path, times: &[f64]) -> Result<Self> {
+        let Some(&last) = times.last() else {
+            return Err(Error::bad(path, "no frame is ever shown; make the video again"));
+        };
+        let rate = rate(times);
+        let count = (last * rate + 0.5).floor() + 1.0;
+        if !(1.0..=MOST_FRAMES as f64).contains(&count) {
+            return Err(too_long(path));
+        }
+        let mut shown = vec![0; times.len()];
+        let mut frame = 0;
+        for moment in 0..count as usize {
+            let until = (moment as f64 + 0.5) / rate;
+            while times.get(frame + 1).is_some_and(|time| *time < until) {
+                frame += 1;
+            }
+            shown[frame] += 1;
+        }
+        Ok(Self { frames_per_second: rate, shown })
+    }
+}
+
+/// Frames a second: one over the mean of those intervals that are near the median, so that neither gaps nor a file's
+/// rounded clock count. 25 where there is a single frame.
+fn rate(times: &[f64]) -> f64 {
+    let mut intervals: Vec<f64> = times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .filter(|interval| *interval > 1e-6)
+        .collect();
+    intervals.sort_by(f64::total_cmp);
+    let Some(&median) = intervals.get(intervals.len().saturating_sub(1) / 2) else { return 25.0 };
+    let near = || intervals.iter().filter(|interval| (0.8..1.25).contains(&(**interval / median)));
+    near().count() as f64 / near().sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(times: &[f64]) -> (f64, Vec<usize>) {
+        let timeline = Timeline::new(Path::new("x"), times).unwrap();
+        (timeline.frames_per_second, timeline.shown)
+    }
+
+    #[test]
+    fn a_constant_rate_gives_each_frame_once_however_times_are_rounded() {
+        let times: Vec<f64> =
+            (0..300).map(|k| (f64::from(k) * 1001.0 / 30.0).round() / 1000.0).collect();
+        let (rate, shown) = shown(&times);
+        assert!((rate - 30_000.0 / 1001.0).abs() < 0.01, "{rate}");
+        assert_eq!(shown, vec![1; 300]);
+    }
+
+    #[test]
+    fn gaps_are_filled_and_crowds_thinned() {
+        // A late start, a gap of two frames, and one frame too many.
+        let (rate, shown) = shown(&[0.2, 0.3, 0.4, 0.7, 0.8, 0.81, 0.9, 1.0]);
+        assert!((rate - 10.0).abs() < 0.5, "{rate}");
+        assert_eq!(shown, [3, 1, 3, 1, 0, 1, 1, 1]);
+        assert_eq!(Timeline::new(Path::new("x"), &[0.0]).unwrap().shown, [1]);
+    }
+
+    #[test]
+    fn a_gap_of_a_year_is_refused() {
+        let error = Timeline::new(Path::new("x"), &[0.0, 0.04, 3e7]).unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+        assert!(Timeline::new(Path::new("x"), &[]).is_err());
+    }
+}
