@@ -1,8 +1,8 @@
 //! A cache of decoded features on disk, one file each, keyed by content and settings.
 //!
-//! A key is the hash of the source's bytes and of everything else that the numbers depend on, so an entry is never out
-//! of date: a changed file or setting has another key. Entries are written beside their name and renamed. One that is
-//! cut short or corrupt is computed and written again.
+//! A key is the hash of the source's bytes (in an archive: of the member's name, size and checksum) and of everything
+//! else that the numbers depend on, so an entry is never out of date: a changed file or setting has another key.
+//! Entries are written beside their name and renamed. One that is cut short or corrupt is computed and written again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ impl Cache {
         let mut content = blake3::Hasher::new();
         match source {
             Source::Text(text) => content.update(text.as_bytes()),
+            // An archive's directory says enough: to unpack 12 GB of videos at every start would take minutes.
+            Source::Member(member) => content.update(member.identity().as_bytes()),
             Source::File(path) => content.update_mmap(path).map_err(|e| Error::reading(path, e))?,
         };
         let mut key = blake3::Hasher::new();
@@ -196,6 +198,31 @@ mod tests {
         assert_eq!((values.shape(), &values[..]), (array.shape(), array.data()));
         npy::write(&path, &Array::new([1, 1], vec![0.0f32]).unwrap()).unwrap();
         assert!(fetch(None).computed);
+    }
+
+    #[test]
+    fn members_of_archives_are_told_apart_by_their_checksums() {
+        use crate::features::landmarks::LandmarkSettings;
+        use crate::formats::archive::{self, Archive};
+        let folder = tempfile::tempdir().unwrap();
+        let zip = folder.path().join("a.zip");
+        let names: Vec<String> =
+            (0..136).map(|i| format!("{}_{}", ["x", "y"][i / 68], i % 68)).collect();
+        let write = |digit: char| {
+            let row = vec![digit.to_string(); 136].join(",");
+            let text = format!("{}\n{row}\n", names.join(","));
+            archive::tests::write(&zip, &[("a.csv", text.as_bytes())]);
+        };
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let decoder = Extractor::Landmarks(LandmarkSettings::default()).decoder(None).unwrap();
+        let fetch = || {
+            let member = Archive::open(&zip).unwrap().members().remove(0);
+            cache.fetch(&decoder, &Source::Member(member)).unwrap().computed
+        };
+        write('1');
+        assert!(fetch() && !fetch());
+        write('2');
+        assert!(fetch() && !fetch());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod commands;
+mod corpora;
 mod determinism;
 mod devices;
 mod resume;

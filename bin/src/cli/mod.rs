@@ -147,6 +147,8 @@ pub enum DataCommand {
     Synth(SynthArgs),
     /// Read every file and report everything that is wrong.
     Check(CheckArgs),
+    /// Decode all features into the cache, so that training only reads them.
+    Prepare(PrepareArgs),
     /// Count samples, classes and groups, and describe the features.
     Stats(StatsArgs),
 }
@@ -190,16 +192,30 @@ pub struct SynthArgs {
 /// How a data set is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
-    /// RAVDESS's folders and names.
+    /// RAVDESS's folders or archives, and names.
     Ravdess,
+    /// CREMA-D's names.
+    #[value(name = "crema_d")]
+    CremaD,
     /// A CSV: one row a sample, one column a modality.
     Manifest,
+}
+
+impl Layout {
+    /// As it stands in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Ravdess => "ravdess",
+            Layout::CremaD => "crema_d",
+            Layout::Manifest => "manifest",
+        }
+    }
 }
 
 /// Where data is and how to read it, for `check` and `stats`.
 #[derive(Debug, Args)]
 pub struct DataSource {
-    /// A folder in RAVDESS's layout, or a manifest.
+    /// A folder with RAVDESS (unpacked or as archives) or CREMA-D, or a manifest.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// How it is laid out; a folder is RAVDESS and a file a manifest without it.
@@ -216,17 +232,48 @@ pub struct DataSource {
 /// `mpuc data check`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Read every file of a data set and report everything that is wrong, with file and line; count samples \
-        that lack a modality. Exit code 65 when a file is bad, 66 when one is missing.",
+    long_about = "Read every file of a data set and report everything that is wrong, with file and line, and what is odd: \
+        performances without a modality, by actor; counts beside the published ones; strange lengths; files with the \
+        same content. Exit code 65 when a file is bad, 66 when one is missing.",
     after_help = "\
 Examples:
   mpuc data check /data/RAVDESS
+      Speech and song, archives as they were downloaded or unpacked.
+  mpuc data check /data/CREMA-D --format crema_d
   mpuc data check utterances.csv --vectors glove.6B.300d.txt --json"
 )]
 pub struct CheckArgs {
     /// The data.
     #[command(flatten)]
     pub source: DataSource,
+}
+
+/// `mpuc data prepare`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Decode the features that a configuration asks for into the cache, and stop. `mpuc train` does the same \
+        when it starts; what is in the cache already is not decoded again.",
+    after_help = "\
+Examples:
+  mpuc data prepare --preset paper --data /data/RAVDESS
+  mpuc data prepare --config my.toml --set data.cache=/fast/disk"
+)]
+pub struct PrepareArgs {
+    /// The recipe to start from.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// A TOML file laid over the preset.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data: a folder or a manifest; sets data.path.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// A single setting, e.g. data.cache=/fast/disk; may be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print what was done as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `mpuc data stats`.

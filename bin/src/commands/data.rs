@@ -4,10 +4,9 @@ use crate::Context;
 use crate::cli::{DataSource, Layout, SynthArgs};
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
-use data::datasets::Corpus;
-use data::datasets::manifest;
-use data::datasets::ravdess::{self, Modality};
+use data::datasets::ravdess::{self, Vocal};
 use data::datasets::synth::{self, SynthError, WorldSettings};
+use data::datasets::{Corpus, Modality, crema_d, manifest};
 use data::features::clip::ClipSettings;
 use data::features::landmarks::LandmarkSettings;
 use data::features::mel::MelSettings;
@@ -108,16 +107,18 @@ pub fn open(source: &DataSource) -> Result<Opened> {
     let layout =
         source.format.unwrap_or(if path.is_dir() { Layout::Ravdess } else { Layout::Manifest });
     let (corpus, extractors) = match layout {
-        Layout::Ravdess => {
+        Layout::Ravdess | Layout::CremaD => {
             let modalities = vec![Modality::Voice, Modality::Landmarks, Modality::Clip];
-            let extractors = modalities.iter().map(|modality| match modality {
-                Modality::Voice => Extractor::Voice(MelSettings::paper()),
-                Modality::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
-                Modality::Clip => Extractor::Clip(clip_settings(path)),
-            });
-            let extractors: Vec<Extractor> = extractors.collect();
-            let options = ravdess::Options { modalities, ..ravdess::Options::default() };
-            (ravdess::find(path, &options)?, extractors)
+            let extractors = vec![
+                Extractor::Voice(MelSettings::paper()),
+                Extractor::Landmarks(LandmarkSettings::default()),
+                Extractor::Clip(clip_settings(path)),
+            ];
+            let corpus = match layout {
+                Layout::CremaD => crema_d::find(path, &modalities)?,
+                _ => ravdess::find(path, &ravdess::Options { modalities, vocal: Vocal::Both })?,
+            };
+            (corpus, extractors)
         }
         Layout::Manifest => {
             let manifest = manifest::read(path, &BTreeMap::new())?;

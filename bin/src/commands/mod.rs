@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod gradcheck;
 mod kernels;
+mod prepare;
 mod stats;
 mod train;
 mod weights;
@@ -26,6 +27,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Eval(args) => eval::run(&args, context),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
+        Command::Data(DataCommand::Prepare(args)) => prepare::run(&args, &context),
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
         Command::Weights(WeightsCommand::Inspect(args)) => weights::inspect(&args),
         Command::Weights(WeightsCommand::Convert(args)) => weights::convert(&args),

@@ -1,5 +1,6 @@
 //! What a configuration can say. Presets are complete; files and `--set` change single values.
 
+use data::datasets::ravdess::Vocal;
 use data::datasets::synth::WorldSettings;
 use data::features::Extractor;
 use data::loader::Padding;
@@ -72,6 +73,8 @@ pub struct DataConfig {
     pub world: Option<WorldSettings>,
     /// How it is laid out.
     pub format: Format,
+    /// Which performances of RAVDESS are taken: speech (without this), song or both.
+    pub vocal: Option<Vocal>,
     /// How it is split.
     pub protocol: Protocol,
     /// How many folds there are.
@@ -94,6 +97,8 @@ pub struct DataConfig {
 pub enum Format {
     /// RAVDESS's folders and names; the made-up world has them too.
     Ravdess,
+    /// CREMA-D's names.
+    CremaD,
     /// A CSV: one row a sample, one column a modality.
     Manifest,
 }

@@ -1,7 +1,7 @@
 //! Settings of the right type that still cannot work together, found before hours of training.
 
 use super::explain::source_of;
-use super::{Protocol, Resolved, Source, ValidationPart};
+use super::{Format, Protocol, Resolved, Source, ValidationPart};
 use crate::failure::{Failure, Result};
 use models::backbones::BackboneSettings;
 use models::systems::Denominator;
@@ -38,6 +38,9 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             "data.run_folds",
             format!("is {}; it must lie between 1 and data.folds = {}", data.run_folds, data.folds),
         );
+    }
+    if data.vocal.is_some() && data.format != Format::Ravdess {
+        return refuse("data.vocal", "is for data.format = \"ravdess\"; take it away".into());
     }
     if data.protocol == Protocol::ByGroupPairs && data.folds != 3 {
         return refuse(

@@ -6,10 +6,10 @@ use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::dataset::{Dataset, prepare};
+use data::dataset::{Dataset, Prepared, prepare};
 use data::datasets::manifest::{self, Kind as ColumnKind};
 use data::datasets::synth::{WorldSettings, generate};
-use data::datasets::{Corpus, ravdess};
+use data::datasets::{Corpus, Modality, crema_d, ravdess};
 use data::features::Extractor;
 use data::folds::{self, GroupOrder, Part, Split, Validation};
 use engine::Device;
@@ -51,40 +51,14 @@ impl Material {
         let config = &resolved.config;
         // First, for it takes the least time to fail.
         let pretrained = Pretrained::open(config, progress)?;
-        let root = if config.data.path.as_os_str().is_empty() {
-            let settings = config.data.world.clone().unwrap_or_default();
-            made_up_world(&settings, progress, stop)?
-        } else {
-            config.data.path.clone()
-        };
-        let (corpus, modalities) = find(config, &root)?;
-        corpus.notices.iter().for_each(|notice| progress.line(notice));
-        let folder = cache_folder(config).join("features");
-        let cache = Cache::open(&folder)?;
-        let decoders: Vec<_> = modalities
-            .iter()
-            .map(|m| m.feature.decoder(Some(&folder)))
-            .collect::<std::result::Result<_, _>>()?;
-        let started = Instant::now();
-        let task = progress.task("features", 0);
-        let task = std::sync::Mutex::new(task);
-        let prepared =
-            prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
-                let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                task.set_total(total as u64);
-                task.tick(done as u64, "");
-            });
-        drop(task);
-        let prepared = prepared.context(format_args!("reading {}", root.display()))?;
-        for skipped in &prepared.skipped {
-            progress.warn(format_args!("left out: {}", skipped.what));
-        }
+        let Decoded { root, corpus, modalities, prepared, seconds: time } =
+            decode(config, progress, stop)?;
         let samples = &corpus.samples;
         progress.line(format_args!(
             "{} samples of {} in {} ({} features computed, the others cached)",
             samples.len(),
             corpus.modalities.join(", "),
-            seconds(started.elapsed().as_secs_f64()),
+            seconds(time),
             prepared.computed
         ));
         let splits = split(config, &corpus)?;
@@ -140,6 +114,57 @@ impl Material {
     }
 }
 
+/// A data set with its features decoded.
+pub struct Decoded {
+    /// Where it is.
+    pub root: PathBuf,
+    /// Its samples.
+    pub corpus: Corpus,
+    /// The settings of its modalities.
+    pub modalities: Vec<ModalityConfig>,
+    /// The features.
+    pub prepared: Prepared,
+    /// How long decoding took; finding the files is not counted.
+    pub seconds: f64,
+}
+
+/// Finds the samples of a configuration and decodes their features into the cache, as far as they are not there.
+///
+/// # Errors
+/// Whatever is wrong with the files.
+pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
+    let root = if config.data.path.as_os_str().is_empty() {
+        let settings = config.data.world.clone().unwrap_or_default();
+        made_up_world(&settings, progress, stop)?
+    } else {
+        config.data.path.clone()
+    };
+    let (corpus, modalities) = find(config, &root)?;
+    corpus.notices.iter().for_each(|notice| progress.line(notice));
+    let folder = cache_folder(config).join("features");
+    let cache = Cache::open(&folder)?;
+    let decoders: Vec<_> = modalities
+        .iter()
+        .map(|m| m.feature.decoder(Some(&folder)))
+        .collect::<std::result::Result<_, _>>()?;
+    let started = Instant::now();
+    let task = progress.task("features", 0);
+    let task = std::sync::Mutex::new(task);
+    let prepared =
+        prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
+            let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            task.set_total(total as u64);
+            task.tick(done as u64, "");
+        });
+    drop(task);
+    let prepared = prepared.context(format_args!("reading {}", root.display()))?;
+    for skipped in &prepared.skipped {
+        progress.warn(format_args!("left out: {}", skipped.what));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Decoded { root, corpus, modalities, prepared, seconds })
+}
+
 /// Where decoded features and the made-up world are kept.
 fn cache_folder(config: &Config) -> PathBuf {
     if !config.data.cache.as_os_str().is_empty() {
@@ -179,22 +204,29 @@ fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> 
 /// The samples, and the settings of each of their modalities.
 fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
     match config.data.format {
-        Format::Ravdess => find_ravdess(config, root),
+        Format::Ravdess | Format::CremaD => find_performances(config, root),
         Format::Manifest => find_manifest(config, root),
     }
 }
 
-fn find_ravdess(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
+/// Recordings of actors, found by file names.
+fn find_performances(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
     let kind = |(name, modality): (&String, &ModalityConfig)| match modality.feature {
-        Extractor::Voice(_) => Ok(ravdess::Modality::Voice),
-        Extractor::Landmarks(_) => Ok(ravdess::Modality::Landmarks),
-        Extractor::Clip(_) => Ok(ravdess::Modality::Clip),
+        Extractor::Voice(_) => Ok(Modality::Voice),
+        Extractor::Landmarks(_) => Ok(Modality::Landmarks),
+        Extractor::Clip(_) => Ok(Modality::Clip),
         _ => Err(Failure::config(format!(
-            "`modality.{name}`: RAVDESS has voice, landmarks and clips only"
+            "`modality.{name}`: RAVDESS and CREMA-D have voice, landmarks and clips only"
         ))),
     };
-    let modalities = config.modality.iter().map(kind).collect::<Result<_>>()?;
-    let mut corpus = ravdess::find(root, &ravdess::Options { modalities, songs: false })?;
+    let modalities = config.modality.iter().map(kind).collect::<Result<Vec<_>>>()?;
+    let mut corpus = match config.data.format {
+        Format::CremaD => crema_d::find(root, &modalities)?,
+        _ => {
+            let vocal = config.data.vocal.unwrap_or_default();
+            ravdess::find(root, &ravdess::Options { modalities, vocal })?
+        }
+    };
     corpus.modalities = config.modality.keys().cloned().collect();
     Ok((corpus, config.modality.values().cloned().collect()))
 }

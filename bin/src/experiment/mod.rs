@@ -10,7 +10,7 @@ mod unit;
 
 pub use batches::{AHEAD, WORKERS};
 
-pub use material::Material;
+pub use material::{Decoded, Material, decode};
 pub use pretrained::{lacking, matched};
 pub use report::Report;
 pub use unit::{UnitResult, judge_again};

@@ -1,8 +1,13 @@
 //! Data sets: which files belong to which sample, and what is known of each.
 
+pub mod crema_d;
 pub mod manifest;
 pub mod ravdess;
 pub mod synth;
+
+mod tree;
+
+use serde::{Deserialize, Serialize};
 
 use crate::features::Source;
 
@@ -19,6 +24,29 @@ pub struct Sample {
     pub group: Option<String>,
     /// Samples with the same key are near-copies and must never be in two parts of any split.
     pub leak_key: String,
+}
+
+/// What a corpus of recorded actors has of a performance, each in files of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Modality {
+    /// `.wav`.
+    Voice,
+    /// `.csv`, as OpenFace writes them.
+    Landmarks,
+    /// `.npy`: frames `[T, H, W, 3]`; without them the video, `.mp4`.
+    Clip,
+}
+
+impl Modality {
+    /// The modality's name in a [`Corpus`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Voice => "voice",
+            Self::Landmarks => "landmarks",
+            Self::Clip => "clip",
+        }
+    }
 }
 
 /// A data set as files: shared by all readers in this module.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::archive::Member;
 use crate::formats::glove::Glove;
 use crate::formats::{npy, openface, wav};
 use crate::{Array, Error, Result};
@@ -25,20 +26,22 @@ const NUMBERS_VERSION: u32 = 2;
 const LONGEST_TEXT: u64 = 1 << 22;
 
 /// Where one modality of one sample comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file.
     File(PathBuf),
+    /// A file inside a ZIP archive.
+    Member(Member),
     /// Literal text.
     Text(String),
 }
 
 impl Source {
-    /// The file, or `<text>`, for messages.
+    /// The file, an archive's path with a member's name, or `<text>`: for messages and endings.
     pub fn path(&self) -> &Path {
         match self {
             Self::File(path) => path,
+            Self::Member(member) => member.path(),
             Self::Text(_) => Path::new("<text>"),
         }
     }
@@ -156,7 +159,10 @@ impl Decoder {
         match (&self.extractor, &self.mel, &self.glove) {
             (Extractor::Words(_), _, Some(glove)) => decode_words(glove, source),
             (Extractor::Voice(settings), Some(mel), _) => {
-                let sound = wav::read(file(source)?)?;
+                let sound = match source {
+                    Source::Member(member) => wav::parse(member.path(), &member.read()?)?,
+                    source => wav::read(file(source)?)?,
+                };
                 Ok(Decoded {
                     values: Values::F32(mel.compute(&sound)?),
                     frames_per_second: Some(settings.frames_per_second()),
@@ -164,7 +170,12 @@ impl Decoder {
                 })
             }
             (Extractor::Landmarks(settings), ..) => {
-                let track = openface::read(file(source)?, settings.coordinates)?;
+                let track = match source {
+                    Source::Member(member) => {
+                        openface::parse(member.path(), &member.read()?, settings.coordinates)?
+                    }
+                    source => openface::read(file(source)?, settings.coordinates)?,
+                };
                 let (held, length) = (track.held, track.frames.shape()[0]);
                 let warning = format!(
                     "{held} of {length} frames show no face and hold another frame's points"
@@ -198,6 +209,10 @@ impl Decoder {
 fn file(source: &Source) -> Result<&Path> {
     match source {
         Source::File(path) => Ok(path),
+        Source::Member(member) => Err(Error::bad(
+            member.path(),
+            "is used from inside an archive only if it is a recording or landmarks; unpack the archive",
+        )),
         Source::Text(text) => {
             let start: String = text.chars().take(20).collect();
             Err(Error::config(format!(
@@ -210,7 +225,8 @@ fn file(source: &Source) -> Result<&Path> {
 fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
     let embedded = match source {
         Source::Text(text) => glove.embed(text)?,
-        Source::File(path) => {
+        source => {
+            let path = file(source)?;
             let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();
             if size > LONGEST_TEXT {
                 return Err(Error::bad(
@@ -273,6 +289,42 @@ mod tests {
             voice.decoder(None).unwrap().fingerprint().unwrap(),
             other.decoder(None).unwrap().fingerprint().unwrap()
         );
+    }
+
+    #[test]
+    fn files_in_an_archive_decode_as_they_do_on_disk() {
+        use crate::formats::archive::{self, Archive};
+        let folder = tempfile::tempdir().unwrap();
+        let (wav, csv) = (folder.path().join("a.wav"), folder.path().join("a.csv"));
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: 48_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(&wav, spec).unwrap();
+        (0..9_600).for_each(|n: i32| writer.write_sample((n * 37 % 2_000) as i16).unwrap());
+        writer.finalize().unwrap();
+        let names: Vec<String> =
+            (0..136).map(|i| format!("{}_{}", ["x", "y"][i / 68], i % 68)).collect();
+        let row: Vec<String> = (0..136).map(|i| i.to_string()).collect();
+        std::fs::write(&csv, format!("{}\n{}\n", names.join(","), row.join(","))).unwrap();
+        let zip = folder.path().join("a.zip");
+        let bytes = [std::fs::read(&wav).unwrap(), std::fs::read(&csv).unwrap()];
+        archive::tests::write(&zip, &[("a.wav", &bytes[0]), ("a.csv", &bytes[1]), ("a.npy", b"")]);
+        let members = Archive::open(&zip).unwrap().members();
+        let voice = Extractor::Voice(MelSettings::world()).decoder(None).unwrap();
+        let landmarks = Extractor::Landmarks(LandmarkSettings::default()).decoder(None).unwrap();
+        for (decoder, path, member) in [(&voice, wav, 0), (&landmarks, csv, 1)] {
+            let member = Source::Member(members[member].clone());
+            assert_eq!(
+                decoder.decode(&member).unwrap(),
+                decoder.decode(&Source::File(path)).unwrap()
+            );
+        }
+        let sequence = Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap();
+        let message = sequence.decode(&Source::Member(members[2].clone())).unwrap_err().to_string();
+        assert!(message.contains("a.zip/a.npy") && message.contains("unpack"), "{message}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! All of them take hostile input: a truncated or corrupt file gives an error that names it, and memory stays
 //! within a small multiple of the file's real size whatever its header promises.
 
+pub mod archive;
 pub mod glove;
 pub mod npy;
 pub mod openface;

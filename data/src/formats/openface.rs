@@ -3,6 +3,7 @@
 //! Columns are found by their trimmed header name, never by position; positions are used only for a file without a
 //! header row. A frame without a face holds the last good one, so that the clip keeps its length and its timing.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use memchr::{memchr, memchr_iter};
@@ -100,9 +101,12 @@ impl Layout {
         let names: Vec<&str> =
             line.trim_start_matches('\u{feff}').split(',').map(str::trim).collect();
         let has_header = names.iter().any(|name| name.parse::<f32>().is_err());
+        // Of columns with the same name the first counts.
+        let columns: HashMap<&str, usize> =
+            names.iter().enumerate().rev().map(|(column, &name)| (name, column)).collect();
         let find = |name: &str| -> Option<usize> {
             match has_header {
-                true => names.iter().position(|&found| found == name),
+                true => columns.get(name).copied(),
                 false => headerless(names.len(), name),
             }
         };
@@ -237,8 +241,11 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     .filter(|(_, line)| !line.is_empty())
 }
 
-/// Parses the bytes of an OpenFace CSV; `path` is for messages.
-fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Track> {
+/// Reads the bytes of an OpenFace CSV; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Track> {
     let mut rows = lines(bytes).peekable();
     let &(_, first) =
         rows.peek().ok_or_else(|| Error::bad(path, "is empty; run OpenFace on the clip again"))?;

@@ -1,7 +1,7 @@
 //! WAV files: any number of channels, 8 to 32 bits, integer or float, to mono `f32`.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use hound::{SampleFormat, WavReader};
@@ -33,8 +33,20 @@ pub struct Sound {
 /// Bad data when it is no WAV file, is cut short, holds no samples, or holds a sample that is not a finite number.
 pub fn read(path: &Path) -> Result<Sound> {
     let file = File::open(path).map_err(|e| Error::reading(path, e))?;
-    let on_disk = file.metadata().map_err(|e| Error::reading(path, e))?.len();
-    let mut reader = WavReader::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| {
+    let size = file.metadata().map_err(|e| Error::reading(path, e))?.len();
+    decode(path, BufReader::with_capacity(1 << 16, file), size)
+}
+
+/// Reads the bytes of a WAV file; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Sound> {
+    decode(path, bytes, bytes.len() as u64)
+}
+
+fn decode(path: &Path, input: impl Read, size: u64) -> Result<Sound> {
+    let mut reader = WavReader::new(input).map_err(|e| {
         Error::bad(
             path,
             format!("not a WAV file this program can read ({e}); convert it with `ffmpeg -i IN -c:a pcm_s16le OUT.wav`"),
@@ -53,7 +65,7 @@ pub fn read(path: &Path) -> Result<Sound> {
     }
     let promised = reader.len() as usize;
     let bytes_each = usize::from(spec.bits_per_sample).div_ceil(8).max(1);
-    let possible = usize::try_from(on_disk).unwrap_or(usize::MAX) / bytes_each;
+    let possible = usize::try_from(size).unwrap_or(usize::MAX) / bytes_each;
     let mut mixer = Mixer::new(path, channels, promised, promised.min(possible));
     match (spec.sample_format, spec.bits_per_sample) {
         (SampleFormat::Float, 32) => mixer.take(reader.samples::<f32>(), |x| x)?,

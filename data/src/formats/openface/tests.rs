@@ -46,6 +46,54 @@ fn columns_are_found_by_name_in_any_layout() {
     }
 }
 
+/// The header of OpenFace 2.1's `-2Dfp -3Dfp -pdmparams -pose -aus -gaze` after these leading columns.
+fn whole_header(leading: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = leading.iter().map(|name| name.to_string()).collect();
+    names.extend(
+        ["gaze_0_x", "gaze_0_y", "gaze_0_z", "gaze_1_x", "gaze_1_y", "gaze_1_z"].map(Into::into),
+    );
+    names.extend(["gaze_angle_x", "gaze_angle_y"].map(Into::into));
+    for (prefix, count) in ["eye_lmk_x_", "eye_lmk_y_", "eye_lmk_X_", "eye_lmk_Y_", "eye_lmk_Z_"]
+        .map(|prefix| (prefix, 56))
+        .into_iter()
+        .chain([("pose_T", 3), ("pose_R", 3)])
+        .chain(["x_", "y_", "X_", "Y_", "Z_"].map(|prefix| (prefix, POINTS)))
+        .chain([("p_rigid_", 6), ("p_", 34), ("AU_r_", 17), ("AU_c_", 18)])
+    {
+        names.extend((0..count).map(|number| format!("{prefix}{number}")));
+    }
+    names
+}
+
+#[test]
+fn whole_files_of_each_layout_are_read_by_name_and_without_header_by_position() {
+    for (width, leading) in [
+        (712, &["frame", "timestamp", "confidence"][..]),
+        (713, &["frame", "timestamp", "confidence", "success"]),
+        (714, &["frame", "face_id", "timestamp", "confidence", "success"]),
+    ] {
+        let names = whole_header(leading);
+        assert_eq!(names.len(), width);
+        let row = |time: usize| -> String {
+            let value = |(column, name): (usize, &String)| match name.as_str() {
+                "frame" | "face_id" => "0".to_owned(),
+                "timestamp" => format!("{:.3}", time as f64 / 29.97),
+                "confidence" | "success" => "1".to_owned(),
+                _ => (1_000 * time + column).to_string(),
+            };
+            names.iter().enumerate().map(value).collect::<Vec<_>>().join(", ")
+        };
+        let first = names.iter().position(|name| name == "x_0").unwrap();
+        let rows = [row(0), row(1), row(2)].join("\n");
+        let with_header = track(&format!("{}\r\n{rows}\n", names.join(", ")), Coordinates::Image);
+        let with_header = with_header.unwrap();
+        let point = &with_header.frames.data()[68 * 2 + 9 * 2..][..2];
+        assert_eq!(point, [(1_000 + first + 9) as f32, (1_000 + first + 68 + 9) as f32]);
+        assert!((with_header.rate.unwrap() - 30.0).abs() < 1.0);
+        assert_eq!(track(&rows, Coordinates::Image).unwrap(), with_header, "{width} columns");
+    }
+}
+
 #[test]
 fn frames_without_a_face_hold_the_last_good_one() {
     let frames = [(0.9, 0.0), (0.9, 1.0), (0.1, 0.0), (0.1, 1.0)];

@@ -1,13 +1,17 @@
-//! `mpuc data check`: every file is read, everything that is wrong is told.
+//! `mpuc data check`: every file is read, everything that is wrong or odd is told.
+
+mod survey;
 
 use super::data::{Opened, open};
 use crate::Context;
-use crate::cli::{CheckArgs, Layout};
+use crate::cli::CheckArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use data::features::{Decoder, Source, Values};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use survey::{Seen, Survey};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,11 +67,14 @@ struct Report {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     notices: Vec<String>,
+    #[serde(flatten)]
+    survey: Survey,
 }
 
 /// What one file came to.
 struct Outcome {
     problem: Option<Problem>,
+    seen: Option<Seen>,
     warnings: Vec<String>,
 }
 
@@ -93,8 +100,10 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
         }
         Err(failure) => return Err(failure),
     };
-    let outcomes = read_all(&opened, context)?;
+    let mut outcomes = read_all(&opened, context)?;
     let Opened { corpus, layout, .. } = opened;
+    let seen: Vec<Seen> = outcomes.iter_mut().filter_map(|outcome| outcome.seen.take()).collect();
+    let survey = Survey::new(&corpus, layout, &args.source.path, &seen);
     let missing = corpus.missing();
     let modalities = corpus.modalities.iter().zip(missing);
     let samples = corpus.samples.len();
@@ -105,13 +114,14 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     };
     let report = Report {
         path: args.source.path.display().to_string(),
-        format: if layout == Layout::Ravdess { "ravdess" } else { "manifest" },
+        format: layout.name(),
         samples,
         files: outcomes.len(),
         modalities: modalities.map(presence).collect(),
         problems: outcomes.iter().filter_map(|outcome| outcome.problem.clone()).collect(),
         warnings: outcomes.into_iter().flat_map(|outcome| outcome.warnings).collect(),
         notices: corpus.notices,
+        survey,
     };
     if args.source.json {
         output::json(&report)?;
@@ -122,29 +132,23 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
 }
 
 fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
-    let files: Vec<_> = opened
+    let files: Vec<(usize, usize, &Source)> = opened
         .corpus
         .samples
         .iter()
-        .flat_map(|sample| sample.files.iter().zip(&opened.decoders))
-        .filter_map(|(source, decoder)| Some((source.as_ref()?, decoder)))
+        .enumerate()
+        .flat_map(|(sample, row)| {
+            let files = row.files.iter().enumerate();
+            files.filter_map(move |(modality, source)| Some((sample, modality, source.as_ref()?)))
+        })
         .collect();
     let task = context.progress.task("files", files.len() as u64);
     let done = AtomicU64::new(0);
-    let read = |(source, decoder): &(&data::features::Source, &data::features::Decoder)| {
+    let read = |&(sample, modality, source): &(usize, usize, &Source)| {
         if context.stop.asked().is_some() {
             return None;
         }
-        // Nothing is kept: a data set need not fit into memory to be checked.
-        let outcome = match decoder.decode(source) {
-            Ok(decoded) => {
-                let name = source.path().display();
-                let warnings =
-                    decoded.warnings.iter().map(|warning| format!("{name}: {warning}")).collect();
-                Outcome { problem: None, warnings }
-            }
-            Err(error) => Outcome { problem: Some(Problem::from(&error)), warnings: Vec::new() },
-        };
+        let outcome = read_one(&opened.decoders[modality], source, sample, modality);
         task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, "");
         Some(outcome)
     };
@@ -157,6 +161,42 @@ fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
     }
 }
 
+/// Nothing is kept of the values: a data set need not fit into memory to be checked.
+fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) -> Outcome {
+    match decoder.decode(source) {
+        Ok(decoded) => {
+            let name = source.path().display();
+            let steps = decoded.values.shape().first().copied().unwrap_or(0) as f64;
+            Outcome {
+                problem: None,
+                seen: Some(Seen {
+                    sample,
+                    modality,
+                    seconds: decoded.frames_per_second.map(|rate| steps / rate),
+                    values: hash(&decoded.values),
+                }),
+                warnings: decoded
+                    .warnings
+                    .iter()
+                    .map(|warning| format!("{name}: {warning}"))
+                    .collect(),
+            }
+        }
+        Err(error) => {
+            Outcome { problem: Some(Problem::from(&error)), seen: None, warnings: Vec::new() }
+        }
+    }
+}
+
+/// Names the content of a feature: its values, whatever file they came from.
+fn hash(values: &Values) -> [u8; 32] {
+    let numbers = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    match values {
+        Values::F32(array) => *blake3::hash(&numbers(array.data())).as_bytes(),
+        Values::U8(array) => *blake3::hash(array.data()).as_bytes(),
+    }
+}
+
 fn print(report: &Report) -> Result<()> {
     for problem in &report.problems {
         let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
@@ -166,6 +206,7 @@ fn print(report: &Report) -> Result<()> {
     for text in report.warnings.iter().chain(&report.notices) {
         output::text_lines(format_args!("note: {text}"))?;
     }
+    report.survey.lines().iter().try_for_each(output::text_lines)?;
     let cells = |m: &Presence| vec![m.name.clone(), m.present.to_string(), m.missing.to_string()];
     let cells: Vec<Vec<String>> = report.modalities.iter().map(cells).collect();
     output::text_lines(output::table(&["modality", "present", "missing"], &cells))?;

@@ -1,0 +1,69 @@
+//! `mpuc data prepare`: decodes the features of a configuration into the cache, and stops.
+
+use crate::Context;
+use crate::cli::PrepareArgs;
+use crate::config::{Layers, Resolved};
+use crate::experiment::{Decoded, decode};
+use crate::failure::Result;
+use crate::output;
+use crate::progress::seconds;
+use serde::Serialize;
+use std::path::PathBuf;
+use toml::Value;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    path: PathBuf,
+    samples: usize,
+    features: usize,
+    /// Decoded now; the others were in the cache.
+    computed: usize,
+    skipped: usize,
+    warnings: usize,
+    seconds: f64,
+    /// Samples a second, of all their modalities.
+    clips_per_second: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever is wrong with the configuration or the files.
+pub fn run(args: &PrepareArgs, context: &Context) -> Result<()> {
+    let mut flags = Vec::new();
+    if let Some(path) = &args.data {
+        flags.push(("--data", "data.path", Value::String(path.to_string_lossy().into_owned())));
+    }
+    let resolved = Resolved::new(&Layers {
+        preset: args.preset.as_deref(),
+        file: args.config.as_deref(),
+        set: &args.set,
+        flags,
+    })?;
+    let Decoded { root, corpus, prepared, seconds: time, .. } =
+        decode(&resolved.config, &context.progress, &context.stop)?;
+    let present = corpus.samples.iter().flat_map(|sample| &sample.files).flatten().count();
+    let report = Report {
+        path: root,
+        samples: corpus.samples.len(),
+        features: present - prepared.skipped.len(),
+        computed: prepared.computed,
+        skipped: prepared.skipped.len(),
+        warnings: prepared.warnings.len(),
+        seconds: time,
+        clips_per_second: corpus.samples.len() as f64 / time.max(1e-9),
+    };
+    if args.json {
+        return output::json(&report);
+    }
+    output::text_lines(format_args!(
+        "{}: {} features of {} clips, {} of them decoded now, {} left out, in {} ({:.1} clips/s)",
+        report.path.display(),
+        report.features,
+        report.samples,
+        report.computed,
+        report.skipped,
+        seconds(report.seconds),
+        report.clips_per_second
+    ))
+}

@@ -1,0 +1,236 @@
+//! CREMA-D (Cao et al. 2014): 7,442 clips of 91 actors, found by file names anywhere below a folder, or in archives there.
+//!
+//! Names are `ACTOR_SENTENCE_EMOTION_LEVEL.ext`, e.g. `1001_DFA_ANG_XX.wav`. As published the recordings are
+//! `AudioWAV/*.wav` and the videos `VideoFlash/*.flv`, which have to be converted to `.mp4` or to frames (`.npy`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Corpus, Modality, Sample, tree};
+use crate::features::Source;
+use crate::{Error, Result};
+
+/// Emotions in label order, which is that of their codes.
+pub const EMOTIONS: [&str; 6] = ["anger", "disgust", "fear", "happy", "neutral", "sad"];
+/// Clips of the whole corpus.
+pub const CLIPS: usize = 7_442;
+/// Their codes in file names.
+const CODES: [&str; 6] = ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"];
+/// Codes of the twelve sentences.
+const SENTENCES: [&str; 12] =
+    ["IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"];
+/// Levels of emotion; the last is "not said", and once spelt with one letter.
+const LEVELS: [&str; 5] = ["LO", "MD", "HI", "XX", "X"];
+
+/// What a file's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name<'a> {
+    actor: &'a str,
+    emotion: usize,
+}
+
+impl<'a> Name<'a> {
+    /// `None` when it is no name of CREMA-D's.
+    fn parse(stem: &'a str) -> Option<Self> {
+        let mut parts = stem.split('_');
+        let mut next = || parts.next();
+        let (actor, sentence, emotion, level) = (next()?, next()?, next()?, next()?);
+        let known = next().is_none()
+            && actor.parse().is_ok_and(|actor: u32| (1001..=1091).contains(&actor))
+            && actor.len() == 4
+            && SENTENCES.contains(&sentence)
+            && LEVELS.contains(&level);
+        let emotion = CODES.iter().position(|code| *code == emotion)?;
+        known.then_some(Self { actor, emotion })
+    }
+}
+
+/// Files of one clip.
+#[derive(Default)]
+struct Files {
+    voice: Option<Source>,
+    landmarks: Option<Source>,
+    frames: Option<Source>,
+    video: Option<Source>,
+    flash: Option<Source>,
+}
+
+/// Finds the clips below `root` that have at least one of the wanted modalities. No file is opened, and of archives only
+/// the directory.
+///
+/// # Errors
+/// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
+/// input/output errors.
+pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
+    if modalities.is_empty() {
+        return Err(Error::config("crema_d: no modality is wanted; name voice, landmarks or clip"));
+    }
+    if !root.is_dir() {
+        return Err(Error::missing(
+            root,
+            "there is no such folder; give the folder that holds CREMA-D's AudioWAV",
+        ));
+    }
+    let mut clips: BTreeMap<String, Files> = BTreeMap::new();
+    let mut copies = 0usize;
+    for source in tree::files(root)? {
+        let Some((stem, ending)) = tree::name(&source) else { continue };
+        if Name::parse(stem).is_none() {
+            continue;
+        }
+        let files = clips.entry(stem.to_owned()).or_default();
+        let place = match ending.as_str() {
+            "wav" => &mut files.voice,
+            "csv" => &mut files.landmarks,
+            "npy" => &mut files.frames,
+            "mp4" => &mut files.video,
+            "flv" => &mut files.flash,
+            _ => continue,
+        };
+        match place {
+            Some(_) => copies += 1,
+            None => *place = Some(source),
+        }
+    }
+    let mut corpus = corpus_of(&clips, modalities);
+    if modalities.contains(&Modality::Clip) {
+        let mut flash = clips
+            .values()
+            .filter(|files| files.frames.is_none() && files.video.is_none())
+            .filter_map(|files| files.flash.as_ref());
+        if let Some(first) = flash.next() {
+            corpus.notices.push(format!(
+                "{} clips have a video in Flash format alone; for each: {}",
+                flash.count() + 1,
+                convert_command(first.path())
+            ));
+        }
+    }
+    if copies > 0 {
+        corpus.notices.push(format!("{copies} files are copies of others and are not used"));
+    }
+    if corpus.samples.is_empty() {
+        let wanted: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
+        let hint = corpus.notices.first().map(|notice| format!("; {notice}")).unwrap_or_default();
+        return Err(Error::missing(
+            root,
+            format!(
+                "no file of CREMA-D for {}; give the folder with names such as AudioWAV/1001_DFA_ANG_XX.wav{hint}",
+                wanted.join(" or ")
+            ),
+        ));
+    }
+    corpus.note_missing();
+    Ok(corpus)
+}
+
+/// The samples of clips with at least one wanted file, in the order of their names.
+fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus {
+    let sample = |(id, found): (&String, &Files)| {
+        let name = Name::parse(id)?;
+        let files: Vec<Option<Source>> = modalities
+            .iter()
+            .map(|modality| match modality {
+                Modality::Voice => found.voice.clone(),
+                Modality::Landmarks => found.landmarks.clone(),
+                Modality::Clip => found.frames.as_ref().or(found.video.as_ref()).cloned(),
+            })
+            .collect();
+        files.iter().any(Option::is_some).then(|| Sample {
+            id: id.clone(),
+            files,
+            label: Some(name.emotion),
+            group: Some(name.actor.to_owned()),
+            // No sentence is said twice with one emotion and one level.
+            leak_key: id.clone(),
+        })
+    };
+    Corpus {
+        modalities: modalities.iter().map(|modality| modality.name().to_owned()).collect(),
+        classes: EMOTIONS.map(str::to_owned).to_vec(),
+        samples: clips.iter().filter_map(sample).collect(),
+        notices: Vec::new(),
+    }
+}
+
+/// A shell command that makes an `.mp4` beside a Flash video.
+fn convert_command(video: &Path) -> String {
+    format!(
+        "ffmpeg -v error -i '{}' -an -c:v libx264 -crf 16 '{}'",
+        video.display(),
+        video.with_extension("mp4").display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Modality; 3] = [Modality::Voice, Modality::Landmarks, Modality::Clip];
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn clips_are_found_by_their_names() {
+        let folder = tree(&[
+            "AudioWAV/1001_DFA_ANG_XX.wav",
+            "AudioWAV/1091_IEO_SAD_HI.wav",
+            "AudioWAV/1040_ITH_SAD_X.wav",
+            "AudioWAV/1092_IEO_SAD_HI.wav",
+            "AudioWAV/1001_DFA_JOY_XX.wav",
+            "AudioMP3/1001_DFA_ANG_XX.mp3",
+            "VideoFlash/1001_DFA_ANG_XX.flv",
+            "VideoFlash/1091_IEO_SAD_HI.flv",
+            "frames/1001_DFA_ANG_XX.npy",
+            "frames/1001_DFA_ANG_XX.mp4",
+            "SentenceFilenames.csv",
+        ]);
+        let corpus = find(folder.path(), &ALL).unwrap();
+        let of = |sample: &Sample| (sample.id.clone(), sample.label, sample.group.clone());
+        let found: Vec<_> = corpus.samples.iter().map(of).collect();
+        assert_eq!(
+            found,
+            [
+                ("1001_DFA_ANG_XX".into(), Some(0), Some("1001".into())),
+                ("1040_ITH_SAD_X".into(), Some(5), Some("1040".into())),
+                ("1091_IEO_SAD_HI".into(), Some(5), Some("1091".into())),
+            ]
+        );
+        let clip = corpus.samples[0].files[2].as_ref().unwrap();
+        assert!(clip.path().ends_with("frames/1001_DFA_ANG_XX.npy"));
+        assert_eq!(corpus.missing(), [0, 3, 2]);
+        assert!(
+            corpus.notices[0]
+                .starts_with("1 clips have a video in Flash format alone; for each: ffmpeg"),
+            "{:?}",
+            corpus.notices
+        );
+    }
+
+    #[test]
+    fn a_folder_without_clips_says_what_is_wanted() {
+        let folder = tree(&["VideoFlash/1001_DFA_ANG_XX.flv", "readme.txt"]);
+        let error = find(folder.path(), &ALL).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::MissingData);
+        assert!(error.to_string().contains("AudioWAV/1001_DFA_ANG_XX.wav; 1 clips"), "{error}");
+        assert!(
+            find(&folder.path().join("none"), &ALL).is_err() && find(folder.path(), &[]).is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_answered(name in "([0-9]{0,5}|[A-Z_]{0,9}|\u{e9}){0,4}") {
+            let _ = Name::parse(&name);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the whole of RAVDESS holds, to hold a copy of it against.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::Vocal;
+use super::name::id;
+use crate::datasets::Corpus;
+
+/// Actors in all; odd numbers are male.
+const ACTORS: u8 = 24;
+/// The actor of whom there are no songs.
+const NO_SONGS: u8 = 18;
+
+/// A corpus beside what the whole of RAVDESS would have: spoken or sung performances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Census {
+    /// "speech" or "song".
+    pub vocal: &'static str,
+    /// Performances there are (1,440 spoken, 1,012 sung).
+    pub expected: usize,
+    /// Those of them that were found.
+    pub found: usize,
+    /// Those that were not, by their codes.
+    pub absent: Vec<String>,
+    /// Performances that RAVDESS does not have, e.g. a strong neutral one, by their codes.
+    pub unexpected: Vec<String>,
+}
+
+/// One census for speech and one for song, as far as they are wanted.
+pub fn census(corpus: &Corpus, vocal: Vocal) -> Vec<Census> {
+    let found: BTreeSet<&str> = corpus.samples.iter().map(|sample| sample.id.as_str()).collect();
+    [(1, "speech"), (2, "song")]
+        .into_iter()
+        .filter(|(code, _)| vocal.takes(*code))
+        .map(|(code, name)| {
+            let whole = whole(code);
+            let absent: Vec<String> =
+                whole.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
+            let prefix = format!("{code:02}-");
+            let unexpected = found
+                .iter()
+                .filter(|id| id.starts_with(&prefix) && !whole.contains(**id))
+                .map(|id| id.to_string());
+            Census {
+                vocal: name,
+                expected: whole.len(),
+                found: whole.len() - absent.len(),
+                unexpected: unexpected.collect(),
+                absent,
+            }
+        })
+        .collect()
+}
+
+/// All performances of speech (1) or song (2).
+fn whole(vocal: u8) -> BTreeSet<String> {
+    let emotions = if vocal == 1 { 8 } else { 6 };
+    let actors = (1..=ACTORS).filter(|&actor| vocal == 1 || actor != NO_SONGS);
+    let mut all = BTreeSet::new();
+    for actor in actors {
+        for emotion in 1..=emotions {
+            // Neutral is never strong.
+            for intensity in 1..=if emotion == 1 { 1 } else { 2 } {
+                for (statement, repetition) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+                    all.insert(id([vocal, emotion, intensity, statement, repetition, actor]));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datasets::Sample;
+
+    #[test]
+    fn the_whole_has_the_published_counts() {
+        assert_eq!((whole(1).len(), whole(2).len()), (1_440, 1_012));
+        assert!(!whole(2).iter().any(|id| id.ends_with("-18")));
+    }
+
+    #[test]
+    fn what_is_absent_or_foreign_is_named() {
+        let sample = |id: &String| Sample {
+            id: id.clone(),
+            files: Vec::new(),
+            label: None,
+            group: None,
+            leak_key: String::new(),
+        };
+        let mut corpus =
+            Corpus { samples: whole(1).iter().map(sample).collect(), ..Corpus::default() };
+        corpus.samples.remove(3);
+        corpus.samples.push(sample(&"01-01-02-01-01-01".into()));
+        let counted = census(&corpus, Vocal::Both);
+        assert_eq!(counted.len(), 2);
+        assert_eq!((counted[0].found, counted[0].absent.len()), (1_439, 1));
+        assert_eq!(counted[0].unexpected, ["01-01-02-01-01-01"]);
+        assert_eq!((counted[1].found, counted[1].absent.len()), (0, 1_012));
+    }
+}

@@ -1,0 +1,225 @@
+//! RAVDESS (Livingstone and Russo 2018): the original tree, anywhere below a folder, found by file names, unpacked or in
+//! the archives it is served in (Zenodo records 1188976 and 3255102).
+//!
+//! Names are `MM-VV-EE-II-SS-RR-AA.ext`: modality, speech or song, emotion, intensity, statement, repetition, actor.
+//! Landmarks are `01-*.csv` as OpenFace writes them, clips frames (`.npy`) or videos (`.mp4`).
+//! The unit is the performance (1,440 of speech, 1,012 of song), whose key is fields 2 to 7: its audio (`03-`), video
+//! (`01-` with sound, `02-` without) and landmark (`01-`) files are views of the same seconds.
+
+mod census;
+mod name;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use super::Modality;
+use super::{Corpus, Sample, tree};
+use crate::features::Source;
+use crate::{Error, Result};
+pub use census::{Census, census};
+use name::Name;
+
+/// Emotions in label order: label = emotion code - 1.
+pub const EMOTIONS: [&str; 8] =
+    ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
+
+/// Which performances are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vocal {
+    /// Spoken ones: eight emotions, 24 actors.
+    #[default]
+    Speech,
+    /// Sung ones: no disgust and no surprise, and none by actor 18.
+    Song,
+    /// Both.
+    Both,
+}
+
+impl Vocal {
+    /// Whether it takes files with this code, 1 for speech and 2 for song.
+    fn takes(self, code: u8) -> bool {
+        self == Self::Both || (self == Self::Speech) == (code == 1)
+    }
+}
+
+/// What to take from the tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Modalities wanted, in this order. A performance with at least one of them is kept.
+    pub modalities: Vec<Modality>,
+    /// Which performances are taken.
+    pub vocal: Vocal,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { modalities: vec![Modality::Voice, Modality::Landmarks], vocal: Vocal::Speech }
+    }
+}
+
+/// Files of one performance; for the clip the best one so far with its rank.
+#[derive(Default)]
+struct Files {
+    voice: Option<Source>,
+    landmarks: Option<Source>,
+    clip: Option<(Rank, Source)>,
+}
+
+/// How good a file is as a clip, the least best: frames before videos, those with sound before those without.
+type Rank = (bool, u8);
+
+/// What was found beside the files that are used.
+#[derive(Default)]
+struct Counts {
+    copies: usize,
+    out_of_range: usize,
+}
+
+/// Finds the performances below `root`. Which file belongs to what depends on names only; no file is opened, and of
+/// archives only the directory.
+///
+/// A copy of a file elsewhere in the tree is ignored and counted in the notices (an unpacked file is taken before one in
+/// an archive), as are performances that lack a modality. Where both stand beside each other, frames are taken before
+/// videos.
+///
+/// # Errors
+/// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
+/// input/output errors.
+pub fn find(root: &Path, options: &Options) -> Result<Corpus> {
+    if options.modalities.is_empty() {
+        return Err(Error::config("ravdess: no modality is wanted; name voice, landmarks or clip"));
+    }
+    if !root.is_dir() {
+        return Err(Error::missing(
+            root,
+            "there is no such folder; give the folder that holds RAVDESS's archives, or its Actor_01 to Actor_24",
+        ));
+    }
+    let mut performances: BTreeMap<[u8; 6], Files> = BTreeMap::new();
+    let mut counts = Counts::default();
+    for source in tree::files(root)? {
+        let Some((stem, ending)) = tree::name(&source) else { continue };
+        let Some(name) = Name::parse(stem) else { continue };
+        let Ok(name) = name else {
+            counts.out_of_range += 1;
+            continue;
+        };
+        let [medium, vocal, ..] = name.0;
+        if options.vocal.takes(vocal) {
+            let files = performances.entry(name.performance()).or_default();
+            files.take(medium, &ending, source, &mut counts.copies);
+        }
+    }
+    let mut corpus = corpus_of(&performances, options);
+    if corpus.samples.is_empty() {
+        let wanted: Vec<&str> = options.modalities.iter().map(|m| m.name()).collect();
+        return Err(Error::missing(
+            root,
+            format!(
+                "no RAVDESS file for {}; give the folder with its archives, or with names such as Actor_01/03-01-05-02-01-01-01.wav",
+                wanted.join(" or ")
+            ),
+        ));
+    }
+    note(&mut corpus, &performances, options, &counts);
+    Ok(corpus)
+}
+
+impl Files {
+    /// Takes a file if it is the first of its kind, or a better clip.
+    fn take(&mut self, medium: u8, ending: &str, source: Source, copies: &mut usize) {
+        let place = match (medium, ending) {
+            (3, "wav") => &mut self.voice,
+            (1, "csv") => &mut self.landmarks,
+            (1 | 2, "npy" | "mp4") => {
+                let rank = (ending == "mp4", medium);
+                match &self.clip {
+                    Some((other, _)) if *other <= rank => *copies += usize::from(*other == rank),
+                    _ => self.clip = Some((rank, source)),
+                }
+                return;
+            }
+            _ => return,
+        };
+        match place {
+            Some(_) => *copies += 1,
+            None => *place = Some(source),
+        }
+    }
+}
+
+/// The samples of performances with at least one wanted file, ordered by actor and then by their codes.
+fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corpus {
+    let mut samples: Vec<Sample> = Vec::new();
+    for (&codes, found) in performances {
+        let [vocal, emotion, intensity, statement, _, actor] = codes;
+        let files: Vec<Option<Source>> = options
+            .modalities
+            .iter()
+            .map(|modality| match modality {
+                Modality::Voice => found.voice.clone(),
+                Modality::Landmarks => found.landmarks.clone(),
+                Modality::Clip => found.clip.as_ref().map(|(_, source)| source.clone()),
+            })
+            .collect();
+        if files.iter().all(Option::is_none) {
+            continue;
+        }
+        samples.push(Sample {
+            id: name::id(codes),
+            files,
+            label: Some(usize::from(emotion) - 1),
+            group: Some(format!("{actor:02}")),
+            leak_key: format!("{vocal:02}-{emotion:02}-{intensity:02}-{statement:02}-{actor:02}"),
+        });
+    }
+    samples.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));
+    Corpus {
+        modalities: options.modalities.iter().map(|m| m.name().to_owned()).collect(),
+        classes: EMOTIONS.map(str::to_owned).to_vec(),
+        samples,
+        notices: Vec::new(),
+    }
+}
+
+/// What a person should know of the tree.
+fn note(
+    corpus: &mut Corpus,
+    performances: &BTreeMap<[u8; 6], Files>,
+    options: &Options,
+    counts: &Counts,
+) {
+    if options.modalities.contains(&Modality::Clip) {
+        let ranks = || performances.values().filter_map(|files| Some(files.clip.as_ref()?.0));
+        let videos = ranks().filter(|(video, _)| *video).count();
+        let frames = ranks().count() - videos;
+        if videos > 0 && frames > 0 {
+            corpus.notices.push(format!(
+                "frames (.npy) are used for {frames} performances; {videos} have only a video (.mp4), which is decoded: a whole picture, not a cut-out face"
+            ));
+        }
+    }
+    if counts.copies > 0 {
+        corpus.notices.push(format!(
+            "{} files are copies of others in the tree and are not used",
+            counts.copies
+        ));
+    }
+    if counts.out_of_range > 0 {
+        corpus.notices.push(format!(
+            "{} files are named like RAVDESS's but with codes that do not exist",
+            counts.out_of_range
+        ));
+    }
+    if corpus.samples.iter().any(|sample| sample.id.starts_with("02-")) {
+        corpus.notices.push("actor 18 sang nothing: RAVDESS has songs of 23 actors".into());
+    }
+    corpus.note_missing();
+}
+
+#[cfg(test)]
+mod tests;

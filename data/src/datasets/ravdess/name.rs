@@ -1,0 +1,37 @@
+//! Names of RAVDESS's files: `MM-VV-EE-II-SS-RR-AA`.
+
+/// The seven codes of a file name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name(pub [u8; 7]);
+
+impl Name {
+    /// Codes of `stem`; `None` when it is no RAVDESS name. Codes out of range give `Some(Err)`.
+    pub fn parse(stem: &str) -> Option<std::result::Result<Self, ()>> {
+        let bytes = stem.as_bytes();
+        if bytes.len() != 20 {
+            return None;
+        }
+        let mut codes = [0; 7];
+        for (i, (code, field)) in codes.iter_mut().zip(bytes.chunks(3)).enumerate() {
+            let &[tens, ones] = field.get(..2)? else { return None };
+            if !tens.is_ascii_digit() || !ones.is_ascii_digit() || (i < 6 && field[2] != b'-') {
+                return None;
+            }
+            *code = (tens - b'0') * 10 + (ones - b'0');
+        }
+        let most = [3, 2, 8, 2, 2, 2, 24];
+        let in_range = codes.iter().zip(most).all(|(&code, most)| (1..=most).contains(&code));
+        Some(in_range.then_some(Self(codes)).ok_or(()))
+    }
+
+    /// Fields 2 to 7, the same in all files of one performance.
+    pub fn performance(self) -> [u8; 6] {
+        let [_, rest @ ..] = self.0;
+        rest
+    }
+}
+
+/// A performance's name: codes 2 to 7.
+pub(super) fn id(codes: [u8; 6]) -> String {
+    codes.map(|code| format!("{code:02}")).join("-")
+}

@@ -1,0 +1,43 @@
+//! The files below a folder, and those inside the ZIP archives there.
+
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::features::Source;
+use crate::formats::archive::Archive;
+use crate::{Error, Result};
+
+/// All files below `root` in the order of their names, then the members of all `.zip` archives among them.
+/// Nothing but the archives' directories is read.
+///
+/// # Errors
+/// Input/output errors; bad data for an archive that is not whole.
+pub(super) fn files(root: &Path) -> Result<Vec<Source>> {
+    let (mut files, mut archives) = (Vec::new(), Vec::new());
+    for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
+        let entry = entry.map_err(|e| {
+            let at = e.path().unwrap_or(root).to_owned();
+            Error::reading(&at, e.into())
+        })?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let path = entry.into_path();
+        match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip")) {
+            true => archives.push(path),
+            false => files.push(Source::File(path)),
+        }
+    }
+    for path in archives {
+        files.extend(Archive::open(&path)?.members().into_iter().map(Source::Member));
+    }
+    Ok(files)
+}
+
+/// A file's name without its ending, and the ending in lower case; `None` for names that are no text.
+pub(super) fn name(source: &Source) -> Option<(&str, String)> {
+    let path = source.path();
+    let ending = path.extension().unwrap_or_default().to_str()?.to_ascii_lowercase();
+    Some((path.file_stem()?.to_str()?, ending))
+}

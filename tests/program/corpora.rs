@@ -1,0 +1,129 @@
+//! Published corpora in the shapes they are downloaded in, made from the tiny world.
+
+use super::world::{mpuc, short_run, text, world};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+fn json(arguments: &[&str]) -> Value {
+    let output = mpuc(arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The world's recordings, landmarks and frames.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+/// Packs the files that end so, below a folder of their own.
+fn pack(archive: &Path, ending: &str) {
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(archive).unwrap());
+    for file in files(world()).iter().filter(|file| name(file).ends_with(ending)) {
+        let options = zip::write::SimpleFileOptions::default();
+        let options = options.compression_method(zip::CompressionMethod::Stored);
+        writer.start_file(format!("Actor/{}", name(file)), options).unwrap();
+        writer.write_all(&std::fs::read(file).unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn archives_train_to_the_same_numbers_as_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let packed = folder.path().join("RAVDESS");
+    std::fs::create_dir(&packed).unwrap();
+    pack(&packed.join("Audio_Speech_Actors_01-24.zip"), ".wav");
+    pack(&packed.join("FacialTracking_Actors_01-24.zip"), ".csv");
+    for file in files(world()).iter().filter(|file| name(file).ends_with(".npy")) {
+        std::fs::copy(file, packed.join(name(file))).unwrap();
+    }
+    let settings = ["--set", "controls=[]", "--set", "training.epochs=1"];
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    let mut arguments = short_run(&here, &settings);
+    let unpacked = json(&arguments);
+    arguments = short_run(&there, &settings);
+    arguments[2] = packed.to_str().unwrap();
+    let report = json(&arguments);
+    for figure in ["loss_first", "loss_last", "retrieval_at_1"] {
+        assert_eq!(report[figure], unpacked[figure], "{figure}");
+    }
+
+    let checked = json(&["data", "check", packed.to_str().unwrap(), "--json"]);
+    assert_eq!((&checked["samples"], &checked["files"]), (&96.into(), &288.into()));
+    assert_eq!(checked["problems"].as_array().unwrap().len(), 0);
+    // 96 of the published performances are here.
+    assert_eq!(
+        (&checked["census"][0]["found"], &checked["census"][0]["expected"]),
+        (&96.into(), &1_440.into())
+    );
+    assert_eq!(checked["census"][0]["absent"].as_array().unwrap().len(), 1_344);
+
+    let prepare =
+        |path: &Path| json(&["data", "prepare", "--data", path.to_str().unwrap(), "--json"]);
+    let prepared = prepare(&packed);
+    assert_eq!((&prepared["features"], &prepared["computed"]), (&288.into(), &0.into()));
+    assert!(prepared["clips_per_second"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn crema_d_is_read_by_its_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("CREMA-D");
+    std::fs::create_dir_all(root.join("AudioWAV")).unwrap();
+    let sentences =
+        ["IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"];
+    let emotions = ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"];
+    // Files of one performance have all but the first two digits in common.
+    for file in files(world()) {
+        let Some((stem, ending)) = name(&file).split_once('.') else { continue };
+        let codes: Vec<usize> = stem.split('-').filter_map(|code| code.parse().ok()).collect();
+        let &[_, _, emotion, intensity, statement, repetition, actor] = codes.as_slice() else {
+            continue;
+        };
+        if emotion > 6 {
+            continue;
+        }
+        let sentence = sentences[4 * (intensity - 1) + 2 * (statement - 1) + repetition - 1];
+        let to = format!("{}_{sentence}_{}_XX.{ending}", 1_000 + actor, emotions[emotion - 1]);
+        std::fs::copy(&file, root.join("AudioWAV").join(to)).unwrap();
+    }
+    let path = root.to_str().unwrap();
+    let checked = json(&["data", "check", path, "--format", "crema_d", "--json"]);
+    assert_eq!(
+        (&checked["format"], &checked["census"][0]["expected"]),
+        (&"crema_d".into(), &7_442.into())
+    );
+    assert_eq!(checked["problems"].as_array().unwrap().len(), 0, "{}", checked["problems"]);
+    let out = folder.path().join("run");
+    let mut arguments = short_run(
+        &out,
+        &["--set", "data.format=crema_d", "--set", "controls=[]", "--set", "training.epochs=1"],
+    );
+    arguments[2] = path;
+    let report = json(&arguments);
+    assert!(report["mpuc"]["mean"].as_f64().unwrap() >= 0.0);
+    let output = mpuc(&[
+        "train",
+        "--data",
+        path,
+        "--set",
+        "data.format=crema_d",
+        "--set",
+        "data.vocal=song",
+    ]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+}
