@@ -40,6 +40,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Judge a trained run again, from its checkpoints.
     Eval(EvalArgs),
+    /// Set runs beside the tables of the paper.
+    Report(ReportArgs),
     /// Make, check and describe data.
     #[command(subcommand)]
     Data(DataCommand),
@@ -136,6 +138,32 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Choice,
     /// Print the results as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc report`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Print tables I to IV of the paper (Franceschini et al., ICPR 2022) with the figures of finished runs \
+        beside its rows, and what each rests on. A run stands in a table only if it was trained on that table's corpus: a \
+        made-up world never does, and cells without a run stay empty.",
+    after_help = "\
+Examples:
+  mpuc report --paper runs/ravdess runs/mosei
+  mpuc report --paper --markdown runs/* > tables.md"
+)]
+pub struct ReportArgs {
+    /// The tables of the paper.
+    #[arg(long)]
+    pub paper: bool,
+    /// Run folders.
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Print tables in Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Print tables and runs as one JSON object.
     #[arg(long)]
     pub json: bool,
 }

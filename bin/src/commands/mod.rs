@@ -8,6 +8,7 @@ mod eval;
 mod gradcheck;
 mod kernels;
 mod prepare;
+mod report;
 mod stats;
 mod train;
 mod weights;
@@ -25,6 +26,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
+        Command::Report(args) => report::run(&args),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
         Command::Data(DataCommand::Prepare(args)) => prepare::run(&args, &context),

@@ -10,4 +10,4 @@ mod validate;
 
 pub use resolve::{Layers, Resolved, Source};
 pub use schema::*;
-pub use stamp::Stamp;
+pub use stamp::{Stamp, word};

@@ -50,6 +50,12 @@ pub struct Stamp {
     /// The file that a modality's network starts from, with the beginning of its hash; the others start at random.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, String>,
+    /// What was learned from: "made-up world", or the corpus's layout, e.g. "ravdess". Runs of old versions do not say.
+    #[serde(default)]
+    pub corpus: Option<String>,
+    /// How many samples it has.
+    #[serde(default)]
+    pub samples: Option<usize>,
     /// What the networks were computed on.
     pub device: String,
     /// The hash of the configuration.
@@ -86,6 +92,8 @@ impl Stamp {
             sampler: config.sampling.sampler,
             seeds: config.seeds.clone(),
             weights,
+            corpus: None,
+            samples: None,
             device: device.to_string(),
             configuration: resolved.hash()?,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -126,12 +134,15 @@ impl fmt::Display for Stamp {
         for (modality, file) in &self.weights {
             write!(f, ", {modality} from {file}")?;
         }
+        if let (Some(corpus), Some(samples)) = (&self.corpus, self.samples) {
+            write!(f, ", {corpus} ({samples} samples)")?;
+        }
         write!(f, ", {}, mpuc {}", self.device, self.version)
     }
 }
 
 /// The name of a unit variant as it stands in configurations.
-fn word(value: &impl Serialize) -> String {
+pub fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

@@ -1,7 +1,9 @@
 //! The data of an experiment: samples with decoded features, labels and splits.
 
 use super::pretrained::Pretrained;
-use crate::config::{Config, Format, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart};
+use crate::config::{
+    Config, Format, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word,
+};
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::signals::Stop;
@@ -40,6 +42,8 @@ pub struct Material {
     /// Weights that networks start from.
     pub pretrained: Pretrained,
     ids: Vec<String>,
+    /// As [`Stamp::corpus`].
+    origin: String,
 }
 
 impl Material {
@@ -72,6 +76,7 @@ impl Material {
                 *numbers.entry(group).or_insert(next)
             })
             .collect();
+        let origin = origin(config, &root, &prepared.dataset);
         Ok(Material {
             names: corpus.modalities.clone(),
             modalities,
@@ -82,6 +87,7 @@ impl Material {
             factors: factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
             splits,
             pretrained,
+            origin,
             ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         })
     }
@@ -104,7 +110,10 @@ impl Material {
     /// # Errors
     /// When the configuration cannot be written as TOML.
     pub fn stamp(&self, resolved: &Resolved, device: &Device) -> Result<Stamp> {
-        Stamp::new(resolved, self.split_hash(), self.pretrained.stamp(), device)
+        let mut stamp = Stamp::new(resolved, self.split_hash(), self.pretrained.stamp(), device)?;
+        stamp.corpus = Some(self.origin.clone());
+        stamp.samples = Some(self.ids.len());
+        Ok(stamp)
     }
 
     /// A hash of which sample is in which part of which fold.
@@ -266,6 +275,23 @@ fn find_manifest(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityCo
         return Err(Failure::config(message).hint("the contrastive loss needs two to compare"));
     }
     Ok((manifest.corpus, modalities))
+}
+
+/// What the samples are. A made-up world has RAVDESS's names and may have been moved or packed, so beside its own files
+/// its clips give it away: all are equally long, to the frame, as no recordings of people are.
+fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
+    let named = ["world.json", "factors.csv"].iter().any(|name| root.join(name).exists());
+    let equal = |modality: usize| {
+        let mut lengths = (0..dataset.len()).filter_map(|sample| dataset.length(sample, modality));
+        let first = lengths.next();
+        dataset.len() > 1 && lengths.all(|length| Some(length) == first)
+    };
+    let performed = matches!(config.data.format, Format::Ravdess | Format::CremaD);
+    let equal = performed && (0..dataset.modalities().len()).all(equal);
+    if config.data.path.as_os_str().is_empty() || named || equal {
+        return "made-up world".into();
+    }
+    word(&config.data.format)
 }
 
 /// Each sample's group; a sample without one is a group by itself.
