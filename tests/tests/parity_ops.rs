@@ -118,7 +118,8 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
                 &[("max", pool::PoolKind::Max), ("average", pool::PoolKind::Average)],
             );
             let (kernel, stride, padding) = (triple("kernel"), triple("stride"), triple("padding"));
-            x[0].pool(Pool { kind, kernel, stride, padding })
+            let ceil = s["ceil"] == true;
+            x[0].pool(Pool { kind, kernel, stride, padding, ceil })
         }
         "sequence_pool" => {
             apply(SequencePool { deviation: flag("deviation"), masked: flag("masked") }, x, indices)

@@ -1,6 +1,6 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 
-/// He et al. 2015: max(x, 0) + a min(x, 0) with one learned slope a, 0.25 at first.
+/// He et al. 2015: max(x, 0) + a min(x, 0) with one learned slope a, or one for each feature, 0.25 at first.
 #[derive(Debug, Clone)]
 pub struct Prelu {
     weight: ParameterId,
@@ -11,8 +11,16 @@ impl Prelu {
     ///
     /// # Errors
     /// When the scope has this name already.
-    pub fn new(mut scope: Scope<'_>) -> Result<Self> {
-        Ok(Prelu { weight: scope.parameter("weight", &[1], Init::Constant(0.25))? })
+    pub fn new(scope: Scope<'_>) -> Result<Self> {
+        Prelu::per_feature(scope, 1)
+    }
+
+    /// `weight` `[features]`.
+    ///
+    /// # Errors
+    /// When the scope has this name already.
+    pub fn per_feature(mut scope: Scope<'_>, features: usize) -> Result<Self> {
+        Ok(Prelu { weight: scope.parameter("weight", &[features], Init::Constant(0.25))? })
     }
 
     /// x to the same shape.

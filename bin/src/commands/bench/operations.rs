@@ -158,7 +158,13 @@ fn small() -> Vec<Case> {
     let softmax = op::Case::new(Softmax, &[&[4096, 512]]);
     let prelu = op::Case::new(Prelu, &[&[32, 128, 128], &[1]]);
     let gate = op::Case::new(Gate::Additive, &[&[32, 28, 51, 192]]);
-    let pool = Pool { kind: PoolKind::Average, kernel: [2, 7, 7], stride: [1; 3], padding: [0; 3] };
+    let pool = Pool {
+        kind: PoolKind::Average,
+        kernel: [2, 7, 7],
+        stride: [1; 3],
+        padding: [0; 3],
+        ceil: false,
+    };
     let pool = op::Case::new(pool, &[&[8, 2, 7, 7, 512]]);
     let mean = op::Case::new(SequencePool { deviation: false, masked: false }, &[&[32, 128, 64]]);
     let mut cases = passes("softmax/4096x512", &softmax, &BOTH, None);

@@ -19,8 +19,7 @@ impl Window {
     pub(super) fn new(op: &Pool, x: Shape) -> Self {
         let (kernel, stride, padding) = (op.kernel, op.stride, op.padding);
         let input = [x[1], x[2], x[3]];
-        let output =
-            std::array::from_fn(|i| (input[i] + 2 * padding[i] - kernel[i]) / stride[i] + 1);
+        let output = std::array::from_fn(|axis| op.windows(axis, input[axis]));
         Window { kernel, stride, padding, input, output, features: x[4] }
     }
 

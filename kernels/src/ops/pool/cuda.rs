@@ -32,10 +32,7 @@ impl Pool {
     /// For an x that the plan took, with nothing to write to yet.
     fn arguments(&self, x: Shape, taps: Option<&Pointer>) -> Arguments {
         let input = [x[1], x[2], x[3]];
-        let output = std::array::from_fn(|axis| {
-            ((input[axis] + 2 * self.padding[axis] - self.kernel[axis]) / self.stride[axis] + 1)
-                as i64
-        });
+        let output = std::array::from_fn(|axis| self.windows(axis, input[axis]) as i64);
         let whole = |extents: [usize; 3]| extents.map(|extent| extent as i64);
         Arguments {
             from: Pointer::NULL,

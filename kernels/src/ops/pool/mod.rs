@@ -18,7 +18,8 @@ pub enum PoolKind {
 }
 
 /// Max or average over windows of three axes, each feature for itself. An output axis has
-/// (input + 2 padding - kernel) / stride + 1 windows, rounded down.
+/// (input + 2 padding - kernel) / stride + 1 windows, rounded down; or up, if the last window then begins before the
+/// padding behind the input does (PyTorch's `ceil_mode`).
 ///
 /// Input: x `[N, D, H, W, C]`. Output: `[N, D', H', W', C]`. Saved by max pooling: the tap of the largest element of
 /// each window, counted in D, H, W order, in the output's shape (a number type holds it exactly: windows are small).
@@ -32,6 +33,21 @@ pub struct Pool {
     pub stride: [usize; 3],
     /// Padding on both sides, at most half the kernel.
     pub padding: [usize; 3],
+    /// Whether a last window that reaches beyond the padding counts; for [`PoolKind::Max`] alone, which takes what
+    /// there is of it.
+    pub ceil: bool,
+}
+
+impl Pool {
+    /// Windows along an axis that is so long with its padding, which is no shorter than the kernel.
+    fn windows(&self, axis: usize, input: usize) -> usize {
+        let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
+        let steps = input + 2 * padding - kernel;
+        let beyond = self.ceil
+            && !steps.is_multiple_of(stride)
+            && (steps / stride + 1) * stride < input + padding;
+        steps / stride + 1 + usize::from(beyond)
+    }
 }
 
 impl Op for Pool {
@@ -56,8 +72,12 @@ impl Op for Pool {
             expect::setting(Self::NAME, padded >= kernel, || {
                 format!("kernel {:?} is larger than padded x {x}: shrink it", self.kernel)
             })?;
-            output[axis + 1] = (padded - kernel) / stride + 1;
+            output[axis + 1] = self.windows(axis, x[axis + 1]);
         }
+        expect::setting(Self::NAME, !self.ceil || self.kind == PoolKind::Max, || {
+            "averages have no windows that reach beyond the padding: set ceil for the largest alone"
+                .into()
+        })?;
         let taps: usize = self.kernel.iter().product();
         expect::setting(Self::NAME, taps < 1 << 24, || {
             format!("kernel {:?} has 2^24 taps or more: shrink it", self.kernel)
@@ -104,11 +124,18 @@ impl Op for Pool {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let pool = |kind, kernel, stride, padding| Pool { kind, kernel, stride, padding };
+        let pool =
+            |kind, kernel, stride, padding| Pool { kind, kernel, stride, padding, ceil: false };
+        let ceil = |kernel, stride, padding| Pool {
+            ceil: true,
+            ..pool(PoolKind::Max, kernel, stride, padding)
+        };
         vec![
-            // The poolings of MTCNN and of ResNet stems.
+            // The poolings of ResNet stems and of MTCNN.
             Case::new(pool(PoolKind::Max, [1, 3, 3], [1, 2, 2], [0, 1, 1]), &[&[1, 1, 6, 5, 4]]),
             Case::new(pool(PoolKind::Max, [1, 2, 2], [1, 2, 2], [0; 3]), &[&[1, 1, 5, 5, 3]]),
+            Case::new(ceil([1, 2, 2], [1, 2, 2], [0; 3]), &[&[2, 1, 5, 4, 3]]),
+            Case::new(ceil([1, 3, 3], [1, 2, 2], [0, 1, 0]), &[&[1, 2, 6, 8, 4]]),
             Case::new(pool(PoolKind::Average, [2, 3, 3], [1, 2, 2], [1; 3]), &[&[1, 3, 4, 5, 2]]),
             Case::new(pool(PoolKind::Average, [1; 3], [2; 3], [0; 3]), &[&[2, 3, 2, 2, 1]]),
         ]
@@ -116,14 +143,19 @@ impl Op for Pool {
 
     fn ragged() -> BoxedStrategy<Case<Self>> {
         let axis = || (1usize..4, 1usize..4, 0usize..2, 0usize..3);
-        (any::<bool>(), axis(), axis(), axis(), 1usize..3, 1usize..6)
-            .prop_map(|(max, d, h, w, n, c)| {
+        (any::<[bool; 2]>(), axis(), axis(), axis(), 1usize..3, 1usize..6)
+            .prop_map(|([max, ceil], d, h, w, n, c)| {
                 let axes = [d, h, w];
                 let padding = axes.map(|(kernel, _, padding, _)| padding.min(kernel / 2));
                 let kind = if max { PoolKind::Max } else { PoolKind::Average };
                 let [d, h, w] = axes.map(|(kernel, _, _, more)| kernel + more);
-                let op =
-                    Pool { kind, kernel: axes.map(|a| a.0), stride: axes.map(|a| a.1), padding };
+                let op = Pool {
+                    kind,
+                    kernel: axes.map(|a| a.0),
+                    stride: axes.map(|a| a.1),
+                    padding,
+                    ceil: ceil && max,
+                };
                 Case::new(op, &[&[n, d, h, w, c]])
             })
             .boxed()
@@ -136,8 +168,13 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_first_and_padding_is_never_chosen() {
-        let op =
-            Pool { kind: PoolKind::Max, kernel: [1, 1, 3], stride: [1; 3], padding: [0, 0, 1] };
+        let op = Pool {
+            kind: PoolKind::Max,
+            kernel: [1, 1, 3],
+            stride: [1; 3],
+            padding: [0, 0, 1],
+            ceil: false,
+        };
         let window = cpu::Window::new(&op, Shape::new(&[1, 1, 1, 3, 1]));
         let (mut y, mut taps) = ([f32::NAN; 3], [f32::NAN; 3]);
         window.max(&[-2.0, -2.0, f32::NEG_INFINITY], &mut y, &mut taps);
@@ -145,9 +182,52 @@ mod tests {
     }
 
     #[test]
+    fn rounding_up_counts_windows_as_pytorch_does() {
+        // (input, kernel, stride, padding) and max_pool1d's sizes with ceil_mode off and on.
+        let known = [
+            ((22, 3, 2, 0), 10, 11),
+            ((23, 3, 2, 0), 11, 11),
+            ((5, 2, 2, 0), 2, 3),
+            ((4, 2, 2, 0), 2, 2),
+            // The next window would begin in the padding behind the input, or beyond.
+            ((5, 2, 3, 1), 2, 2),
+            ((4, 2, 5, 0), 1, 1),
+            ((7, 2, 4, 1), 2, 2),
+            ((6, 3, 2, 1), 3, 4),
+            ((2, 2, 3, 1), 1, 1),
+        ];
+        for ((input, kernel, stride, padding), down, up) in known {
+            for (ceil, windows) in [(false, down), (true, up)] {
+                let op = Pool {
+                    kind: PoolKind::Max,
+                    kernel: [1, 1, kernel],
+                    stride: [1, 1, stride],
+                    padding: [0, 0, padding],
+                    ceil,
+                };
+                let plan = op.plan(&[Shape::new(&[1, 1, 1, input, 1])], &[]).unwrap();
+                assert_eq!(plan.output[3], windows, "{op:?} of {input}");
+            }
+        }
+        let op = Pool {
+            kind: PoolKind::Average,
+            kernel: [1; 3],
+            stride: [2; 3],
+            padding: [0; 3],
+            ceil: true,
+        };
+        assert!(op.plan(&[Shape::new(&[1, 2, 2, 2, 1])], &[]).is_err());
+    }
+
+    #[test]
     fn averages_count_the_padding() {
-        let op =
-            Pool { kind: PoolKind::Average, kernel: [1, 1, 2], stride: [1; 3], padding: [0, 0, 1] };
+        let op = Pool {
+            kind: PoolKind::Average,
+            kernel: [1, 1, 2],
+            stride: [1; 3],
+            padding: [0, 0, 1],
+            ceil: false,
+        };
         let window = cpu::Window::new(&op, Shape::new(&[1, 1, 1, 2, 1]));
         let mut y = [f32::NAN; 3];
         window.average(&[2.0, 4.0], &mut y);
