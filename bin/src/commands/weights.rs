@@ -106,6 +106,7 @@ fn summary(weights: &Weights) -> String {
         Format::Safetensors => "safetensors",
         Format::TorchZip => "torch.save",
         Format::TorchLegacy => "torch.save, the older format",
+        Format::Manifest => "TensorFlow.js",
     };
     let count: usize = weights.entries().iter().map(Entry::count).sum();
     let others = match weights.others() {

@@ -1,8 +1,10 @@
-//! Weights of networks that others trained: safetensors, and what `torch.save` writes, new (a ZIP archive) and old.
+//! Weights of networks that others trained: safetensors, what `torch.save` writes, new (a ZIP archive) and old, and what
+//! TensorFlow.js writes.
 //!
 //! PyTorch's files are programs in Python's pickle language. The reader here understands the part of it that tensors
 //! are made with and refuses everything else; nothing is run.
 
+mod manifest;
 mod pickle;
 mod torch;
 
@@ -29,6 +31,8 @@ pub enum Format {
     TorchZip,
     /// `torch.save` before that, or with `_use_new_zipfile_serialization=False`.
     TorchLegacy,
+    /// TensorFlow.js: a JSON manifest, and the numbers in files beside it. Features are last there.
+    Manifest,
 }
 
 /// The type of a tensor's numbers.
@@ -43,13 +47,14 @@ pub enum Number {
     I64,
     I32,
     I16,
+    U16,
     I8,
     U8,
     Bool,
 }
 
 /// The types as safetensors names them.
-const NUMBERS: [(Number, Dtype); 10] = [
+const NUMBERS: [(Number, Dtype); 11] = [
     (Number::F64, Dtype::F64),
     (Number::F32, Dtype::F32),
     (Number::F16, Dtype::F16),
@@ -57,6 +62,7 @@ const NUMBERS: [(Number, Dtype); 10] = [
     (Number::I64, Dtype::I64),
     (Number::I32, Dtype::I32),
     (Number::I16, Dtype::I16),
+    (Number::U16, Dtype::U16),
     (Number::I8, Dtype::I8),
     (Number::U8, Dtype::U8),
     (Number::Bool, Dtype::BOOL),
@@ -76,7 +82,7 @@ impl Number {
         match self {
             Number::F64 | Number::I64 => 8,
             Number::F32 | Number::I32 => 4,
-            Number::F16 | Number::Bf16 | Number::I16 => 2,
+            Number::F16 | Number::Bf16 | Number::I16 | Number::U16 => 2,
             Number::I8 | Number::U8 | Number::Bool => 1,
         }
     }
@@ -95,6 +101,7 @@ impl Number {
             Number::I64 => whole as i64 as f32,
             Number::I32 => whole as i32 as f32,
             Number::I16 => f32::from(whole as i16),
+            Number::U16 => f32::from(whole as u16),
             Number::I8 => f32::from(whole as i8),
             Number::U8 => f32::from(whole as u8),
             Number::Bool => f32::from(u8::from(whole != 0)),
@@ -102,11 +109,20 @@ impl Number {
     }
 }
 
+/// What numbers were rounded to: `least` and so many times `scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rounding {
+    scale: f64,
+    least: f64,
+}
+
 /// A tensor of a file.
 #[derive(Clone, Debug)]
 pub struct Entry {
     name: String,
     number: Number,
+    /// What the numbers stand for, if not for themselves.
+    rounding: Option<Rounding>,
     shape: Vec<usize>,
     /// How far apart neighbours along each axis stand, and where the first number stands, in numbers.
     strides: Vec<usize>,
@@ -118,7 +134,7 @@ pub struct Entry {
 impl Entry {
     /// The same, if all of its numbers lie among its bytes; else why they do not.
     fn checked(self) -> Result<Self, String> {
-        let Entry { name, number, shape, strides, offset, bytes } = &self;
+        let Entry { name, number, shape, strides, offset, bytes, .. } = &self;
         let there = bytes.len() / number.size();
         let count = element_count(shape).filter(|&count| count <= there);
         let last = shape.iter().zip(strides).try_fold(*offset, |last, (&size, &stride)| {
@@ -148,6 +164,11 @@ impl Entry {
         self.number
     }
 
+    /// The type it is saved in.
+    fn saved(&self) -> Number {
+        if self.rounding.is_some() { Number::F32 } else { self.number }
+    }
+
     /// The sizes of its axes, as the file has them: features first in PyTorch's.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -156,6 +177,15 @@ impl Entry {
     /// How many numbers it has.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// What the bytes of one of its numbers stand for, rounded to nearest.
+    fn value(&self, bytes: &[u8]) -> f32 {
+        let value = self.number.value(bytes);
+        match self.rounding {
+            None => value,
+            Some(Rounding { scale, least }) => (f64::from(value) * scale + least) as f32,
+        }
     }
 
     /// Calls the body with the bytes of each number, the last axis fastest.
@@ -181,11 +211,31 @@ impl Entry {
     }
 }
 
+/// The bytes that hold the numbers.
+#[derive(Debug)]
+enum Bytes {
+    /// Of one file.
+    Mapped(Mmap),
+    /// Of several.
+    Read(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}
+
 /// A file of weights, mapped into memory.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    map: Mmap,
+    map: Bytes,
     format: Format,
     entries: Vec<Entry>,
     others: usize,
@@ -204,15 +254,22 @@ impl Weights {
                 bad(format!("cannot be read as weights: {why}; save model.state_dict() with torch.save, or as safetensors"))
             })
         };
+        let mut map = Bytes::Mapped(map);
         let (format, found) = if map.starts_with(torch::ZIP) {
             (Format::TorchZip, read(torch::zip(&map))?)
         } else if map.starts_with(torch::LEGACY) {
             (Format::TorchLegacy, read(torch::legacy(&map))?)
+        } else if manifest::is_manifest(&map) {
+            let (bytes, found) = manifest::read(path, &map)?;
+            map = Bytes::Read(bytes);
+            (Format::Manifest, found)
         } else if map.get(8) == Some(&b'{') {
             (Format::Safetensors, read(safetensors(&map))?)
         } else {
             return Err(bad(
-                "is neither safetensors nor what torch.save writes; save model.state_dict() with torch.save".into(),
+                "is neither safetensors nor what torch.save writes, nor a manifest of TensorFlow.js; save \
+                 model.state_dict() with torch.save"
+                    .into(),
             ));
         };
         let mut names = BTreeSet::new();
@@ -262,11 +319,11 @@ impl Weights {
     /// May, if the tensor is of another file.
     pub fn values(&self, entry: &Entry) -> Result<Array<f32>> {
         let mut values = Vec::with_capacity(entry.count());
-        entry.each(&self.map, |bytes| values.push(entry.number.value(bytes)));
+        entry.each(&self.map, |bytes| values.push(entry.value(bytes)));
         Array::new(entry.shape.clone(), values)
     }
 
-    /// Writes all tensors as safetensors, with the names, types and layout they have.
+    /// Writes all tensors as safetensors, with the names, types and layout they have; rounded ones as `f32`.
     ///
     /// # Errors
     /// When the operating system refuses; nothing is left half written.
@@ -275,15 +332,18 @@ impl Weights {
             .entries
             .iter()
             .map(|entry| {
-                let mut bytes = Vec::with_capacity(entry.count() * entry.number.size());
-                entry.each(&self.map, |number| bytes.extend_from_slice(number));
+                let mut bytes = Vec::with_capacity(entry.count() * entry.saved().size());
+                entry.each(&self.map, |number| match entry.rounding {
+                    None => bytes.extend_from_slice(number),
+                    Some(_) => bytes.extend_from_slice(&entry.value(number).to_le_bytes()),
+                });
                 bytes
             })
             .collect();
         let unfit =
             |error| Error::bad(&self.path, format!("cannot be written as safetensors: {error}"));
         let views = self.entries.iter().zip(&contents).map(|(entry, bytes)| {
-            let view = TensorView::new(entry.number.dtype(), entry.shape.clone(), bytes);
+            let view = TensorView::new(entry.saved().dtype(), entry.shape.clone(), bytes);
             view.map(|view| (&entry.name, view)).map_err(unfit)
         });
         let views = views.collect::<Result<Vec<_>>>()?;
@@ -309,7 +369,8 @@ fn safetensors(bytes: &[u8]) -> Result<torch::Found, String> {
             return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
         }
         let (shape, bytes) = (info.shape.clone(), start..end);
-        entries.push(Entry { name, number, shape, strides, offset: 0, bytes }.checked()?);
+        let rounding = None;
+        entries.push(Entry { name, number, rounding, shape, strides, offset: 0, bytes }.checked()?);
     }
     entries.sort_by_key(|entry| entry.bytes.start);
     Ok(torch::Found { entries, others: 0 })

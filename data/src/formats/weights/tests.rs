@@ -185,3 +185,67 @@ fn damaged_files_are_errors_at_worst() {
         }
     }
 }
+
+/// A manifest of two rounded tensors and one as it is, in two files.
+fn manifest(folder: &Path, first: &[u8], second: &[u8], text: &str) -> Result<Weights> {
+    std::fs::write(folder.join("one.bin"), first).unwrap();
+    std::fs::write(folder.join("two.bin"), second).unwrap();
+    let path = folder.join("weights_manifest.json");
+    std::fs::write(&path, text).unwrap();
+    Weights::open(&path)
+}
+
+const MANIFEST: &str = r#" [ {"weights":[
+    {"name":"conv/filters","shape":[2,2],"dtype":"float32","quantization":{"dtype":"uint8","scale":0.5,"min":-1.0}},
+    {"name":"conv/bias","shape":[1],"dtype":"float32"},
+    {"name":"fine","shape":[1],"dtype":"float32","quantization":{"dtype":"uint16","scale":0.001,"min":2.0}}],
+    "paths":["one.bin","two.bin"]}]"#;
+
+#[test]
+fn manifests_are_read_across_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = [&[0u8, 1, 2, 255][..], &7.5f32.to_le_bytes(), &1000u16.to_le_bytes()].concat();
+    let weights = manifest(folder.path(), &numbers[..6], &numbers[6..], MANIFEST).unwrap();
+    assert_eq!((weights.format(), weights.others()), (Format::Manifest, 0));
+    let out = folder.path().join("out.safetensors");
+    weights.save(&out).unwrap();
+    let saved = Weights::open(&out).unwrap();
+    for weights in [&weights, &saved] {
+        let mut values: Vec<(&str, Vec<f32>)> = weights
+            .entries()
+            .iter()
+            .map(|entry| (entry.name(), weights.values(entry).unwrap().into_parts().1))
+            .collect();
+        values.sort_by_key(|(name, _)| *name);
+        let expected: [(&str, Vec<f32>); 3] = [
+            ("conv/bias", vec![7.5]),
+            ("conv/filters", vec![-1.0, -0.5, 0.0, 126.5]),
+            ("fine", vec![3.0]),
+        ];
+        assert_eq!(values, expected);
+    }
+    // The hash is of the manifest and of the numbers.
+    let hash = weights.hash();
+    let other = MANIFEST.replace("0.001", "0.002");
+    let scaled = manifest(folder.path(), &numbers[..6], &numbers[6..], &other).unwrap();
+    assert_ne!(scaled.hash(), hash);
+}
+
+#[test]
+fn manifests_that_do_not_fit_their_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |first: &[u8], second: &[u8], text: &str, part: &str| {
+        let message = manifest(folder.path(), first, second, text).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    };
+    refused(&[0; 6], &[0; 3], MANIFEST, "cut short");
+    refused(&[0; 6], &[0; 5], MANIFEST, "1 bytes of its files belong to no tensor");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("two.bin", "../two.bin"), "plain file name");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("two.bin", "/etc/passwd"), "plain file name");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("two.bin", "three.bin"), "three.bin");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("uint16", "int7"), "`int7`");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("[2,2]", "[4294967296,4294967296]"), "cut short");
+    refused(&[0; 6], &[0; 4], &MANIFEST.replace("fine", "conv/bias"), "two tensors");
+    refused(&[0; 6], &[0; 4], &MANIFEST[..120], "manifest");
+    refused(&[0; 6], &[0; 4], "[{}]", "manifest");
+}

@@ -142,7 +142,8 @@ fn found(made: &Made, places: &Places) -> Result<Found, Refusal> {
             return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
         };
         let (number, shape, strides) = (storage.number, shape.clone(), strides.clone());
-        entries.push(Entry { name, number, shape, strides, offset: *offset, bytes }.checked()?);
+        let (offset, rounding) = (*offset, None);
+        entries.push(Entry { name, number, rounding, shape, strides, offset, bytes }.checked()?);
         Ok(())
     })?;
     Ok(Found { entries, others })

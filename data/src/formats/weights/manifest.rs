@@ -1,0 +1,133 @@
+//! What TensorFlow.js writes: a JSON manifest of names and shapes, and beside it files of numbers one after the other,
+//! which may be rounded to so many bits.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Entry, Number, Rounding, torch};
+use crate::array::element_count;
+use crate::{Error, Result};
+
+/// Most tensors that are believed.
+const MOST: usize = 1 << 16;
+/// Largest manifest and largest files together, in bytes.
+const LARGEST: u64 = 1 << 32;
+
+#[derive(Deserialize)]
+struct Group {
+    weights: Vec<Tensor>,
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    dtype: String,
+    quantization: Option<Quantization>,
+}
+
+#[derive(Deserialize)]
+struct Quantization {
+    dtype: String,
+    scale: Option<f64>,
+    min: Option<f64>,
+}
+
+/// Whether a file begins as a manifest does: `[{`, with any spaces.
+pub(super) fn is_manifest(bytes: &[u8]) -> bool {
+    let mut letters = bytes.iter().take(64).filter(|byte| !byte.is_ascii_whitespace());
+    letters.next() == Some(&b'[') && letters.next() == Some(&b'{')
+}
+
+/// Reads a manifest and the files it names, which must lie beside it: all their bytes one after the other, the
+/// manifest's first, and where the tensors lie in them.
+///
+/// # Errors
+/// Bad data when it is no manifest or the files' lengths are not what it says; missing data when one is not there.
+pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> {
+    let bad = |what: String| {
+        Error::bad(
+            path,
+            format!("cannot be read as a manifest of weights: {what}; get it and its files anew"),
+        )
+    };
+    let groups: Vec<Group> =
+        serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+    let mut bytes = text.to_vec();
+    let mut entries = Vec::new();
+    for group in groups {
+        let mut at = bytes.len();
+        for file in &group.paths {
+            // Nothing but a name: a manifest must not make anybody read other folders.
+            if !matches!(file.components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
+                return Err(bad(format!("`{}` is no plain file name", file.display())));
+            }
+            append(&path.with_file_name(file), &mut bytes)?;
+        }
+        for tensor in group.weights {
+            if entries.len() == MOST {
+                return Err(bad(format!("it has more than {MOST} tensors")));
+            }
+            let entry = entry(tensor, at, bytes.len()).map_err(bad)?;
+            at = entry.bytes.end;
+            entries.push(entry);
+        }
+        if at != bytes.len() {
+            return Err(bad(format!(
+                "{} bytes of its files belong to no tensor",
+                bytes.len() - at
+            )));
+        }
+    }
+    Ok((bytes, torch::Found { entries, others: 0 }))
+}
+
+/// Adds a file's bytes.
+fn append(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
+    let length = std::fs::metadata(path).map_err(|error| Error::reading(path, error))?.len();
+    if length.saturating_add(bytes.len() as u64) > LARGEST {
+        return Err(Error::bad(path, "is larger than any weights of faces; is it the right file?"));
+    }
+    bytes.extend(std::fs::read(path).map_err(|error| Error::reading(path, error))?);
+    Ok(())
+}
+
+/// The tensor whose numbers begin at `start`; the bytes end at `end`.
+fn entry(tensor: Tensor, start: usize, end: usize) -> Result<Entry, String> {
+    let Tensor { name, shape, dtype, quantization } = tensor;
+    let unknown = |kind: &str| format!("`{name}` has numbers of the type `{kind}`");
+    let stored = quantization.as_ref().map_or(&dtype, |quantization| &quantization.dtype);
+    let number = match stored.as_str() {
+        "float32" => Number::F32,
+        "float16" => Number::F16,
+        "int32" => Number::I32,
+        "uint8" => Number::U8,
+        "uint16" => Number::U16,
+        "bool" => Number::Bool,
+        other => return Err(unknown(other)),
+    };
+    if quantization.is_some() && dtype != "float32" {
+        return Err(unknown(&format!("{dtype}, rounded")));
+    }
+    let rounding = match quantization {
+        Some(Quantization { scale: Some(scale), min: Some(least), .. }) => {
+            if !scale.is_finite() || !least.is_finite() {
+                return Err(format!("`{name}` is scaled by no number"));
+            }
+            Some(Rounding { scale, least })
+        }
+        _ => None,
+    };
+    let length = element_count(&shape).and_then(|count| count.checked_mul(number.size()));
+    let last = length.and_then(|length| length.checked_add(start)).filter(|&last| last <= end);
+    let Some(last) = last else {
+        return Err(format!("the numbers of `{name}` are not all there: a file is cut short"));
+    };
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..strides.len()).rev() {
+        strides[axis - 1] = shape[axis].saturating_mul(strides[axis]);
+    }
+    Entry { name, number, rounding, shape, strides, offset: 0, bytes: start..last }.checked()
+}
