@@ -3,6 +3,7 @@
 //! Knows the engine and no files: data comes in as tensors.
 
 pub mod backbones;
+pub mod faces;
 pub mod heads;
 pub mod metrics;
 pub mod probe;

@@ -68,7 +68,7 @@ impl Match {
             };
             used.insert(number);
             let (file, network) = (sources[number].shape, features_first(&parameters.logical(id)));
-            if file == network {
+            if same(file, &network) {
                 matched.found.push((name.to_owned(), number));
             } else {
                 matched.reshaped.push(Reshaped {
@@ -120,6 +120,18 @@ fn prefix(wanted: &BTreeMap<&str, ParameterId>, sources: &[Source<'_>]) -> Strin
     }
     let best = votes.into_iter().min_by_key(|(prefix, count)| (usize::MAX - count, prefix.len()));
     best.map_or(String::new(), |(prefix, _)| prefix.to_owned())
+}
+
+/// Whether a file's shape is that of a parameter; a convolution over two axes is one over three of which the first has
+/// one tap.
+fn same(file: &[usize], network: &[usize]) -> bool {
+    let planar = match (file, network) {
+        ([f_out, f_in, f @ ..], [out, inputs, 1, taps @ ..]) if taps.len() == 2 => {
+            (f_out, f_in, f) == (out, inputs, taps)
+        }
+        _ => false,
+    };
+    planar || file == network
 }
 
 /// PyTorch's shape of a parameter.

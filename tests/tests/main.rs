@@ -4,6 +4,7 @@ mod comparison;
 mod fixture;
 mod network;
 mod parameter_counts;
+mod parity_faces;
 mod parity_models;
 mod parity_ops;
 mod parity_systems;

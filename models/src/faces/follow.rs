@@ -1,0 +1,296 @@
+//! Following one face through a clip, and steady squares around it.
+
+use super::boxes::{FaceBox, Overlap};
+use super::detector::{Detector, Face};
+use super::picture::Sums;
+use engine::{Parameters, Result};
+
+/// How a face is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowSettings {
+    /// After so many frames the whole frame is looked at again, for faces that came in and in case another thing was
+    /// followed.
+    pub look_every: usize,
+    /// For so many frames without a face, one near the last place is preferred; later the largest is taken.
+    pub patience: usize,
+}
+
+impl Default for FollowSettings {
+    fn default() -> Self {
+        FollowSettings { look_every: 15, patience: 30 }
+    }
+}
+
+/// What a frame shows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sighting {
+    /// The face that is followed.
+    pub face: Option<Face>,
+    /// Whether the whole frame was looked at.
+    pub looked: bool,
+    /// Other faces in it, at least half as large; counted when the whole frame was looked at.
+    pub others: usize,
+    /// Whether this is another place than the face's last one: the one before was lost.
+    pub jumped: bool,
+}
+
+/// Follows one face from frame to frame. The first is the largest; the next is the one that lies where the last was.
+///
+/// Where the last frame had a face, the output network alone looks at three windows around it, and the mean of its
+/// verdicts is the face: this takes a fraction of the time of the whole pyramid, and shakes less.
+#[derive(Debug)]
+pub struct Follower<'a> {
+    detector: &'a Detector,
+    parameters: &'a Parameters,
+    settings: FollowSettings,
+    last: Option<Face>,
+    /// Frames since the last face was seen, and since the whole frame was looked at.
+    lost: usize,
+    unlooked: usize,
+}
+
+/// Sizes of the windows around the last place, in its own.
+const WINDOWS: [f32; 3] = [0.9, 1.0, 1.15];
+/// The least common share of two boxes of one face in neighbouring frames.
+const SAME: f32 = 0.4;
+
+impl<'a> Follower<'a> {
+    /// A follower that has seen nothing yet.
+    pub fn new(
+        detector: &'a Detector,
+        parameters: &'a Parameters,
+        settings: FollowSettings,
+    ) -> Self {
+        Follower { detector, parameters, settings, last: None, lost: 0, unlooked: 0 }
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// When work on a GPU fails.
+    pub fn next(&mut self, picture: &Sums) -> Result<Sighting> {
+        self.unlooked += 1;
+        if self.lost == 0 && self.unlooked < self.settings.look_every {
+            if let Some(last) = self.last {
+                let again = self.at(picture, &last.at)?;
+                if let Some(face) = again.filter(|face| same(face, &last)) {
+                    self.last = Some(face);
+                    return Ok(Sighting { face: Some(face), ..Sighting::default() });
+                }
+            }
+        }
+        self.unlooked = 0;
+        let found = self.detector.detect(self.parameters, picture)?;
+        let Some((chosen, jumped)) = self.choose(&found) else {
+            self.lost += 1;
+            return Ok(Sighting { looked: true, ..Sighting::default() });
+        };
+        // The same mean as in the frames between, so that these do not stand out.
+        let face = self.at(picture, &chosen.at)?.filter(|face| same(face, &chosen));
+        let face = face.unwrap_or(chosen);
+        let others = found.iter().filter(|other| {
+            **other != chosen
+                && other.at.size() >= chosen.at.size() / 2.0
+                && other.at.overlap(&chosen.at, Overlap::Union) < SAME
+        });
+        let others = others.count();
+        self.last = Some(face);
+        self.lost = 0;
+        Ok(Sighting { face: Some(face), looked: true, others, jumped })
+    }
+
+    /// The face among several, and whether it is at another place than the last one.
+    fn choose(&self, found: &[Face]) -> Option<(Face, bool)> {
+        let largest = found.iter().max_by(|a, b| a.at.size().total_cmp(&b.at.size()))?;
+        let Some(last) = self.last else { return Some((*largest, false)) };
+        let distance = |face: &Face| {
+            let ([x, y], [last_x, last_y]) = (face.at.centre(), last.at.centre());
+            (x - last_x).hypot(y - last_y)
+        };
+        let nearest = found.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        // A face moves by its own size within the frames that it may be away.
+        if distance(nearest) <= last.at.size() {
+            return Some((*nearest, false));
+        }
+        (self.lost >= self.settings.patience || self.lost == 0).then_some((*largest, true))
+    }
+
+    /// The face at a place: the mean of the output network's verdicts on windows around it.
+    fn at(&self, picture: &Sums, place: &FaceBox) -> Result<Option<Face>> {
+        let [x, y] = place.centre();
+        let windows = WINDOWS.map(|share| {
+            let half = place.size() * share / 2.0;
+            FaceBox { sides: [x - half, y - half, x + half, y + half], score: 0.0 }
+        });
+        let faces = self.detector.judge_each(self.parameters, picture, &windows)?;
+        Ok(mean(&faces))
+    }
+}
+
+fn same(a: &Face, b: &Face) -> bool {
+    a.at.overlap(&b.at, Overlap::Union) >= SAME
+}
+
+/// The mean of several views of one face.
+fn mean(faces: &[Face]) -> Option<Face> {
+    let (first, others) = faces.split_first()?;
+    let mut sum = *first;
+    for face in others {
+        sum.at.score += face.at.score;
+        sum.at.sides.iter_mut().zip(face.at.sides).for_each(|(sum, side)| *sum += side);
+        let points = sum.points.iter_mut().flatten();
+        points.zip(face.points.iter().flatten()).for_each(|(sum, place)| *sum += place);
+    }
+    let share = 1.0 / faces.len() as f32;
+    sum.at.score *= share;
+    sum.at.sides = sum.at.sides.map(|side| side * share);
+    sum.points = sum.points.map(|point| point.map(|place| place * share));
+    Some(sum)
+}
+
+/// A square: centre across and down, in pixels with the first one's middle at 0.5, and side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Square {
+    /// Across and down.
+    pub centre: [f32; 2],
+    /// Side.
+    pub side: f32,
+}
+
+impl Square {
+    /// The square in which [`PointNet`](super::PointNet) looks for points: a fifth wider than the box is high, and a
+    /// tenth of that lower, for MTCNN's boxes take in the forehead and the network's author's did not. Between
+    /// sides of .9 and 1.4 the points differ by less than 1 % of the face.
+    pub fn of_points(face: &FaceBox) -> Self {
+        let side = 1.2 * face.size();
+        let [x, y] = face.centre();
+        // MTCNN counts the first pixel as 1.
+        Square { centre: [x - 0.5, y - 0.5 + 0.1 * side], side }
+    }
+
+    /// The square of a face's box with a margin: so many times its longer side.
+    pub fn around(face: &FaceBox, margin: f32) -> Self {
+        let [x, y] = face.centre();
+        Square { centre: [x - 0.5, y - 0.5], side: margin * face.size() }
+    }
+
+    fn parts(self) -> [f64; 3] {
+        let Square { centre: [x, y], side } = self;
+        [x, y, side].map(f64::from)
+    }
+}
+
+/// Squares for all frames of a clip from those of the frames with a face; nothing if there is none.
+///
+/// Between two sightings the square moves evenly, before the first and after the last it stays. Then each is a mean of
+/// its neighbours in time, weighted by a normal curve of this deviation in frames: the head stays in the middle when it
+/// moves, and the shaking of single boxes, which a network would take for motion, is gone.
+pub fn steady(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> {
+    let filled = filled(seen)?;
+    let reach = (3.0 * deviation).ceil().clamp(0.0, 1e4) as usize;
+    let weight = |distance: usize| (-0.5 * (distance as f64 / deviation.max(1e-6)).powi(2)).exp();
+    let weights: Vec<f64> = (0..=reach).map(weight).collect();
+    let smooth = |at: usize| {
+        let (mut sums, mut whole) = ([0.0; 3], 0.0);
+        let last = (at + reach).min(filled.len() - 1);
+        for (other, parts) in
+            filled.iter().enumerate().take(last + 1).skip(at.saturating_sub(reach))
+        {
+            let weight = weights[other.abs_diff(at)];
+            whole += weight;
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += weight * part);
+        }
+        let [x, y, side] = sums.map(|sum| (sum / whole) as f32);
+        Square { centre: [x, y], side }
+    };
+    Some((0..filled.len()).map(smooth).collect())
+}
+
+/// The parts of the squares, gaps filled in.
+fn filled(seen: &[Option<Square>]) -> Option<Vec<[f64; 3]>> {
+    let mut filled: Vec<[f64; 3]> = Vec::with_capacity(seen.len());
+    let mut last: Option<[f64; 3]> = None;
+    for (at, square) in seen.iter().enumerate() {
+        let Some(square) = square else { continue };
+        let (parts, gap) = (square.parts(), at - filled.len());
+        let from = last.unwrap_or(parts);
+        for step in 1..=gap {
+            let share = step as f64 / (gap + 1) as f64;
+            filled
+                .push(std::array::from_fn(|part| from[part] + share * (parts[part] - from[part])));
+        }
+        filled.push(parts);
+        last = Some(parts);
+    }
+    filled.resize(seen.len(), last?);
+    Some(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(x: f32, y: f32, side: f32) -> Square {
+        Square { centre: [x, y], side }
+    }
+
+    #[test]
+    fn gaps_are_crossed_evenly_and_ends_held() {
+        let seen =
+            [None, Some(square(10.0, 4.0, 8.0)), None, None, Some(square(16.0, 1.0, 11.0)), None];
+        let squares = steady(&seen, 0.0).unwrap();
+        let expected = [
+            square(10.0, 4.0, 8.0),
+            square(10.0, 4.0, 8.0),
+            square(12.0, 3.0, 9.0),
+            square(14.0, 2.0, 10.0),
+            square(16.0, 1.0, 11.0),
+            square(16.0, 1.0, 11.0),
+        ];
+        assert_eq!(squares, expected);
+        assert!(steady(&[None, None], 3.0).is_none() && steady(&[], 3.0).is_none());
+    }
+
+    #[test]
+    fn steady_squares_shake_less_and_stay_where_they_are() {
+        let still = vec![Some(square(50.0, 40.0, 20.0)); 40];
+        for square in steady(&still, 4.0).unwrap() {
+            assert!((square.centre[0] - 50.0).abs() < 1e-4 && (square.side - 20.0).abs() < 1e-4);
+        }
+        let shaking: Vec<Option<Square>> = (0..60)
+            .map(|n| Some(square(50.0 + if n % 2 == 0 { 2.0 } else { -2.0 }, 40.0, 20.0)))
+            .collect();
+        let squares = steady(&shaking, 4.0).unwrap();
+        for square in &squares[12..48] {
+            assert!((square.centre[0] - 50.0).abs() < 0.05, "{square:?}");
+        }
+        // A walk across the picture is followed.
+        let walk: Vec<Option<Square>> =
+            (0..60).map(|n| Some(square(3.0 * n as f32, 40.0, 20.0))).collect();
+        for (n, square) in steady(&walk, 4.0).unwrap().iter().enumerate().take(48).skip(12) {
+            assert!((square.centre[0] - 3.0 * n as f32).abs() < 1e-3, "{square:?}");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_views() {
+        let face = |shift: f32| Face {
+            at: FaceBox { sides: [shift, 1.0, 10.0 + shift, 12.0], score: 0.9 + shift / 100.0 },
+            points: [[shift, 2.0]; 5],
+        };
+        let mean = mean(&[face(0.0), face(2.0), face(4.0)]).unwrap();
+        assert!((mean.at.sides[0] - 2.0).abs() < 1e-6 && (mean.at.score - 0.92).abs() < 1e-6);
+        assert!((mean.points[4][0] - 2.0).abs() < 1e-6 && mean.points[0][1] == 2.0);
+        assert!(super::mean(&[]).is_none());
+    }
+
+    #[test]
+    fn squares_for_points_lie_lower() {
+        let face = FaceBox { sides: [11.0, 21.0, 51.0, 71.0], score: 1.0 };
+        let square = Square::of_points(&face);
+        assert!((square.side - 60.0).abs() < 1e-4);
+        assert!((square.centre[0] - 30.5).abs() < 1e-5 && (square.centre[1] - 51.5).abs() < 1e-5);
+        let around = Square::around(&face, 1.3);
+        assert!(around.centre == [30.5, 45.5] && (around.side - 65.0).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,17 @@
+//! Faces in pictures: finding them (MTCNN), following one through a clip, and 68 points on it.
+//!
+//! Pictures come as host arrays of RGB bytes; the networks run on the engine.
+
+mod boxes;
+mod detector;
+mod follow;
+mod networks;
+mod picture;
+pub mod points;
+
+pub use boxes::{FaceBox, Overlap, suppress};
+pub use detector::{Detector, DetectorSettings, Face};
+pub use follow::{FollowSettings, Follower, Sighting, Square, steady};
+pub use networks::{Stage, onet, pnet, rnet};
+pub use picture::{Picture, Region, Sums};
+pub use points::PointNet;
