@@ -87,6 +87,41 @@ fn archives_train_to_the_same_numbers_as_files() {
     assert!(prepared["clips_per_second"].as_f64().unwrap() > 1.0);
 }
 
+/// As the videos of RAVDESS are served: an archive an actor, each performance with and without its sound.
+#[test]
+fn raw_videos_in_archives_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("RAVDESS");
+    std::fs::create_dir(&root).unwrap();
+    pack(&root.join("Audio_Speech_Actors_01-24.zip"), ".wav");
+    pack(&root.join("FacialTracking_Actors_01-24.zip"), ".csv");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/video");
+    let videos = ["b_frames.mp4", "baseline.mp4", "varying.mp4"]
+        .map(|name| std::fs::read(fixtures.join(name)).unwrap());
+    let archive = std::fs::File::create(root.join("Video_Speech_Actor_01.zip")).unwrap();
+    let mut writer = zip::ZipWriter::new(archive);
+    let recordings: Vec<PathBuf> =
+        files(world()).into_iter().filter(|file| name(file).ends_with(".wav")).collect();
+    for (number, recording) in recordings.iter().enumerate() {
+        for medium in ["01", "02"] {
+            let stem = name(recording).strip_prefix("03").unwrap().strip_suffix(".wav").unwrap();
+            let options = zip::write::SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Stored);
+            writer.start_file(format!("Actor_01/{medium}{stem}.mp4"), options).unwrap();
+            writer.write_all(&videos[number % videos.len()]).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    let out = folder.path().join("run");
+    let mut arguments = short_run(&out, &["--set", "controls=[]", "--set", "training.epochs=1"]);
+    arguments[2] = root.to_str().unwrap();
+    let output = mpuc(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["mpuc"]["mean"].as_f64().unwrap() >= 0.0);
+    assert!(text(&output.stderr).contains("have only a video (.mp4)"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn crema_d_is_read_by_its_names() {
     let folder = tempfile::tempdir().unwrap();

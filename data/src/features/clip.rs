@@ -82,7 +82,11 @@ impl ClipSettings {
         Ok((Array::new([length, self.height, self.width, 3], values)?, self.frames_per_second))
     }
 
-    fn read_video(&self, path: &Path, bytes: &[u8]) -> Result<(Array<u8>, f64)> {
+    /// Reads a video whose file holds `bytes`, as [`ClipSettings::read`]; `path` is for messages.
+    ///
+    /// # Errors
+    /// See [`video::decode`].
+    pub fn read_video(&self, path: &Path, bytes: &[u8]) -> Result<(Array<u8>, f64)> {
         let mut values = Vec::new();
         let mut resize: Option<([usize; 2], Resize)> = None;
         let info = video::decode(path, bytes, &mut |frame| {

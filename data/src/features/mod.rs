@@ -187,7 +187,12 @@ impl Decoder {
                 })
             }
             (Extractor::Clip(settings), ..) => {
-                let (frames, rate) = settings.read(file(source)?)?;
+                let (frames, rate) = match source {
+                    Source::Member(member) => {
+                        settings.read_video(member.path(), &member.read()?)?
+                    }
+                    source => settings.read(file(source)?)?,
+                };
                 Ok(Decoded {
                     values: Values::U8(frames),
                     frames_per_second: Some(rate),
@@ -211,7 +216,7 @@ fn file(source: &Source) -> Result<&Path> {
         Source::File(path) => Ok(path),
         Source::Member(member) => Err(Error::bad(
             member.path(),
-            "is used from inside an archive only if it is a recording or landmarks; unpack the archive",
+            "is used from inside an archive only if it is a recording, landmarks or a video; unpack the archive",
         )),
         Source::Text(text) => {
             let start: String = text.chars().take(20).collect();
