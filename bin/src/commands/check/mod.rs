@@ -11,7 +11,7 @@ use data::features::{Decoder, Source, Values};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use survey::{Seen, Survey};
+use survey::{Seen, Survey, some};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -203,9 +203,8 @@ fn print(report: &Report) -> Result<()> {
         let column = problem.column.map_or(String::new(), |column| format!(":{column}"));
         output::text_lines(format_args!("{}{line}{column}: {}", problem.file, problem.message))?;
     }
-    for text in report.warnings.iter().chain(&report.notices) {
-        output::text_lines(format_args!("note: {text}"))?;
-    }
+    let notes = [some("note", &report.warnings), some("note", &report.notices)].concat();
+    notes.iter().try_for_each(output::text_lines)?;
     report.survey.lines().iter().try_for_each(output::text_lines)?;
     let cells = |m: &Presence| vec![m.name.clone(), m.present.to_string(), m.missing.to_string()];
     let cells: Vec<Vec<String>> = report.modalities.iter().map(cells).collect();

@@ -91,7 +91,7 @@ impl Survey {
                 "{}: {} of {} performances",
                 census.vocal, census.found, census.expected
             ));
-            lines.extend(some("not there", &census.absent));
+            lines.extend(some("not there", &absent(census)));
             lines.extend(some("not in the published corpus", &census.unexpected));
         }
         lines.extend(some("odd length", &self.odd_lengths));
@@ -139,8 +139,20 @@ impl Survey {
     }
 }
 
+/// Performances that are not there, by name if they are few, else how many of each actor.
+fn absent(census: &ravdess::Census) -> Vec<String> {
+    if census.absent.len() <= SHOWN {
+        return census.absent.clone();
+    }
+    let mut by_actor: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in &census.absent {
+        *by_actor.entry(id.rsplit('-').next().unwrap_or(id)).or_default() += 1;
+    }
+    by_actor.iter().map(|(actor, count)| format!("{count} of actor {actor}")).collect()
+}
+
 /// The first few of many, and how many more there are.
-fn some(what: &str, all: &[String]) -> Vec<String> {
+pub fn some(what: &str, all: &[String]) -> Vec<String> {
     let mut lines: Vec<String> =
         all.iter().take(SHOWN).map(|one| format!("{what}: {one}")).collect();
     if all.len() > SHOWN {
@@ -224,7 +236,14 @@ fn odd_lengths(corpus: &Corpus, layout: Layout, seen: &[Seen], lengths: &[Length
         let (Some(seconds), Some(name)) = (one.seconds, corpus.modalities.get(one.modality)) else {
             continue;
         };
-        by_sample.entry(one.sample).or_default().push((name, seconds));
+        // Frames in a file of their own do not say how many of them make a second.
+        let source =
+            corpus.samples.get(one.sample).and_then(|s| s.files.get(one.modality)?.as_ref());
+        if source
+            .is_none_or(|source| source.path().extension().is_none_or(|ending| ending != "npy"))
+        {
+            by_sample.entry(one.sample).or_default().push((name, seconds));
+        }
         let median = lengths.iter().find(|l| l.modality == *name).map_or(seconds, |l| l.median);
         if seconds > ODD * median || seconds * ODD < median {
             let id = corpus.samples.get(one.sample).map_or("", |sample| &sample.id);
@@ -318,6 +337,18 @@ mod tests {
         let text = survey.lines().join("\n");
         assert!(text.contains("group  samples  no landmarks\n01           2"), "{text}");
         assert!(text.contains("the same content: c as b"), "{text}");
+        // Many that are not there are counted by actor.
+        let many: Vec<String> =
+            (1..=24).map(|actor| format!("01-01-01-01-01-{actor:02}")).collect();
+        let census = |absent: &[String]| ravdess::Census {
+            vocal: "speech",
+            expected: 1_440,
+            found: 0,
+            absent: absent.to_vec(),
+            unexpected: Vec::new(),
+        };
+        assert_eq!(absent(&census(&many))[23], "1 of actor 24");
+        assert_eq!(absent(&census(&many[..2])), many[..2]);
         // Columns of a manifest may have lengths of their own.
         let manifest = Survey::new(&corpus(), Layout::Manifest, Path::new("none"), &files);
         assert_eq!(manifest.odd_lengths.len(), 1);
