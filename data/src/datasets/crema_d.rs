@@ -1,7 +1,7 @@
 //! CREMA-D (Cao et al. 2014): 7,442 clips of 91 actors, found by file names anywhere below a folder, or in archives there.
 //!
 //! Names are `ACTOR_SENTENCE_EMOTION_LEVEL.ext`, e.g. `1001_DFA_ANG_XX.wav`. As published the recordings are
-//! `AudioWAV/*.wav` and the videos `VideoFlash/*.flv`, which have to be converted to `.mp4` or to frames (`.npy`).
+//! `AudioWAV/*.wav` and the videos `VideoFlash/*.flv`, which ffmpeg decodes; `.mp4` and frames (`.npy`) made of them are preferred.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,9 +100,9 @@ pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
             .filter_map(|files| files.flash.as_ref());
         if let Some(first) = flash.next() {
             corpus.notices.push(format!(
-                "{} clips have a video in Flash format alone; for each: {}",
+                "{} clips have a video in Flash format alone, e.g. {}: decoding it needs ffmpeg, and gives whole pictures, not cut-out faces",
                 flash.count() + 1,
-                convert_command(first.path())
+                first.path().display()
             ));
         }
     }
@@ -133,7 +133,9 @@ fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus
             .map(|modality| match modality {
                 Modality::Voice => found.voice.clone(),
                 Modality::Landmarks => found.landmarks.clone(),
-                Modality::Clip => found.frames.as_ref().or(found.video.as_ref()).cloned(),
+                Modality::Clip => {
+                    found.frames.as_ref().or(found.video.as_ref()).or(found.flash.as_ref()).cloned()
+                }
             })
             .collect();
         files.iter().any(Option::is_some).then(|| Sample {
@@ -151,15 +153,6 @@ fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus
         samples: clips.iter().filter_map(sample).collect(),
         notices: Vec::new(),
     }
-}
-
-/// A shell command that makes an `.mp4` beside a Flash video.
-fn convert_command(video: &Path) -> String {
-    format!(
-        "ffmpeg -v error -i '{}' -an -c:v libx264 -crf 16 '{}'",
-        video.display(),
-        video.with_extension("mp4").display()
-    )
 }
 
 #[cfg(test)]
@@ -207,10 +200,11 @@ mod tests {
         );
         let clip = corpus.samples[0].files[2].as_ref().unwrap();
         assert!(clip.path().ends_with("frames/1001_DFA_ANG_XX.npy"));
-        assert_eq!(corpus.missing(), [0, 3, 2]);
+        let flash = corpus.samples[2].files[2].as_ref().unwrap();
+        assert!(flash.path().ends_with("VideoFlash/1091_IEO_SAD_HI.flv"));
+        assert_eq!(corpus.missing(), [0, 3, 1]);
         assert!(
-            corpus.notices[0]
-                .starts_with("1 clips have a video in Flash format alone; for each: ffmpeg"),
+            corpus.notices[0].starts_with("1 clips have a video in Flash format alone, e.g. "),
             "{:?}",
             corpus.notices
         );
@@ -219,9 +213,9 @@ mod tests {
     #[test]
     fn a_folder_without_clips_says_what_is_wanted() {
         let folder = tree(&["VideoFlash/1001_DFA_ANG_XX.flv", "readme.txt"]);
-        let error = find(folder.path(), &ALL).unwrap_err();
+        let error = find(folder.path(), &ALL[..2]).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::MissingData);
-        assert!(error.to_string().contains("AudioWAV/1001_DFA_ANG_XX.wav; 1 clips"), "{error}");
+        assert!(error.to_string().contains("AudioWAV/1001_DFA_ANG_XX.wav"), "{error}");
         assert!(
             find(&folder.path().join("none"), &ALL).is_err() && find(folder.path(), &[]).is_err()
         );

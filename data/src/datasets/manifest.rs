@@ -25,7 +25,7 @@ pub enum Kind {
     Landmarks,
     /// `.npy` of numbers
     Sequence,
-    /// `.npy` of frames; never inferred, because the extension is that of a sequence
+    /// A video; or `.npy` of frames, never inferred because the extension is that of a sequence
     Clip,
     /// `.txt`, or literal text
     Words,
@@ -41,6 +41,7 @@ impl Kind {
             "csv" => Some(Self::Landmarks),
             "npy" => Some(Self::Sequence),
             "txt" => Some(Self::Words),
+            "mp4" | "m4v" | "mov" | "mkv" | "webm" | "avi" | "flv" => Some(Self::Clip),
             _ => None,
         }
     }
@@ -198,7 +199,7 @@ impl Columns {
                     )
                 })?;
             Kind::of_cell(first).ok_or_else(|| {
-                Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .csv, .npy, .txt or `text:...`, or give the kind of `{name}`"))
+                Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .mp4, .csv, .npy, .txt or `text:...`, or give the kind of `{name}`"))
             })
         };
         self.modalities.iter().map(kind_of).collect()
