@@ -87,10 +87,18 @@ impl Cache {
     fn entry(&self, decoder: &Decoder, source: &Source) -> Result<PathBuf> {
         let mut content = blake3::Hasher::new();
         match source {
-            Source::Text(text) => content.update(text.as_bytes()),
+            Source::Text(text) => {
+                content.update(text.as_bytes());
+            }
             // An archive's directory says enough: to unpack 12 GB of videos at every start would take minutes.
-            Source::Member(member) => content.update(member.identity().as_bytes()),
-            Source::File(path) => content.update_mmap(path).map_err(|e| Error::reading(path, e))?,
+            Source::Member(member) => {
+                content.update(member.identity().as_bytes());
+            }
+            Source::File(path) => {
+                content.update_mmap(path).map_err(|e| Error::reading(path, e))?;
+            }
+            // Of gigabytes of which every sample is a part: hashed once.
+            Source::Segment(segment) => segment.identify(&mut content)?,
         };
         let mut key = blake3::Hasher::new();
         key.update(content.finalize().as_bytes()).update(decoder.fingerprint()?.as_bytes());
@@ -178,7 +186,8 @@ mod tests {
         npy::write(&path, &array).unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let decoder = |rate| {
-            Extractor::Sequence(SequenceSettings { frames_per_second: rate }).decoder(None).unwrap()
+            let settings = SequenceSettings { frames_per_second: rate, ..Default::default() };
+            Extractor::Sequence(settings).decoder(None).unwrap()
         };
         let source = Source::File(path.clone());
         let fetch = |rate| cache.fetch(&decoder(rate), &source).unwrap();

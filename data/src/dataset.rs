@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::cache::{self, Cache};
 use crate::datasets::Corpus;
-use crate::features::{Decoder, Values};
+use crate::features::{Decoder, Source, Values};
 use crate::formats::npy::MappedArray;
 use crate::{Error, Result};
 
@@ -267,12 +267,16 @@ pub fn prepare(
         match found {
             Some(Ok(cached)) => {
                 computed += usize::from(cached.computed);
+                // A segment that its sequence has nothing of is one that lacks the modality.
+                let segment =
+                    matches!(corpus.samples[sample].files[modality], Some(Source::Segment(_)));
+                let present = !segment || cached.feature.open()?.shape().first() != Some(&0);
                 warnings.extend(cached.warnings.into_iter().map(|what| Remark {
                     sample,
                     modality,
                     what,
                 }));
-                features[sample][modality] = Some(cached.feature);
+                features[sample][modality] = present.then_some(cached.feature);
             }
             // Trouble with the cache folder is nobody's sample: skipping would only hide it.
             Some(Err(error))
@@ -301,7 +305,7 @@ mod tests {
     use super::*;
     use crate::Array;
     use crate::datasets::Sample;
-    use crate::features::{Extractor, SequenceSettings, Source};
+    use crate::features::{Extractor, SequenceSettings};
     use crate::formats::npy;
 
     #[test]

@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::datasets::Label;
 use crate::{Error, Result};
 
 /// Share of the training part, per class, that a stratified split gives to validation.
@@ -117,13 +118,14 @@ impl Split {
     pub fn absent_classes(
         &self,
         fold: usize,
-        labels: &[Option<usize>],
+        labels: &[Option<Label>],
         classes: &[String],
     ) -> Vec<AbsentClass> {
         let mut absent = Vec::new();
         for (part, samples) in self.parts().into_iter().filter(|(_, samples)| !samples.is_empty()) {
             for (label, class) in classes.iter().enumerate() {
-                if !samples.iter().any(|&sample| labels.get(sample) == Some(&Some(label))) {
+                let has = |sample: usize| labels.get(sample)?.map(|known| known.has(label));
+                if !samples.iter().any(|&sample| has(sample) == Some(true)) {
                     absent.push(AbsentClass { fold, part, class: class.clone() });
                 }
             }

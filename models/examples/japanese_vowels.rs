@@ -8,8 +8,8 @@ use engine::schedule::Schedule;
 use engine::{DType, Parameters, Pass, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
 use models::metrics::accuracy;
-use models::probe::argmax;
 use models::systems::{Batch, EncoderSettings, Input, LateFusion, LateFusionSettings};
+use models::targets::{Task, argmax};
 use models::training::{Trainer, TrainingSettings};
 use std::error::Error;
 
@@ -107,7 +107,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }];
     let mut parameters = Parameters::new(DType::F32, 0);
     let head = LateFusionSettings { hidden: 0, dropout: 0.0 };
-    let system = LateFusion::new(&encoders, &head, CLASSES, &mut parameters)?;
+    let system = LateFusion::new(&encoders, &head, Task::OneOf(CLASSES), &mut parameters)?;
     let settings = TrainingSettings {
         epochs: 120,
         batch: 27,

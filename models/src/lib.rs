@@ -9,5 +9,6 @@ pub mod metrics;
 pub mod probe;
 pub mod sampler;
 pub mod systems;
+pub mod targets;
 pub mod training;
 pub mod weights;

@@ -1,11 +1,34 @@
 //! How good predictions are: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval.
 
+use crate::targets::Targets;
 use serde::{Deserialize, Serialize};
 
 /// Share of predictions that are right; NaN of none.
 pub fn accuracy(predicted: &[usize], labels: &[usize]) -> f64 {
     let right = predicted.iter().zip(labels).filter(|(p, l)| p == l).count();
     right as f64 / labels.len() as f64
+}
+
+/// How good predictions are in one number: the accuracy of classes, the mean weighted accuracy of marks.
+pub fn score(predicted: &Targets, truth: &Targets) -> f64 {
+    match (predicted, truth) {
+        (Targets::Classes(predicted), Targets::Classes(truth)) => accuracy(predicted, truth),
+        _ => {
+            let counts = label_counts(predicted, truth);
+            counts.iter().map(|label| label.weighted_accuracy()).sum::<f64>() / counts.len() as f64
+        }
+    }
+}
+
+/// For each label how often it was right and wrong; none for classes.
+pub fn label_counts(predicted: &Targets, truth: &Targets) -> Vec<BinaryCounts> {
+    let (Targets::Marks { width, marks: truth }, Targets::Marks { marks: predicted, .. }) =
+        (truth, predicted)
+    else {
+        return Vec::new();
+    };
+    let pairs = |label: usize| predicted.iter().copied().zip(truth.iter().copied()).skip(label);
+    (0..*width).map(|label| BinaryCounts::of(pairs(label).step_by(*width))).collect()
 }
 
 /// Counts of one label against the rest.
@@ -34,6 +57,25 @@ impl BinaryCounts {
             }
         }
         counts
+    }
+
+    /// Adds the counts of another fold.
+    pub fn add(&mut self, other: BinaryCounts) {
+        self.true_positives += other.true_positives;
+        self.false_positives += other.false_positives;
+        self.false_negatives += other.false_negatives;
+        self.true_negatives += other.true_negatives;
+    }
+
+    /// Share of right answers.
+    pub fn accuracy(self) -> f64 {
+        let right = self.true_positives + self.true_negatives;
+        right as f64 / (right + self.false_positives + self.false_negatives) as f64
+    }
+
+    /// How often the label is true.
+    pub fn positives(self) -> usize {
+        self.true_positives + self.false_negatives
     }
 
     fn swapped(self) -> Self {
@@ -200,6 +242,15 @@ mod tests {
         let none = BinaryCounts::of([(false, false), (true, false)]);
         assert!((none.weighted_accuracy() - 0.5).abs() < 1e-12);
         assert_eq!(none.f1(), 0.0);
+        // The same ten as the second of two labels; the first is always right.
+        let marks = |second: [bool; 10]| Targets::Marks {
+            width: 2,
+            marks: truth.into_iter().zip(second).flat_map(|(a, b)| [a, b]).collect(),
+        };
+        let labels = label_counts(&marks(predicted), &marks(truth));
+        assert_eq!((labels[0].false_positives, labels[1]), (0, counts));
+        let mean = (1.0 + counts.weighted_accuracy()) / 2.0;
+        assert!((score(&marks(predicted), &marks(truth)) - mean).abs() < 1e-12);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The second stage: a small head on frozen features.
 
 use crate::heads::Prediction;
+use crate::metrics::score;
+use crate::targets::{Targets, Task};
 use engine::optim::{Optimizer, Rule};
 use engine::schedule::{Patience, Schedule};
 use engine::{DType, Parameters, Pass, Philox, Result, Tensor};
@@ -26,18 +28,18 @@ pub struct ProbeSettings {
     pub learning_rate: f64,
     /// The rate over time.
     pub schedule: Schedule,
-    /// Epochs without a better validation accuracy that are endured; without it, all epochs are run and the
+    /// Epochs without a better validation score that are endured; without it, all epochs are run and the
     /// last head is taken.
     pub patience: Option<u64>,
 }
 
-/// Features of samples with their classes.
+/// Features of samples with what is true of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Examples<'a> {
     /// Rows of `width` features.
     pub features: &'a [f32],
-    /// The class of each row.
-    pub labels: &'a [usize],
+    /// The target of each row.
+    pub targets: &'a Targets,
     /// Numbers of a row.
     pub width: usize,
 }
@@ -61,7 +63,7 @@ struct Scaling {
 impl Scaling {
     /// The mean and deviation of each feature; features that never change are left at 0.
     fn of(examples: &Examples<'_>, standardise: bool) -> Self {
-        let (width, count) = (examples.width, examples.labels.len());
+        let (width, count) = (examples.width, examples.targets.len());
         if !standardise {
             return Scaling { mean: vec![0.0; width], factor: vec![1.0; width] };
         }
@@ -87,49 +89,48 @@ impl Scaling {
     }
 }
 
-/// Trains a head on `train` and predicts the classes of `test`; `validation` is for patience alone.
+/// Trains a head on `train` and predicts the targets of `test`; `validation` is for patience alone.
 ///
 /// # Errors
 /// When the loss is not finite.
 pub fn predict(
     settings: &ProbeSettings,
-    classes: usize,
+    task: &Task,
     train: Examples<'_>,
     validation: Option<Examples<'_>>,
     test: Examples<'_>,
     seed: u64,
-) -> Result<Vec<usize>> {
+) -> Result<Targets> {
     let mut parameters = Parameters::new(DType::F32, seed);
     let head = Prediction::new(
         parameters.scope(),
         train.width,
         settings.hidden,
-        classes,
+        task.outputs(),
         settings.dropout,
     )?;
     let mut optimizer = Optimizer::new(settings.optimizer, &parameters)?;
     let scaling = Scaling::of(&train, settings.standardise);
-    let size = settings.batch.min(train.labels.len()).max(1);
-    let steps = train.labels.len().div_ceil(size) as u64 * settings.epochs;
+    let size = settings.batch.min(train.targets.len()).max(1);
+    let steps = train.targets.len().div_ceil(size) as u64 * settings.epochs;
     let mut step = 0;
     let mut best: Option<Parameters> = None;
     let mut patience = settings.patience.map(Patience::new);
     for epoch in 0..settings.epochs {
-        let order = Philox::new(seed, "probe").at(epoch).permutation(train.labels.len());
+        let order = Philox::new(seed, "probe").at(epoch).permutation(train.targets.len());
         for rows in order.chunks(size) {
             let pass = Pass::train(&parameters, Philox::new(seed, "probe dropout").at(step));
-            let labels: Vec<u32> = rows.iter().map(|&i| train.labels[i] as u32).collect();
-            let labels = Tensor::from_slice(&labels, &[rows.len()])?;
-            let loss =
-                head.forward(&pass, &train.tensor(rows, &scaling)?)?.cross_entropy(&labels)?;
+            let targets = train.targets.pick(rows).tensor()?;
+            let logits = head.forward(&pass, &train.tensor(rows, &scaling)?)?;
+            let loss = task.loss(&logits, &targets)?;
             let outcome = pass.backward(&loss)?;
             let rate = settings.learning_rate * settings.schedule.factor(epoch, step, steps);
             optimizer.step(&mut parameters, &outcome.gradients, rate)?;
             step += 1;
         }
         if let (Some(patience), Some(validation)) = (&mut patience, validation) {
-            let predicted = classify(&head, &parameters, &validation, &scaling)?;
-            if patience.improved(-crate::metrics::accuracy(&predicted, validation.labels)) {
+            let predicted = classify(&head, task, &parameters, &validation, &scaling)?;
+            if patience.improved(-score(&predicted, validation.targets)) {
                 best = Some(parameters.clone());
             }
             if patience.exhausted() {
@@ -137,31 +138,20 @@ pub fn predict(
             }
         }
     }
-    classify(&head, best.as_ref().unwrap_or(&parameters), &test, &scaling)
+    classify(&head, task, best.as_ref().unwrap_or(&parameters), &test, &scaling)
 }
 
 fn classify(
     head: &Prediction,
+    task: &Task,
     parameters: &Parameters,
     examples: &Examples<'_>,
     scaling: &Scaling,
-) -> Result<Vec<usize>> {
-    let rows: Vec<usize> = (0..examples.labels.len()).collect();
+) -> Result<Targets> {
+    let rows: Vec<usize> = (0..examples.targets.len()).collect();
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return Ok(task.nothing());
     }
     let logits = head.forward(&Pass::evaluate(parameters), &examples.tensor(&rows, scaling)?)?;
-    let classes = logits.shape().features();
-    Ok(logits.to_vec()?.chunks(classes).map(argmax).collect())
-}
-
-/// The position of the largest number; the first of several.
-pub fn argmax(values: &[f64]) -> usize {
-    let mut best = 0;
-    for (i, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = i;
-        }
-    }
-    best
+    task.decide(&logits)
 }

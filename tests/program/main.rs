@@ -6,6 +6,7 @@ mod commands;
 mod corpora;
 mod determinism;
 mod devices;
+mod mosei;
 mod resume;
 mod weights;
 mod world;

@@ -5,6 +5,7 @@ use crate::fixture::{self, Fixture, list, text};
 use crate::network;
 use engine::{DType, Parameters, Pass, Philox, Tensor};
 use models::systems::{Batch, EncoderSettings, Input, LateFusion, Mpuc, System};
+use models::targets::Task;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -60,7 +61,8 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
     let mut parameters = Parameters::new(dtype, 0);
     let system: Box<dyn System> = if d["loss"].is_null() {
         let classes = d["classes"].as_u64().unwrap() as usize;
-        Box::new(LateFusion::new(&encoders, &parse(&d["head"]), classes, &mut parameters).unwrap())
+        let (head, task) = (parse(&d["head"]), Task::OneOf(classes));
+        Box::new(LateFusion::new(&encoders, &head, task, &mut parameters).unwrap())
     } else {
         let head = parse(&d["head"]);
         Box::new(Mpuc::new(&encoders, &head, parse(&d["loss"]), &mut parameters).unwrap())

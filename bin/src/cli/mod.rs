@@ -77,12 +77,14 @@ Examples:
       Three folds and three seeds, with all controls.
   mpuc train --preset paper --data /data/RAVDESS --out runs/ravdess
       The paper's recipe on RAVDESS.
+  mpuc train --preset mosei --data /data/CMU-MOSEI
+      Six emotions of CMU-MOSEI's segments, from the SDK's .csd files.
   mpuc train --set training.epochs=10 --set sampling.sampler=within_group
       Single settings; `key=` takes an optional one away.
   mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
       A file of settings; save and stop after two hours (exit code 75), the same command goes on.
 
-Presets: quick (the default), smoke (seconds), world, paper, authors.
+Presets: quick (the default), smoke (seconds), world, paper, authors, mosei, mosei_smoke (seconds).
 A file may say `base = \"world\"` and give only what differs. The run folder's config.toml lists every setting with
 where it comes from."
 )]
@@ -171,7 +173,7 @@ pub struct ReportArgs {
 /// `mpuc data ...`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Make a made-up world in RAVDESS's tree, names and formats.
+    /// Make a made-up world in RAVDESS's or CMU-MOSEI's names and formats.
     Synth(SynthArgs),
     /// Read every file and report everything that is wrong.
     Check(CheckArgs),
@@ -185,11 +187,12 @@ pub enum DataCommand {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Make a made-up world: actors who perform eight emotions, with voice (WAV), facial landmarks (OpenFace \
-        CSV) and face frames (.npy) in RAVDESS's tree and names. The same settings give the same bytes anywhere. A \
+        CSV) and face frames (.npy) in RAVDESS's tree and names, or as CMU-MOSEI's .csd files. The same settings give the same bytes anywhere. A \
         folder that already holds this world is left as it is.",
     after_help = "\
 Examples:
   mpuc data synth worlds/default
+  mpuc data synth --shape mosei worlds/segments
   mpuc data synth worlds/hard --difficulty 1.5 --seed 3
   mpuc data synth worlds/tiny --actors 3 --clips 8 --set face_size=16"
 )]
@@ -197,10 +200,13 @@ pub struct SynthArgs {
     /// The folder to make.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// Actors, 1 to 99.
+    /// What it looks like.
+    #[arg(long, default_value = "ravdess")]
+    pub shape: Shape,
+    /// Actors, 1 to 99; in CMU-MOSEI's shape a video each.
     #[arg(long, value_name = "N")]
     pub actors: Option<usize>,
-    /// Clips of each actor, 1 to 60.
+    /// Clips or segments of each actor, 1 to 60.
     #[arg(long, value_name = "N")]
     pub clips: Option<usize>,
     /// Seed of everything.
@@ -217,6 +223,15 @@ pub struct SynthArgs {
     pub json: bool,
 }
 
+/// What a made-up world looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// RAVDESS: voice (WAV), facial landmarks (OpenFace CSV) and face frames (.npy) in its tree and names.
+    Ravdess,
+    /// CMU-MOSEI: words, voice, landmarks, faces and labels of videos as .csd files.
+    Mosei,
+}
+
 /// How a data set is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
@@ -227,6 +242,8 @@ pub enum Layout {
     CremaD,
     /// A CSV: one row a sample, one column a modality.
     Manifest,
+    /// CMU-MOSEI's .csd files.
+    Mosei,
 }
 
 impl Layout {
@@ -236,6 +253,7 @@ impl Layout {
             Layout::Ravdess => "ravdess",
             Layout::CremaD => "crema_d",
             Layout::Manifest => "manifest",
+            Layout::Mosei => "mosei",
         }
     }
 }
@@ -243,10 +261,11 @@ impl Layout {
 /// Where data is and how to read it, for `check` and `stats`.
 #[derive(Debug, Args)]
 pub struct DataSource {
-    /// A folder with RAVDESS (unpacked or as archives) or CREMA-D, or a manifest.
+    /// A folder with RAVDESS (unpacked or as archives), CREMA-D or CMU-MOSEI's .csd files, or a manifest.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
-    /// How it is laid out; a folder is RAVDESS and a file a manifest without it.
+    /// How it is laid out; without it a folder is CMU-MOSEI where it holds .csd files and else RAVDESS, and a file a
+    /// manifest.
     #[arg(long)]
     pub format: Option<Layout>,
     /// Word vectors in GloVe's text format, for manifests with text.
@@ -268,6 +287,7 @@ Examples:
   mpuc data check /data/RAVDESS
       Speech and song, archives as they were downloaded or unpacked.
   mpuc data check /data/CREMA-D --format crema_d
+  mpuc data check /data/CMU-MOSEI
   mpuc data check utterances.csv --vectors glove.6B.300d.txt --json"
 )]
 pub struct CheckArgs {

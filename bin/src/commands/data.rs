@@ -1,19 +1,25 @@
 //! `mpuc data synth`, and reading data for `check` and `stats`.
 
 use crate::Context;
-use crate::cli::{DataSource, Layout, SynthArgs};
+use crate::cli::{DataSource, Layout, Shape, SynthArgs};
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use data::dataset::OnError;
+use data::datasets::mosei;
 use data::datasets::ravdess::{self, Vocal};
 use data::datasets::synth::{self, SynthError, WorldSettings};
 use data::datasets::{Corpus, Modality, crema_d, manifest};
 use data::features::clip::ClipSettings;
 use data::features::landmarks::LandmarkSettings;
 use data::features::mel::MelSettings;
+use data::features::segment::Align;
 use data::features::{Decoder, Extractor, SequenceSettings, WordSettings};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+
+/// Segments of a video, where nobody says how many.
+const SEGMENTS: usize = 24;
 
 /// Runs `mpuc data synth`.
 ///
@@ -21,9 +27,11 @@ use std::path::Path;
 /// 74 when the folder cannot be written or holds something else, 78 for levers out of range.
 pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     let settings = world_settings(args)?;
-    let total = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
-    let task = context.progress.task("clips", total as u64);
+    let task = context.progress.task("made-up world", 0);
+    let task = std::sync::Mutex::new(task);
     let progress = |progress: synth::Progress| {
+        let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        task.set_total(progress.total as u64);
         task.tick(progress.done as u64, "");
         if context.stop.asked().is_some() {
             ControlFlow::Break(())
@@ -31,7 +39,10 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
             ControlFlow::Continue(())
         }
     };
-    let made = synth::generate(&settings, &args.folder, &progress);
+    let made = match args.shape {
+        Shape::Ravdess => synth::generate(&settings, &args.folder, &progress),
+        Shape::Mosei => synth::generate_segments(&settings, &args.folder, &progress),
+    };
     drop(task);
     let summary = made.map_err(|error| match (&error, context.stop.asked()) {
         (SynthError::Interrupted { .. }, Some(reason)) => {
@@ -55,6 +66,9 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
 /// The defaults with the levers of the command line.
 fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
     let mut settings = WorldSettings::default();
+    if args.shape == Shape::Mosei {
+        settings.clips_per_actor = SEGMENTS;
+    }
     for pair in &args.set {
         settings = with_lever(&settings, pair)?;
     }
@@ -104,8 +118,11 @@ pub struct Opened {
 /// 65 for a broken manifest, 66 when there is nothing.
 pub fn open(source: &DataSource) -> Result<Opened> {
     let path = &source.path;
-    let layout =
-        source.format.unwrap_or(if path.is_dir() { Layout::Ravdess } else { Layout::Manifest });
+    let layout = source.format.unwrap_or_else(|| match path.is_dir() {
+        true if mosei::is_here(path) => Layout::Mosei,
+        true => Layout::Ravdess,
+        false => Layout::Manifest,
+    });
     let (corpus, extractors) = match layout {
         Layout::Ravdess | Layout::CremaD => {
             let modalities = vec![Modality::Voice, Modality::Landmarks, Modality::Clip];
@@ -120,6 +137,7 @@ pub fn open(source: &DataSource) -> Result<Opened> {
             };
             (corpus, extractors)
         }
+        Layout::Mosei => mosei_as_it_is(path, source)?,
         Layout::Manifest => {
             let manifest = manifest::read(path, &BTreeMap::new())?;
             let extractors = manifest.kinds.iter().map(|kind| of_kind(*kind, source));
@@ -131,6 +149,25 @@ pub fn open(source: &DataSource) -> Result<Opened> {
         .map(|extractor| extractor.decoder(None))
         .collect::<data::Result<Vec<_>>>()?;
     Ok(Opened { corpus, decoders, layout })
+}
+
+/// Every sequence of CMU-MOSEI that there is, row by row. A segment that stands twice is a notice.
+fn mosei_as_it_is(path: &Path, source: &DataSource) -> Result<(Corpus, Vec<Extractor>)> {
+    let (mut wanted, mut extractors) = (Vec::new(), Vec::new());
+    for root in mosei::sequences(path)? {
+        let extractor = match root.as_str() {
+            "All Labels" => continue,
+            "OpenFace_2" => Extractor::Landmarks(LandmarkSettings::default()),
+            "words" => match &source.vectors {
+                Some(vectors) => Extractor::Words(WordSettings { vectors: vectors.clone() }),
+                None => continue,
+            },
+            _ => Extractor::Sequence(SequenceSettings::default()),
+        };
+        wanted.push(mosei::Wanted { name: root.clone(), root });
+        extractors.push(extractor);
+    }
+    Ok((mosei::find(path, &wanted, Align::None, OnError::Skip)?, extractors))
 }
 
 /// A made-up world says how large and how fast its frames are; RAVDESS's are as the defaults have it.
@@ -171,6 +208,7 @@ mod tests {
     fn args(set: &[&str]) -> SynthArgs {
         SynthArgs {
             folder: "unused".into(),
+            shape: Shape::Ravdess,
             actors: Some(3),
             clips: None,
             seed: None,

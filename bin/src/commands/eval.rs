@@ -26,7 +26,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
     let material = Material::open(&resolved, &context.progress, &context.stop)?;
     let mut results = Vec::new();
     for &seed in &resolved.config.seeds {
-        for fold in 0..resolved.config.data.run_folds {
+        for fold in 0..material.splits.len() {
             results.push(judge_again(&session, &material, seed, fold)?);
             if let Some(reason) = context.stop.asked() {
                 return Err(reason.saved("nothing was changed"));
@@ -34,6 +34,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
         }
     }
     let stamp = material.stamp(&resolved, &device)?;
-    let report = Report::new(&results, stamp, run.path(), started.elapsed().as_secs_f64());
+    let elapsed = started.elapsed().as_secs_f64();
+    let report = Report::new(&results, &material.classes, stamp, run.path(), elapsed);
     if args.json { output::json(&report) } else { output::text_lines(report) }
 }

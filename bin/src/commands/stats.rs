@@ -137,9 +137,10 @@ pub fn run(args: &StatsArgs, context: &Context) -> Result<()> {
     let mut groups = BTreeMap::new();
     let mut unlabelled = 0;
     for sample in &corpus.samples {
-        match sample.label.and_then(|label| corpus.classes.get(label)) {
-            Some(name) => *classes.entry(name.clone()).or_default() += 1,
-            None => unlabelled += 1,
+        unlabelled += usize::from(sample.label.is_none());
+        for (class, name) in corpus.classes.iter().enumerate() {
+            let has = sample.label.is_some_and(|label| label.has(class));
+            *classes.entry(name.clone()).or_default() += usize::from(has);
         }
         if let Some(group) = &sample.group {
             *groups.entry(group.clone()).or_default() += 1;

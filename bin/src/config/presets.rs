@@ -3,12 +3,14 @@
 use crate::failure::{Failure, Result};
 
 /// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
-const PRESETS: [(&str, &str); 5] = [
+const PRESETS: [(&str, &str); 7] = [
     ("quick", include_str!("../../presets/quick.toml")),
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("world", include_str!("../../presets/world.toml")),
     ("paper", include_str!("../../presets/paper.toml")),
     ("authors", include_str!("../../presets/authors.toml")),
+    ("mosei", include_str!("../../presets/mosei.toml")),
+    ("mosei_smoke", include_str!("../../presets/mosei_smoke.toml")),
 ];
 
 /// What `mpuc train` runs when it is told nothing.

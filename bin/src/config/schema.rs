@@ -3,6 +3,7 @@
 use data::datasets::ravdess::Vocal;
 use data::datasets::synth::WorldSettings;
 use data::features::Extractor;
+use data::features::segment::Align;
 use data::loader::Padding;
 use models::backbones::BackboneSettings;
 use models::heads::ProjectionSettings;
@@ -75,6 +76,8 @@ pub struct DataConfig {
     pub format: Format,
     /// Which performances of RAVDESS are taken: speech (without this), song or both.
     pub vocal: Option<Vocal>,
+    /// How the rows of `.csd` files are brought in step with the words; word_means without it.
+    pub align: Option<Align>,
     /// How it is split.
     pub protocol: Protocol,
     /// How many folds there are.
@@ -87,6 +90,9 @@ pub struct DataConfig {
     pub split_seed: u64,
     /// What to do with a sample that cannot be read.
     pub on_error: data::dataset::OnError,
+    /// Of labels that may apply together, the weight of each one's positives, in the order of the labels; without it,
+    /// as many as the training part has negatives to a positive.
+    pub positive_weights: Option<Vec<f32>>,
     /// Where decoded features are kept; empty for the user's cache folder.
     pub cache: PathBuf,
 }
@@ -101,6 +107,8 @@ pub enum Format {
     CremaD,
     /// A CSV: one row a sample, one column a modality.
     Manifest,
+    /// CMU-MOSEI's `.csd` files: a sample is a row of the labels.
+    Mosei,
 }
 
 /// How a data set is split into folds.
@@ -114,6 +122,8 @@ pub enum Protocol {
     ByGroupPairs,
     /// Classes spread evenly, whoever it is; near-copies of one performance stay together.
     Stratified,
+    /// The one split that lists beside CMU-MOSEI's files name; without lists as `by_group`.
+    Standard,
 }
 
 /// Which samples of the training part are held back for patience.

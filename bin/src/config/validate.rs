@@ -48,7 +48,13 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             format!("is {}; the protocol by_group_pairs has exactly 3", data.folds),
         );
     }
-    if data.protocol == Protocol::ByGroup
+    if data.protocol == Protocol::Standard && data.format != Format::Mosei {
+        return refuse(
+            "data.protocol",
+            "is \"standard\", which only data.format = \"mosei\" has".into(),
+        );
+    }
+    if matches!(data.protocol, Protocol::ByGroup | Protocol::Standard)
         && data.validation == ValidationPart::NextFold
         && data.folds < 3
     {
@@ -56,6 +62,9 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             "data.folds",
             "is 2; with data.validation = \"next_fold\" at least 3 are needed".into(),
         );
+    }
+    if data.positive_weights.iter().flatten().any(|w| !(*w > 0.0 && w.is_finite())) {
+        return refuse("data.positive_weights", "must be above 0".into());
     }
     for (name, modality) in &config.modality {
         let key = |last: &str| format!("modality.{name}.{last}");

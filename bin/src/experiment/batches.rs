@@ -4,6 +4,7 @@ use super::Material;
 use crate::config::{Config, ModalityConfig, Sampling, Standardise};
 use crate::failure::Result;
 use data::dataset::Dataset;
+use data::datasets::Label;
 use data::loader::{self, Item, Loader, Window};
 use data::standardise::{Spread, Standardiser};
 use engine::{Philox, Tensor};
@@ -76,7 +77,8 @@ impl<'a> Batches<'a> {
     pub fn plan(&self, train: &[usize], size: usize, epoch: u64, views: usize) -> Vec<Vec<Item>> {
         let Material { dataset, groups, labels, .. } = self.material;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
-        let labels: Vec<usize> = train.iter().map(|&sample| labels[sample].unwrap_or(0)).collect();
+        let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
+        let labels: Vec<usize> = train.iter().map(class).collect();
         let enough = |batch: &Vec<usize>| {
             (0..self.material.names.len()).all(|m| {
                 batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2
@@ -210,14 +212,8 @@ impl<'a> Batches<'a> {
 
     fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
         let rows = batch.samples.len();
-        let labels: Option<Vec<u32>> = batch
-            .samples
-            .iter()
-            .take(rows / views)
-            .map(|&sample| self.material.labels[sample].map(|label| label as u32))
-            .collect();
-        let labels =
-            labels.map(|labels| Tensor::from_slice(&labels, &[labels.len()])).transpose()?;
+        let targets = self.material.targets(&batch.samples[..rows / views]);
+        let labels = targets.map(|targets| targets.tensor()).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Batch { modalities, labels, samples: rows / views, views })
     }

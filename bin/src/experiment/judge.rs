@@ -6,9 +6,10 @@ use crate::config::RetrievalConfig;
 use crate::failure::Result;
 use data::folds::Split;
 use engine::{Device, Parameters, Pass, Philox, Tensor};
-use models::metrics::{Confusion, Retrieval, accuracy, retrieval};
+use models::metrics::{BinaryCounts, Confusion, Retrieval, accuracy, label_counts, retrieval};
 use models::probe::{Examples, ProbeSettings, predict};
 use models::systems::{Mpuc, System};
+use models::targets::{Targets, Task};
 use serde::{Deserialize, Serialize};
 
 /// Rows of an evaluation batch.
@@ -23,36 +24,84 @@ pub struct Features {
 struct Part {
     /// For each modality rows of its features.
     rows: Vec<Vec<f32>>,
-    labels: Vec<usize>,
+    /// `None` where there are no rows.
+    targets: Option<Targets>,
+}
+
+impl Part {
+    fn count(&self) -> usize {
+        self.targets.as_ref().map_or(0, Targets::len)
+    }
 }
 
 /// What a probe came to on the test part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
-    /// Share of test samples whose class was predicted.
+    /// Share of test samples whose class was predicted; of labels that may apply together, share of right answers.
     pub accuracy: f64,
-    /// Mean over classes of the weighted accuracy of Tong et al.
+    /// Mean over classes or labels of the weighted accuracy of Tong et al.
     pub weighted_accuracy: f64,
-    /// F1 over classes, weighted by how frequent they are.
+    /// F1 over classes, weighted by how frequent they are; of labels, the mean over them of the F1 of yes and no
+    /// weighted by how frequent these are.
     pub f1_weighted: f64,
-    /// Mean over classes of the F1 of each against the rest.
+    /// Mean over classes or labels of the F1 of each against the rest.
     pub f1_macro: f64,
+    /// What these come from.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// How often predictions were right and wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
     /// How often each class was taken for each.
-    pub confusion: Confusion,
+    Confusion(Confusion),
+    /// Of labels that may apply together, each for itself.
+    Labels(Vec<BinaryCounts>),
 }
 
 impl Judgement {
-    /// Of predictions for samples with these labels.
-    pub fn new(predicted: &[usize], labels: &[usize], classes: usize) -> Self {
-        let confusion = Confusion::new(predicted, labels, classes);
-        let weighted =
-            (0..classes).map(|class| confusion.binary(class).weighted_accuracy()).sum::<f64>();
+    /// Of predictions for samples with these targets, of so many classes or labels.
+    pub fn new(predicted: &Targets, truth: &Targets, classes: usize) -> Self {
+        if let (Targets::Classes(predicted), Targets::Classes(truth)) = (predicted, truth) {
+            let confusion = Confusion::new(predicted, truth, classes);
+            let weighted =
+                (0..classes).map(|class| confusion.binary(class).weighted_accuracy()).sum::<f64>();
+            return Judgement {
+                accuracy: accuracy(predicted, truth),
+                weighted_accuracy: weighted / classes as f64,
+                f1_weighted: confusion.f1_weighted(),
+                f1_macro: confusion.f1_macro(),
+                counts: Counts::Confusion(confusion),
+            };
+        }
+        let labels = label_counts(predicted, truth);
+        let mean = |figure: fn(BinaryCounts) -> f64| {
+            labels.iter().map(|&label| figure(label)).sum::<f64>() / labels.len() as f64
+        };
         Judgement {
-            accuracy: accuracy(predicted, labels),
-            weighted_accuracy: weighted / classes as f64,
-            f1_weighted: confusion.f1_weighted(),
-            f1_macro: confusion.f1_macro(),
-            confusion,
+            accuracy: mean(BinaryCounts::accuracy),
+            weighted_accuracy: mean(BinaryCounts::weighted_accuracy),
+            f1_weighted: mean(BinaryCounts::f1_weighted),
+            f1_macro: mean(BinaryCounts::f1),
+            counts: Counts::Labels(labels),
+        }
+    }
+
+    /// The one number that systems are compared by: the accuracy of classes, the weighted accuracy of labels.
+    pub fn score(&self) -> f64 {
+        match self.counts {
+            Counts::Confusion(_) => self.accuracy,
+            Counts::Labels(_) => self.weighted_accuracy,
+        }
+    }
+
+    /// What the same answer for every sample would score at most.
+    pub fn chance(&self) -> f64 {
+        match &self.counts {
+            Counts::Confusion(confusion) => confusion.majority(),
+            Counts::Labels(_) => 0.5,
         }
     }
 }
@@ -76,7 +125,7 @@ impl Features {
                 .copied()
                 .filter(|&sample| material.labels[sample].is_some())
                 .collect();
-            part.labels = labelled.iter().filter_map(|&sample| material.labels[sample]).collect();
+            part.targets = material.targets(&labelled);
             part.rows = vec![Vec::new(); material.names.len()];
             for batch in batches.evaluation(&labelled, ROWS)? {
                 let pass = Pass::evaluate(parameters);
@@ -93,7 +142,7 @@ impl Features {
     pub fn given(rows: &[Vec<f32>], material: &Material, split: &Split) -> Self {
         let part = |samples: &[usize]| Part {
             rows: vec![samples.iter().flat_map(|&sample| rows[sample].iter().copied()).collect()],
-            labels: samples.iter().filter_map(|&sample| material.labels[sample]).collect(),
+            targets: material.targets(samples),
         };
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
@@ -101,8 +150,8 @@ impl Features {
     /// The same with all labels permuted: what a probe finds then is chance.
     pub fn permuted(mut self, random: Philox) -> Self {
         for (number, part) in self.parts.iter_mut().enumerate() {
-            let order = random.at(number as u64).permutation(part.labels.len());
-            part.labels = order.iter().map(|&from| part.labels[from]).collect();
+            let order = random.at(number as u64).permutation(part.count());
+            part.targets = part.targets.as_ref().map(|targets| targets.pick(&order));
         }
         self
     }
@@ -115,26 +164,27 @@ impl Features {
         &self,
         modalities: &[usize],
         settings: &ProbeSettings,
-        classes: usize,
+        task: &Task,
         seed: u64,
     ) -> Result<Judgement> {
+        let nothing = task.nothing();
         let joined: Vec<(Vec<f32>, usize)> =
             self.parts.iter().map(|part| part.join(modalities)).collect();
         let examples = |part: usize| Examples {
             features: &joined[part].0,
-            labels: &self.parts[part].labels,
+            targets: self.parts[part].targets.as_ref().unwrap_or(&nothing),
             width: joined[part].1.max(joined[0].1),
         };
-        let validation = (!self.parts[1].labels.is_empty()).then(|| examples(1));
-        let predicted = predict(settings, classes, examples(0), validation, examples(2), seed)?;
-        Ok(Judgement::new(&predicted, &self.parts[2].labels, classes))
+        let validation = (self.parts[1].count() > 0).then(|| examples(1));
+        let predicted = predict(settings, task, examples(0), validation, examples(2), seed)?;
+        Ok(Judgement::new(&predicted, examples(2).targets, task.outputs()))
     }
 }
 
 impl Part {
     /// Rows of several modalities side by side, and their width.
     fn join(&self, modalities: &[usize]) -> (Vec<f32>, usize) {
-        let count = self.labels.len();
+        let count = self.count();
         if count == 0 {
             return (Vec::new(), 0);
         }

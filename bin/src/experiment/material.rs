@@ -1,5 +1,6 @@
 //! The data of an experiment: samples with decoded features, labels and splits.
 
+use super::corpora::find;
 use super::pretrained::Pretrained;
 use crate::config::{
     Config, Format, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word,
@@ -8,13 +9,12 @@ use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::dataset::{Dataset, Prepared, prepare};
-use data::datasets::manifest::{self, Kind as ColumnKind};
+use data::dataset::{Dataset, Prepared, Remark, prepare};
 use data::datasets::synth::{WorldSettings, generate};
-use data::datasets::{Corpus, Modality, crema_d, ravdess};
-use data::features::Extractor;
+use data::datasets::{Corpus, Label, mosei};
 use data::folds::{self, GroupOrder, Part, Split, Validation};
 use engine::Device;
+use models::targets::{Targets, Task};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,18 @@ pub struct Material {
     pub modalities: Vec<ModalityConfig>,
     /// Their features.
     pub dataset: Arc<Dataset>,
-    /// Names of the classes; none where nothing is labelled.
+    /// Names of the classes or labels; none where nothing is labelled.
     pub classes: Vec<String>,
-    /// The class of each sample.
-    pub labels: Vec<Option<usize>>,
+    /// The class or the labels of each sample.
+    pub labels: Vec<Option<Label>>,
     /// A number for each sample's group.
     pub groups: Vec<usize>,
     /// The true factors of each sample, in the made-up world.
     pub factors: Option<Vec<Vec<f32>>>,
     /// The folds.
     pub splits: Vec<Split>,
+    /// How they came about, and how many there are.
+    pub protocol: (Protocol, usize),
     /// Weights that networks start from.
     pub pretrained: Pretrained,
     ids: Vec<String>,
@@ -65,9 +67,10 @@ impl Material {
             seconds(time),
             prepared.computed
         ));
-        let splits = split(config, &corpus)?;
-        let labels: Vec<Option<usize>> = samples.iter().map(|sample| sample.label).collect();
+        let (protocol, splits) = split(config, &root, &corpus, progress)?;
+        let labels: Vec<Option<Label>> = samples.iter().map(|sample| sample.label).collect();
         warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
+        check_labels(config, &labels, &corpus.classes)?;
         let mut numbers = BTreeMap::new();
         let groups = groups_of(&corpus)
             .into_iter()
@@ -86,10 +89,49 @@ impl Material {
             groups,
             factors: factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
             splits,
+            protocol,
             pretrained,
             origin,
             ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         })
+    }
+
+    /// Whether several labels may apply to one sample.
+    pub fn several(&self) -> bool {
+        self.labels.iter().any(|label| matches!(label, Some(Label::Each(_))))
+    }
+
+    /// What is true of these samples; `None` where there is none or one has no label.
+    pub fn targets(&self, samples: &[usize]) -> Option<Targets> {
+        let known: Vec<Label> =
+            samples.iter().map(|&sample| self.labels[sample]).collect::<Option<_>>()?;
+        match known.first()? {
+            Label::One(_) => {
+                Some(Targets::Classes(known.iter().filter_map(|l| l.class()).collect()))
+            }
+            Label::Each(_) => {
+                let width = self.classes.len();
+                let marks = known.iter().flat_map(|l| (0..width).map(|class| l.has(class)));
+                Some(Targets::Marks { width, marks: marks.collect() })
+            }
+        }
+    }
+
+    /// What classifiers are trained for: positives weigh as the settings say, or, from the training part's labels,
+    /// as much as all negatives.
+    pub fn task(&self, train: &[usize], weights: Option<&[f32]>) -> Task {
+        if !self.several() {
+            return Task::OneOf(self.classes.len());
+        }
+        if let Some(weights) = weights {
+            return Task::EachOf(weights.to_vec());
+        }
+        let labelled: Vec<usize> =
+            train.iter().copied().filter(|&sample| self.labels[sample].is_some()).collect();
+        match self.targets(&labelled) {
+            Some(Targets::Marks { width, marks }) => Task::balanced(&marks, width),
+            _ => Task::EachOf(vec![1.0; self.classes.len()]),
+        }
     }
 
     /// The parts of each fold by the samples' ids, for the run folder.
@@ -113,6 +155,8 @@ impl Material {
         let mut stamp = Stamp::new(resolved, self.split_hash(), self.pretrained.stamp(), device)?;
         stamp.corpus = Some(self.origin.clone());
         stamp.samples = Some(self.ids.len());
+        (stamp.protocol, stamp.folds) = self.protocol;
+        stamp.run_folds = self.splits.len();
         Ok(stamp)
     }
 
@@ -143,6 +187,10 @@ pub struct Decoded {
 /// Whatever is wrong with the files.
 pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
     let root = if config.data.path.as_os_str().is_empty() {
+        if config.data.format != Format::Ravdess {
+            return Err(Failure::config("`data.path` is empty: there is no data")
+                .hint("name the folder or the manifest with --data"));
+        }
         let settings = config.data.world.clone().unwrap_or_default();
         made_up_world(&settings, progress, stop)?
     } else {
@@ -167,11 +215,27 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
         });
     drop(task);
     let prepared = prepared.context(format_args!("reading {}", root.display()))?;
+    note_warnings(&corpus, &prepared.warnings, progress);
     for skipped in &prepared.skipped {
         progress.warn(format_args!("left out: {}", skipped.what));
     }
     let seconds = started.elapsed().as_secs_f64();
     Ok(Decoded { root, corpus, modalities, prepared, seconds })
+}
+
+/// One line for each modality of which features come with remarks.
+fn note_warnings(corpus: &Corpus, warnings: &[Remark<String>], progress: &Progress) {
+    for (modality, name) in corpus.modalities.iter().enumerate() {
+        let mut remarks = warnings.iter().filter(|remark| remark.modality == modality);
+        if let Some(first) = remarks.next() {
+            let samples = &corpus.samples;
+            let (id, more) = (&samples[first.sample].id, remarks.count());
+            let what = first.what.strip_prefix(&format!("{id}: ")).unwrap_or(&first.what);
+            let more =
+                if more > 0 { format!(" (and {more} more such remarks)") } else { String::new() };
+            progress.line(format_args!("{name} of {id}: {what}{more}"));
+        }
+    }
 }
 
 /// Where decoded features and the made-up world are kept.
@@ -210,73 +274,6 @@ fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> 
     Ok(root)
 }
 
-/// The samples, and the settings of each of their modalities.
-fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
-    match config.data.format {
-        Format::Ravdess | Format::CremaD => find_performances(config, root),
-        Format::Manifest => find_manifest(config, root),
-    }
-}
-
-/// Recordings of actors, found by file names.
-fn find_performances(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
-    let kind = |(name, modality): (&String, &ModalityConfig)| match modality.feature {
-        Extractor::Voice(_) => Ok(Modality::Voice),
-        Extractor::Landmarks(_) => Ok(Modality::Landmarks),
-        Extractor::Clip(_) => Ok(Modality::Clip),
-        _ => Err(Failure::config(format!(
-            "`modality.{name}`: RAVDESS and CREMA-D have voice, landmarks and clips only"
-        ))),
-    };
-    let modalities = config.modality.iter().map(kind).collect::<Result<Vec<_>>>()?;
-    let mut corpus = match config.data.format {
-        Format::CremaD => crema_d::find(root, &modalities)?,
-        _ => {
-            let vocal = config.data.vocal.unwrap_or_default();
-            ravdess::find(root, &ravdess::Options { modalities, vocal })?
-        }
-    };
-    corpus.modalities = config.modality.keys().cloned().collect();
-    Ok((corpus, config.modality.values().cloned().collect()))
-}
-
-/// Reads a manifest; a column without settings of its own takes those of the entry named like its kind.
-fn find_manifest(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
-    let kind_of = |feature: &Extractor| match feature {
-        Extractor::Voice(_) => ColumnKind::Voice,
-        Extractor::Landmarks(_) => ColumnKind::Landmarks,
-        Extractor::Clip(_) => ColumnKind::Clip,
-        Extractor::Words(_) => ColumnKind::Words,
-        Extractor::Sequence(_) => ColumnKind::Sequence,
-    };
-    let kinds =
-        config.modality.iter().map(|(name, m)| (name.clone(), kind_of(&m.feature))).collect();
-    let manifest = manifest::read(root, &kinds)?;
-    let settings = |(name, kind): (&String, &ColumnKind)| {
-        let same_kind = || config.modality.values().find(|m| kind_of(&m.feature) == *kind);
-        let found = config.modality.get(name).or_else(same_kind).cloned();
-        found.ok_or_else(|| {
-            let message = format!(
-                "{}: column `{name}`: no modality of the configuration reads it",
-                root.display()
-            );
-            Failure::config(message).hint(format!("add [modality.{name}], or leave the column out"))
-        })
-    };
-    let modalities = manifest
-        .corpus
-        .modalities
-        .iter()
-        .zip(&manifest.kinds)
-        .map(settings)
-        .collect::<Result<Vec<_>>>()?;
-    if modalities.len() < 2 {
-        let message = format!("{}: has {} columns of modalities", root.display(), modalities.len());
-        return Err(Failure::config(message).hint("the contrastive loss needs two to compare"));
-    }
-    Ok((manifest.corpus, modalities))
-}
-
 /// What the samples are. A made-up world has RAVDESS's names and may have been moved or packed, so beside its own files
 /// its clips give it away: all are equally long, to the frame, as no recordings of people are.
 fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
@@ -300,25 +297,42 @@ fn groups_of(corpus: &Corpus) -> Vec<String> {
     corpus.samples.iter().map(|s| s.group.clone().unwrap_or_else(|| alone(s))).collect()
 }
 
-fn split(config: &Config, corpus: &Corpus) -> Result<Vec<Split>> {
+/// The splits, with how they came about and how many of that kind there are.
+fn split(
+    config: &Config,
+    root: &Path,
+    corpus: &Corpus,
+    progress: &Progress,
+) -> Result<((Protocol, usize), Vec<Split>)> {
     let data = &config.data;
+    if data.protocol == Protocol::Standard {
+        if let Some((mut split, notices)) = mosei::standard_folds(root, corpus)? {
+            notices.iter().for_each(|notice| progress.line(notice));
+            if data.validation == ValidationPart::None {
+                split.train.append(&mut split.validation);
+                split.train.sort_unstable();
+            }
+            return Ok(((Protocol::Standard, 1), vec![split]));
+        }
+        progress.warn(format_args!("split at random by video; {}", mosei::FOLDS_HINT));
+    }
     let validation = match data.validation {
         ValidationPart::None => Validation::None,
         ValidationPart::NextFold => Validation::NextFold,
     };
     let groups = groups_of(corpus);
     let mut splits = match data.protocol {
-        Protocol::ByGroup => {
+        Protocol::ByGroup | Protocol::Standard => {
             folds::by_group(&groups, data.folds, GroupOrder::Shuffled(data.split_seed), validation)?
         }
         Protocol::ByGroupPairs => folds::three_by_pairs(&groups, validation)?,
         Protocol::Stratified => {
             let unlabelled =
-                || Failure::config("the protocol `stratified` needs a label for every sample");
+                || Failure::config("the protocol `stratified` needs one class for every sample");
             let labels = corpus
                 .samples
                 .iter()
-                .map(|s| s.label)
+                .map(|s| s.label.and_then(Label::class))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(unlabelled)?;
             let keys: Vec<&str> = corpus.samples.iter().map(|s| s.leak_key.as_str()).collect();
@@ -334,14 +348,39 @@ fn split(config: &Config, corpus: &Corpus) -> Result<Vec<Split>> {
         }
     };
     splits.truncate(data.run_folds);
-    Ok(splits)
+    let protocol = match data.protocol {
+        Protocol::Standard => Protocol::ByGroup,
+        other => other,
+    };
+    Ok(((protocol, data.folds), splits))
+}
+
+/// Settings that only go with one class a sample, or only with several labels.
+fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -> Result<()> {
+    let several = labels.iter().any(|label| matches!(label, Some(Label::Each(_))));
+    if several && config.sampling.sampler.uses_labels() {
+        let message =
+            "`sampling.sampler` is `class_balanced`, but these samples have several labels";
+        return Err(Failure::config(message).hint("use uniform or within_group"));
+    }
+    match &config.data.positive_weights {
+        Some(weights) if !several || weights.len() != classes.len() => {
+            let message = format!(
+                "`data.positive_weights` has {} numbers, where {} are needed",
+                weights.len(),
+                if several { classes.len() } else { 0 }
+            );
+            Err(Failure::config(message).hint(format!("the labels are {}", classes.join(", "))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A class that no training sample has cannot be learned; one that is missing elsewhere spoils a figure.
 fn warn_of_absent_classes(
     config: &Config,
     splits: &[Split],
-    labels: &[Option<usize>],
+    labels: &[Option<Label>],
     classes: &[String],
     progress: &Progress,
 ) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The experiment: every seed and fold of a configuration, with its controls, resumable at any moment.
 
 mod batches;
+mod corpora;
 mod judge;
 mod material;
 mod pretrained;
@@ -49,7 +50,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     let units: Vec<(u64, usize)> = config
         .seeds
         .iter()
-        .flat_map(|&seed| (0..config.data.run_folds).map(move |fold| (seed, fold)))
+        .flat_map(|&seed| (0..material.splits.len()).map(move |fold| (seed, fold)))
         .collect();
     let mut results = Vec::new();
     for (done, &(seed, fold)) in units.iter().enumerate() {
@@ -75,7 +76,8 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
         }
     }
     let stamp = material.stamp(session.resolved, session.device)?;
-    let report = Report::new(&results, stamp, session.run.path(), started.elapsed().as_secs_f64());
+    let elapsed = started.elapsed().as_secs_f64();
+    let report = Report::new(&results, &material.classes, stamp, session.run.path(), elapsed);
     session.run.write_json("results.json", &report)?;
     session.run.set_status(&Status {
         state: State::Finished,

@@ -10,22 +10,22 @@ use data::folds::Split;
 use engine::checkpoint::Checkpoint;
 use engine::{DType, Parameters, Pass, Philox};
 use models::metrics::Retrieval;
-use models::probe::argmax;
 use models::systems::{EncoderSettings, LateFusion, Mpuc, System};
+use models::targets::Task;
 use models::training::{calibrate, plateau, restore};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What one seed on one fold came to. Accuracies are of the test part; those whose control was not asked for,
-/// or that need labels where there are none, are absent.
+/// What one seed on one fold came to. Single numbers are [`Judgement::score`]s of the test part; those whose control
+/// was not asked for, or that need labels where there are none, are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct UnitResult {
     /// Seed.
     pub seed: u64,
     /// Fold, from 0.
     pub fold: usize,
-    /// The most frequent class of the test part.
+    /// See [`Judgement::chance`].
     pub chance: Option<f64>,
     /// See [`Control::Untrained`].
     pub untrained: Option<f64>,
@@ -63,6 +63,7 @@ struct Unit<'a> {
     fold: usize,
     batches: Batches<'a>,
     encoders: Vec<EncoderSettings>,
+    task: Task,
 }
 
 /// Runs a unit, or takes its result from the run folder.
@@ -125,6 +126,7 @@ impl<'a> Unit<'a> {
         let config = &session.resolved.config;
         let split = &material.splits[fold];
         let batches = Batches::new(config, material, &split.train, seed)?;
+        let task = material.task(&split.train, config.data.positive_weights.as_deref());
         let encoder =
             |((name, modality), input): ((&String, &crate::config::ModalityConfig), Vec<usize>)| {
                 EncoderSettings {
@@ -141,7 +143,7 @@ impl<'a> Unit<'a> {
             .zip(batches.shapes())
             .map(encoder)
             .collect();
-        Ok(Unit { session, config, material, split, seed, fold, batches, encoders })
+        Ok(Unit { session, config, material, split, seed, fold, batches, encoders, task })
     }
 
     fn name(&self, system: &str) -> String {
@@ -170,7 +172,7 @@ impl<'a> Unit<'a> {
     }
 
     fn probe(&self, features: &Features, modalities: &[usize]) -> Result<Judgement> {
-        features.judge(modalities, &self.config.probe, self.material.classes.len(), self.seed)
+        features.judge(modalities, &self.config.probe, &self.task, self.seed)
     }
 
     /// Trains MPUC and judges it.
@@ -226,16 +228,16 @@ impl<'a> Unit<'a> {
         }
         let features = Features::of(system, parameters, &self.batches, self.material, self.split)?;
         let judgement = self.probe(&features, &self.all())?;
-        result.chance = Some(judgement.confusion.majority());
+        result.chance = Some(judgement.chance());
         result.mpuc = Some(judgement);
         if self.wants(Control::Single) {
             for (number, name) in self.material.names.iter().enumerate() {
-                result.single.insert(name.clone(), self.probe(&features, &[number])?.accuracy);
+                result.single.insert(name.clone(), self.probe(&features, &[number])?.score());
             }
         }
         if self.wants(Control::PermutedLabels) {
             let permuted = features.permuted(Philox::new(self.seed, "permuted labels"));
-            result.permuted_labels = Some(self.probe(&permuted, &self.all())?.accuracy);
+            result.permuted_labels = Some(self.probe(&permuted, &self.all())?.score());
         }
         Ok(result)
     }
@@ -250,25 +252,25 @@ impl<'a> Unit<'a> {
             let plan = self.batches.plan(&self.split.train, self.config.training.batch, 0, 1);
             let batches = self.batches.training(&plan, 0, 0, 1, Partners::Own)?;
             calibrate(system.encoders(), &mut parameters, batches)?;
-            result.untrained = Some(self.accuracy(&system, &parameters)?);
+            result.untrained = Some(self.score(&system, &parameters)?);
         }
         if self.wants(Control::ShuffledPairs) {
             let (system, trained) = self.pretrain("shuffled", Partners::Shuffled)?;
-            result.mpuc_shuffled_pairs = Some(self.accuracy(&system, &trained.parameters)?);
+            result.mpuc_shuffled_pairs = Some(self.score(&system, &trained.parameters)?);
         }
         if self.wants(Control::LateFusionSupervised) {
             result.late_fusion_supervised = Some(self.late_fusion()?);
         }
         if let (true, Some(factors)) = (self.wants(Control::Oracle), &self.material.factors) {
             let features = Features::given(factors, self.material, self.split);
-            result.oracle = Some(self.probe(&features, &[0])?.accuracy);
+            result.oracle = Some(self.probe(&features, &[0])?.score());
         }
         Ok(())
     }
 
-    fn accuracy(&self, system: &impl System, parameters: &Parameters) -> Result<f64> {
+    fn score(&self, system: &impl System, parameters: &Parameters) -> Result<f64> {
         let features = Features::of(system, parameters, &self.batches, self.material, self.split)?;
-        Ok(self.probe(&features, &self.all())?.accuracy)
+        Ok(self.probe(&features, &self.all())?.score())
     }
 
     /// Trains the same networks with labels, end to end.
@@ -282,8 +284,8 @@ impl<'a> Unit<'a> {
         };
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let supervised = &self.config.supervised;
-        let classes = self.material.classes.len();
-        let system = LateFusion::new(&self.encoders, &supervised.head, classes, &mut parameters)?;
+        let (head, task) = (&supervised.head, self.task.clone());
+        let system = LateFusion::new(&self.encoders, head, task, &mut parameters)?;
         self.material.pretrained.load(&mut parameters)?;
         parameters.move_to(self.session.device)?;
         let stage = Stage {
@@ -299,13 +301,12 @@ impl<'a> Unit<'a> {
         };
         let trained = stage.run(&system, parameters)?;
         let test = labelled(&self.split.test);
-        let mut predicted = Vec::new();
+        let mut predicted = self.task.nothing();
         for batch in self.batches.evaluation(&test, 64)? {
             let logits = system.logits(&Pass::evaluate(&trained.parameters), &batch?)?;
-            predicted.extend(logits.to_vec()?.chunks(classes).map(argmax));
+            predicted.extend(self.task.decide(&logits)?);
         }
-        let truth: Vec<usize> =
-            test.iter().filter_map(|&sample| self.material.labels[sample]).collect();
-        Ok(models::metrics::accuracy(&predicted, &truth))
+        let truth = self.material.targets(&test).unwrap_or_else(|| self.task.nothing());
+        Ok(models::metrics::score(&predicted, &truth))
     }
 }

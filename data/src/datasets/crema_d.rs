@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Corpus, Modality, Sample, tree};
+use super::{Corpus, Label, Modality, Sample, tree};
 use crate::features::Source;
 use crate::{Error, Result};
 
@@ -141,7 +141,7 @@ fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus
         files.iter().any(Option::is_some).then(|| Sample {
             id: id.clone(),
             files,
-            label: Some(name.emotion),
+            label: Some(Label::One(name.emotion)),
             group: Some(name.actor.to_owned()),
             // No sentence is said twice with one emotion and one level.
             leak_key: id.clone(),
@@ -188,7 +188,9 @@ mod tests {
             "SentenceFilenames.csv",
         ]);
         let corpus = find(folder.path(), &ALL).unwrap();
-        let of = |sample: &Sample| (sample.id.clone(), sample.label, sample.group.clone());
+        let of = |sample: &Sample| {
+            (sample.id.clone(), sample.label.and_then(Label::class), sample.group.clone())
+        };
         let found: Vec<_> = corpus.samples.iter().map(of).collect();
         assert_eq!(
             found,

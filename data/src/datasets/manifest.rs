@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corpus, Sample};
+use super::{Corpus, Label, Sample};
 use crate::features::Source;
 use crate::{Error, Result};
 
@@ -122,7 +122,10 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest>
         }
         samples.push(Sample {
             files,
-            label: columns.label.and_then(|column| labels.get(&row[column]).copied()),
+            label: columns
+                .label
+                .and_then(|column| labels.get(&row[column]).copied())
+                .map(Label::One),
             group: text(columns.group),
             leak_key: id.clone(),
             id,
@@ -277,7 +280,7 @@ mod tests {
             ("voice face words".into(), "9 10".into())
         );
         let labels: Vec<_> = corpus.samples.iter().map(|s| s.label).collect();
-        assert_eq!(labels, [Some(1), Some(0), None]);
+        assert_eq!(labels, [Some(Label::One(1)), Some(Label::One(0)), None]);
         assert_eq!(corpus.samples[0].files[2], Some(Source::Text("Hi, you".into())));
         assert_eq!(corpus.missing(), [1, 1, 1]);
         assert_eq!((corpus.samples[1].group.clone(), corpus.notices.len()), (None, 3));

@@ -2,6 +2,7 @@
 
 pub mod crema_d;
 pub mod manifest;
+pub mod mosei;
 pub mod ravdess;
 pub mod synth;
 
@@ -11,6 +12,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::Source;
 
+/// What is known of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Its one class: an index into [`Corpus::classes`].
+    One(usize),
+    /// Every class that applies, be it none or several: bit `i` stands for class `i`.
+    Each(u64),
+}
+
+impl Label {
+    /// Whether the class applies.
+    pub fn has(self, class: usize) -> bool {
+        match self {
+            Self::One(one) => one == class,
+            Self::Each(bits) => class < 64 && bits >> class & 1 == 1,
+        }
+    }
+
+    /// The one class; `None` where there may be several.
+    pub fn class(self) -> Option<usize> {
+        match self {
+            Self::One(class) => Some(class),
+            Self::Each(_) => None,
+        }
+    }
+}
+
 /// One sample: a performance, an utterance, a row of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -18,8 +46,8 @@ pub struct Sample {
     pub id: String,
     /// For each modality of the corpus, its source; `None` where the sample lacks it.
     pub files: Vec<Option<Source>>,
-    /// Index into [`Corpus::classes`], where known.
-    pub label: Option<usize>,
+    /// Where it is known.
+    pub label: Option<Label>,
     /// Who or what must not be in two parts of a split by group, e.g. the actor.
     pub group: Option<String>,
     /// Samples with the same key are near-copies and must never be in two parts of any split.
@@ -54,7 +82,7 @@ impl Modality {
 pub struct Corpus {
     /// Names of the modalities, e.g. "voice".
     pub modalities: Vec<String>,
-    /// Names of the classes, by label.
+    /// Names of the classes, in the order of the labels' numbers.
     pub classes: Vec<String>,
     /// The samples, in a fixed order.
     pub samples: Vec<Sample>,

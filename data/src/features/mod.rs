@@ -7,6 +7,7 @@ pub mod clip;
 pub mod landmarks;
 pub mod mel;
 pub mod resize;
+pub mod segment;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use crate::{Array, Error, Result};
 use clip::ClipSettings;
 use landmarks::LandmarkSettings;
 use mel::{Mel, MelSettings};
+use segment::Segment;
 
 /// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
 const NUMBERS_VERSION: u32 = 2;
@@ -34,6 +36,8 @@ pub enum Source {
     Member(Member),
     /// Literal text.
     Text(String),
+    /// Part of a computational sequence.
+    Segment(Segment),
 }
 
 impl Source {
@@ -43,6 +47,7 @@ impl Source {
             Self::File(path) => path,
             Self::Member(member) => member.path(),
             Self::Text(_) => Path::new("<text>"),
+            Self::Segment(segment) => segment.path(),
         }
     }
 }
@@ -61,6 +66,12 @@ pub struct WordSettings {
 pub struct SequenceSettings {
     /// Rows a second, when that is known; `.npy` does not say.
     pub frames_per_second: Option<f64>,
+    /// The computational sequence they are rows of, e.g. `COVAREP`; for data sets of `.csd` files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Of a computational sequence only the columns whose name begins with one of these, e.g. `AU`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 /// Which feature is computed from a modality's files, with its settings.
@@ -75,7 +86,7 @@ pub enum Extractor {
     Clip(ClipSettings),
     /// Text to word vectors `[T, dimension]`.
     Words(WordSettings),
-    /// `.npy` of any real type `[T, ...]`, used as it is.
+    /// `.npy` of any real type `[T, ...]`, or a computational sequence, used as it is.
     Sequence(SequenceSettings),
 }
 
@@ -101,7 +112,7 @@ impl Values {
 /// One modality of one sample, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// `[T, ...]`, at least one step long.
+    /// `[T, ...]`, at least one step long; no step where a computational sequence has nothing of a segment.
     pub values: Values,
     /// Steps a second, where that means something.
     pub frames_per_second: Option<f64>,
@@ -156,6 +167,20 @@ impl Decoder {
     /// # Errors
     /// Whatever is wrong with the file, with its path.
     pub fn decode(&self, source: &Source) -> Result<Decoded> {
+        if let Source::Segment(segment) = source {
+            let decoded = match (&self.extractor, &self.glove) {
+                (Extractor::Words(_), Some(glove)) => segment.embedded(glove),
+                (Extractor::Landmarks(settings), _) => segment.landmarks(settings),
+                (Extractor::Sequence(settings), _) => segment.sequence(settings),
+                _ => Err(Error::config(format!(
+                    "{}: only words, landmarks and sequences can be taken from it; change the modality's feature.kind",
+                    segment.path().display()
+                ))),
+            }?;
+            let name = |warning| format!("{}: {warning}", segment.id);
+            let warnings = decoded.warnings.into_iter().map(name).collect();
+            return Ok(Decoded { warnings, ..decoded });
+        }
         match (&self.extractor, &self.mel, &self.glove) {
             (Extractor::Words(_), _, Some(glove)) => decode_words(glove, source),
             (Extractor::Voice(settings), Some(mel), _) => {
@@ -218,6 +243,7 @@ fn file(source: &Source) -> Result<&Path> {
             member.path(),
             "is used from inside an archive only if it is a recording, landmarks or a video; unpack the archive",
         )),
+        Source::Segment(segment) => Ok(segment.path()),
         Source::Text(text) => {
             let start: String = text.chars().take(20).collect();
             Err(Error::config(format!(
@@ -230,6 +256,7 @@ fn file(source: &Source) -> Result<&Path> {
 fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
     let embedded = match source {
         Source::Text(text) => glove.embed(text)?,
+        Source::Segment(segment) => return segment.embedded(glove),
         source => {
             let path = file(source)?;
             let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();

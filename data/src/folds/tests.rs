@@ -1,4 +1,5 @@
 use super::*;
+use crate::datasets::Label;
 use proptest::prelude::*;
 
 fn actors(count: usize, each: usize) -> Vec<String> {
@@ -79,7 +80,7 @@ fn too_few_of_anything_is_said() {
             .contains("two classes")
     );
     let split = Split { train: vec![0], validation: vec![], test: vec![1] };
-    let absent = split.absent_classes(2, &[Some(0), Some(1)], &classes);
+    let absent = split.absent_classes(2, &[Some(Label::One(0)), Some(Label::Each(2))], &classes);
     assert_eq!(absent.len(), 2);
     assert!(
         absent[0].to_string().starts_with("fold 3: the training part has no sample of class `sad`")

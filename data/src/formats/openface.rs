@@ -14,10 +14,14 @@ use crate::{Array, Error, Result};
 /// Points of the landmark scheme (iBUG 68).
 pub const POINTS: usize = 68;
 /// Frames with less tracking confidence count as "no face" where the file has no `success` column.
-const LEAST_CONFIDENCE: f32 = 0.5;
+pub(crate) const LEAST_CONFIDENCE: f32 = 0.5;
 /// Leading columns before the landmarks in files without a header, by the number of columns in all
 /// (RAVDESS's own layout, OpenFace 2.x without the face number, generic OpenFace 2.x).
 const HEADERLESS: [(usize, usize); 3] = [(712, 297), (713, 298), (714, 299)];
+
+/// Runs of points that follow a line of the face: jaw, brows, nose, eyes, lips.
+const CONTOURS: [std::ops::Range<usize>; 9] =
+    [0..17, 17..22, 22..27, 27..31, 31..36, 36..42, 42..48, 48..60, 60..68];
 
 /// Which coordinates to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +196,55 @@ fn headerless(width: usize, name: &str) -> Option<usize> {
         ["x_", "y_", "X_", "Y_", "Z_"].iter().position(|prefix| name.starts_with(prefix))?;
     let point: usize = name.get(2..)?.parse().ok()?;
     Some(points + block * POINTS + point)
+}
+
+/// Where the numbers of OpenFace's rows stand in a table that is no CSV.
+pub(crate) struct Columns {
+    /// The coordinates of point after point.
+    pub(crate) points: Vec<usize>,
+    pub(crate) success: Option<usize>,
+    pub(crate) confidence: Option<usize>,
+}
+
+impl Columns {
+    /// By the columns' names; `None` when a point is not among them.
+    pub(crate) fn named(names: &[String], coordinates: Coordinates) -> Option<Self> {
+        Self::by(coordinates, |name| names.iter().position(|found| found == name))
+    }
+
+    /// By what the rows look like, for exports differ in how many columns lead: of the known places that one where the
+    /// eyes' outer corners stand left and right (x_36 and x_45) and the chin below the nose (y_8 and y_27), and where
+    /// neighbours along the jaw, brows, nose, eyes and lips lie closest together. One column off also passes for a
+    /// face, but with jumps from each contour to the next.
+    pub(crate) fn plausible(
+        width: usize,
+        rows: &[&[f32]],
+        coordinates: Coordinates,
+    ) -> Option<Self> {
+        let mean = |column: usize| {
+            let seen = rows.iter().filter_map(|row| row.get(column)).filter(|x| x.is_finite());
+            seen.map(|&x| f64::from(x)).sum::<f64>() / rows.len() as f64
+        };
+        let roughness = |first: usize| {
+            let (x, y) = (|point| mean(first + point), |point| mean(first + POINTS + point));
+            let face = width >= first + 5 * POINTS && x(45) > x(36) && y(8) > y(27);
+            let steps = CONTOURS.iter().flat_map(|contour| contour.clone().skip(1));
+            let lengths = steps.map(|p| (x(p) - x(p - 1)).abs() + (y(p) - y(p - 1)).abs());
+            face.then(|| lengths.sum::<f64>() / (x(45) - x(36)))
+        };
+        let places =
+            HEADERLESS.iter().filter_map(|(leading, at)| Some((roughness(*at)?, *leading)));
+        let (_, leading) = places.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Self::by(coordinates, |name| headerless(leading, name))
+    }
+
+    fn by(coordinates: Coordinates, find: impl Fn(&str) -> Option<usize>) -> Option<Self> {
+        let prefixes = coordinates.prefixes();
+        let names =
+            (0..POINTS).flat_map(|point| prefixes.iter().map(move |p| format!("{p}{point}")));
+        let points = names.map(|name| find(&name)).collect::<Option<_>>()?;
+        Some(Self { points, success: find("success"), confidence: find("confidence") })
+    }
 }
 
 fn no_column(path: &Path, name: &str, names: &[&str], has_header: bool) -> Error {

@@ -2,6 +2,7 @@
 
 use super::{Batch, EncoderSettings, Encoders, Loss, System};
 use crate::heads::Prediction;
+use crate::targets::Task;
 use engine::{Error, Parameters, Pass, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ impl Default for LateFusionSettings {
 pub struct LateFusion {
     encoders: Encoders,
     head: Prediction,
+    task: Task,
 }
 
 impl LateFusion {
@@ -36,18 +38,18 @@ impl LateFusion {
     pub fn new(
         modalities: &[EncoderSettings],
         settings: &LateFusionSettings,
-        classes: usize,
+        task: Task,
         parameters: &mut Parameters,
     ) -> Result<Self> {
         let mut scope = parameters.scope();
         let encoders = Encoders::new(modalities, &mut scope)?;
         let width = encoders.widths().iter().sum();
-        let head =
-            Prediction::new(scope.sub("head"), width, settings.hidden, classes, settings.dropout)?;
-        Ok(LateFusion { encoders, head })
+        let LateFusionSettings { hidden, dropout } = *settings;
+        let head = Prediction::new(scope.sub("head"), width, hidden, task.outputs(), dropout)?;
+        Ok(LateFusion { encoders, head, task })
     }
 
-    /// Logits [N, classes].
+    /// Logits [N, outputs of the task].
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -66,7 +68,7 @@ impl System for LateFusion {
                 what: "needs labels in every batch".into(),
             });
         };
-        let total = self.logits(pass, batch)?.cross_entropy(labels)?;
+        let total = self.task.loss(&self.logits(pass, batch)?, labels)?;
         Ok(Loss { total, pairs: None })
     }
 

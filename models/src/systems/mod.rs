@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Batch {
     /// One entry a modality, in the order of the system's.
     pub modalities: Vec<Input>,
-    /// Classes of the samples `[N]`; supervised systems and probes alone read them.
+    /// The samples' targets, as [`crate::targets::Targets::tensor`] gives them; supervised systems alone read them.
     pub labels: Option<Tensor>,
     /// Samples in the batch; each has `views` rows.
     pub samples: usize,

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use super::Modality;
-use super::{Corpus, Sample, tree};
+use super::{Corpus, Label, Sample, tree};
 use crate::features::Source;
 use crate::{Error, Result};
 pub use census::{Census, census};
@@ -172,7 +172,7 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corp
         samples.push(Sample {
             id: name::id(codes),
             files,
-            label: Some(usize::from(emotion) - 1),
+            label: Some(Label::One(usize::from(emotion) - 1)),
             group: Some(format!("{actor:02}")),
             leak_key: format!("{vocal:02}-{emotion:02}-{intensity:02}-{statement:02}-{actor:02}"),
         });

@@ -34,7 +34,7 @@ fn files_of_one_performance_meet_in_one_sample() {
     let ids: Vec<&str> = corpus.samples.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["01-01-01-01-01-02", "01-06-01-02-01-12", "01-06-01-02-02-12"]);
     let sample = &corpus.samples[1];
-    assert_eq!((sample.label, sample.group.as_deref()), (Some(5), Some("12")));
+    assert_eq!((sample.label, sample.group.as_deref()), (Some(Label::One(5)), Some("12")));
     assert!(sample.files.iter().all(Option::is_some));
     assert!(sample.files[2].as_ref().unwrap().path().ends_with("Video/01-01-06-01-02-01-12.npy"));
     assert_eq!(sample.leak_key, corpus.samples[2].leak_key);

@@ -1,8 +1,9 @@
 //! Writes a world as RAVDESS's tree: aside first, renamed when complete.
 
+use super::segments::{self, Kind};
 use super::world::{Clip, ClipId};
 use super::write::{factor_line, npy, openface_header, openface_table, wav};
-use super::{SynthError, World, WorldSettings};
+use super::{Factors, Shape, SynthError, World, WorldSettings};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -32,6 +33,9 @@ pub struct Progress {
 pub struct Summary {
     /// [`FORMAT_VERSION`] at the time.
     pub format_version: u32,
+    /// What it looks like.
+    #[serde(default, skip_serializing_if = "is_ravdess")]
+    pub shape: Shape,
     /// The settings.
     pub settings: WorldSettings,
     /// Clips written.
@@ -40,6 +44,10 @@ pub struct Summary {
     pub bytes: u64,
     /// BLAKE3 over the clips' files in order (voice, landmarks, frames, factors), hexadecimal.
     pub hash: String,
+}
+
+fn is_ravdess(shape: &Shape) -> bool {
+    *shape == Shape::Ravdess
 }
 
 /// One clip's files as bytes.
@@ -69,7 +77,7 @@ impl ClipFiles {
             voice,
             landmarks: openface_table(header, &clip.landmarks, settings.landmark_fps),
             frames: npy(&clip.frames, &[settings.video_frames(), size, size, 3]),
-            factors: factor_line(clip),
+            factors: factor_line(&clip.id.stem(1), clip.id, &clip.factors),
         })
     }
 
@@ -98,11 +106,45 @@ pub fn generate(
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Summary, SynthError> {
     let world = World::new(settings)?;
-    if let Some(summary) = existing(settings, root)? {
+    whole_or_not_at_all(settings, Shape::Ravdess, root, |aside| {
+        write_tree(&world, aside, root, progress)
+    })
+}
+
+/// Writes the same people as CMU-MOSEI's `.csd` files: a video for each actor, a segment for each clip; with them lists
+/// of standard folds, of which every fifth video is for validation and every fifth for testing. As [`generate`], but
+/// `progress` counts videos, once for each file.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_segments(
+    settings: &WorldSettings,
+    root: &Path,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Summary, SynthError> {
+    let world = World::new(settings)?;
+    whole_or_not_at_all(settings, Shape::Mosei, root, |aside| {
+        write_segments(&world, aside, root, progress)
+    })
+}
+
+/// Makes a world in a folder aside, which becomes `root` when it is complete.
+fn whole_or_not_at_all(
+    settings: &WorldSettings,
+    shape: Shape,
+    root: &Path,
+    make: impl FnOnce(&Path) -> Result<Summary, SynthError>,
+) -> Result<Summary, SynthError> {
+    if let Some(summary) = existing(settings, shape, root)? {
         return Ok(summary);
     }
     let aside = aside_of(root);
-    let made = write_tree(&world, &aside, root, progress).and_then(|summary| {
+    let made = make(&aside).and_then(|summary| {
+        let path = aside.join(WORLD_FILE);
+        let text = serde_json::to_string_pretty(&summary).map_err(|error| {
+            SynthError::io("describe the world in", &path)(std::io::Error::other(error))
+        })?;
+        write_file(&path, text.as_bytes())?;
         fs::rename(&aside, root).map_err(SynthError::io("rename the complete world to", root))?;
         Ok(summary)
     });
@@ -114,7 +156,11 @@ pub fn generate(
 }
 
 /// The summary of the same world at `root`, or nothing where `root` is free.
-fn existing(settings: &WorldSettings, root: &Path) -> Result<Option<Summary>, SynthError> {
+fn existing(
+    settings: &WorldSettings,
+    shape: Shape,
+    root: &Path,
+) -> Result<Option<Summary>, SynthError> {
     let entries = match fs::read_dir(root) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -127,7 +173,9 @@ fn existing(settings: &WorldSettings, root: &Path) -> Result<Option<Summary>, Sy
         fs::read(root.join(WORLD_FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match summary {
         Some(summary)
-            if summary.settings == *settings && summary.format_version == FORMAT_VERSION =>
+            if summary.settings == *settings
+                && summary.shape == shape
+                && summary.format_version == FORMAT_VERSION =>
         {
             Ok(Some(summary))
         }
@@ -178,19 +226,73 @@ fn write_tree(
         hasher.update(hash.as_bytes());
     }
     write_file(&aside.join("factors.csv"), factors.as_bytes())?;
-    let summary = Summary {
+    Ok(Summary {
         format_version: FORMAT_VERSION,
+        shape: Shape::Ravdess,
         settings: settings.clone(),
         clips: total,
         bytes: written.iter().map(|(bytes, ..)| bytes).sum(),
         hash: hasher.finalize().to_hex().to_string(),
-    };
-    let path = aside.join(WORLD_FILE);
-    let text = serde_json::to_string_pretty(&summary).map_err(|error| {
-        SynthError::io("describe the world in", &path)(std::io::Error::other(error))
-    })?;
-    write_file(&path, text.as_bytes())?;
-    Ok(summary)
+    })
+}
+
+fn write_segments(
+    world: &World,
+    aside: &Path,
+    root: &Path,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Summary, SynthError> {
+    let settings = world.settings();
+    let actors: Vec<usize> = (1..=settings.actors + settings.extra_actors).collect();
+    let total = actors.len() * Kind::ALL.len();
+    make_folder(aside)?;
+    let done = AtomicUsize::new(0);
+    let (mut bytes, mut hasher) = (0, blake3::Hasher::new());
+    for kind in Kind::ALL {
+        let (name, _) = kind.names();
+        let path = aside.join(name);
+        let failed =
+            |error: crate::Error| SynthError::io("write", &path)(std::io::Error::other(error));
+        let video = |&actor: &usize| {
+            let made = segments::entry(world, actor, kind).map_err(failed)?;
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if progress(Progress { done, total }).is_break() && done < total {
+                return Err(SynthError::Interrupted { done, total, root: root.to_path_buf() });
+            }
+            Ok(made)
+        };
+        let entries: Vec<_> = actors.par_iter().map(video).collect::<Result<_, _>>()?;
+        segments::write_kind(&path, kind, &entries).map_err(failed)?;
+        let written = fs::read(&path).map_err(SynthError::io("read", &path))?;
+        bytes += written.len() as u64;
+        hasher.update(blake3::hash(&written).as_bytes());
+    }
+    let mut factors = World::factor_header();
+    for &actor in &actors {
+        for (number, clip) in segments::segments(world, actor).into_iter().enumerate() {
+            let Some(shown) = world.shown(clip, number) else { continue };
+            let id = format!("{}[{number}]", segments::video(actor));
+            let factors_of = Factors::of(&shown.performance);
+            factors.push_str(&factor_line(&id, clip, &factors_of));
+        }
+    }
+    write_file(&aside.join("factors.csv"), factors.as_bytes())?;
+    for (name, places) in [("train", &[0, 1, 2][..]), ("valid", &[3]), ("test", &[4])] {
+        let of_fold = actors.iter().filter(|&&actor| places.contains(&((actor - 1) % 5)));
+        let lines: String = of_fold.map(|&actor| segments::video(actor) + "\n").collect();
+        // With fewer than five people a fold has nobody, and there is no list of it: folds are by chance then.
+        if actors.len() >= 5 {
+            write_file(&aside.join(format!("{name}.txt")), lines.as_bytes())?;
+        }
+    }
+    Ok(Summary {
+        format_version: FORMAT_VERSION,
+        shape: Shape::Mosei,
+        settings: settings.clone(),
+        clips: world.clips().len(),
+        bytes,
+        hash: hasher.finalize().to_hex().to_string(),
+    })
 }
 
 fn write_clip(

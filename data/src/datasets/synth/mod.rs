@@ -1,4 +1,4 @@
-//! A made-up world in RAVDESS's tree, names and formats, with known true factors.
+//! A made-up world in RAVDESS's tree, names and formats (or CMU-MOSEI's), with known true factors.
 //!
 //! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence,
 //! dominance, tension, novelty) shared by its three views:
@@ -9,6 +9,8 @@
 //!
 //! A world seed fixes the actors; every actor and every clip has random streams of its own, so clips may be made in
 //! any order, on any number of threads, or only in part, and come out with the same bytes.
+//!
+//! The same people also come in CMU-MOSEI's shape, as `.csd` files ([`segments`]).
 
 mod actor;
 mod canvas;
@@ -19,9 +21,11 @@ mod landmarks;
 mod performance;
 mod portrait;
 mod random;
+mod segments;
 mod settings;
 mod tables;
 mod template;
+mod vocabulary;
 mod voice;
 mod world;
 mod write;
@@ -30,8 +34,10 @@ mod write;
 mod tests;
 
 pub use error::SynthError;
-pub use generate::{FORMAT_VERSION, Progress, Summary, generate};
+pub use generate::{FORMAT_VERSION, Progress, Summary, generate, generate_segments};
 pub use landmarks::LandmarkFrame;
-pub use settings::WorldSettings;
+pub use settings::{Shape, WorldSettings};
 pub use tables::{ACTION_UNITS, AFFECT, EMOTIONS};
 pub use world::{Clip, ClipId, Factors, World};
+#[cfg(test)]
+pub(crate) use write::openface_names;

@@ -68,6 +68,8 @@ pub(super) struct Timeline {
 }
 
 pub(super) struct Performance {
+    /// How much of each emotion is shown, before anybody's own way of showing it.
+    pub(super) mixture: [f64; 8],
     pub(super) voice_affect: [f64; 5],
     pub(super) units: [f64; UNITS],
     pub(super) skin: SkinCues,
@@ -139,6 +141,7 @@ impl Performance {
         let rate = actor.rate * libm::exp2(0.5 * rate);
         let timeline = Timeline::new(settings, clip.statement, rate, &affect, &mut shared);
         Self {
+            mixture,
             voice_affect,
             units,
             skin,

@@ -15,6 +15,11 @@ pub(super) enum Purpose {
     Portrait = 6,
     Appearance = 7,
     TrackerModes = 8,
+    Words = 9,
+    Sequences = 10,
+    Facet = 11,
+    Segments = 12,
+    Mixing = 13,
 }
 
 /// One stream of random numbers.

@@ -12,6 +12,17 @@ pub(super) const CLIPS_OF_ACTOR: usize = 60;
 /// Speakers of RAVDESS, and the highest number its two-digit field can carry.
 const MOST_ACTORS: usize = 99;
 
+/// Which corpus a made-up world looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// RAVDESS: recordings of single performances.
+    #[default]
+    Ravdess,
+    /// CMU-MOSEI: `.csd` files of videos cut into segments.
+    Mosei,
+}
+
 /// Settings of a made-up world. Noise levers are multiples of the calibrated amount and all scale with `difficulty`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

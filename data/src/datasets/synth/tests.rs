@@ -11,6 +11,9 @@ use std::path::Path;
 /// `FORMAT_VERSION` and calibrate again.
 const FROZEN: &str = "d730f41be2d8f008de43dbff1dd26c10be794eec38691b578e1a44f790b8d02f";
 
+/// The same people as segments, three each.
+const FROZEN_SEGMENTS: &str = "405d2c81d09105db7b1c55309ae3727e426d044216e4c1492cb10a93e30cccd8";
+
 fn small() -> WorldSettings {
     WorldSettings { actors: 2, clips_per_actor: 3, ..WorldSettings::default() }
 }
@@ -214,4 +217,30 @@ fn errors_name_the_place_and_the_setting() {
     assert!(error.contains("sample_rate") && error.contains("44100"), "{error}");
     let error = WorldSettings { seconds: f64::NAN, ..small() }.check().unwrap_err().to_string();
     assert!(error.contains("seconds"), "{error}");
+}
+
+#[test]
+fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
+    use crate::datasets::{Label, mosei};
+    use crate::features::segment::Align;
+    let folder = tempfile::tempdir().unwrap();
+    let make = |threads: usize| {
+        let root = folder.path().join(threads.to_string());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| generate_segments(&small(), &root, &go)).unwrap()
+    };
+    let (one, two) = (make(1), make(2));
+    assert_eq!(one, two);
+    assert_eq!(one.hash, FROZEN_SEGMENTS);
+    let root = folder.path().join("1");
+    assert_eq!(generate_segments(&small(), &root, &go).unwrap(), one, "left as it is");
+    assert!(matches!(generate(&small(), &root, &go), Err(SynthError::Occupied(_))));
+    let wanted = ["glove_vectors", "COVAREP", "OpenFace_2", "FACET", "words"]
+        .map(|root| mosei::Wanted { name: root.into(), root: root.into() });
+    let on_error = crate::dataset::OnError::Fail;
+    let corpus = mosei::find(&root, &wanted, Align::WordMeans, on_error).unwrap();
+    assert_eq!((corpus.samples.len(), corpus.missing(), corpus.notices.len()), (6, vec![0; 5], 0));
+    assert!(corpus.samples.iter().any(|sample| sample.label != Some(Label::Each(0))));
+    let factors = fs::read_to_string(root.join("factors.csv")).unwrap();
+    assert!(factors.contains("\nspeaker_02[2],2,"), "{factors}");
 }

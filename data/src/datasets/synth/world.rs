@@ -59,6 +59,17 @@ pub struct Factors {
     pub skin: [f64; 3],
 }
 
+impl Factors {
+    pub(super) fn of(performance: &Performance) -> Self {
+        let skin = performance.skin;
+        Self {
+            voice_affect: performance.voice_affect,
+            action_units: performance.units,
+            skin: [skin.flush, skin.gloss, skin.gaze],
+        }
+    }
+}
+
 /// One clip, all views.
 #[derive(Debug, Clone)]
 pub struct Clip {
@@ -145,18 +156,18 @@ impl World {
         let (truth, landmarks) = track(&self.scaled, actor, &self.moves, &performance, id);
         let frames = paint(&self.scaled, actor, &performance, &truth, id);
         let to_sample = |value: f32| (value.clamp(-LOUDEST, LOUDEST) * 32_768.0).round() as i16;
-        let skin = performance.skin;
         Some(Clip {
             id,
             voice: voice.into_iter().map(to_sample).collect(),
             landmarks,
             frames,
-            factors: Factors {
-                voice_affect: performance.voice_affect,
-                action_units: performance.units,
-                skin: [skin.flush, skin.gloss, skin.gaze],
-            },
+            factors: Factors::of(&performance),
         })
+    }
+
+    /// The settings with difficulty worked in, an actor, and how action units move faces.
+    pub(super) fn scene(&self, actor: usize) -> Option<(&WorldSettings, &Actor, &[Shape; UNITS])> {
+        Some((&self.scaled, self.actors.get(actor.checked_sub(1)?)?, &self.moves))
     }
 
     /// Header of `factors.csv`.

@@ -1,7 +1,7 @@
 //! The bytes of the files: OpenFace table, WAV, NPY.
 
 use super::landmarks::LandmarkFrame;
-use super::world::Clip;
+use super::world::{ClipId, Factors};
 use std::io::Cursor;
 
 /// Columns of eye landmarks and 3-D points of the OpenFace table that the world leaves at 0.
@@ -12,7 +12,19 @@ const OPENFACE_UNITS: [u8; 17] = [1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 2
 
 /// Header of an OpenFace 2.1 table as RAVDESS's facial tracking has it: 712 columns, without face_id and success.
 pub(super) fn openface_header() -> String {
-    let mut names: Vec<String> = ["frame", "timestamp", "confidence"].map(String::from).to_vec();
+    let mut header = columns(&["frame", "timestamp", "confidence"]).join(",");
+    header.push('\n');
+    header
+}
+
+/// The columns of CMU-MOSEI's OpenFace_2: 713, without the number of the frame.
+pub(crate) fn openface_names() -> Vec<String> {
+    columns(&["face_id", "timestamp", "confidence", "success"])
+}
+
+/// OpenFace's columns behind these.
+fn columns(leading: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = leading.iter().map(|name| (*name).to_owned()).collect();
     for eye in 0..2 {
         names.extend(["x", "y", "z"].map(|axis| format!("gaze_{eye}_{axis}")));
     }
@@ -30,9 +42,7 @@ pub(super) fn openface_header() -> String {
     let mut present = OPENFACE_UNITS.to_vec();
     present.insert(16, 28);
     names.extend(present.iter().map(|number| format!("AU{number:02}_c")));
-    let mut header = names.join(",");
-    header.push('\n');
-    header
+    names
 }
 
 /// The OpenFace table of a clip; `fps` dates its rows. Undefined columns are 0.
@@ -139,9 +149,8 @@ pub(super) fn npy(values: &[u8], shape: &[usize]) -> Vec<u8> {
 }
 
 /// A clip's line of `factors.csv`.
-pub(super) fn factor_line(clip: &Clip) -> String {
-    let factors = &clip.factors;
+pub(super) fn factor_line(id: &str, clip: ClipId, factors: &Factors) -> String {
     let numbers = factors.voice_affect.iter().chain(&factors.action_units).chain(&factors.skin);
     let numbers: String = numbers.map(|value| format!(",{value:.5}")).collect();
-    format!("{},{},{}{numbers}\n", clip.id.stem(1), clip.id.actor, clip.id.emotion)
+    format!("{id},{},{}{numbers}\n", clip.actor, clip.emotion)
 }

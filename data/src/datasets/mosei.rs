@@ -1,0 +1,406 @@
+//! CMU-MOSEI (Zadeh et al. 2018) as the SDK's `.csd` files: videos cut into segments, each with the intensity of six
+//! emotions.
+//!
+//! The unit is the segment, a row of the labels: `video[k]`. Its modalities are the rows of other sequences in the same
+//! seconds. The files lie anywhere below one folder and are known by the name of their root group, or by their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use walkdir::WalkDir;
+
+use super::{Corpus, Label, Sample};
+use crate::dataset::OnError;
+use crate::features::Source;
+use crate::features::segment::{Align, EPSILON, Segment};
+use crate::folds::Split;
+use crate::formats::csd::Csd;
+use crate::{Error, Result};
+
+/// The emotions in the order of the labels' columns, which follow the sentiment.
+pub const EMOTIONS: [&str; 6] = ["happy", "sad", "anger", "surprise", "disgust", "fear"];
+
+/// Sequences by what their names hold, in this order: a file of word vectors also has `words` in its name.
+const KNOWN: [(&str, &[&str]); 6] = [
+    ("glove_vectors", &["glove", "wordvectors"]),
+    ("COVAREP", &["covarep"]),
+    ("OpenFace_2", &["openface"]),
+    ("FACET", &["facet"]),
+    ("All Labels", &["label"]),
+    ("words", &["words"]),
+];
+/// Where word vectors, and else words, are the intervals that other sequences are aligned to.
+const REFERENCES: [&str; 2] = ["glove_vectors", "words"];
+/// Files of the standard folds and what may stand for each.
+const FOLDS: [&[&str]; 3] = [&["train"], &["valid", "validation", "dev"], &["test"]];
+
+/// How to get the lists of the standard folds.
+pub const FOLDS_HINT: &str = "to use the corpus's own folds, put train.txt, valid.txt and test.txt (one video id a line) beside the .csd files: python3 -c \"from mmsdk.mmdatasdk import cmu_mosei as m; [open(n + '.txt', 'w').write('\\n'.join(getattr(m.standard_folds, 'standard_' + n + '_fold'))) for n in ('train', 'valid', 'test')]\"";
+
+/// A modality wanted of the corpus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name in the [`Corpus`].
+    pub name: String,
+    /// The sequence it comes from, e.g. `COVAREP`.
+    pub root: String,
+}
+
+/// The files of a folder, by what they are.
+struct Files {
+    root: PathBuf,
+    by_kind: BTreeMap<String, Vec<Arc<Csd>>>,
+}
+
+impl Files {
+    fn open(root: &Path) -> Result<Self> {
+        let mut by_kind: BTreeMap<String, Vec<Arc<Csd>>> = BTreeMap::new();
+        for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
+            let entry = entry.map_err(|e| {
+                let at = e.path().unwrap_or(root).to_owned();
+                Error::reading(&at, e.into())
+            })?;
+            let path = entry.path();
+            if entry.file_type().is_file() && is_csd(path) {
+                let csd = Csd::open(path)?;
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                let kind = known(csd.root()).or_else(|| known(&stem));
+                let kind = kind.map_or_else(|| plain(csd.root()), str::to_owned);
+                by_kind.entry(kind).or_default().push(Arc::new(csd));
+            }
+        }
+        Ok(Self { root: root.to_owned(), by_kind })
+    }
+
+    /// The one file of a sequence; `None` without any.
+    fn find(&self, name: &str) -> Result<Option<&Arc<Csd>>> {
+        let kind = known(name).map_or_else(|| plain(name), str::to_owned);
+        match self.by_kind.get(&kind).map(Vec::as_slice) {
+            None | Some([]) => Ok(None),
+            Some([csd]) => Ok(Some(csd)),
+            Some([first, second, ..]) => Err(Error::bad(
+                second.path(),
+                format!(
+                    "holds {name}, as {} does; leave one of them in the folder",
+                    first.path().display()
+                ),
+            )),
+        }
+    }
+
+    fn need(&self, name: &str, why: &str) -> Result<&Arc<Csd>> {
+        let all =
+            || -> Vec<&str> { self.by_kind.values().flatten().map(|csd| csd.root()).collect() };
+        self.find(name)?.ok_or_else(|| {
+            Error::missing(
+                &self.root,
+                format!(
+                    "no .csd file of {name}, which {why}; there are {:?}: add it, or leave out what needs it",
+                    all()
+                ),
+            )
+        })
+    }
+}
+
+/// Whether a folder holds computational sequences, at its top or below.
+pub fn is_here(root: &Path) -> bool {
+    let files = WalkDir::new(root).follow_links(true).max_depth(3);
+    files.into_iter().flatten().any(|entry| is_csd(entry.path()))
+}
+
+/// Which of the usual sequences a folder holds: names that [`Wanted`] understands.
+///
+/// # Errors
+/// Bad data in one of the files; input/output errors.
+pub fn sequences(root: &Path) -> Result<Vec<String>> {
+    Ok(Files::open(root)?.by_kind.into_keys().collect())
+}
+
+fn is_csd(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csd"))
+}
+
+/// The letters and digits of a name, small.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn known(name: &str) -> Option<&'static str> {
+    let name = plain(name);
+    let fits = |parts: &&[&str]| parts.iter().any(|part| name.contains(part));
+    KNOWN.iter().find(|(_, parts)| fits(parts)).map(|(kind, _)| *kind)
+}
+
+/// One row of the labels.
+struct Row {
+    id: String,
+    video: String,
+    span: [f64; 2],
+    bits: u64,
+}
+
+/// What was wrong with labels, counted.
+#[derive(Default)]
+struct Flaws {
+    short: usize,
+    not_numbers: usize,
+    twice: usize,
+    featureless: usize,
+}
+
+/// Finds the segments of the corpus below `root` with the modalities wanted, brought in step as `align` says.
+///
+/// A segment stands twice when two rows of the labels have its id or its seconds: an error, or with
+/// [`OnError::Skip`] the first counts and the notices say how many. They also count rows too short to be a segment or
+/// without numbers, videos with labels alone or with features alone, and segments that lack a modality.
+///
+/// # Errors
+/// Missing data when there is no such folder, no file of labels or of a modality; bad data in a file.
+pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError) -> Result<Corpus> {
+    if !root.is_dir() {
+        return Err(Error::missing(
+            root,
+            "there is no such folder; give the folder that holds CMU-MOSEI's .csd files",
+        ));
+    }
+    let files = Files::open(root)?;
+    let labels = files.need("All Labels", "says which segments there are")?;
+    let sequences: Vec<&Arc<Csd>> = modalities
+        .iter()
+        .map(|wanted| {
+            files.need(&wanted.root, &format!("the modality `{}` is taken from", wanted.name))
+        })
+        .collect::<Result<_>>()?;
+    let mut words = None;
+    for name in REFERENCES {
+        words = words.or(files.find(name)?);
+    }
+    let words = match (words, align) {
+        (Some(words), _) => words,
+        (None, Align::None) => labels,
+        (None, _) => {
+            files.need("words", "rows are aligned to (or not, with data.align = \"none\")")?
+        }
+    };
+    let mut flaws = Flaws::default();
+    let rows = rows(labels, on_error, &mut flaws)?;
+    let mut samples = Vec::new();
+    for Row { id, video, span, bits } in rows {
+        let source = |sequence: &&Arc<Csd>| {
+            let there = !sequence.parts(&video).is_empty()
+                && (align == Align::None || !words.parts(&video).is_empty());
+            there.then(|| {
+                Source::Segment(Segment {
+                    id: id.clone(),
+                    sequence: Arc::clone(sequence),
+                    video: video.clone(),
+                    span,
+                    align,
+                    words: Arc::clone(words),
+                })
+            })
+        };
+        let files: Vec<Option<Source>> = sequences.iter().map(source).collect();
+        if files.iter().all(Option::is_none) {
+            flaws.featureless += 1;
+            continue;
+        }
+        let label = Some(Label::Each(bits));
+        samples.push(Sample { leak_key: id.clone(), id, files, label, group: Some(video) });
+    }
+    if samples.is_empty() {
+        return Err(Error::missing(
+            root,
+            "no segment of the labels has any features; check that all files are of one corpus",
+        ));
+    }
+    let labelled: BTreeSet<&str> = labels.videos().collect();
+    let seen: BTreeSet<&str> = sequences.iter().flat_map(|sequence| sequence.videos()).collect();
+    let unlabelled = seen.difference(&labelled).count();
+    let mut corpus = Corpus {
+        modalities: modalities.iter().map(|wanted| wanted.name.clone()).collect(),
+        classes: EMOTIONS.map(str::to_owned).to_vec(),
+        samples,
+        notices: Vec::new(),
+    };
+    for (count, what) in [
+        (flaws.short, "rows of labels are too short to be a segment"),
+        (flaws.not_numbers, "rows of labels hold something that is no number"),
+        (flaws.twice, "segments stand twice in the labels; the first counts"),
+        (flaws.featureless, "segments have labels but no features and are left out"),
+        (unlabelled, "videos have features but no labels and are not used"),
+    ] {
+        if count > 0 {
+            corpus.notices.push(format!("{count} {what}"));
+        }
+    }
+    corpus.note_missing();
+    Ok(corpus)
+}
+
+/// The segments that the labels name, video by video, in the order of time.
+fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> {
+    let names = labels.dimension_names()?;
+    let mut rows = Vec::new();
+    for video in labels.videos() {
+        let parts = labels.parts(video);
+        let (mut ids, mut spans) = (BTreeSet::new(), BTreeSet::new());
+        let mut found = Vec::new();
+        for part in parts {
+            let intervals = labels.intervals(part)?;
+            let values = labels.features(part, 0..intervals.len())?;
+            let width = values.shape()[1];
+            let columns = columns(names.as_deref(), width).ok_or_else(|| {
+                Error::bad(
+                    labels.path(),
+                    format!("{part} has rows of {width} numbers where sentiment and six emotions are needed; give the file of all labels"),
+                )
+            })?;
+            for (number, (row, span)) in
+                values.data().chunks_exact(width).zip(intervals.iter()).enumerate()
+            {
+                let [start, end] = *span;
+                let sound = start >= -EPSILON && end.is_finite() && end - start > EPSILON;
+                if !sound {
+                    flaws.short += 1;
+                    continue;
+                }
+                let intensities = columns.map(|column| row[column]);
+                if intensities.iter().any(|x| x.is_nan()) {
+                    flaws.not_numbers += 1;
+                    continue;
+                }
+                // An aligned export has one row a part, whose id is the segment's.
+                let id = match part.contains('[') && intervals.len() == 1 {
+                    true => part.clone(),
+                    false => format!("{video}[{number}]"),
+                };
+                let again = !ids.insert(id.clone()) | !spans.insert(span.map(f64::to_bits));
+                if again && on_error == OnError::Fail {
+                    return Err(Error::bad(
+                        labels.path(),
+                        format!(
+                            "the segment {id} ({:.2} to {:.2} s) stands twice; write the labels anew, or set data.on_error = \"skip\" to take the first",
+                            span[0], span[1]
+                        ),
+                    ));
+                }
+                if again {
+                    flaws.twice += 1;
+                    continue;
+                }
+                let bits = intensities.iter().enumerate().filter(|(_, x)| **x > 0.0);
+                let bits = bits.fold(0, |bits, (emotion, _)| bits | 1 << emotion);
+                found.push(Row { id, video: video.to_owned(), span: *span, bits });
+            }
+        }
+        found.sort_by(|a, b| a.span[0].total_cmp(&b.span[0]));
+        rows.extend(found);
+    }
+    Ok(rows)
+}
+
+/// Where the emotions' intensities stand: by name, or behind the sentiment.
+fn columns(names: Option<&[String]>, width: usize) -> Option<[usize; 6]> {
+    let named = names.filter(|names| names.len() == width).and_then(|names| {
+        let mut columns = [0; 6];
+        for (column, emotion) in columns.iter_mut().zip(EMOTIONS) {
+            *column = names.iter().position(|name| name.to_lowercase().starts_with(emotion))?;
+        }
+        Some(columns)
+    });
+    named.or_else(|| (width == 7).then(|| std::array::from_fn(|emotion| emotion + 1)))
+}
+
+/// The corpus's own folds, from `train.txt`, `valid.txt` and `test.txt` (one video id a line) or `folds.json` (an
+/// object with those three lists) in the folder; `None` where there are none. With it come notices of videos that no
+/// fold has, and of videos of the folds that are not there.
+///
+/// # Errors
+/// Bad data when a list is empty, a video stands in two, or the JSON is another; missing data when a list is missing.
+pub fn standard_folds(root: &Path, corpus: &Corpus) -> Result<Option<(Split, Vec<String>)>> {
+    let Some(lists) = lists(root)? else { return Ok(None) };
+    let mut part_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for (part, (path, videos)) in lists.iter().enumerate() {
+        if videos.is_empty() {
+            return Err(Error::bad(path, "names no video; write one id a line"));
+        }
+        for video in videos {
+            if part_of.insert(video, part).is_some_and(|other| other != part) {
+                return Err(Error::bad(
+                    path,
+                    format!("the video {video} is in two folds; take it out of one"),
+                ));
+            }
+        }
+    }
+    let mut split = Split::default();
+    let (mut nowhere, mut seen) = (0usize, BTreeSet::new());
+    for (sample, video) in
+        corpus.samples.iter().enumerate().filter_map(|(i, s)| Some((i, s.group.as_deref()?)))
+    {
+        seen.insert(video);
+        match part_of.get(video) {
+            Some(0) => split.train.push(sample),
+            Some(1) => split.validation.push(sample),
+            Some(_) => split.test.push(sample),
+            None => nowhere += 1,
+        }
+    }
+    let absent = part_of.keys().filter(|video| !seen.contains(**video)).count();
+    let mut notices = Vec::new();
+    if nowhere > 0 {
+        notices.push(format!("{nowhere} segments are of videos in no fold and are not used"));
+    }
+    if absent > 0 {
+        notices
+            .push(format!("{absent} of {} videos of the folds are not in the data", part_of.len()));
+    }
+    Ok(Some((split, notices)))
+}
+
+/// A list of videos and the file it is from.
+type List = (PathBuf, Vec<String>);
+
+/// The three lists.
+fn lists(root: &Path) -> Result<Option<Vec<List>>> {
+    let json = root.join("folds.json");
+    if let Ok(bytes) = std::fs::read(&json) {
+        let lists: BTreeMap<String, Vec<String>> = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::bad(&json, format!("is no object of lists of video ids ({e}); write {{\"train\": [..], \"valid\": [..], \"test\": [..]}}"))
+        })?;
+        let find = |names: &&[&str]| {
+            let found = names.iter().find_map(|name| lists.get(*name));
+            let found = found
+                .ok_or_else(|| Error::bad(&json, format!("has no list `{}`; add it", names[0])))?;
+            Ok((json.clone(), found.clone()))
+        };
+        return FOLDS.iter().map(find).collect::<Result<_>>().map(Some);
+    }
+    let find = |names: &&[&str]| {
+        let paths = names.iter().map(|name| root.join(format!("{name}.txt")));
+        paths.into_iter().find(|path| path.is_file())
+    };
+    let found: Vec<Option<PathBuf>> = FOLDS.iter().map(find).collect();
+    if found.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let read = |(path, names): (Option<PathBuf>, &&[&str])| {
+        let path = path.ok_or_else(|| {
+            let missing = root.join(format!("{}.txt", names[0]));
+            Error::missing(
+                &missing,
+                "is not there, but other folds' lists are; add it or take them away",
+            )
+        })?;
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::reading(&path, e))?;
+        let ids = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        Ok((path, ids.map(str::to_owned).collect()))
+    };
+    found.into_iter().zip(&FOLDS).map(read).collect::<Result<_>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! What is to be said of a sample: its one class, or yes or no to each of several labels.
+
+use engine::{Result, Tensor};
+
+/// The truth about samples, or what was predicted of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// The class of each sample.
+    Classes(Vec<usize>),
+    /// Whether each label applies to each sample.
+    Marks {
+        /// Labels.
+        width: usize,
+        /// Sample after sample.
+        marks: Vec<bool>,
+    },
+}
+
+impl Targets {
+    /// How many samples these are of.
+    pub fn len(&self) -> usize {
+        match self {
+            Targets::Classes(classes) => classes.len(),
+            Targets::Marks { width, marks } => marks.len() / width.max(&1),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those of these samples, in this order.
+    pub fn pick(&self, samples: &[usize]) -> Targets {
+        match self {
+            Targets::Classes(classes) => {
+                Targets::Classes(samples.iter().map(|&i| classes[i]).collect())
+            }
+            Targets::Marks { width, marks } => {
+                let row = |&i: &usize| &marks[i * width..][..*width];
+                Targets::Marks {
+                    width: *width,
+                    marks: samples.iter().flat_map(row).copied().collect(),
+                }
+            }
+        }
+    }
+
+    /// Adds further samples' targets, of the same kind.
+    pub fn extend(&mut self, more: Targets) {
+        match (self, more) {
+            (Targets::Classes(classes), Targets::Classes(more)) => classes.extend(more),
+            (Targets::Marks { marks, .. }, Targets::Marks { marks: more, .. }) => {
+                marks.extend(more);
+            }
+            _ => {}
+        }
+    }
+
+    /// As a loss wants them: classes `[N]`, or marks [N, labels] as 0 and 1.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Targets::Classes(classes) => {
+                let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+                Tensor::from_slice(&classes, &[classes.len()])
+            }
+            Targets::Marks { width, marks } => {
+                let marks: Vec<f32> = marks.iter().map(|&mark| f32::from(u8::from(mark))).collect();
+                Tensor::from_slice(&marks, &[marks.len() / width.max(&1), *width])
+            }
+        }
+    }
+}
+
+/// What a classifier is trained for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// One of so many classes: softmax and cross entropy.
+    OneOf(usize),
+    /// Yes or no to each label: binary cross entropy, in which each label's positives have this weight.
+    EachOf(Vec<f32>),
+}
+
+impl Task {
+    /// Yes or no to each label, positives and negatives weighing the same: a positive weighs as much as there are
+    /// negatives to each. A label without positives, or without negatives, keeps weight 1.
+    pub fn balanced(marks: &[bool], labels: usize) -> Self {
+        let weight = |label: usize| {
+            let column = || marks.iter().skip(label).step_by(labels.max(1));
+            let positives = column().filter(|mark| **mark).count();
+            let negatives = column().count() - positives;
+            if positives == 0 || negatives == 0 { 1.0 } else { negatives as f32 / positives as f32 }
+        };
+        Task::EachOf((0..labels).map(weight).collect())
+    }
+
+    /// Numbers that a classifier gives of each sample.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Task::OneOf(classes) => *classes,
+            Task::EachOf(weights) => weights.len(),
+        }
+    }
+
+    /// The loss of logits [N, outputs] with the targets' tensor.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn loss(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        match self {
+            Task::OneOf(_) => logits.cross_entropy(targets),
+            Task::EachOf(weights) => {
+                let weights = Tensor::from_slice(weights, &[weights.len()])?.to(logits.dtype())?;
+                logits.bce(&targets.to(logits.dtype())?, &weights)
+            }
+        }
+    }
+
+    /// What logits [N, outputs] say: the most probable class, or the labels whose probability is above one half.
+    ///
+    /// # Errors
+    /// When they cannot be read back from a GPU.
+    pub fn decide(&self, logits: &Tensor) -> Result<Targets> {
+        let logits = logits.to_vec()?;
+        Ok(match self {
+            Task::OneOf(classes) => Targets::Classes(logits.chunks(*classes).map(argmax).collect()),
+            Task::EachOf(weights) => Targets::Marks {
+                width: weights.len(),
+                marks: logits.iter().map(|&logit| logit > 0.0).collect(),
+            },
+        })
+    }
+
+    /// Predictions of no sample, to be added to with [`Targets::extend`].
+    pub fn nothing(&self) -> Targets {
+        match self {
+            Task::OneOf(_) => Targets::Classes(Vec::new()),
+            Task::EachOf(weights) => Targets::Marks { width: weights.len(), marks: Vec::new() },
+        }
+    }
+}
+
+/// The position of the largest number; the first of several.
+pub fn argmax(values: &[f64]) -> usize {
+    let mut best = 0;
+    for (i, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_balance_positives_and_negatives() {
+        let marks = [true, false, false, true, false, false, true, false, false, true, true, false];
+        assert_eq!(Task::balanced(&marks, 3), Task::EachOf(vec![1.0, 3.0, 1.0]));
+        let marks = [true, false, false, false];
+        assert_eq!(Task::balanced(&marks, 1), Task::EachOf(vec![3.0]));
+    }
+
+    #[test]
+    fn each_label_is_decided_for_itself() -> Result<()> {
+        let task = Task::EachOf(vec![2.0, 1.0]);
+        let logits = Tensor::from_slice(&[1.0f32, -2.0, -0.5, 3.0], &[2, 2])?;
+        let truth = Targets::Marks { width: 2, marks: vec![true, false, true, true] };
+        assert_eq!(
+            task.decide(&logits)?,
+            Targets::Marks { width: 2, marks: vec![true, false, false, true] }
+        );
+        // PyTorch's BCEWithLogitsLoss(pos_weight=[2, 1]).
+        let softplus = |x: f64| (1.0 + x.exp()).ln();
+        let sum = 2.0 * softplus(-1.0) + softplus(-2.0) + 2.0 * softplus(0.5) + softplus(-3.0);
+        let loss = task.loss(&logits, &truth.tensor()?)?.item()?;
+        assert!((loss - sum / 4.0).abs() < 1e-6, "{loss}");
+        let swapped = truth.pick(&[1, 0]);
+        assert_eq!(swapped, Targets::Marks { width: 2, marks: vec![true, true, true, false] });
+        assert_eq!((swapped.len(), Targets::Classes(vec![3, 4]).pick(&[1]).len()), (2, 1));
+        Ok(())
+    }
+}
