@@ -9,8 +9,9 @@ use engine::schedule::Schedule;
 use engine::{DType, Parameters, Pass, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
 use models::metrics::accuracy;
-use models::probe::argmax;
+
 use models::systems::{Batch, EncoderSettings, Input, LateFusion, LateFusionSettings};
+use models::targets::{Task, argmax};
 use models::training::{Trainer, TrainingSettings};
 use std::error::Error;
 use std::path::Path;
@@ -143,7 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }];
     let mut parameters = Parameters::new(DType::F32, 0);
     let head = LateFusionSettings { hidden: 0, dropout: 0.0 };
-    let system = LateFusion::new(&encoders, &head, 2, &mut parameters)?;
+    let system = LateFusion::new(&encoders, &head, Task::OneOf(2), &mut parameters)?;
     let settings = TrainingSettings {
         epochs: 8,
         batch: 32,

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_and_the_fence_is_left() {
-        assert_eq!(run(|| inside()), Ok(true));
+        assert_eq!(run(inside), Ok(true));
         let nothing: [u8; 0] = [];
         let error = run(|| nothing[std::hint::black_box(3)]).unwrap_err();
         assert!(error.contains("out of bounds"), "{error}");

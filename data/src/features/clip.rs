@@ -92,7 +92,7 @@ impl ClipSettings {
         let info = video::decode(path, bytes, &mut |frame| {
             let rgb = frame.rgb()?;
             let size = [rgb.shape()[0], rgb.shape()[1]];
-            if !resize.as_ref().is_some_and(|(known, _)| *known == size) {
+            if resize.as_ref().is_none_or(|(known, _)| *known != size) {
                 let (start, kept) = middle(size, [self.height, self.width]);
                 resize = Some((size, Resize::new(size, start, kept, [self.height, self.width], 3)));
             }

@@ -70,14 +70,13 @@ impl<'a> Follower<'a> {
     /// When work on a GPU fails.
     pub fn next(&mut self, picture: &Sums) -> Result<Sighting> {
         self.unlooked += 1;
-        if self.lost == 0 && self.unlooked < self.settings.look_every {
-            if let Some(last) = self.last {
-                let again = self.at(picture, &last.at)?;
-                if let Some(face) = again.filter(|face| same(face, &last)) {
-                    self.last = Some(face);
-                    return Ok(Sighting { face: Some(face), ..Sighting::default() });
-                }
-            }
+        if self.lost == 0
+            && self.unlooked < self.settings.look_every
+            && let Some(last) = self.last
+            && let Some(face) = self.at(picture, &last.at)?.filter(|face| same(face, &last))
+        {
+            self.last = Some(face);
+            return Ok(Sighting { face: Some(face), ..Sighting::default() });
         }
         self.unlooked = 0;
         let found = self.detector.detect(self.parameters, picture)?;

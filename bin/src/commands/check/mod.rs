@@ -13,9 +13,6 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use survey::{Seen, Survey, some};
 
-/// Notes of single files that are printed.
-const MOST_WARNINGS: usize = 50;
-
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Problem {
