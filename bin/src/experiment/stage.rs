@@ -104,24 +104,36 @@ impl Stage<'_> {
         }
         let mut metrics = self.metrics(&trainer, plan.len() as u64)?;
         let task = self.session.progress.task(&self.name, self.settings.epochs * plan.len() as u64);
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
         while !trainer.finished() && !self.enough(trainer.epoch() * plan.len() as u64) {
-            self.epoch(system, &mut trainer, &mut metrics, &task)?;
+            waited += self.epoch(system, &mut trainer, &mut metrics, &task)?;
+        }
+        if waited > Duration::ZERO {
+            let share = 100.0 * waited.as_secs_f64() / started.elapsed().as_secs_f64();
+            let said = format!("{}: waited for data {share:.1} % of the time", self.name);
+            self.session.progress.line(said);
         }
         Ok(Trained { history: trainer.history().to_vec(), parameters: trainer.into_parameters() })
     }
 
+    /// One epoch; returns how long it waited for batches.
     fn epoch(
         &self,
         system: &impl System,
         trainer: &mut Trainer,
         metrics: &mut Metrics,
         task: &crate::progress::Task,
-    ) -> Result<()> {
+    ) -> Result<Duration> {
         let epoch = trainer.epoch();
         let plan = self.batches.plan(self.train, self.settings.batch, epoch, self.views);
         let done = trainer.step_in_epoch();
         let mut saved = Instant::now();
-        for batch in self.batches.training(&plan, done, epoch, self.views, self.partners)? {
+        let mut batches = self.batches.training(&plan, done, epoch, self.views, self.partners)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            waited += asked.elapsed();
             let record = trainer.step(system, &batch?)?;
             let at =
                 Position { unit: self.name.clone(), epoch: Some(epoch), step: Some(record.step) };
@@ -149,7 +161,8 @@ impl Stage<'_> {
         let EpochRecord { loss, gradient_norm, pairs, validation_loss, .. } = record;
         let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: None };
         metrics.add(&at, &EpochMetrics { loss, gradient_norm, pairs, validation_loss })?;
-        self.save(trainer, metrics)
+        self.save(trainer, metrics)?;
+        Ok(waited)
     }
 
     /// Whether so many steps are all that the configuration allows.
