@@ -208,7 +208,20 @@ pub fn map<T: Element>(path: &Path) -> Result<MappedArray<T>> {
 /// # Errors
 /// Input/output errors, with the path.
 pub fn write<T: Element>(path: &Path, array: &Array<T>) -> Result<()> {
-    let sizes: Vec<String> = array.shape().iter().map(|size| format!("{size},")).collect();
+    write_parts(path, array.shape(), |part| part(array.data()))
+}
+
+/// The same for an array that nobody needs to hold whole: `fill` is handed what takes its values, part by part.
+///
+/// # Errors
+/// Input/output errors, with the path; whatever `fill` returns; a mistake in the settings when the parts do not make up
+/// the shape.
+pub fn write_parts<T: Element, E: From<Error>>(
+    path: &Path,
+    shape: &[usize],
+    fill: impl FnOnce(&mut dyn FnMut(&[T]) -> Result<()>) -> Result<(), E>,
+) -> Result<(), E> {
+    let sizes: Vec<String> = shape.iter().map(|size| format!("{size},")).collect();
     let mut header = format!(
         "{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
         T::NAME,
@@ -218,16 +231,35 @@ pub fn write<T: Element>(path: &Path, array: &Array<T>) -> Result<()> {
     let unpadded = MAGIC.len() + 2 + 2 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
-    let length = u16::try_from(header.len()).map_err(|_| {
-        Error::config(format!("{}: too many axes to write; reshape the array", path.display()))
-    })?;
-    write_aside(path, |file| {
+    let unfit = |what: String| Error::config(format!("{}: {what}", path.display()));
+    let length = u16::try_from(header.len())
+        .map_err(|_| unfit("too many axes to write; reshape the array".into()))?;
+    // Why it stopped, where the operating system had no part in it.
+    let mut stopped = None;
+    let written = write_aside(path, |file| {
         file.write_all(MAGIC)?;
         file.write_all(&[1, 0])?;
         file.write_all(&length.to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        file.write_all(bytemuck::cast_slice(array.data()))
-    })
+        let mut count = 0;
+        let mut part = |values: &[T]| {
+            count += values.len();
+            file.write_all(bytemuck::cast_slice(values)).map_err(|e| Error::writing(path, e))
+        };
+        let mut outcome = fill(&mut part);
+        if outcome.is_ok() && Some(count) != element_count(shape) {
+            let what = format!("{count} values do not fill {shape:?}; write as many as there are");
+            outcome = Err(unfit(what).into());
+        }
+        outcome.map_err(|error| {
+            stopped = Some(error);
+            std::io::Error::other("stopped")
+        })
+    });
+    match stopped {
+        Some(error) => Err(error),
+        None => Ok(written?),
+    }
 }
 
 impl Header {

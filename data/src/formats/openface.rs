@@ -4,11 +4,13 @@
 //! header row. A frame without a face holds the last good one, so that the clip keeps its length and its timing.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 
 use memchr::{memchr, memchr_iter};
 use serde::{Deserialize, Serialize};
 
+use super::write_aside;
 use crate::{Array, Error, Result};
 
 /// Points of the landmark scheme (iBUG 68).
@@ -70,6 +72,47 @@ pub struct Track {
 pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     parse(path, &bytes, coordinates)
+}
+
+/// One frame of a clip, to be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Seconds from the start.
+    pub time: f64,
+    /// From 0 to 1.
+    pub confidence: f32,
+    /// Whether there is a face; without one, the points are a guess.
+    pub success: bool,
+    /// Pixels across and down.
+    pub points: [[f32; 2]; POINTS],
+}
+
+/// Writes frames as OpenFace does, with the columns `frame` (from 1), `timestamp`, `confidence`, `success`, `x_0` to
+/// `x_67` and `y_0` to `y_67`.
+///
+/// # Errors
+/// When the operating system refuses; nothing is left half written.
+pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
+    write_aside(path, |file| {
+        write!(file, "frame, timestamp, confidence, success")?;
+        for axis in ["x", "y"] {
+            for point in 0..POINTS {
+                write!(file, ", {axis}_{point}")?;
+            }
+        }
+        writeln!(file)?;
+        for (number, row) in (1..).zip(rows) {
+            let success = u8::from(row.success);
+            write!(file, "{number}, {:.3}, {:.3}, {success}", row.time, row.confidence)?;
+            for axis in 0..2 {
+                for point in &row.points {
+                    write!(file, ", {:.2}", point[axis])?;
+                }
+            }
+            writeln!(file)?;
+        }
+        Ok(())
+    })
 }
 
 /// Where the wanted numbers stand in a row.

@@ -40,6 +40,27 @@ fn what_is_written_reads_back_and_maps() {
 }
 
 #[test]
+fn parts_make_up_an_array_or_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parts.npy");
+    write_parts::<u8, Error>(&path, &[3, 2], |part| {
+        part(&[1, 2])?;
+        part(&[3, 4, 5, 6])
+    })
+    .unwrap();
+    let whole = Array::new([3, 2], vec![1u8, 2, 3, 4, 5, 6]).unwrap();
+    assert_eq!(read(&path).unwrap(), AnyArray::U8(whole.clone()));
+    let short = write_parts::<u8, Error>(&path, &[3, 2], |part| part(&[0; 5])).unwrap_err();
+    assert!(short.to_string().contains("5 values do not fill [3, 2]"), "{short}");
+    let refused = Error::config("enough");
+    let stopped = write_parts::<u8, Error>(&path, &[1], |_| Err(refused)).unwrap_err();
+    assert_eq!(stopped.to_string(), "enough");
+    // What stood there stands there still, alone.
+    assert_eq!(read(&path).unwrap(), AnyArray::U8(whole));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn every_version_type_and_alignment_is_read() {
     for version in 1..=3 {
         let array = read_bytes(&file(

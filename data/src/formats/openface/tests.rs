@@ -141,3 +141,25 @@ proptest! {
         let _ = parse(Path::new("clip.csv"), &bytes, Coordinates::Space);
     }
 }
+
+#[test]
+fn what_is_written_reads_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.csv");
+    let row = |t: usize, success: bool| Row {
+        time: t as f64 / 25.0,
+        confidence: 0.75,
+        success,
+        points: std::array::from_fn(|p| [(t * 100 + p) as f32 + 0.25, -(p as f32)]),
+    };
+    let rows = [row(0, false), row(1, true), row(2, false), row(3, true)];
+    write(&path, &rows).unwrap();
+    let track = read(&path, Coordinates::Image).unwrap();
+    assert_eq!((track.frames.shape(), track.held), (&[4, POINTS, 2][..], 2));
+    assert!((track.rate.unwrap() - 25.0).abs() < 1e-3);
+    // Frames without a face hold the others.
+    for (frame, t) in track.frames.data().chunks_exact(2 * POINTS).zip([1, 1, 1, 3]) {
+        let expected: Vec<f32> = row(t, true).points.into_iter().flatten().collect();
+        assert_eq!(frame, expected);
+    }
+}
