@@ -47,10 +47,14 @@ pub struct Follower<'a> {
     /// Frames since the last face was seen, and since the whole frame was looked at.
     lost: usize,
     unlooked: usize,
+    /// Looks in a row that did not find the face where the output network alone saw it.
+    doubts: usize,
 }
 
 /// Sizes of the windows around the last place, in its own.
 const WINDOWS: [f32; 3] = [0.9, 1.0, 1.15];
+/// So many looks at the whole frame in a row that find nothing where a face was followed end that.
+const DOUBTS: usize = 2;
 /// The least common share of two boxes of one face in neighbouring frames.
 const SAME: f32 = 0.4;
 
@@ -61,7 +65,7 @@ impl<'a> Follower<'a> {
         parameters: &'a Parameters,
         settings: FollowSettings,
     ) -> Self {
-        Follower { detector, parameters, settings, last: None, lost: 0, unlooked: 0 }
+        Follower { detector, parameters, settings, last: None, lost: 0, unlooked: 0, doubts: 0 }
     }
 
     /// The next frame.
@@ -70,17 +74,17 @@ impl<'a> Follower<'a> {
     /// When work on a GPU fails.
     pub fn next(&mut self, picture: &Sums) -> Result<Sighting> {
         self.unlooked += 1;
-        if self.lost == 0
-            && self.unlooked < self.settings.look_every
-            && let Some(last) = self.last
-            && let Some(face) = self.at(picture, &last.at)?.filter(|face| same(face, &last))
-        {
-            self.last = Some(face);
-            return Ok(Sighting { face: Some(face), ..Sighting::default() });
+        let again = match self.last.filter(|_| self.lost == 0) {
+            Some(last) => self.at(picture, &last.at)?.filter(|face| same(face, &last)),
+            None => None,
+        };
+        if again.is_some() && self.unlooked < self.settings.look_every {
+            self.last = again;
+            return Ok(Sighting { face: again, ..Sighting::default() });
         }
         self.unlooked = 0;
         let found = self.detector.detect(self.parameters, picture)?;
-        let Some((chosen, jumped)) = self.choose(&found) else {
+        let Some((chosen, jumped)) = self.choose(&found, again) else {
             self.lost += 1;
             return Ok(Sighting { looked: true, ..Sighting::default() });
         };
@@ -88,8 +92,7 @@ impl<'a> Follower<'a> {
         let face = self.at(picture, &chosen.at)?.filter(|face| same(face, &chosen));
         let face = face.unwrap_or(chosen);
         let others = found.iter().filter(|other| {
-            **other != chosen
-                && other.at.size() >= chosen.at.size() / 2.0
+            other.at.size() >= chosen.at.size() / 2.0
                 && other.at.overlap(&chosen.at, Overlap::Union) < SAME
         });
         let others = others.count();
@@ -98,20 +101,32 @@ impl<'a> Follower<'a> {
         Ok(Sighting { face: Some(face), looked: true, others, jumped })
     }
 
-    /// The face among several, and whether it is at another place than the last one.
-    fn choose(&self, found: &[Face]) -> Option<(Face, bool)> {
-        let largest = found.iter().max_by(|a, b| a.at.size().total_cmp(&b.at.size()))?;
-        let Some(last) = self.last else { return Some((*largest, false)) };
+    /// The face among those of the whole frame, and whether it is at another place than the last one. `again` is what
+    /// was seen at the last place.
+    fn choose(&mut self, found: &[Face], again: Option<Face>) -> Option<(Face, bool)> {
+        let largest = found.iter().max_by(|a, b| a.at.size().total_cmp(&b.at.size()));
+        let Some(last) = self.last else { return largest.map(|face| (*face, false)) };
         let distance = |face: &Face| {
             let ([x, y], [last_x, last_y]) = (face.at.centre(), last.at.centre());
             (x - last_x).hypot(y - last_y)
         };
-        let nearest = found.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+        let nearest = found.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
         // A face moves by its own size within the frames that it may be away.
-        if distance(nearest) <= last.at.size() {
-            return Some((*nearest, false));
+        if let Some(near) = nearest.filter(|face| distance(face) <= last.at.size()) {
+            self.doubts = 0;
+            return Some((*near, false));
         }
-        (self.lost >= self.settings.patience || self.lost == 0).then_some((*largest, true))
+        // The output network alone takes some things for faces that the whole cascade does not.
+        self.doubts += usize::from(again.is_some());
+        match (again, largest) {
+            (Some(again), _) if self.doubts < DOUBTS => Some((again, false)),
+            (None, _) if (1..self.settings.patience).contains(&self.lost) => None,
+            (_, Some(other)) => {
+                self.doubts = 0;
+                Some((*other, true))
+            }
+            (_, None) => None,
+        }
     }
 
     /// The face at a place: the mean of the output network's verdicts on windows around it.
@@ -269,6 +284,39 @@ mod tests {
         for (n, square) in steady(&walk, 4.0).unwrap().iter().enumerate().take(48).skip(12) {
             assert!((square.centre[0] - 3.0 * n as f32).abs() < 1e-3, "{square:?}");
         }
+    }
+
+    #[test]
+    fn the_face_is_the_one_at_the_last_place() -> Result<()> {
+        let mut parameters = Parameters::new(engine::DType::F32, 0);
+        let detector = Detector::new(parameters.scope(), Default::default())?;
+        let at = |x: f32, size: f32| Face {
+            at: FaceBox { sides: [x, 50.0, x + size, 50.0 + size], score: 0.9 },
+            points: [[0.0; 2]; 5],
+        };
+        let mut follower = Follower::new(&detector, &parameters, FollowSettings::default());
+        let (small, large) = (at(100.0, 20.0), at(300.0, 60.0));
+        assert_eq!(follower.choose(&[small, large], None), Some((large, false)));
+        follower.last = Some(small);
+        assert_eq!(
+            follower.choose(&[at(110.0, 22.0), large], None),
+            Some((at(110.0, 22.0), false))
+        );
+        // Where it was there is nothing now: a cut.
+        assert_eq!(follower.choose(&[large], None), Some((large, true)));
+        // It is away for a while; only later another is taken.
+        follower.lost = 3;
+        assert_eq!(follower.choose(&[large], None), None);
+        follower.lost = 30;
+        assert_eq!(follower.choose(&[large], None), Some((large, true)));
+        // What the output network alone sees is believed once.
+        follower.lost = 0;
+        assert_eq!(follower.choose(&[large], Some(small)), Some((small, false)));
+        assert_eq!(follower.choose(&[small, large], Some(small)), Some((small, false)));
+        assert_eq!(follower.choose(&[large], Some(small)), Some((small, false)));
+        assert_eq!(follower.choose(&[large], Some(small)), Some((large, true)));
+        assert_eq!(follower.choose(&[], None), None);
+        Ok(())
     }
 
     #[test]

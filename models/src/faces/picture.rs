@@ -51,49 +51,72 @@ impl<'a> Picture<'a> {
         self.height
     }
 
-    /// A pixel; outside, the nearest one inside.
-    fn pixel(&self, x: i64, y: i64) -> [f32; CHANNELS] {
-        let x = x.clamp(0, self.width as i64 - 1) as usize;
-        let y = y.clamp(0, self.height as i64 - 1) as usize;
-        let start = (y * self.width + x) * CHANNELS;
-        std::array::from_fn(|channel| f32::from(self.pixels[start + channel]))
-    }
-
     /// The square of this side around a centre (in pixels, the first one's middle at 0.5), resampled to `size` x
     /// `size` pixels: each the mean of a grid of points that lie no farther apart than the picture's pixels, each of
     /// these between its four neighbours. The picture's edge goes on outside.
     pub fn square(&self, centre: [f32; 2], side: f32, size: usize) -> Vec<[f32; CHANNELS]> {
-        let step = side / size as f32;
-        // Beyond 16 points a side more would be averaged than a face can be larger than its crop.
+        let taps = |axis: usize, extent: usize| -> Vec<Taps> {
+            let start = centre[axis] - side / 2.0;
+            (0..size).map(|number| Taps::new(start, side / size as f32, number, extent)).collect()
+        };
+        let (columns, rows) = (taps(0, self.width), taps(1, self.height));
+        // Across first, in the rows that anything is made of.
+        let first = rows.iter().map(|taps| taps.first).min().unwrap_or(0);
+        let last = rows.iter().map(|taps| taps.first + taps.weights.len()).max().unwrap_or(first);
+        let across = |row: usize| -> Vec<[f32; CHANNELS]> {
+            let line = &self.pixels[row * self.width * CHANNELS..][..self.width * CHANNELS];
+            let mean = |taps: &Taps| {
+                let mut sum = [0.0; CHANNELS];
+                let pixels = line[taps.first * CHANNELS..].chunks_exact(CHANNELS);
+                for (&weight, pixel) in taps.weights.iter().zip(pixels) {
+                    sum.iter_mut().zip(pixel).for_each(|(s, &p)| *s += weight * f32::from(p));
+                }
+                sum
+            };
+            columns.iter().map(mean).collect()
+        };
+        let lines: Vec<Vec<[f32; CHANNELS]>> = (first..last).into_par_iter().map(across).collect();
+        let down = |taps: &Taps| {
+            let mut sums = vec![[0.0; CHANNELS]; size];
+            for (&weight, line) in taps.weights.iter().zip(&lines[taps.first - first..]) {
+                for (sum, pixel) in sums.iter_mut().zip(line) {
+                    sum.iter_mut().zip(pixel).for_each(|(s, &p)| *s += weight * p);
+                }
+            }
+            sums
+        };
+        rows.iter().flat_map(down).collect()
+    }
+}
+
+/// Of which places along an axis an output is made: from the first on, with these weights.
+struct Taps {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Taps {
+    /// Output `number` of an axis whose outputs begin at `start` and are `step` long, in `extent` pixels.
+    fn new(start: f32, step: f32, number: usize, extent: usize) -> Self {
+        // Beyond 16 points a face is larger than any that its crop's size was made for.
         let grid = (step.ceil() as usize).clamp(1, 16);
-        let start = [centre[0] - side / 2.0, centre[1] - side / 2.0];
-        let along = |axis: usize, number: usize| {
-            let at = start[axis] + (number as f32 + 0.5) * step / grid as f32 - 0.5;
+        let share = 1.0 / grid as f32;
+        let last = extent.saturating_sub(1) as i64;
+        let points = (0..grid).map(|point| {
+            let at = start + (number as f32 + (point as f32 + 0.5) * share) * step - 0.5;
             let floor = at.floor();
             (floor as i64, at - floor)
-        };
-        let places = |axis| (0..size * grid).map(|n| along(axis, n)).collect::<Vec<_>>();
-        let (columns, rows) = (places(0), places(1));
-        let share = 1.0 / (grid * grid) as f32;
-        (0..size * size)
-            .into_par_iter()
-            .map(|number| {
-                let (row, column) = (number / size, number % size);
-                let mut sum = [0.0; CHANNELS];
-                for &(y, down) in &rows[row * grid..(row + 1) * grid] {
-                    for &(x, right) in &columns[column * grid..(column + 1) * grid] {
-                        let corners = [(0, 0), (1, 0), (0, 1), (1, 1)];
-                        let [a, b, c, d] = corners.map(|(dx, dy)| self.pixel(x + dx, y + dy));
-                        for (channel, sum) in sum.iter_mut().enumerate() {
-                            let above = a[channel] + right * (b[channel] - a[channel]);
-                            let below = c[channel] + right * (d[channel] - c[channel]);
-                            *sum += above + down * (below - above);
-                        }
-                    }
-                }
-                sum.map(|sum| sum * share)
-            })
-            .collect()
+        });
+        let inside = |at: i64| at.clamp(0, last) as usize;
+        let points: Vec<(i64, f32)> = points.collect();
+        let first = points.iter().map(|&(at, _)| inside(at)).min().unwrap_or(0);
+        let end = points.iter().map(|&(at, _)| inside(at.saturating_add(1))).max().unwrap_or(first);
+        let mut weights = vec![0.0; end + 1 - first];
+        for (at, beyond) in points {
+            weights[inside(at) - first] += share * (1.0 - beyond);
+            weights[inside(at.saturating_add(1)) - first] += share * beyond;
+        }
+        Taps { first, weights }
     }
 }
 
