@@ -26,12 +26,16 @@ impl Progress {
         Progress { bars, quiet }
     }
 
-    /// A task of `total` steps.
+    /// A task of `total` steps; 0 where that is not known yet ([`Task::set_total`]).
     pub fn task(&self, name: impl Display, total: u64) -> Task {
         let name = name.to_string();
         let started = Instant::now();
         let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new(total));
+            let bar = match total {
+                0 => ProgressBar::no_length(),
+                total => ProgressBar::new(total),
+            };
+            let bar = bars.add(bar);
             bar.set_style(style());
             bar.set_prefix(name.clone());
             bar.enable_steady_tick(Duration::from_millis(500));
@@ -94,7 +98,7 @@ impl Task {
         plain.done = plain.done.max(done);
         let Some(bar) = &self.bar else {
             let due = plain.said.map_or(self.started, |said| said).elapsed() >= INTERVAL;
-            if due || (done >= self.total && plain.said.is_some()) {
+            if due || (done >= self.total && self.total > 0 && plain.said.is_some()) {
                 plain.said = Some(Instant::now());
                 output::note(self.describe(plain.done, &message.to_string()));
             }
@@ -118,8 +122,11 @@ impl Task {
     fn describe(&self, done: u64, message: &str) -> String {
         let elapsed = self.started.elapsed().as_secs_f64();
         let share = done as f64 / self.total.max(1) as f64;
-        let mut line = format!("{}: {done}/{} ({:.0} %)", self.name, self.total, 100.0 * share);
-        if share > 0.0 && share < 1.0 {
+        let mut line = match self.total {
+            0 => format!("{}: {done}", self.name),
+            total => format!("{}: {done}/{total} ({:.0} %)", self.name, 100.0 * share),
+        };
+        if self.total > 0 && share > 0.0 && share < 1.0 {
             line += &format!(", {} left", seconds(elapsed * (1.0 - share) / share));
         }
         if !message.is_empty() {
@@ -169,5 +176,8 @@ mod tests {
         );
         assert_eq!(task.describe(40, ""), "clips: 40/40 (100 %)");
         task.tick(40, "");
+        let endless = Progress { bars: None, quiet: false }.task("clips", 0);
+        assert_eq!(endless.describe(10, "9 frames/s"), "clips: 10, 9 frames/s");
+        endless.tick(10, "");
     }
 }

@@ -6,6 +6,7 @@ mod commands;
 mod corpora;
 mod determinism;
 mod devices;
+mod faces;
 mod mosei;
 mod resume;
 mod weights;

@@ -1,9 +1,11 @@
 //! The command line.
 
 mod bench;
+mod faces;
 mod weights;
 
 pub use bench::*;
+pub use faces::*;
 pub use weights::*;
 
 use crate::device::Choice;
@@ -45,6 +47,8 @@ pub enum Command {
     /// Make, check and describe data.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Find the face in videos: crops and 68 points.
+    Faces(FacesArgs),
     /// Look at weights that PyTorch trained, and convert them.
     #[command(subcommand)]
     Weights(WeightsCommand),

@@ -5,6 +5,7 @@ mod check;
 mod data;
 mod doctor;
 mod eval;
+mod faces;
 mod gradcheck;
 mod kernels;
 mod prepare;
@@ -31,6 +32,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
         Command::Data(DataCommand::Prepare(args)) => prepare::run(&args, &context),
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
+        Command::Faces(args) => faces::run(&args, &context),
         Command::Weights(WeightsCommand::Inspect(args)) => weights::inspect(&args),
         Command::Weights(WeightsCommand::Convert(args)) => weights::convert(&args),
         Command::Gradcheck(args) => gradcheck::run(&args, &context),
