@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Corpus, Label, Sample};
 use crate::features::Source;
+use crate::formats::video;
 use crate::{Error, Result};
 
 /// Start of a cell that holds its text itself.
@@ -41,7 +42,7 @@ impl Kind {
             "csv" => Some(Self::Landmarks),
             "npy" => Some(Self::Sequence),
             "txt" => Some(Self::Words),
-            "mp4" | "m4v" | "mov" | "mkv" | "webm" | "avi" | "flv" => Some(Self::Clip),
+            ending if video::ENDINGS.contains(&ending) => Some(Self::Clip),
             _ => None,
         }
     }

@@ -198,8 +198,23 @@ impl Square {
 ///
 /// Between two sightings the square moves evenly, before the first and after the last it stays. Then each is a mean of
 /// its neighbours in time, weighted by a normal curve of this deviation in frames: the head stays in the middle when it
-/// moves, and the shaking of single boxes, which a network would take for motion, is gone.
-pub fn steady(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> {
+/// moves, and the shaking of single boxes, which a network would take for motion, is gone. At `cuts`, the frames (in
+/// order) that another place is followed from, the square leaps.
+pub fn steady(seen: &[Option<Square>], cuts: &[usize], deviation: f64) -> Option<Vec<Square>> {
+    let mut squares = Vec::with_capacity(seen.len());
+    let mut rest = seen;
+    for &cut in cuts.iter().chain([&seen.len()]) {
+        let (scene, after) = rest.split_at(cut.saturating_sub(squares.len()).min(rest.len()));
+        if !scene.is_empty() {
+            squares.extend(steady_scene(scene, deviation)?);
+        }
+        rest = after;
+    }
+    (!squares.is_empty()).then_some(squares)
+}
+
+/// The squares of frames without a cut.
+fn steady_scene(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> {
     let filled = filled(seen)?;
     let reach = (3.0 * deviation).ceil().clamp(0.0, 1e4) as usize;
     let weight = |distance: usize| (-0.5 * (distance as f64 / deviation.max(1e-6)).powi(2)).exp();
@@ -207,9 +222,8 @@ pub fn steady(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> {
     let smooth = |at: usize| {
         let (mut sums, mut whole) = ([0.0; 3], 0.0);
         let last = (at + reach).min(filled.len() - 1);
-        for (other, parts) in
-            filled.iter().enumerate().take(last + 1).skip(at.saturating_sub(reach))
-        {
+        let around = filled.iter().enumerate().take(last + 1).skip(at.saturating_sub(reach));
+        for (other, parts) in around {
             let weight = weights[other.abs_diff(at)];
             whole += weight;
             sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += weight * part);
@@ -252,7 +266,7 @@ mod tests {
     fn gaps_are_crossed_evenly_and_ends_held() {
         let seen =
             [None, Some(square(10.0, 4.0, 8.0)), None, None, Some(square(16.0, 1.0, 11.0)), None];
-        let squares = steady(&seen, 0.0).unwrap();
+        let squares = steady(&seen, &[], 0.0).unwrap();
         let expected = [
             square(10.0, 4.0, 8.0),
             square(10.0, 4.0, 8.0),
@@ -262,28 +276,41 @@ mod tests {
             square(16.0, 1.0, 11.0),
         ];
         assert_eq!(squares, expected);
-        assert!(steady(&[None, None], 3.0).is_none() && steady(&[], 3.0).is_none());
+        assert!(steady(&[None, None], &[], 3.0).is_none() && steady(&[], &[], 3.0).is_none());
     }
 
     #[test]
     fn steady_squares_shake_less_and_stay_where_they_are() {
         let still = vec![Some(square(50.0, 40.0, 20.0)); 40];
-        for square in steady(&still, 4.0).unwrap() {
+        for square in steady(&still, &[], 4.0).unwrap() {
             assert!((square.centre[0] - 50.0).abs() < 1e-4 && (square.side - 20.0).abs() < 1e-4);
         }
         let shaking: Vec<Option<Square>> = (0..60)
             .map(|n| Some(square(50.0 + if n % 2 == 0 { 2.0 } else { -2.0 }, 40.0, 20.0)))
             .collect();
-        let squares = steady(&shaking, 4.0).unwrap();
+        let squares = steady(&shaking, &[], 4.0).unwrap();
         for square in &squares[12..48] {
             assert!((square.centre[0] - 50.0).abs() < 0.05, "{square:?}");
         }
         // A walk across the picture is followed.
         let walk: Vec<Option<Square>> =
             (0..60).map(|n| Some(square(3.0 * n as f32, 40.0, 20.0))).collect();
-        for (n, square) in steady(&walk, 4.0).unwrap().iter().enumerate().take(48).skip(12) {
+        for (n, square) in steady(&walk, &[], 4.0).unwrap().iter().enumerate().take(48).skip(12) {
             assert!((square.centre[0] - 3.0 * n as f32).abs() < 1e-3, "{square:?}");
         }
+    }
+
+    #[test]
+    fn squares_leap_at_cuts() {
+        let scene = |x: f32| [Some(square(x, 40.0, 20.0)), None, Some(square(x, 40.0, 20.0)), None];
+        let seen = [scene(50.0), scene(200.0), scene(90.0)].concat();
+        let squares = steady(&seen, &[4, 8], 3.0).unwrap();
+        for (squares, x) in squares.chunks(4).zip([50.0, 200.0, 90.0]) {
+            assert!(squares.iter().all(|s| (s.centre[0] - x).abs() < 1e-3), "{squares:?}");
+        }
+        assert_eq!(squares.len(), 12);
+        // Cuts beyond the end or at the start change nothing.
+        assert_eq!(steady(&seen, &[0, 4, 8, 12, 99], 3.0).unwrap(), squares);
     }
 
     #[test]

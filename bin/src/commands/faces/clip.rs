@@ -70,7 +70,7 @@ impl Found {
         }
         if self.jumps > 0 {
             warnings.push(format!(
-                "the face was lost and found elsewhere {} times: cut it into scenes?",
+                "the face was lost and another place followed ({} in all): cut it into scenes?",
                 self.jumps
             ));
         }
@@ -85,6 +85,8 @@ pub type Tick<'a> = dyn FnMut(usize, Option<usize>) -> Result<()> + 'a;
 struct Track {
     rows: Vec<Row>,
     squares: Vec<Option<Square>>,
+    /// Frames that another place is followed from.
+    cuts: Vec<usize>,
     found: Found,
 }
 
@@ -100,8 +102,8 @@ pub fn run(
     frames: &Frames,
     tick: &mut Tick<'_>,
 ) -> Result<Found> {
-    let Track { rows, squares, found } = follow(networks, settings, frames, tick)?;
-    let Some(steady) = steady(&squares, STEADY * found.rate) else { return Ok(found) };
+    let Track { rows, squares, cuts, found } = follow(networks, settings, frames, tick)?;
+    let Some(steady) = steady(&squares, &cuts, STEADY * found.rate) else { return Ok(found) };
     let total = rows.len();
     let mut sheet = Sheet::new(total);
     npy::write_parts::<u8, Failure>(&clip.result("npy"), &[total, SIDE, SIDE, 3], |part| {
@@ -140,6 +142,7 @@ fn follow(
     };
     let mut follower = Follower::new(&networks.detector, &networks.parameters, follow);
     let (mut rows, mut squares, mut waiting) = (Vec::new(), Vec::new(), Waiting::default());
+    let mut cuts = Vec::new();
     let mut found = Found {
         frames: 0,
         with_face: 0,
@@ -154,7 +157,9 @@ fn follow(
         let sighting = follower.next(&Sums::new(picture))?;
         found.looked += usize::from(sighting.looked);
         found.with_others += usize::from(sighting.others > 0);
-        found.jumps += usize::from(sighting.jumped);
+        if sighting.jumped {
+            cuts.push(rows.len());
+        }
         let confidence = sighting.face.map_or(0.0, |face| face.at.score);
         let (success, points) = (sighting.face.is_some(), [[0.0; 2]; POINTS]);
         if let Some(face) = sighting.face {
@@ -175,8 +180,9 @@ fn follow(
     hold(&mut rows);
     found.frames = rows.len();
     found.rate = rate;
+    found.jumps = cuts.len();
     found.confidence /= found.with_face.max(1) as f32;
-    Ok(Track { rows, squares, found })
+    Ok(Track { rows, squares, cuts, found })
 }
 
 /// Faces whose points are to be found, with the numbers of their frames.
@@ -252,7 +258,7 @@ mod tests {
         assert!(found.warnings().is_empty());
         let odd = Found { with_face: 7, with_others: 1, jumps: 2, ..found.clone() };
         let text = odd.warnings().join("\n");
-        for part in ["3 of 10 frames", "1 of 2 looks", "elsewhere 2 times"] {
+        for part in ["3 of 10 frames", "1 of 2 looks", "followed (2 in all)"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(Found { with_face: 0, ..found }.warnings()[0].contains("nothing is written"));

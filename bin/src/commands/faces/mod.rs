@@ -210,10 +210,11 @@ fn print(report: &Report) -> Result<()> {
             number(found.map(|found| found.frames)),
             number(found.map(|found| found.with_face)),
             found.map_or("-".into(), share),
-            match (&line.error, line.kept) {
-                (Some(_), _) => "failed".into(),
-                (None, true) => "stood already".into(),
-                (None, false) => "written".into(),
+            match (found, line.kept) {
+                (None, _) => "failed".into(),
+                (Some(found), _) if found.with_face == 0 => "no face".into(),
+                (Some(_), true) => "stood already".into(),
+                (Some(_), false) => "written".into(),
             },
         ]
     };

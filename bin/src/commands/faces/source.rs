@@ -7,9 +7,6 @@ use models::faces::Picture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What videos end in. Other files are passed over in folders, but for `.npy`.
-const VIDEOS: [&str; 7] = ["mp4", "m4v", "mov", "avi", "flv", "mkv", "webm"];
-
 /// A video to look at, and what its results are called, without ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
@@ -46,7 +43,7 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Vec<Clip>> {
         let made = |path: &Path| {
             path.extension().is_some_and(|ending| ending == "npy")
                 && (path.with_extension("faces.json").is_file()
-                    || VIDEOS.iter().any(|ending| path.with_extension(ending).is_file()))
+                    || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file()))
         };
         for path in found.into_iter().filter(|path| !made(path)) {
             let place = path.strip_prefix(input).unwrap_or(&path).with_extension("");
@@ -56,8 +53,10 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Vec<Clip>> {
     let named: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
     if clips.is_empty() {
         let message = format!("{}: there is no video in it", named.join(", "));
-        return Err(Failure::new(Kind::MissingData, message)
-            .hint(format_args!("files that end in .npy, .{} are taken", VIDEOS.join(", ."))));
+        return Err(Failure::new(Kind::MissingData, message).hint(format_args!(
+            "files that end in .npy, .{} are taken",
+            video::ENDINGS.join(", .")
+        )));
     }
     let mut by_result: BTreeMap<&Path, &Path> = BTreeMap::new();
     for clip in &clips {
@@ -93,7 +92,7 @@ fn files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
             if depth < DEEPEST {
                 files(&path, depth + 1, found)?;
             }
-        } else if is("npy") || VIDEOS.into_iter().any(is) {
+        } else if is("npy") || video::ENDINGS.into_iter().any(is) {
             found.push(path);
         }
     }

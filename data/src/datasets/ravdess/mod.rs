@@ -194,12 +194,11 @@ fn note(
     counts: &Counts,
 ) {
     if options.modalities.contains(&Modality::Clip) {
-        let ranks = || performances.values().filter_map(|files| Some(files.clip.as_ref()?.0));
-        let videos = ranks().filter(|(video, _)| *video).count();
-        let frames = ranks().count() - videos;
-        if videos > 0 && frames > 0 {
+        let clips = performances.values().filter_map(|files| files.clip.as_ref());
+        let videos = clips.filter(|((video, _), _)| *video).count();
+        if videos > 0 {
             corpus.notices.push(format!(
-                "frames (.npy) are used for {frames} performances; {videos} have only a video (.mp4), which is decoded: a whole picture, not a cut-out face"
+                "{videos} performances have only a video (.mp4), of which whole pictures are taken; `mpuc faces` cuts out the faces"
             ));
         }
     }

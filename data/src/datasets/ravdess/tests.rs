@@ -76,7 +76,11 @@ fn frames_come_before_videos_and_sound_before_silence() {
         names,
         ["02-01-06-01-01-01-12.npy", "01-01-06-01-02-01-12.mp4", "02-01-06-01-02-02-12.mp4"]
     );
-    assert!(corpus.notices[0].starts_with("frames (.npy) are used for 1"), "{:?}", corpus.notices);
+    assert!(
+        corpus.notices[0].starts_with("2 performances have only a video"),
+        "{:?}",
+        corpus.notices
+    );
     assert_eq!(
         find(&folder.path().join("none"), &options).unwrap_err().kind(),
         crate::ErrorKind::MissingData

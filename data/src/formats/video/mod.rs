@@ -18,6 +18,8 @@ use crate::{Error, Result};
 
 /// Longest video that is taken, in frames: an hour and a half at 30 a second. Bounds time and memory.
 pub const MOST_FRAMES: usize = 160_000;
+/// What the names of videos end in.
+pub const ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "avi", "flv", "mkv", "webm"];
 /// Largest frame that is taken, in pixels (4K); bounds memory.
 const MOST_PIXELS: usize = 4096 * 2304;
 
