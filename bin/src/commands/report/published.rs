@@ -116,7 +116,7 @@ pub const TABLES: [Table; 4] = [
             ("MPUC: all four", OURS),
         ],
         place: Place::MoseiEmotions,
-        note: F1,
+        note: "Which of the paper's tables has CAE-LR's row is not certain here. F1 as above.",
     },
     Table {
         title: "Table IV: CMU-MOSEI, weighted accuracy and F1 of all emotions, beside systems trained with labels",
