@@ -69,19 +69,21 @@ impl Frame {
     pub fn rgb(&self) -> Result<Array<u8>> {
         let ([step, v_red, u_green, v_green, u_blue], black) = self.colours.weights();
         let across = self.width.div_ceil(2);
-        let mut values = Vec::with_capacity(self.width * self.height * 3);
-        for (row, line) in self.y.chunks_exact(self.width).enumerate() {
+        let mut values = vec![0; self.width * self.height * 3];
+        let rows = values.chunks_exact_mut(self.width * 3).zip(self.y.chunks_exact(self.width));
+        for (row, (pixels, line)) in rows.enumerate() {
             let from = row / 2 * across;
             let (us, vs) = (&self.u[from..from + across], &self.v[from..from + across]);
-            for (pair, (u, v)) in line.chunks(2).zip(us.iter().zip(vs)) {
+            let pairs = pixels.chunks_mut(6).zip(line.chunks(2));
+            for ((pixels, pair), (u, v)) in pairs.zip(us.iter().zip(vs)) {
                 let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
-                let [red, green, blue] =
-                    [v * v_red, u * u_green + v * v_green, u * u_blue].map(|sum| sum + ONE / 2);
-                for y in pair {
+                let red = v * v_red + ONE / 2;
+                let green = u * u_green + v * v_green + ONE / 2;
+                let blue = u * u_blue + ONE / 2;
+                for (pixel, y) in pixels.chunks_exact_mut(3).zip(pair) {
                     let light = (i32::from(*y) - black) * step;
-                    values.extend(
-                        [red, green, blue].map(|c| ((light + c) >> 16).clamp(0, 255) as u8),
-                    );
+                    let byte = |colour: i32| ((light + colour) >> 16).clamp(0, 255) as u8;
+                    pixel.copy_from_slice(&[byte(red), byte(green), byte(blue)]);
                 }
             }
         }
