@@ -3,6 +3,9 @@
 //! A key is the hash of the source's bytes (in an archive: of the member's name, size and checksum) and of everything
 //! else that the numbers depend on, so an entry is never out of date: a changed file or setting has another key.
 //! Entries are written beside their name and renamed. One that is cut short or corrupt is computed and written again.
+//! The hash of a large file is kept under its name, size and time of change: see the module `content`.
+
+mod content;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,14 +97,18 @@ impl Cache {
             Source::Member(member) => {
                 content.update(member.identity().as_bytes());
             }
-            Source::File(path) => {
-                content.update_mmap(path).map_err(|e| Error::reading(path, e))?;
+            Source::File(path) => return self.named(content::hash(&self.folder, path)?, decoder),
+            Source::Segment(segment) => {
+                segment.identify(&mut content, &|path| content::hash(&self.folder, path))?;
             }
-            // Of gigabytes of which every sample is a part: hashed once.
-            Source::Segment(segment) => segment.identify(&mut content)?,
         };
+        self.named(content.finalize(), decoder)
+    }
+
+    /// The entry of content with this hash.
+    fn named(&self, content: blake3::Hash, decoder: &Decoder) -> Result<PathBuf> {
         let mut key = blake3::Hasher::new();
-        key.update(content.finalize().as_bytes()).update(decoder.fingerprint()?.as_bytes());
+        key.update(content.as_bytes()).update(decoder.fingerprint()?.as_bytes());
         let name = key.finalize().to_hex();
         Ok(self.folder.join(format!("{}.feature", &name.as_str()[..40])))
     }

@@ -65,14 +65,18 @@ struct Rows {
 }
 
 impl Segment {
-    /// What the numbers depend on: the files' contents, and which part of them.
+    /// What the numbers depend on: the files' contents, hashed by `of`, and which part of them.
     ///
     /// # Errors
-    /// Input/output errors of hashing the files.
-    pub(crate) fn identify(&self, hasher: &mut blake3::Hasher) -> Result<()> {
-        hasher.update(self.sequence.hash()?.as_bytes());
+    /// Those of `of`.
+    pub(crate) fn identify(
+        &self,
+        hasher: &mut blake3::Hasher,
+        of: &dyn Fn(&Path) -> Result<blake3::Hash>,
+    ) -> Result<()> {
+        hasher.update(self.sequence.hash(of)?.as_bytes());
         if self.align != Align::None {
-            hasher.update(self.words.hash()?.as_bytes());
+            hasher.update(self.words.hash(of)?.as_bytes());
         }
         hasher.update(&[self.align as u8]);
         for time in self.span {

@@ -9,7 +9,7 @@ pub mod write;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hdf5_reader::error::Error as Hdf5Error;
 use hdf5_reader::group::Group;
@@ -37,7 +37,7 @@ pub struct Csd {
     data: Group,
     /// By video the ids of its parts, in the order of their numbers: one, except in an aligned export.
     videos: BTreeMap<String, Vec<String>>,
-    hash: OnceLock<blake3::Hash>,
+    hash: Mutex<Option<blake3::Hash>>,
     /// The intervals asked for last: the segments of a video come one after the other.
     last: Mutex<Option<(String, Intervals)>>,
 }
@@ -104,7 +104,7 @@ impl Csd {
             root,
             data,
             videos,
-            hash: OnceLock::new(),
+            hash: Mutex::default(),
             last: Mutex::default(),
         })
     }
@@ -129,17 +129,17 @@ impl Csd {
         self.videos.get(video).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The hash of the whole file, computed when it is first asked for.
+    /// The hash of the whole file, by `of` when it is first asked for; meanwhile others wait, so `of` must not hand
+    /// work to the threads that do.
     ///
     /// # Errors
-    /// Input/output errors.
-    pub fn hash(&self) -> Result<blake3::Hash> {
-        if let Some(hash) = self.hash.get() {
-            return Ok(*hash);
+    /// Those of `of`.
+    pub(crate) fn hash(&self, of: &dyn Fn(&Path) -> Result<blake3::Hash>) -> Result<blake3::Hash> {
+        let mut known = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hash) = *known {
+            return Ok(hash);
         }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap_rayon(&self.path).map_err(|e| Error::reading(&self.path, e))?;
-        Ok(*self.hash.get_or_init(|| hasher.finalize()))
+        Ok(*known.insert(of(&self.path)?))
     }
 
     /// A metadata entry, e.g. `dimension names`; `None` where the file does not have it.

@@ -1,0 +1,175 @@
+//! Hashes of what files hold, without reading gigabytes at every start.
+//!
+//! The hash of a large file, or of a folder's files together, is noted in the cache under names, sizes and times of
+//! change. A file that changed so lately that a second change might leave its time as it was is not noted, which is
+//! also how version control decides whom to trust.
+
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use blake3::{Hash, Hasher};
+
+use crate::formats::write_aside;
+use crate::{Error, Result};
+
+/// Least size that is worth a note, in bytes: less is read as fast as a note is found.
+const LARGE: u64 = 1 << 22;
+/// A file changed within this time may change again without showing it: some file systems count in two seconds.
+const RACY: Duration = Duration::from_secs(3);
+
+/// The hash of a file's bytes, or of a folder's files by name, noted in the folder `notes`.
+///
+/// # Errors
+/// Input/output errors of reading the file. A note that cannot be written is none.
+pub(super) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
+    let about = |path: &Path| fs::metadata(path).map_err(|e| Error::reading(path, e));
+    let of_path = about(path)?;
+    let files: Vec<(PathBuf, Metadata)> = match of_path.is_dir() {
+        true => {
+            listed(path)?.into_iter().map(|p| Ok((p.clone(), about(&p)?))).collect::<Result<_>>()?
+        }
+        false => vec![(path.to_owned(), of_path.clone())],
+    };
+    let known = note(notes, path, &files);
+    if let Some(hash) = known.as_deref().and_then(read) {
+        return Ok(hash);
+    }
+    let hash = match of_path.is_dir() {
+        true => of_folder(&files)?,
+        false => of_file(path)?,
+    };
+    if let Some(known) = known {
+        // Without it the next start takes longer, and that is all.
+        let _ = write_aside(&known, |file| {
+            use std::io::Write;
+            file.write_all(hash.to_hex().as_bytes())
+        });
+    }
+    Ok(hash)
+}
+
+fn of_file(path: &Path) -> Result<Hash> {
+    let mut hasher = Hasher::new();
+    hasher.update_mmap(path).map_err(|e| Error::reading(path, e))?;
+    Ok(hasher.finalize())
+}
+
+fn of_folder(files: &[(PathBuf, Metadata)]) -> Result<Hash> {
+    let mut hasher = Hasher::new();
+    for (path, _) in files {
+        hasher.update(blake3::hash(file_name(path).as_bytes()).as_bytes());
+        hasher.update(of_file(path)?.as_bytes());
+    }
+    Ok(hasher.finalize())
+}
+
+/// The files of a folder, by name.
+fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| Error::reading(folder, e);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// Where the note of these files stands; `None` where none is worth having or none could be trusted.
+fn note(notes: &Path, path: &Path, files: &[(PathBuf, Metadata)]) -> Option<PathBuf> {
+    if files.iter().map(|(_, about)| about.len()).sum::<u64>() < LARGE {
+        return None;
+    }
+    let now = SystemTime::now();
+    let mut key = Hasher::new();
+    key.update(std::path::absolute(path).ok()?.to_string_lossy().as_bytes());
+    for (file, about) in files {
+        let changed = about.modified().ok()?;
+        if now.duration_since(changed).ok()? < RACY {
+            return None;
+        }
+        let since = changed.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        key.update(blake3::hash(file_name(file).as_bytes()).as_bytes());
+        key.update(&about.len().to_le_bytes());
+        key.update(&since.as_nanos().to_le_bytes());
+    }
+    Some(notes.join(format!("{}.content", &key.finalize().to_hex().as_str()[..40])))
+}
+
+fn read(note: &Path) -> Option<Hash> {
+    Hash::from_hex(fs::read(note).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    fn write(path: &Path, byte: u8, size: usize, age: u64) {
+        fs::write(path, vec![byte; size]).unwrap();
+        let changed = SystemTime::now() - Duration::from_secs(age);
+        File::options().append(true).open(path).unwrap().set_modified(changed).unwrap();
+    }
+
+    fn notes(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn only_large_files_at_rest_are_noted_and_a_change_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let size = LARGE as usize;
+        for (count, byte, size, age) in [
+            (0, 1, size - 1, 60),
+            (0, 2, size, 0),
+            (1, 3, size, 60),
+            (2, 4, size, 50),
+            (3, 4, size + 1, 50),
+        ] {
+            write(&path, byte, size, age);
+            for _ in 0..2 {
+                assert_eq!(hash(kept.path(), &path).unwrap(), blake3::hash(&vec![byte; size]));
+            }
+            assert_eq!(notes(kept.path()), count, "byte {byte}");
+        }
+        let told = Hash::from_bytes([7; 32]);
+        for note in fs::read_dir(kept.path()).unwrap() {
+            fs::write(note.unwrap().path(), told.to_hex().as_bytes()).unwrap();
+        }
+        assert_eq!(hash(kept.path(), &path).unwrap(), told, "the note is believed");
+        for note in fs::read_dir(kept.path()).unwrap() {
+            fs::write(note.unwrap().path(), "nonsense").unwrap();
+        }
+        assert_eq!(hash(kept.path(), &path).unwrap(), blake3::hash(&vec![4; size + 1]));
+    }
+
+    #[test]
+    fn a_folder_is_its_files_and_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        let of = || hash(kept.path(), folder.path()).unwrap();
+        let mut seen = vec![of()];
+        write(&folder.path().join("a"), 1, 10, 60);
+        seen.push(of());
+        write(&folder.path().join("b"), 1, LARGE as usize, 60);
+        seen.push(of());
+        assert_eq!(notes(kept.path()), 1);
+        fs::rename(folder.path().join("a"), folder.path().join("c")).unwrap();
+        seen.push(of());
+        write(&folder.path().join("c"), 2, 10, 60);
+        seen.push(of());
+        assert_eq!(of(), seen[4]);
+        seen.sort_by_key(|hash| *hash.as_bytes());
+        seen.dedup();
+        assert_eq!(seen.len(), 5);
+    }
+}
