@@ -317,6 +317,7 @@ mod tests {
             label: None,
             group: None,
             leak_key: i.to_string(),
+            part: None,
         };
         for i in [0usize, 3] {
             npy::write(

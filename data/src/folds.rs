@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::Label;
+use crate::datasets::{Corpus, Label};
 use crate::{Error, Result};
 
 /// Share of the training part, per class, that a stratified split gives to validation.
@@ -36,6 +36,25 @@ pub enum Part {
     Validation,
     /// [`Split::test`]
     Test,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
+
+    /// What data sets call it, the usual name first.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Part::Train => &["train"],
+            Part::Validation => &["valid", "validation", "dev"],
+            Part::Test => &["test"],
+        }
+    }
+
+    /// The part of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Part::ALL.into_iter().find(|part| part.names().contains(&name))
+    }
 }
 
 /// A class of which a part has no sample.
@@ -94,6 +113,45 @@ pub enum Validation {
 }
 
 impl Split {
+    /// The corpus's own split: samples in no part are in none. `None` where no sample says a part.
+    ///
+    /// # Errors
+    /// Bad settings when nothing is left to learn from or to report on, or a group is in two parts.
+    pub fn of_corpus(corpus: &Corpus) -> Result<Option<Self>> {
+        let mut split = Self::default();
+        let mut part_of: BTreeMap<&str, (Part, &str)> = BTreeMap::new();
+        for (number, sample) in corpus.samples.iter().enumerate() {
+            let Some(part) = sample.part else { continue };
+            let group = sample.group.as_deref().unwrap_or(&sample.leak_key);
+            let (first, of) = *part_of.entry(group).or_insert((part, &sample.id));
+            if first != part {
+                return Err(Error::config(format!(
+                    "the corpus's own parts: {of} is for {}, {} for {}, and both are of the group {group}; put them in one part",
+                    first.names()[0],
+                    sample.id,
+                    part.names()[0]
+                )));
+            }
+            match part {
+                Part::Train => split.train.push(number),
+                Part::Validation => split.validation.push(number),
+                Part::Test => split.test.push(number),
+            }
+        }
+        if part_of.is_empty() {
+            return Ok(None);
+        }
+        for (part, samples) in [(Part::Train, &split.train), (Part::Test, &split.test)] {
+            if samples.is_empty() {
+                let name = part.names()[0];
+                return Err(Error::config(format!(
+                    "the corpus's own parts: none of the samples is for {name}; name some, or choose another data.protocol"
+                )));
+            }
+        }
+        Ok(Some(split))
+    }
+
     /// The parts with their names.
     pub fn parts(&self) -> [(Part, &[usize]); 3] {
         [(Part::Train, &self.train), (Part::Validation, &self.validation), (Part::Test, &self.test)]

@@ -122,7 +122,8 @@ pub enum Protocol {
     ByGroupPairs,
     /// Classes spread evenly, whoever it is; near-copies of one performance stay together.
     Stratified,
-    /// The one split that lists beside CMU-MOSEI's files name; without lists as `by_group`.
+    /// The corpus's own split: by the lists beside CMU-MOSEI's files (without them as `by_group`), or by a manifest's
+    /// column `part`.
     Standard,
 }
 

@@ -48,10 +48,12 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             format!("is {}; the protocol by_group_pairs has exactly 3", data.folds),
         );
     }
-    if data.protocol == Protocol::Standard && data.format != Format::Mosei {
+    if data.protocol == Protocol::Standard
+        && !matches!(data.format, Format::Mosei | Format::Manifest)
+    {
         return refuse(
             "data.protocol",
-            "is \"standard\", which only data.format = \"mosei\" has".into(),
+            "is \"standard\", which only data.format = \"mosei\" or \"manifest\" has".into(),
         );
     }
     if matches!(data.protocol, Protocol::ByGroup | Protocol::Standard)

@@ -67,7 +67,7 @@ impl Material {
             seconds(time),
             prepared.computed
         ));
-        let (protocol, splits) = split(config, &root, &corpus, progress)?;
+        let (protocol, splits) = split(config, &corpus, progress)?;
         let labels: Vec<Option<Label>> = samples.iter().map(|sample| sample.label).collect();
         warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
         check_labels(config, &labels, &corpus.classes)?;
@@ -300,19 +300,22 @@ fn groups_of(corpus: &Corpus) -> Vec<String> {
 /// The splits, with how they came about and how many of that kind there are.
 fn split(
     config: &Config,
-    root: &Path,
     corpus: &Corpus,
     progress: &Progress,
 ) -> Result<((Protocol, usize), Vec<Split>)> {
     let data = &config.data;
     if data.protocol == Protocol::Standard {
-        if let Some((mut split, notices)) = mosei::standard_folds(root, corpus)? {
-            notices.iter().for_each(|notice| progress.line(notice));
+        if let Some(mut split) = Split::of_corpus(corpus)? {
             if data.validation == ValidationPart::None {
                 split.train.append(&mut split.validation);
                 split.train.sort_unstable();
             }
             return Ok(((Protocol::Standard, 1), vec![split]));
+        }
+        if data.format == Format::Manifest {
+            let message = "`data.protocol` is standard, but the manifest has no column `part`";
+            return Err(Failure::config(message)
+                .hint("add it, with train, valid or test in each row, or choose by_group"));
         }
         progress.warn(format_args!("split at random by video; {}", mosei::FOLDS_HINT));
     }

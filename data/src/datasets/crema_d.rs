@@ -145,6 +145,7 @@ fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus
             group: Some(name.actor.to_owned()),
             // No sentence is said twice with one emotion and one level.
             leak_key: id.clone(),
+            part: None,
         })
     };
     Corpus {

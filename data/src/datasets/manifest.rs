@@ -1,7 +1,8 @@
 //! Any data set as a plain CSV manifest: a row a sample, a column a modality.
 //!
-//! `id`, `label` and `group` are optional columns with a meaning of their own; every other column is a modality whose
-//! cells are paths (relative to the manifest), empty for missing, or, for text, `text:` followed by the text itself.
+//! `id`, `label`, `labels`, `group` and `part` are optional columns with a meaning of their own; every other column is
+//! a modality whose cells are paths (relative to the manifest), empty for missing, or, for text, `text:` followed by
+//! the text itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -10,11 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Corpus, Label, Sample};
 use crate::features::Source;
+use crate::folds::Part;
 use crate::formats::video;
 use crate::{Error, Result};
 
 /// Start of a cell that holds its text itself.
 const LITERAL: &str = "text:";
+/// Columns that are no modality.
+const RESERVED: [&str; 5] = ["id", "label", "labels", "group", "part"];
+/// What stands between the names in a cell of `labels`, and a cell of none of them.
+const BETWEEN: char = ';';
+const NONE_APPLIES: &str = "-";
+/// Most classes that may apply at once.
+const MOST_LABELS: usize = 64;
 
 /// What a column's files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,16 +35,19 @@ pub enum Kind {
     Landmarks,
     /// `.npy` of numbers
     Sequence,
-    /// A video; or `.npy` of frames, never inferred because the extension is that of a sequence
+    /// A video, or a folder of pictures; or `.npy` of frames, never inferred because the extension is that of a sequence
     Clip,
     /// `.txt`, or literal text
     Words,
 }
 
 impl Kind {
-    fn of_cell(cell: &str) -> Option<Self> {
+    fn of_cell(folder: &Path, cell: &str) -> Option<Self> {
         if cell.starts_with(LITERAL) {
             return Some(Self::Words);
+        }
+        if folder.join(cell).is_dir() {
+            return Some(Self::Clip);
         }
         match Path::new(cell).extension()?.to_ascii_lowercase().to_str()? {
             "wav" => Some(Self::Voice),
@@ -61,11 +73,13 @@ pub struct Manifest {
 /// names that are no column are passed over.
 ///
 /// Without `id` samples are named by their row, from 1; the classes are the distinct labels, in the order of numbers
-/// when all are whole numbers and else of letters. Each sample is its own leak key.
+/// when all are whole numbers and else of letters. A sample has one `label`, or any number of `labels` with a `;`
+/// between them (`-` for none); an empty cell is not known. `part` says where the corpus's own split has a sample:
+/// `train`, `valid` or `test`. Each sample is its own leak key.
 ///
 /// # Errors
-/// Bad data with line (and column) when the table is broken, empty, or an id stands twice; missing data when a file is
-/// not there; bad settings when a kind cannot be inferred.
+/// Bad data with line (and column) when the table is broken, empty, an id stands twice, or a cell of `part` or `labels`
+/// is none; missing data when a file is not there; bad settings when a kind cannot be inferred.
 pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
@@ -96,12 +110,9 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest>
     if rows.is_empty() {
         return Err(Error::bad(path, "has no rows; write one row a sample below the header"));
     }
-    let kinds = columns.kinds(path, &rows, overrides)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let classes =
-        classes(rows.iter().filter_map(|(_, row)| columns.label.map(|column| &row[column])));
-    let labels: HashMap<&str, usize> =
-        classes.iter().enumerate().map(|(label, name)| (name.as_str(), label)).collect();
+    let kinds = columns.kinds(path, folder, &rows, overrides)?;
+    let labels = Labels::new(path, &columns, &rows)?;
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut samples = Vec::with_capacity(rows.len());
     for (row_number, (line, row)) in rows.iter().enumerate() {
@@ -123,26 +134,31 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest>
         }
         samples.push(Sample {
             files,
-            label: columns
-                .label
-                .and_then(|column| labels.get(&row[column]).copied())
-                .map(Label::One),
+            label: columns.labels.and_then(|(column, _)| labels.of(&row[column])),
             group: text(columns.group),
+            part: text(columns.part)
+                .map(|name| part(path, (*line, columns.part), &name))
+                .transpose()?,
             leak_key: id.clone(),
             id,
         });
     }
     let modalities = columns.modalities.into_iter().map(|(_, name)| name).collect();
-    let mut corpus = Corpus { modalities, classes, samples, notices: Vec::new() };
+    let mut corpus = Corpus { modalities, classes: labels.classes, samples, notices: Vec::new() };
     corpus.note_missing();
     Ok(Manifest { corpus, kinds })
 }
 
+/// A row and the line it stands in.
+type Row = (usize, csv::StringRecord);
+
 /// Which column means what.
 struct Columns {
     id: Option<usize>,
-    label: Option<usize>,
+    /// And whether several may apply.
+    labels: Option<(usize, bool)>,
     group: Option<usize>,
+    part: Option<usize>,
     modalities: Vec<(usize, String)>,
 }
 
@@ -162,12 +178,11 @@ impl Columns {
             }
         }
         let find = |name: &str| header.iter().position(|found| found == name);
-        let reserved = ["id", "label", "group"];
         let modalities: Vec<(usize, String)> = header
             .iter()
             .cloned()
             .enumerate()
-            .filter(|(_, name)| !reserved.contains(&name.as_str()))
+            .filter(|(_, name)| !RESERVED.contains(&name.as_str()))
             .collect();
         if modalities.is_empty() {
             return Err(Error::bad_at(
@@ -177,13 +192,21 @@ impl Columns {
                 "has no column of files; add one a modality, e.g. `voice`",
             ));
         }
-        Ok(Self { id: find("id"), label: find("label"), group: find("group"), modalities })
+        let labels = match (find("label"), find("labels")) {
+            (Some(_), Some(column)) => {
+                let what = "`labels` beside `label`; keep `label` for one class a sample, `labels` for several";
+                return Err(Error::bad_at(path, 1, column + 1, what));
+            }
+            (one, several) => one.map(|one| (one, false)).or(several.map(|column| (column, true))),
+        };
+        Ok(Self { id: find("id"), labels, group: find("group"), part: find("part"), modalities })
     }
 
     fn kinds(
         &self,
         path: &Path,
-        rows: &[(usize, csv::StringRecord)],
+        folder: &Path,
+        rows: &[Row],
         overrides: &BTreeMap<String, Kind>,
     ) -> Result<Vec<Kind>> {
         let kind_of = |(column, name): &(usize, String)| {
@@ -202,8 +225,8 @@ impl Columns {
                         format!("the column `{name}` is empty in every row; remove it"),
                     )
                 })?;
-            Kind::of_cell(first).ok_or_else(|| {
-                Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .mp4, .csv, .npy, .txt or `text:...`, or give the kind of `{name}`"))
+            Kind::of_cell(folder, first).ok_or_else(|| {
+                Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .mp4, .csv, .npy, .txt, a folder of pictures or `text:...`, or give the kind of `{name}`"))
             })
         };
         self.modalities.iter().map(kind_of).collect()
@@ -234,11 +257,15 @@ fn source(
         return Ok(Some(Source::Text(text.trim().to_owned())));
     }
     let file = folder.join(cell);
-    if !file.is_file() {
+    let (there, what) = match kind {
+        Kind::Clip => (file.is_file() || file.is_dir(), "no file and no folder"),
+        _ => (file.is_file(), "no file"),
+    };
+    if !there {
         return Err(Error::missing(
             manifest,
             format!(
-                "line {line}: `{name}` names {}, which is no file; correct the path or leave the cell empty",
+                "line {line}: `{name}` names {}, which is {what}; correct the path or leave the cell empty",
                 file.display()
             ),
         ));
@@ -246,14 +273,73 @@ fn source(
     Ok(Some(Source::File(file)))
 }
 
-/// The distinct labels, in the order of numbers when all are whole numbers.
-fn classes<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let distinct: BTreeSet<&str> = labels.filter(|label| !label.is_empty()).collect();
-    let mut distinct: Vec<&str> = distinct.into_iter().collect();
-    if distinct.iter().all(|label| label.parse::<i64>().is_ok()) {
-        distinct.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
+/// The classes, and what a cell says of them.
+struct Labels {
+    classes: Vec<String>,
+    number_of: HashMap<String, usize>,
+    several: bool,
+}
+
+impl Labels {
+    fn new(path: &Path, columns: &Columns, rows: &[Row]) -> Result<Self> {
+        let Some((column, several)) = columns.labels else {
+            return Ok(Self { classes: Vec::new(), number_of: HashMap::new(), several: false });
+        };
+        let mut distinct = BTreeSet::new();
+        for (line, row) in rows {
+            for name in names(&row[column], several) {
+                if name.is_empty() {
+                    let what = format!(
+                        "a name is missing in `{}`; write `a;b`, or `-` for none",
+                        &row[column]
+                    );
+                    return Err(Error::bad_at(path, *line, column + 1, what));
+                }
+                distinct.insert(name);
+            }
+        }
+        if several && !(1..=MOST_LABELS).contains(&distinct.len()) {
+            let what = format!(
+                "`labels` has {} different names; 1 to {MOST_LABELS} can be",
+                distinct.len()
+            );
+            return Err(Error::bad_at(path, 1, column + 1, what));
+        }
+        let mut distinct: Vec<&str> = distinct.into_iter().collect();
+        if distinct.iter().all(|label| label.parse::<i64>().is_ok()) {
+            distinct.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
+        }
+        let classes: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
+        let number_of = classes.iter().cloned().zip(0..).collect();
+        Ok(Self { classes, number_of, several })
     }
-    distinct.into_iter().map(str::to_owned).collect()
+
+    fn of(&self, cell: &str) -> Option<Label> {
+        let mut numbers =
+            names(cell, self.several).filter_map(|name| self.number_of.get(name).copied());
+        match self.several {
+            false => numbers.next().map(Label::One),
+            true => {
+                (!cell.is_empty()).then(|| Label::Each(numbers.fold(0, |bits, n| bits | 1 << n)))
+            }
+        }
+    }
+}
+
+/// The classes that a cell names.
+fn names(cell: &str, several: bool) -> impl Iterator<Item = &str> {
+    let none = cell.is_empty() || several && cell == NONE_APPLIES;
+    let between = move |c| several && c == BETWEEN;
+    cell.split(between).map(str::trim).take(if none { 0 } else { usize::MAX })
+}
+
+/// The part that a cell names.
+fn part(path: &Path, (line, column): (usize, Option<usize>), name: &str) -> Result<Part> {
+    Part::named(name).ok_or_else(|| {
+        let what =
+            format!("`{name}` is no part; write train, valid or test, or leave the cell empty");
+        Error::bad_at(path, line, column.map_or(0, |column| column + 1), what)
+    })
 }
 
 #[cfg(test)]
@@ -265,6 +351,7 @@ mod tests {
         for file in ["a.wav", "b.wav", "a.npy"] {
             std::fs::write(folder.path().join(file), "").unwrap();
         }
+        std::fs::create_dir(folder.path().join("frames")).unwrap();
         let path = folder.path().join("m.csv");
         std::fs::write(&path, text).unwrap();
         read(&path, &overrides.iter().map(|(name, kind)| (name.to_string(), *kind)).collect())
@@ -289,6 +376,23 @@ mod tests {
     }
 
     #[test]
+    fn several_labels_parts_and_folders_of_pictures() {
+        let text =
+            "part,labels,voice\ntrain,sad;happy,a.wav\nvalid,-,b.wav\ntest, sad ,a.wav\n,,b.wav\n";
+        let corpus = manifest(text, &[]).unwrap().corpus;
+        assert_eq!(corpus.classes, ["happy", "sad"]);
+        let labels: Vec<_> = corpus.samples.iter().map(|s| s.label).collect();
+        assert_eq!(
+            labels,
+            [Some(Label::Each(3)), Some(Label::Each(0)), Some(Label::Each(2)), None]
+        );
+        let parts: Vec<_> = corpus.samples.iter().map(|s| s.part).collect();
+        assert_eq!(parts, [Some(Part::Train), Some(Part::Validation), Some(Part::Test), None]);
+        let found = manifest("voice,faces\na.wav,frames\n", &[]).unwrap();
+        assert_eq!(found.kinds, [Kind::Voice, Kind::Clip]);
+    }
+
+    #[test]
     fn errors_name_the_file_and_the_line() {
         let message = |text: &str| manifest(text, &[]).unwrap_err().to_string();
         for (text, wanted) in [
@@ -300,6 +404,10 @@ mod tests {
             ("id,voice\nx,a.wav,b\n", "m.csv:2: 3 cells where the header has 2"),
             ("id,label\nx,1\n", "m.csv:1: has no column of files"),
             ("id,voice\nx,a.ogg\n", "m.csv:2:2: cannot tell what `a.ogg` is"),
+            ("voice\na.wav\nframes\n", "m.csv: line 3: `voice` names"),
+            ("part,voice\ntrain,a.wav\ndev2,b.wav\n", "m.csv:3:1: `dev2` is no part"),
+            ("labels,voice\na;,a.wav\n", "m.csv:2:1: a name is missing"),
+            ("label,labels,voice\na,a,a.wav\n", "m.csv:1:2: `labels` beside `label`"),
         ] {
             assert!(message(text).contains(wanted), "{}", message(text));
         }

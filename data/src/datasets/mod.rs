@@ -11,6 +11,7 @@ mod tree;
 use serde::{Deserialize, Serialize};
 
 use crate::features::Source;
+use crate::folds::Part;
 
 /// What is known of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Sample {
     pub group: Option<String>,
     /// Samples with the same key are near-copies and must never be in two parts of any split.
     pub leak_key: String,
+    /// Where the corpus's own split has it; `None` where it has none.
+    pub part: Option<Part>,
 }
 
 /// What a corpus of recorded actors has of a performance, each in files of its own.

@@ -14,7 +14,7 @@ use super::{Corpus, Label, Sample};
 use crate::dataset::OnError;
 use crate::features::Source;
 use crate::features::segment::{Align, EPSILON, Segment};
-use crate::folds::Split;
+use crate::folds::Part;
 use crate::formats::csd::Csd;
 use crate::{Error, Result};
 
@@ -32,8 +32,6 @@ const KNOWN: [(&str, &[&str]); 6] = [
 ];
 /// Where word vectors, and else words, are the intervals that other sequences are aligned to.
 const REFERENCES: [&str; 2] = ["glove_vectors", "words"];
-/// Files of the standard folds and what may stand for each.
-const FOLDS: [&[&str]; 3] = [&["train"], &["valid", "validation", "dev"], &["test"]];
 
 /// How to get the lists of the standard folds.
 pub const FOLDS_HINT: &str = "to use the corpus's own folds, put train.txt, valid.txt and test.txt (one video id a line) beside the .csd files: python3 -c \"from mmsdk.mmdatasdk import cmu_mosei as m; [open(n + '.txt', 'w').write('\\n'.join(getattr(m.standard_folds, 'standard_' + n + '_fold'))) for n in ('train', 'valid', 'test')]\"";
@@ -156,8 +154,12 @@ struct Flaws {
 /// [`OnError::Skip`] the first counts and the notices say how many. They also count rows too short to be a segment or
 /// without numbers, videos with labels alone or with features alone, and segments that lack a modality.
 ///
+/// The corpus's own folds are `train.txt`, `valid.txt` and `test.txt` (one video id a line) or `folds.json` (an object
+/// with those three lists) in the folder.
+///
 /// # Errors
-/// Missing data when there is no such folder, no file of labels or of a modality; bad data in a file.
+/// Missing data when there is no such folder, no file of labels or of a modality, or a list of folds without the
+/// others; bad data in a file, an empty list, or a video in two.
 pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
@@ -186,6 +188,7 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
     };
     let mut flaws = Flaws::default();
     let rows = rows(labels, on_error, &mut flaws)?;
+    let folds = folds(root)?;
     let mut samples = Vec::new();
     for Row { id, video, span, bits } in rows {
         let source = |sequence: &&Arc<Csd>| {
@@ -208,7 +211,8 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
             continue;
         }
         let label = Some(Label::Each(bits));
-        samples.push(Sample { leak_key: id.clone(), id, files, label, group: Some(video) });
+        let part = folds.get(&video).copied();
+        samples.push(Sample { leak_key: id.clone(), id, files, label, group: Some(video), part });
     }
     if samples.is_empty() {
         return Err(Error::missing(
@@ -219,6 +223,10 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
     let labelled: BTreeSet<&str> = labels.videos().collect();
     let seen: BTreeSet<&str> = sequences.iter().flat_map(|sequence| sequence.videos()).collect();
     let unlabelled = seen.difference(&labelled).count();
+    let used: BTreeSet<&str> = samples.iter().filter_map(|s| s.group.as_deref()).collect();
+    let strangers = folds.keys().filter(|video| !used.contains(video.as_str())).count();
+    let homeless =
+        samples.iter().filter(|sample| !folds.is_empty() && sample.part.is_none()).count();
     let mut corpus = Corpus {
         modalities: modalities.iter().map(|wanted| wanted.name.clone()).collect(),
         classes: EMOTIONS.map(str::to_owned).to_vec(),
@@ -231,6 +239,8 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
         (flaws.twice, "segments stand twice in the labels; the first counts"),
         (flaws.featureless, "segments have labels but no features and are left out"),
         (unlabelled, "videos have features but no labels and are not used"),
+        (strangers, "videos of the corpus's own folds are not in the data"),
+        (homeless, "segments are of videos in none of the corpus's own folds"),
     ] {
         if count > 0 {
             corpus.notices.push(format!("{count} {what}"));
@@ -315,81 +325,56 @@ fn columns(names: Option<&[String]>, width: usize) -> Option<[usize; 6]> {
 }
 
 /// The corpus's own folds, from `train.txt`, `valid.txt` and `test.txt` (one video id a line) or `folds.json` (an
-/// object with those three lists) in the folder; `None` where there are none. With it come notices of videos that no
-/// fold has, and of videos of the folds that are not there.
-///
-/// # Errors
-/// Bad data when a list is empty, a video stands in two, or the JSON is another; missing data when a list is missing.
-pub fn standard_folds(root: &Path, corpus: &Corpus) -> Result<Option<(Split, Vec<String>)>> {
-    let Some(lists) = lists(root)? else { return Ok(None) };
-    let mut part_of: BTreeMap<&str, usize> = BTreeMap::new();
-    for (part, (path, videos)) in lists.iter().enumerate() {
+/// object with those three lists) in the folder: the part of each video; nothing where there are none.
+fn folds(root: &Path) -> Result<BTreeMap<String, Part>> {
+    let mut part_of: BTreeMap<String, Part> = BTreeMap::new();
+    for (part, (path, videos)) in Part::ALL.into_iter().zip(lists(root)?) {
         if videos.is_empty() {
-            return Err(Error::bad(path, "names no video; write one id a line"));
+            return Err(Error::bad(&path, "names no video; write one id a line"));
         }
         for video in videos {
-            if part_of.insert(video, part).is_some_and(|other| other != part) {
+            if part_of.get(&video).is_some_and(|other| *other != part) {
                 return Err(Error::bad(
-                    path,
+                    &path,
                     format!("the video {video} is in two folds; take it out of one"),
                 ));
             }
+            part_of.insert(video, part);
         }
     }
-    let mut split = Split::default();
-    let (mut nowhere, mut seen) = (0usize, BTreeSet::new());
-    for (sample, video) in
-        corpus.samples.iter().enumerate().filter_map(|(i, s)| Some((i, s.group.as_deref()?)))
-    {
-        seen.insert(video);
-        match part_of.get(video) {
-            Some(0) => split.train.push(sample),
-            Some(1) => split.validation.push(sample),
-            Some(_) => split.test.push(sample),
-            None => nowhere += 1,
-        }
-    }
-    let absent = part_of.keys().filter(|video| !seen.contains(**video)).count();
-    let mut notices = Vec::new();
-    if nowhere > 0 {
-        notices.push(format!("{nowhere} segments are of videos in no fold and are not used"));
-    }
-    if absent > 0 {
-        notices
-            .push(format!("{absent} of {} videos of the folds are not in the data", part_of.len()));
-    }
-    Ok(Some((split, notices)))
+    Ok(part_of)
 }
 
 /// A list of videos and the file it is from.
 type List = (PathBuf, Vec<String>);
 
-/// The three lists.
-fn lists(root: &Path) -> Result<Option<Vec<List>>> {
+/// The three lists, or none.
+fn lists(root: &Path) -> Result<Vec<List>> {
     let json = root.join("folds.json");
     if let Ok(bytes) = std::fs::read(&json) {
         let lists: BTreeMap<String, Vec<String>> = serde_json::from_slice(&bytes).map_err(|e| {
             Error::bad(&json, format!("is no object of lists of video ids ({e}); write {{\"train\": [..], \"valid\": [..], \"test\": [..]}}"))
         })?;
-        let find = |names: &&[&str]| {
+        let find = |part: Part| {
+            let names = part.names();
             let found = names.iter().find_map(|name| lists.get(*name));
             let found = found
                 .ok_or_else(|| Error::bad(&json, format!("has no list `{}`; add it", names[0])))?;
             Ok((json.clone(), found.clone()))
         };
-        return FOLDS.iter().map(find).collect::<Result<_>>().map(Some);
+        return Part::ALL.into_iter().map(find).collect();
     }
-    let find = |names: &&[&str]| {
-        let paths = names.iter().map(|name| root.join(format!("{name}.txt")));
+    let find = |part: Part| {
+        let paths = part.names().iter().map(|name| root.join(format!("{name}.txt")));
         paths.into_iter().find(|path| path.is_file())
     };
-    let found: Vec<Option<PathBuf>> = FOLDS.iter().map(find).collect();
+    let found = Part::ALL.map(find);
     if found.iter().all(Option::is_none) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let read = |(path, names): (Option<PathBuf>, &&[&str])| {
+    let read = |(path, part): (Option<PathBuf>, Part)| {
         let path = path.ok_or_else(|| {
-            let missing = root.join(format!("{}.txt", names[0]));
+            let missing = root.join(format!("{}.txt", part.names()[0]));
             Error::missing(
                 &missing,
                 "is not there, but other folds' lists are; add it or take them away",
@@ -399,7 +384,7 @@ fn lists(root: &Path) -> Result<Option<Vec<List>>> {
         let ids = text.lines().map(str::trim).filter(|line| !line.is_empty());
         Ok((path, ids.map(str::to_owned).collect()))
     };
-    found.into_iter().zip(&FOLDS).map(read).collect::<Result<_>>().map(Some)
+    found.into_iter().zip(Part::ALL).map(read).collect()
 }
 
 #[cfg(test)]

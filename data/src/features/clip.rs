@@ -1,12 +1,12 @@
-//! Face frames for a video network: `.npy` files of `u8` frames, or videos, resized once; a few frames of a window at
-//! load time.
+//! Face frames for a video network: `.npy` files of `u8` frames, folders of pictures, or videos, resized once; a few
+//! frames of a window at load time.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::resize::Resize;
-use crate::formats::{map_file, npy, video};
+use crate::formats::{map_file, npy, pictures, video};
 use crate::{Array, Error, Result};
 
 /// Mean of red, green and blue over Kinetics-400, of values in [0, 1] (torchvision's video networks).
@@ -24,7 +24,7 @@ pub struct ClipSettings {
     pub height: usize,
     /// Width of the frames given, pixels.
     pub width: usize,
-    /// Frames per second of `.npy` files, which do not say; videos do.
+    /// Frames per second of `.npy` files and of folders of pictures, which do not say; videos do.
     pub frames_per_second: f64,
 }
 
@@ -48,13 +48,16 @@ impl ClipSettings {
         ))
     }
 
-    /// Reads a clip as `[T, height, width, 3]`, and its frames a second: a video, of whose frames the middle is taken
-    /// in the proportions of the clip, or a `.npy` of `u8` frames `[T, H, W, 3]`, `[T, H, W, 1]` or `[T, H, W]` (grey
-    /// is repeated), which are taken whole.
+    /// Reads a clip as `[T, height, width, 3]`, and its frames a second: a video or a folder of pictures, of whose
+    /// frames the middle is taken in the proportions of the clip, or a `.npy` of `u8` frames `[T, H, W, 3]`,
+    /// `[T, H, W, 1]` or `[T, H, W]` (grey is repeated), which are taken whole.
     ///
     /// # Errors
     /// Bad data when the file holds no such frames.
     pub fn read(&self, path: &Path) -> Result<(Array<u8>, f64)> {
+        if path.is_dir() {
+            return self.read_folder(path);
+        }
         let bytes = map_file(path)?;
         if video::is_video(&bytes) {
             return self.read_video(path, &bytes);
@@ -87,28 +90,63 @@ impl ClipSettings {
     /// # Errors
     /// See [`video::decode`].
     pub fn read_video(&self, path: &Path, bytes: &[u8]) -> Result<(Array<u8>, f64)> {
-        let mut values = Vec::new();
-        let mut resize: Option<([usize; 2], Resize)> = None;
-        let info = video::decode(path, bytes, &mut |frame| {
-            let rgb = frame.rgb()?;
-            let size = [rgb.shape()[0], rgb.shape()[1]];
-            if resize.as_ref().is_none_or(|(known, _)| *known != size) {
-                let (start, kept) = middle(size, [self.height, self.width]);
-                resize = Some((size, Resize::new(size, start, kept, [self.height, self.width], 3)));
+        let mut frames = Frames::new(self, path);
+        let info = video::decode(path, bytes, &mut |frame| frames.push(&frame.rgb()?))?;
+        Ok((frames.finish()?, info.frames_per_second))
+    }
+
+    /// Reads a folder of pictures, each a frame.
+    fn read_folder(&self, path: &Path) -> Result<(Array<u8>, f64)> {
+        let mut frames = Frames::new(self, path);
+        for picture in pictures::list(path)? {
+            frames.push(&pictures::read(&picture)?)?;
+        }
+        Ok((frames.finish()?, self.frames_per_second))
+    }
+}
+
+/// The middle of every frame at the size that is wanted; frames may differ in size.
+struct Frames<'a> {
+    settings: &'a ClipSettings,
+    path: &'a Path,
+    /// For frames of this size.
+    resize: Option<([usize; 2], Resize)>,
+    values: Vec<u8>,
+}
+
+impl<'a> Frames<'a> {
+    fn new(settings: &'a ClipSettings, path: &'a Path) -> Self {
+        Self { settings, path, resize: None, values: Vec::new() }
+    }
+
+    fn frame_size(&self) -> usize {
+        self.settings.height * self.settings.width * 3
+    }
+
+    /// Takes a frame `[H, W, 3]`.
+    fn push(&mut self, rgb: &Array<u8>) -> Result<()> {
+        if self.values.len() >= MOST_FRAMES * self.frame_size() {
+            let what = format!("more than {MOST_FRAMES} frames; cut it into clips");
+            return Err(Error::bad(self.path, what));
+        }
+        let size = [rgb.shape()[0], rgb.shape()[1]];
+        let to = [self.settings.height, self.settings.width];
+        let resize = match self.resize.take() {
+            Some((known, resize)) if known == size => resize,
+            _ => {
+                let (start, kept) = middle(size, to);
+                Resize::new(size, start, kept, to, 3)
             }
-            if values.len() >= MOST_FRAMES * self.height * self.width * 3 {
-                return Err(Error::bad(
-                    path,
-                    format!("more than {MOST_FRAMES} frames; cut the video into clips"),
-                ));
-            }
-            if let Some((_, resize)) = &mut resize {
-                resize.append(rgb.data(), &mut values);
-            }
-            Ok(())
-        })?;
-        let shape = [info.frames, self.height, self.width, 3];
-        Ok((Array::new(shape, values)?, info.frames_per_second))
+        };
+        let (_, resize) = self.resize.insert((size, resize));
+        resize.append(rgb.data(), &mut self.values);
+        Ok(())
+    }
+
+    /// All frames, `[T, height, width, 3]`.
+    fn finish(self) -> Result<Array<u8>> {
+        let ClipSettings { height, width, .. } = *self.settings;
+        Array::new([self.values.len() / self.frame_size(), height, width, 3], self.values)
     }
 }
 
@@ -145,6 +183,25 @@ mod tests {
         assert_eq!(frame_indices(0, 90, 8), [0, 12, 25, 38, 50, 63, 76, 89]);
         assert_eq!(frame_indices(5, 3, 8), [5, 5, 5, 5, 6, 6, 6, 7]);
         assert_eq!((frame_indices(4, 9, 1), frame_indices(4, 1, 2)), (vec![4], vec![4, 4]));
+    }
+
+    #[test]
+    fn pictures_of_a_folder_are_frames_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = ClipSettings { height: 2, width: 2, frames_per_second: 2.0 };
+        let message = || settings.read(folder.path()).unwrap_err().to_string();
+        assert!(message().contains("no picture"), "{}", message());
+        // The second is as high as it is wide only in its middle, which is taken.
+        for (name, width, height) in [("image_10.png", 2, 2), ("image_9.png", 6, 2)] {
+            let bright = |x: u32, _| image::Luma([if width == 2 { 10 } else { x as u8 * 10 }]);
+            let picture = image::GrayImage::from_fn(width, height, bright);
+            picture.save(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("notes.txt"), "none").unwrap();
+        let (frames, rate) = settings.read(folder.path()).unwrap();
+        assert_eq!((frames.shape(), rate), (&[2usize, 2, 2, 3][..], 2.0));
+        assert_eq!(frames.data()[..12], [20, 20, 20, 30, 30, 30, 20, 20, 20, 30, 30, 30]);
+        assert_eq!(frames.data()[12..], [10; 12]);
     }
 
     #[test]

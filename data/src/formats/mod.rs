@@ -8,6 +8,7 @@ pub mod csd;
 pub mod glove;
 pub mod npy;
 pub mod openface;
+pub mod pictures;
 pub mod video;
 pub mod wav;
 pub mod weights;

@@ -297,6 +297,7 @@ mod tests {
             label: None,
             group: Some(group.into()),
             leak_key: id.into(),
+            part: None,
         };
         Corpus {
             modalities: vec!["voice".into(), "landmarks".into()],

@@ -1,6 +1,7 @@
 use super::*;
 use crate::ErrorKind;
 use crate::array::Array;
+use crate::folds::Split;
 use crate::formats::csd::write::{Entry, Features, write};
 
 fn entry(id: &str, width: usize, spans: &[[f64; 2]], value: f32) -> Entry {
@@ -123,25 +124,26 @@ fn an_aligned_export_keeps_its_ids() {
 fn standard_folds_come_from_lists_of_videos() {
     let folder = tempfile::tempdir().unwrap();
     corpus(folder.path(), &[]);
-    let corpus = find(folder.path(), &all(), Align::None, OnError::Fail).unwrap();
-    let folds = || standard_folds(folder.path(), &corpus);
-    assert!(folds().unwrap().is_none());
+    let found = || find(folder.path(), &all(), Align::None, OnError::Fail);
+    let split = || Split::of_corpus(&found().unwrap());
+    let notice = |what: &str| found().unwrap().notices.iter().any(|notice| notice.contains(what));
+    assert_eq!(split().unwrap(), None);
     let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     put("train.txt", "a\n\n");
     put("test.txt", "b\r\nq\n");
-    assert_eq!(folds().unwrap_err().kind(), ErrorKind::MissingData);
+    assert_eq!(found().unwrap_err().kind(), ErrorKind::MissingData);
     put("valid.txt", "a\n");
-    assert!(folds().unwrap_err().to_string().contains("the video a is in two folds"));
+    assert!(found().unwrap_err().to_string().contains("the video a is in two folds"));
     put("valid.txt", "r\n");
-    let (split, notices) = folds().unwrap().unwrap();
-    assert_eq!((split.train, split.validation, split.test), (vec![0, 1], vec![], vec![2]));
-    assert_eq!(notices, ["2 of 4 videos of the folds are not in the data"]);
+    let Split { train, validation, test } = split().unwrap().unwrap();
+    assert_eq!((train, validation, test), (vec![0, 1], vec![], vec![2]));
+    assert!(notice("2 videos of the corpus's own folds are not in the data"));
     put("valid.txt", "\n");
-    assert!(folds().unwrap_err().to_string().contains("names no video"));
+    assert!(found().unwrap_err().to_string().contains("names no video"));
     put("folds.json", r#"{"train": ["b"], "dev": ["z"], "test": ["y"]}"#);
-    let (split, notices) = folds().unwrap().unwrap();
-    assert_eq!(split.train, [2]);
-    assert_eq!(notices[0], "2 segments are of videos in no fold and are not used");
+    assert!(notice("2 segments are of videos in none of the corpus's own folds"));
+    let said = split().unwrap_err().to_string();
+    assert!(said.contains("none of the samples is for test"), "{said}");
     put("folds.json", "[1]");
-    assert_eq!(folds().unwrap_err().kind(), ErrorKind::BadData);
+    assert_eq!(found().unwrap_err().kind(), ErrorKind::BadData);
 }

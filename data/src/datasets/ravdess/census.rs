@@ -91,6 +91,7 @@ mod tests {
             label: None,
             group: None,
             leak_key: String::new(),
+            part: None,
         };
         let mut corpus =
             Corpus { samples: whole(1).iter().map(sample).collect(), ..Corpus::default() };
