@@ -250,3 +250,40 @@ fn videos_that_cannot_be_read_do_not_stop_the_others() {
     let over = run(&[&clips.join("c.npy"), &weights, &clips], &[]);
     assert!(text(&over.stderr).contains("would overwrite it"), "{}", text(&over.stderr));
 }
+
+#[test]
+fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, clips) = (folder.path().join("weights"), folder.path().join("clips"));
+    std::fs::create_dir_all(clips.join("some.one")).unwrap();
+    std::fs::create_dir(&weights).unwrap();
+    all_weights(&weights, 3.0);
+    let picture = |name: &str, side: u32| {
+        let file = std::fs::File::create(clips.join("some.one").join(name)).unwrap();
+        let mut encoder = png::Encoder::new(file, side, side);
+        encoder.set_color(png::ColorType::Grayscale);
+        let pixels: Vec<u8> = (0..side * side).map(|number| (number % 251) as u8).collect();
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    };
+    for name in ["image_2.png", "image_10.png", "image_1.png"] {
+        picture(name, 40);
+    }
+    // Beside the pictures, where their own results might be taken for more of them.
+    let report = || -> serde_json::Value {
+        let output = run(&[&clips, &weights, &clips], &["--json", "--rate", "2"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for kept in [false, true] {
+        let all = &report()["clips"];
+        assert_eq!((all.as_array().unwrap().len(), &all[0]["frames"]), (1, &3.into()));
+        assert_eq!(all[0]["kept"], kept);
+    }
+    let csv = std::fs::read_to_string(clips.join("some.one.csv")).unwrap();
+    assert!(csv.lines().nth(3).unwrap().starts_with("3, 1.000, "), "{csv}");
+    picture("image_3.png", 24);
+    let output = run(&[&clips, &weights, &clips], &[]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{message}");
+    assert!(message.contains("image_3.png: is 24x24"), "{message}");
+}

@@ -24,7 +24,7 @@ Examples:
 Frames without a face have success 0 in the CSV, and the last face's points. Of several faces the largest is followed."
 )]
 pub struct FacesArgs {
-    /// Videos, .npy files of frames [T, H, W, 3], or folders of them.
+    /// Videos, .npy files of frames [T, H, W, 3], folders of pictures (the frames of one clip), or folders of these.
     #[arg(value_name = "VIDEO_OR_FOLDER", required = true)]
     pub inputs: Vec<PathBuf>,
     /// A folder with weights; may be given several times.

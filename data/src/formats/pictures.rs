@@ -12,6 +12,12 @@ const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
 const MOST_ACROSS: u32 = 8192;
 const MOST_BYTES: u64 = 1 << 28;
 
+/// Whether a file is named as a picture.
+pub fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
 /// The pictures in a folder in the order of the numbers in their names: `image_9.jpg` before `image_10.jpg`.
 ///
 /// # Errors
@@ -21,8 +27,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
-        if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+        if is_picture(&path) {
             found.push(path);
         }
     }

@@ -2,12 +2,12 @@
 
 use crate::failure::{Failure, Kind, Result};
 use data::formats::npy::{self, MappedArray};
-use data::formats::video;
+use data::formats::{pictures, video};
 use models::faces::Picture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A video to look at, and what its results are called, without ending.
+/// A video (or frames) to look at, and what its results are called, without ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
     pub path: PathBuf,
@@ -39,22 +39,24 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Vec<Clip>> {
         let mut found = Vec::new();
         files(input, 0, &mut found)?;
         found.sort();
-        // Crops that an earlier run made and frames of a video beside them are no other videos.
-        let made = |path: &Path| {
-            path.extension().is_some_and(|ending| ending == "npy")
-                && (path.with_extension("faces.json").is_file()
-                    || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file()))
-        };
-        for path in found.into_iter().filter(|path| !made(path)) {
-            let place = path.strip_prefix(input).unwrap_or(&path).with_extension("");
-            clips.push(Clip { out: out.join(place), path });
+        for path in found {
+            let place = path.strip_prefix(input).unwrap_or(&path);
+            let out = match path.is_dir() {
+                // The input itself: named as it is.
+                true if place.as_os_str().is_empty() => {
+                    out.join(path.file_name().unwrap_or_default())
+                }
+                true => out.join(place),
+                false => out.join(place.with_extension("")),
+            };
+            clips.push(Clip { out, path });
         }
     }
     let named: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
     if clips.is_empty() {
         let message = format!("{}: there is no video in it", named.join(", "));
         return Err(Failure::new(Kind::MissingData, message).hint(format_args!(
-            "files that end in .npy, .{} are taken",
+            "files that end in .npy, .{} are taken, and folders of pictures",
             video::ENDINGS.join(", .")
         )));
     }
@@ -84,6 +86,7 @@ const DEEPEST: usize = 16;
 
 fn files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let unread = |error: std::io::Error| Failure::io("read the folder", folder, &error);
+    let mut of_pictures = false;
     for entry in std::fs::read_dir(folder).map_err(unread)? {
         let path = entry.map_err(unread)?.path();
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
@@ -92,11 +95,31 @@ fn files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
             if depth < DEEPEST {
                 files(&path, depth + 1, found)?;
             }
-        } else if is("npy") || video::ENDINGS.into_iter().any(is) {
+            continue;
+        }
+        if made(&path) {
+            continue;
+        }
+        if is("npy") || video::ENDINGS.into_iter().any(is) {
             found.push(path);
+        } else {
+            of_pictures |= pictures::is_picture(&path);
         }
     }
+    if of_pictures {
+        found.push(folder.to_owned());
+    }
     Ok(())
+}
+
+/// Whether it is a crop or a sheet that an earlier run made, or frames of the video beside them: nothing to look at.
+fn made(path: &Path) -> bool {
+    let of_video = || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file());
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npy") => path.with_extension("faces.json").is_file() || of_video(),
+        Some("png") => path.with_extension("faces.json").is_file(),
+        _ => false,
+    }
 }
 
 /// Frames that can be read again from the start.
@@ -108,17 +131,22 @@ pub struct Frames {
 enum Source {
     /// [T, H, W, 3], so many frames a second.
     Array(MappedArray<u8>, f64),
+    /// Pictures of one size, so many a second.
+    Pictures(Vec<PathBuf>, f64),
     /// A video file's bytes.
     Video(Vec<u8>),
 }
 
 impl Frames {
-    /// Opens a file. `rate` is for those that do not say.
+    /// Opens a file, or a folder of pictures. `rate` is for those that do not say.
     ///
     /// # Errors
     /// 66 when there is none, 65 when it holds no frames.
     pub fn open(path: &Path, rate: f64) -> Result<Self> {
         let frames = |kind| Ok(Frames { path: path.to_owned(), kind });
+        if path.is_dir() {
+            return frames(Source::Pictures(pictures::list(path)?, rate));
+        }
         if path.extension().is_none_or(|ending| ending != "npy") {
             let bytes = std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?;
             return frames(Source::Video(bytes));
@@ -140,6 +168,7 @@ impl Frames {
     pub fn count(&self) -> Option<usize> {
         match &self.kind {
             Source::Array(array, _) => array.shape().first().copied(),
+            Source::Pictures(pictures, _) => Some(pictures.len()),
             Source::Video(_) => None,
         }
     }
@@ -155,6 +184,22 @@ impl Frames {
                 for (number, pixels) in array.chunks_exact(height * width * 3).enumerate() {
                     let picture = Picture::new(width, height, pixels)?;
                     body(number as f64 / rate, &picture)?;
+                }
+                Ok(*rate)
+            }
+            Source::Pictures(all, rate) => {
+                let mut first = None;
+                for (number, path) in all.iter().enumerate() {
+                    let rgb = pictures::read(path)?;
+                    let &[height, width, _] = rgb.shape() else { continue };
+                    if *first.get_or_insert([width, height]) != [width, height] {
+                        let message = format!(
+                            "{}: is {width}x{height}, but the pictures before it are not; frames of one clip have one size",
+                            path.display()
+                        );
+                        return Err(Failure::new(Kind::BadData, message));
+                    }
+                    body(number as f64 / rate, &Picture::new(width, height, rgb.data())?)?;
                 }
                 Ok(*rate)
             }
@@ -180,22 +225,32 @@ impl Frames {
         }
     }
 
-    /// What the file is: a hash of all its bytes.
+    /// What the frames are: a hash of the files' bytes.
     ///
     /// # Errors
     /// 74 when it cannot be read.
     pub fn hash(&self) -> Result<String> {
-        let mut hasher = blake3::Hasher::new();
-        match &self.kind {
+        let of_file = |path: &Path| {
+            let unread = |error: std::io::Error| Failure::io("read", path, &error);
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(std::fs::File::open(path).map_err(unread)?).map_err(unread)?;
+            Ok::<_, Failure>(hasher)
+        };
+        let hasher = match &self.kind {
             Source::Video(bytes) => {
+                let mut hasher = blake3::Hasher::new();
                 hasher.update(bytes);
+                hasher
             }
-            Source::Array(..) => {
-                let unread = |error: std::io::Error| Failure::io("read", &self.path, &error);
-                let file = std::fs::File::open(&self.path).map_err(unread)?;
-                hasher.update_reader(file).map_err(unread)?;
+            Source::Array(..) => of_file(&self.path)?,
+            Source::Pictures(pictures, _) => {
+                let mut hasher = blake3::Hasher::new();
+                for path in pictures {
+                    hasher.update(of_file(path)?.finalize().as_bytes());
+                }
+                hasher
             }
-        }
+        };
         Ok(hasher.finalize().to_hex()[..16].to_owned())
     }
 }
