@@ -170,3 +170,50 @@ fn crema_d_is_read_by_its_names() {
     ]);
     assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
 }
+
+/// MESM's cut of CMU-MOSEI, as data/README.md makes a manifest of it: pictures of a segment in a folder, any number of
+/// emotions, the corpus's own parts.
+#[test]
+fn a_manifest_of_several_labels_and_folders_of_pictures_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = String::from("id,group,part,labels,landmarks,faces\n");
+    let landmarks: Vec<PathBuf> =
+        files(world()).into_iter().filter(|file| name(file).ends_with(".csv")).collect();
+    for (number, landmarks) in landmarks.iter().take(20).enumerate() {
+        let frames = folder.path().join(format!("segment_{number}"));
+        std::fs::create_dir(&frames).unwrap();
+        for frame in 0..3 {
+            let file = std::fs::File::create(frames.join(format!("image_{frame}.png"))).unwrap();
+            let mut encoder = png::Encoder::new(file, 24, 16);
+            encoder.set_color(png::ColorType::Rgb);
+            let pixels: Vec<u8> = (0..24 * 16 * 3).map(|p| (p * (number + frame)) as u8).collect();
+            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        }
+        let part = ["train", "train", "train", "valid", "test"][number / 2 % 5];
+        let labels = ["sad;fear", "-", "happy"][number % 3];
+        let row = format!("{number},video {},{part},{labels}", number / 2);
+        table += &format!("{row},{},segment_{number}\n", landmarks.display());
+    }
+    let manifest = folder.path().join("mesm.csv");
+    std::fs::write(&manifest, &table).unwrap();
+    let configuration = folder.path().join("mesm.toml");
+    let text = format!(
+        "base = \"mosei_smoke\"\ncontrols = []\n[data]\npath = {manifest:?}\nformat = \"manifest\"\n[modality.faces]\n\
+         feature = {{ kind = \"clip\", height = 8, width = 8, frames_per_second = 2.0 }}\nwindow = 2\n\
+         evaluation_window = 3\nbackbone = {{ kind = \"r2plus1d\", width = 4, stem = 4, blocks = [1, 1, 1, 1] }}\n"
+    );
+    std::fs::write(&configuration, text).unwrap();
+    let out = folder.path().join("run");
+    let train = ["train", "--config", configuration.to_str().unwrap(), "--json", "--out"];
+    let report = json(&[&train[..], &[out.to_str().unwrap()]].concat());
+    assert_eq!(report["protocol"]["protocol"], "standard");
+    assert_eq!(report["figure"], "weighted_accuracy", "{report}");
+    assert_eq!(report["emotions"].as_array().map(Vec::len), Some(3), "{report}");
+
+    // A speaker in two parts would tell one of the other.
+    std::fs::write(&manifest, table.replace("4,video 2,train", "4,video 2,test")).unwrap();
+    let output = mpuc(&[&train[..], &[folder.path().join("again").to_str().unwrap()]].concat());
+    let message = super::world::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(message.contains("both are of the group video 2"), "{message}");
+}
