@@ -73,23 +73,11 @@ impl Resize {
 
     /// Appends the resized part of one frame to `out`, as red, green and blue.
     pub fn append(&mut self, frame: &[u8], out: &mut Vec<u8>) {
-        let (channels, across) = (self.channels, self.columns.0.len() * 3);
-        let row_length = self.width * channels;
-        let from = frame[self.first * row_length..].chunks_exact(row_length);
-        for (line, from) in self.lines.chunks_exact_mut(across).zip(from) {
-            for (pixel, (first, weights)) in line.chunks_exact_mut(3).zip(&self.columns.0) {
-                let mut sums = [1 << (BITS - 1); 3];
-                let inputs = from[first * channels..].chunks_exact(channels);
-                for (input, weight) in inputs.zip(weights) {
-                    for (channel, sum) in sums.iter_mut().enumerate() {
-                        *sum += weight * i32::from(input[channel.min(channels - 1)]);
-                    }
-                }
-                for (value, sum) in pixel.iter_mut().zip(sums) {
-                    *value = (sum >> BITS) as u8;
-                }
-            }
+        match self.channels {
+            1 => self.narrow::<1>(frame),
+            _ => self.narrow::<3>(frame),
         }
+        let across = self.columns.0.len() * 3;
         for (first, weights) in &self.rows.0 {
             self.sums.fill(1 << (BITS - 1));
             let lines = self.lines[(first - self.first) * across..].chunks_exact(across);
@@ -99,6 +87,27 @@ impl Resize {
                 }
             }
             out.extend(self.sums.iter().map(|sum| (sum >> BITS) as u8));
+        }
+    }
+
+    /// The part's rows at their new width, into `lines`.
+    fn narrow<const CHANNELS: usize>(&mut self, frame: &[u8]) {
+        let row_length = self.width * CHANNELS;
+        let across = self.columns.0.len() * 3;
+        let from = frame[self.first * row_length..].chunks_exact(row_length);
+        for (line, from) in self.lines.chunks_exact_mut(across).zip(from) {
+            for (pixel, (first, weights)) in line.chunks_exact_mut(3).zip(&self.columns.0) {
+                let mut sums = [1 << (BITS - 1); 3];
+                let (inputs, _) = from[first * CHANNELS..].as_chunks::<CHANNELS>();
+                for (input, weight) in inputs.iter().zip(weights) {
+                    for (channel, sum) in sums.iter_mut().enumerate() {
+                        *sum += weight * i32::from(input[channel.min(CHANNELS - 1)]);
+                    }
+                }
+                for (value, sum) in pixel.iter_mut().zip(sums) {
+                    *value = (sum >> BITS) as u8;
+                }
+            }
         }
     }
 }

@@ -68,23 +68,41 @@ impl Frame {
     /// None in practice: planes fit the sizes of every frame that is given.
     pub fn rgb(&self) -> Result<Array<u8>> {
         let ([step, v_red, u_green, v_green, u_blue], black) = self.colours.weights();
-        let across = self.width.div_ceil(2);
-        let mut values = vec![0; self.width * self.height * 3];
-        let rows = values.chunks_exact_mut(self.width * 3).zip(self.y.chunks_exact(self.width));
+        let (width, across) = (self.width, self.width.div_ceil(2));
+        let mut values = vec![0; width * self.height * 3];
+        // Of a row: what brightness adds, what the colour differences add to each colour, and each colour. Loops over
+        // one of them at a time are what a compiler makes vectors of: two thirds of the time of pixel after pixel.
+        let mut light = vec![0; width];
+        let mut differences = vec![0; 2 * across * 3];
+        let mut colours = vec![0; width * 3];
+        let rows = values.chunks_exact_mut(width * 3).zip(self.y.chunks_exact(width));
         for (row, (pixels, line)) in rows.enumerate() {
-            let from = row / 2 * across;
-            let (us, vs) = (&self.u[from..from + across], &self.v[from..from + across]);
-            let pairs = pixels.chunks_mut(6).zip(line.chunks(2));
-            for ((pixels, pair), (u, v)) in pairs.zip(us.iter().zip(vs)) {
-                let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
-                let red = v * v_red + ONE / 2;
-                let green = u * u_green + v * v_green + ONE / 2;
-                let blue = u * u_blue + ONE / 2;
-                for (pixel, y) in pixels.chunks_exact_mut(3).zip(pair) {
-                    let light = (i32::from(*y) - black) * step;
-                    let byte = |colour: i32| ((light + colour) >> 16).clamp(0, 255) as u8;
-                    pixel.copy_from_slice(&[byte(red), byte(green), byte(blue)]);
+            if row % 2 == 0 {
+                let from = row / 2 * across;
+                let (us, vs) = (&self.u[from..from + across], &self.v[from..from + across]);
+                for (column, (u, v)) in us.iter().zip(vs).enumerate() {
+                    let (u, v) = (i32::from(*u) - 128, i32::from(*v) - 128);
+                    let of_pair = [v * v_red, u * u_green + v * v_green, u * u_blue];
+                    for (colour, difference) in of_pair.into_iter().enumerate() {
+                        let at = 2 * (colour * across + column);
+                        differences[at..at + 2].fill(difference + ONE / 2);
+                    }
                 }
+            }
+            for (light, y) in light.iter_mut().zip(line) {
+                *light = (i32::from(*y) - black) * step;
+            }
+            let of_colour = colours.chunks_exact_mut(width);
+            for (colour, difference) in of_colour.zip(differences.chunks_exact(2 * across)) {
+                for ((value, light), difference) in colour.iter_mut().zip(&light).zip(difference) {
+                    *value = ((light + difference) >> 16).clamp(0, 255) as u8;
+                }
+            }
+            let (red, others) = colours.split_at(width);
+            let (green, blue) = others.split_at(width);
+            let pixels = pixels.chunks_exact_mut(3);
+            for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
+                pixel.copy_from_slice(&[*red, *green, *blue]);
             }
         }
         match self.turn {
