@@ -15,6 +15,7 @@ pub mod standardise;
 
 mod array;
 mod error;
+mod process;
 
 pub use array::Array;
 pub use error::{Error, ErrorKind, Place, Result};

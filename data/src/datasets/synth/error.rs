@@ -31,6 +31,17 @@ pub enum SynthError {
     /// The target folder holds something else.
     #[error("synth: {0} exists and does not hold this world; name an empty or a new folder")]
     Occupied(PathBuf),
+    /// espeak-ng is not installed.
+    #[error(
+        "synth: there is no espeak-ng; install it (apt install espeak-ng, brew install espeak-ng), or leave out --voice"
+    )]
+    NoSpeaker,
+    /// espeak-ng does not do what it should; with what it did.
+    #[error("synth: espeak-ng {0}; install it again, or leave out --voice")]
+    Speaker(String),
+    /// There is no such clip.
+    #[error("synth: this world has no clip {0}; take one that it lists")]
+    NoClip(String),
     /// The progress callback asked to stop; nothing is left behind.
     #[error("synth: stopped after {done} of {total} clips; nothing was left in {root}")]
     Interrupted {

@@ -3,7 +3,7 @@
 use super::segments::{self, Kind};
 use super::world::{Clip, ClipId};
 use super::write::{factor_line, npy, openface_header, openface_table, wav};
-use super::{Factors, Shape, SynthError, World, WorldSettings};
+use super::{Factors, Shape, SynthError, Voice, World, WorldSettings};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -38,6 +38,9 @@ pub struct Summary {
     pub shape: Shape,
     /// The settings.
     pub settings: WorldSettings,
+    /// Name and version of the program that spoke, where one did: another version has other bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
     /// Clips written.
     pub clips: usize,
     /// Bytes of all clips' files.
@@ -105,9 +108,17 @@ pub fn generate(
     root: &Path,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Summary, SynthError> {
-    let world = World::new(settings)?;
-    whole_or_not_at_all(settings, Shape::Ravdess, root, |aside| {
-        write_tree(&world, aside, root, progress)
+    generate_of(&World::new(settings)?, root, progress)
+}
+
+/// As [`generate`], of a world that is there.
+pub(super) fn generate_of(
+    world: &World,
+    root: &Path,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
+) -> Result<Summary, SynthError> {
+    whole_or_not_at_all(world, Shape::Ravdess, root, |aside| {
+        write_tree(world, aside, root, progress)
     })
 }
 
@@ -116,26 +127,33 @@ pub fn generate(
 /// `progress` counts videos, once for each file.
 ///
 /// # Errors
-/// As [`generate`].
+/// As [`generate`]; and a voice other than formants, for nothing is spoken here.
 pub fn generate_segments(
     settings: &WorldSettings,
     root: &Path,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Summary, SynthError> {
+    if settings.voice != Voice::Formants {
+        return Err(SynthError::Setting {
+            name: "voice",
+            value: "espeak".into(),
+            rule: "left out in CMU-MOSEI's shape, where nothing is spoken aloud",
+        });
+    }
     let world = World::new(settings)?;
-    whole_or_not_at_all(settings, Shape::Mosei, root, |aside| {
+    whole_or_not_at_all(&world, Shape::Mosei, root, |aside| {
         write_segments(&world, aside, root, progress)
     })
 }
 
 /// Makes a world in a folder aside, which becomes `root` when it is complete.
 fn whole_or_not_at_all(
-    settings: &WorldSettings,
+    world: &World,
     shape: Shape,
     root: &Path,
     make: impl FnOnce(&Path) -> Result<Summary, SynthError>,
 ) -> Result<Summary, SynthError> {
-    if let Some(summary) = existing(settings, shape, root)? {
+    if let Some(summary) = existing(world, shape, root)? {
         return Ok(summary);
     }
     let aside = aside_of(root);
@@ -156,11 +174,7 @@ fn whole_or_not_at_all(
 }
 
 /// The summary of the same world at `root`, or nothing where `root` is free.
-fn existing(
-    settings: &WorldSettings,
-    shape: Shape,
-    root: &Path,
-) -> Result<Option<Summary>, SynthError> {
+fn existing(world: &World, shape: Shape, root: &Path) -> Result<Option<Summary>, SynthError> {
     let entries = match fs::read_dir(root) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -173,7 +187,8 @@ fn existing(
         fs::read(root.join(WORLD_FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match summary {
         Some(summary)
-            if summary.settings == *settings
+            if summary.settings == *world.settings()
+                && summary.speaker.as_deref() == world.speaker()
                 && summary.shape == shape
                 && summary.format_version == FORMAT_VERSION =>
         {
@@ -230,6 +245,7 @@ fn write_tree(
         format_version: FORMAT_VERSION,
         shape: Shape::Ravdess,
         settings: settings.clone(),
+        speaker: world.speaker().map(str::to_owned),
         clips: total,
         bytes: written.iter().map(|(bytes, ..)| bytes).sum(),
         hash: hasher.finalize().to_hex().to_string(),
@@ -289,6 +305,7 @@ fn write_segments(
         format_version: FORMAT_VERSION,
         shape: Shape::Mosei,
         settings: settings.clone(),
+        speaker: world.speaker().map(str::to_owned),
         clips: world.clips().len(),
         bytes,
         hash: hasher.finalize().to_hex().to_string(),
@@ -301,12 +318,7 @@ fn write_clip(
     aside: &Path,
     header: &str,
 ) -> Result<ClipFiles, SynthError> {
-    let Some(clip) = world.clip(id) else {
-        let path = PathBuf::from(id.stem(1));
-        return Err(SynthError::io("find the actor of", &path)(
-            std::io::ErrorKind::NotFound.into(),
-        ));
-    };
+    let clip = world.clip(id)?;
     let files = ClipFiles::new(&clip, world.settings(), header)?;
     let actor = format!("Actor_{:02}", id.actor);
     write_file(&aside.join(VOICE_FOLDER).join(&actor).join(id.stem(3) + ".wav"), &files.voice)?;

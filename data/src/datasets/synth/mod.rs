@@ -10,19 +10,25 @@
 //! A world seed fixes the actors; every actor and every clip has random streams of its own, so clips may be made in
 //! any order, on any number of threads, or only in part, and come out with the same bytes.
 //!
+//! Where espeak-ng is installed, it may speak RAVDESS's two statements in place of the formants; jaw and brows then move
+//! with what it said ([`spoken`]).
+//!
 //! The same people also come in CMU-MOSEI's shape, as `.csd` files ([`segments`]).
 
 mod actor;
 mod canvas;
 mod error;
+mod espeak;
 mod filter;
 mod generate;
 mod landmarks;
 mod performance;
 mod portrait;
+mod prosody;
 mod random;
 mod segments;
 mod settings;
+mod spoken;
 mod tables;
 mod template;
 mod vocabulary;
@@ -30,13 +36,15 @@ mod voice;
 mod world;
 mod write;
 
+#[cfg(all(test, unix))]
+mod speech_tests;
 #[cfg(test)]
 mod tests;
 
 pub use error::SynthError;
 pub use generate::{FORMAT_VERSION, Progress, Summary, generate, generate_segments};
 pub use landmarks::LandmarkFrame;
-pub use settings::{Shape, WorldSettings};
+pub use settings::{Shape, Voice, WorldSettings};
 pub use tables::{ACTION_UNITS, AFFECT, EMOTIONS};
 pub use world::{Clip, ClipId, Factors, World};
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub(super) struct VoiceTraits {
     /// Octaves by which the pitch range widens.
     pub(super) range: f64,
     pub(super) energy: f64,
+    /// Speaking rate against the average.
+    pub(super) rate: f64,
     pub(super) brightness: f64,
     pub(super) breath: f64,
 }
@@ -145,7 +147,7 @@ impl Performance {
             voice_affect,
             units,
             skin,
-            traits: VoiceTraits { pitch, range, energy, brightness, breath },
+            traits: VoiceTraits { pitch, range, energy, rate, brightness, breath },
             timeline,
             weak_light: weak && weak_view == 2,
         }
@@ -196,7 +198,7 @@ impl Timeline {
             .iter()
             .map(|_| stream.between(PHONE_SECONDS[0], PHONE_SECONDS[1]) / rate)
             .collect();
-        let longest = settings.seconds - LEAD[1] - 0.02;
+        let longest = longest_speech(settings);
         let total: f64 = lengths.iter().sum();
         if total > longest {
             lengths.iter_mut().for_each(|length| *length *= longest / total);
@@ -258,6 +260,11 @@ impl Timeline {
     }
 }
 
+/// Seconds that speech may take after the longest lead.
+pub(super) fn longest_speech(settings: &WorldSettings) -> f64 {
+    settings.seconds - LEAD[1] - 0.02
+}
+
 /// Linear interpolation through rising `places`, constant beyond the ends.
 pub(super) fn interpolate(place: f64, places: &[f64], values: &[f64]) -> f64 {
     let after = places.partition_point(|&known| known <= place);
@@ -272,7 +279,7 @@ pub(super) fn interpolate(place: f64, places: &[f64], values: &[f64]) -> f64 {
 }
 
 /// Mean over nine steps (45 ms), zero beyond the ends: the mouth neither opens nor shuts at once.
-fn smooth(track: &[f64]) -> Vec<f64> {
+pub(super) fn smooth(track: &[f64]) -> Vec<f64> {
     (0..track.len())
         .map(|step| {
             let window = &track[step.saturating_sub(4)..(step + 5).min(track.len())];

@@ -23,6 +23,23 @@ pub enum Shape {
     Mosei,
 }
 
+/// Who speaks in a made-up world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Voice {
+    /// A synthesiser of our own: pulses and noise through formants. Its bytes are the same anywhere.
+    #[default]
+    Formants,
+    /// espeak-ng, where it is installed: RAVDESS's two statements in English.
+    Espeak,
+}
+
+impl Voice {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Settings of a made-up world. Noise levers are multiples of the calibrated amount and all scale with `difficulty`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,6 +90,9 @@ pub struct WorldSettings {
     pub accent_sync: f64,
     /// How far the jaw follows the voice's envelope.
     pub jaw_coupling: f64,
+    /// Who speaks.
+    #[serde(skip_serializing_if = "Voice::is_default")]
+    pub voice: Voice,
 }
 
 impl Default for WorldSettings {
@@ -101,6 +121,7 @@ impl Default for WorldSettings {
             weak_modality: 0.1,
             accent_sync: 0.3,
             jaw_coupling: 0.9,
+            voice: Voice::default(),
         }
     }
 }

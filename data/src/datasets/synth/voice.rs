@@ -1,4 +1,4 @@
-//! The voice: glottal pulses and noise through three moving formants.
+//! The voice: glottal pulses and noise through three moving formants, or what espeak-ng said; then the microphone.
 
 use super::WorldSettings;
 use super::actor::Actor;
@@ -6,10 +6,11 @@ use super::filter::{Upsampler, equalise};
 use super::performance::{Performance, interpolate};
 use super::random::{Purpose, Stream};
 use super::settings::{CONTROL_RATE, VOICE_RATE};
+use super::spoken::coloured;
 use super::world::ClipId;
 use core::f64::consts::{PI, TAU};
 
-const SAMPLES_OF_STEP: usize = (VOICE_RATE as f64 / CONTROL_RATE) as usize;
+pub(super) const SAMPLES_OF_STEP: usize = (VOICE_RATE as f64 / CONTROL_RATE) as usize;
 /// Bandwidths of the formants, Hz.
 const BANDWIDTHS: [f64; 3] = [80.0, 110.0, 160.0];
 /// Everything is this much below full scale, so that the loudest clip (some +12 dB) stays clear of it.
@@ -20,21 +21,27 @@ const FRICTION: f64 = 0.075;
 const MELODY: [f64; 5] = [0.2, 1.0, 0.3, 0.1, -1.0];
 const MELODY_TIMES: [f64; 5] = [0.0, 0.2, 0.45, 0.8, 1.0];
 /// Octaves by which a full accent raises the pitch.
-const ACCENT_OCTAVES: f64 = 0.25;
+pub(super) const ACCENT_OCTAVES: f64 = 0.25;
 
-/// The clip's voice, in [-1, 1] at the file's rate.
+/// The clip's voice, in [-1, 1] at the file's rate; `said` is what somebody else said, at the rate of synthesis.
 pub(super) fn speak(
     settings: &WorldSettings,
     actor: &Actor,
     performance: &Performance,
     clip: ClipId,
+    said: Option<&[f32]>,
     upsampler: &Upsampler,
 ) -> Vec<f32> {
     // Clip code plus an offset: the affect's own draws use the plain code.
     let mut stream =
         Stream::new(settings.seed, Purpose::Voice, clip.actor as u64, clip.code() + 10_000);
-    let pitch = melody(settings, actor, performance, &mut stream);
-    let speech = resonate(actor, performance, &pitch, &mut stream);
+    let speech = match said {
+        Some(said) => coloured(said, &performance.traits, &mut stream),
+        None => {
+            let pitch = melody(settings, actor, performance, &mut stream);
+            resonate(actor, performance, &pitch, &mut stream)
+        }
+    };
     let decibels =
         performance.traits.energy * 9.0 - 12.0 + stream.normal() * 3.0 * settings.channel;
     let peak = speech.iter().fold(1e-9f32, |peak, value| peak.max(value.abs()));
@@ -80,6 +87,16 @@ fn melody(
         .collect()
 }
 
+/// Decay of a glottal pulse from sample to sample: the less, the brighter.
+pub(super) fn tilt(brightness: f64) -> f64 {
+    (0.90 - 0.12 * brightness).clamp(0.6, 0.985)
+}
+
+/// Smiling shortens the tract at the lips: the share by which formants rise with valence, the second one more.
+pub(super) fn smile(performance: &Performance) -> f64 {
+    0.05 * libm::tanh(performance.voice_affect[1])
+}
+
 /// Source and filter: a decaying pulse train and breath through three resonators in a row.
 fn resonate(
     actor: &Actor,
@@ -89,10 +106,9 @@ fn resonate(
 ) -> Vec<f32> {
     let timeline = &performance.timeline;
     let rate = f64::from(VOICE_RATE);
-    let decay = (0.90 - 0.12 * performance.traits.brightness).clamp(0.6, 0.985);
+    let decay = tilt(performance.traits.brightness);
     let breath = 0.05 * libm::exp2(2.0 * performance.traits.breath);
-    // Smiling shortens the tract at the lips: formants rise with valence, the second one more.
-    let smile = 0.05 * libm::tanh(performance.voice_affect[1]);
+    let smile = smile(performance);
     let spread = [1.0 + smile, 1.0 + 1.3 * smile, 1.0];
     let mut output = Vec::with_capacity(pitch.len() * SAMPLES_OF_STEP);
     let (mut phase, mut source) = (0.0f64, 0.0f64);

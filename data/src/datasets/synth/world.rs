@@ -1,10 +1,13 @@
 //! The world: its actors, and any of its clips on demand.
 
 use super::actor::Actor;
+use super::espeak::Speaker;
 use super::filter::Upsampler;
 use super::landmarks::{LandmarkFrame, track};
 use super::performance::Performance;
 use super::portrait::paint;
+use super::settings::Voice;
+use super::spoken;
 use super::tables::{ACTION_UNITS, EMOTIONS, UNITS};
 use super::template::{Shape, mean_face, shape_modes, tracker_modes, unit_moves};
 use super::voice::speak;
@@ -93,11 +96,26 @@ pub struct World {
     actors: Vec<Actor>,
     moves: [Shape; UNITS],
     upsampler: Upsampler,
+    /// Who speaks, where that is not the actors' own synthesiser.
+    speaker: Option<Speaker>,
 }
 
 impl World {
-    /// Checks the settings and draws the actors.
+    /// Checks the settings, draws the actors, and looks for espeak-ng where it is to speak.
     pub fn new(settings: &WorldSettings) -> Result<Self, SynthError> {
+        settings.check()?;
+        let speaker = match settings.voice {
+            Voice::Formants => None,
+            Voice::Espeak => Some(Speaker::find()?),
+        };
+        Self::with_speaker(settings, speaker)
+    }
+
+    /// A world in which this program speaks.
+    pub(super) fn with_speaker(
+        settings: &WorldSettings,
+        speaker: Option<Speaker>,
+    ) -> Result<Self, SynthError> {
         settings.check()?;
         let modes = shape_modes(settings.seed);
         let biases = tracker_modes(settings.seed);
@@ -114,6 +132,7 @@ impl World {
             actors,
             moves: unit_moves(),
             upsampler: Upsampler::new(factor),
+            speaker,
         })
     }
 
@@ -147,16 +166,33 @@ impl World {
         (1..=self.actors.len()).flat_map(of_actor).collect()
     }
 
-    /// Makes one clip; the same bytes whatever else is made. `None` for a name outside this world.
-    pub fn clip(&self, id: ClipId) -> Option<Clip> {
+    /// Name and version of the program that speaks, where one does.
+    pub fn speaker(&self) -> Option<&str> {
+        self.speaker.as_ref().map(|speaker| speaker.version.as_str())
+    }
+
+    /// Makes one clip; the same bytes whatever else is made.
+    ///
+    /// # Errors
+    /// A name outside this world, and a speaker who does not speak.
+    pub fn clip(&self, id: ClipId) -> Result<Clip, SynthError> {
         let known = id.emotion < EMOTIONS.len() && id.statement < 2 && id.repetition < 2;
-        let actor = self.actors.get(id.actor.checked_sub(1)?).filter(|_| known)?;
-        let performance = Performance::new(&self.scaled, actor, id);
-        let voice = speak(&self.scaled, actor, &performance, id, &self.upsampler);
+        let actor = id.actor.checked_sub(1).and_then(|place| self.actors.get(place));
+        let actor = actor.filter(|_| known).ok_or_else(|| SynthError::NoClip(id.stem(1)))?;
+        let mut performance = Performance::new(&self.scaled, actor, id);
+        let said = match &self.speaker {
+            Some(speaker) => {
+                let said = spoken::say(speaker, &self.scaled, actor, &performance, id)?;
+                performance.timeline = said.timeline(&performance.timeline);
+                Some(said.samples)
+            }
+            None => None,
+        };
+        let voice = speak(&self.scaled, actor, &performance, id, said.as_deref(), &self.upsampler);
         let (truth, landmarks) = track(&self.scaled, actor, &self.moves, &performance, id);
         let frames = paint(&self.scaled, actor, &performance, &truth, id);
         let to_sample = |value: f32| (value.clamp(-LOUDEST, LOUDEST) * 32_768.0).round() as i16;
-        Some(Clip {
+        Ok(Clip {
             id,
             voice: voice.into_iter().map(to_sample).collect(),
             landmarks,

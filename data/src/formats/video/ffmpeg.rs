@@ -5,13 +5,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{ChildStdout, Command};
 use std::time::Duration;
 
 use super::frame::Colours;
 use super::{Frame, Info, MOST_FRAMES, MOST_PIXELS, Reader, Turn, too_large, too_long};
+use crate::process::{Ended, Running};
 use crate::{Error, Result};
 
 /// Longest time ffmpeg may take for one file.
@@ -38,30 +37,16 @@ pub(super) fn decode(
         std::fs::write(copy.path(), bytes).map_err(|e| Error::writing(copy.path(), e))?;
         copy.path().to_owned()
     };
-    let mut child = start(&file).map_err(|error| {
+    let (running, output) = start(&file).map_err(|error| {
         let what = match error.kind() {
             std::io::ErrorKind::NotFound => "install ffmpeg, which reads it".to_owned(),
             _ => format!("ffmpeg, which would read it, cannot be started: {error}"),
         };
         Error::bad(path, format!("{reason}; {what}, or convert it to H.264 in MP4"))
     })?;
-    let output = child.stdout.take();
-    let complaints = child.stderr.take();
-    let watched = Watched::new(child);
-    let told = std::thread::spawn(move || {
-        let mut told = String::new();
-        let _ = complaints.map(|pipe| pipe.take(1 << 16).read_to_string(&mut told));
-        told
-    });
-    let read = match output {
-        Some(output) => read(path, &mut BufReader::with_capacity(1 << 20, output), each),
-        None => Err(Error::bad(path, "ffmpeg gave no pipe; report this")),
-    };
-    // Whoever stopped early leaves ffmpeg writing into a closed pipe: it ends by itself.
-    let ended = watched.end();
-    let told = told.join().unwrap_or_default();
-    let last =
-        told.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+    // Whoever stops early leaves ffmpeg writing into a closed pipe: it ends by itself.
+    let read = read(path, &mut BufReader::with_capacity(1 << 20, output), each);
+    let (ended, told) = running.end();
     match (read, ended) {
         (Ok(info), Ended::Well) => Ok(info),
         (_, Ended::TooLate) => Err(Error::bad(
@@ -73,7 +58,7 @@ pub(super) fn decode(
         )),
         // ffmpeg's own words say more than the hole in its output.
         (Ok(_) | Err(Error::BadData { .. }), Ended::Badly) if !told.is_empty() => {
-            Err(Error::bad(path, format!("{reason}, and ffmpeg cannot read it: {}", last.trim())))
+            Err(Error::bad(path, format!("{reason}, and ffmpeg cannot read it: {told}")))
         }
         (Err(error), _) => Err(error),
         (Ok(_), Ended::Badly) => {
@@ -82,71 +67,19 @@ pub(super) fn decode(
     }
 }
 
-fn start(file: &Path) -> std::io::Result<Child> {
+fn start(file: &Path) -> std::io::Result<(Running, ChildStdout)> {
     let mut input = std::ffi::OsString::from("file:");
     input.push(file);
-    Command::new("ffmpeg")
+    let mut command = Command::new("ffmpeg");
+    command
         .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"])
         .args(["-protocol_whitelist", "file,pipe"])
         .arg("-i")
         .arg(input)
         .args(["-map", "0:v:0", "-an", "-sn", "-dn", "-frames:v", &(MOST_FRAMES + 1).to_string()])
         .args(["-vf", "scale=out_color_matrix=bt601:out_range=tv", "-pix_fmt", "yuv420p"])
-        .args(["-f", "yuv4mpegpipe", "pipe:1"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-}
-
-/// How ffmpeg ended.
-enum Ended {
-    Well,
-    Badly,
-    TooLate,
-}
-
-/// A process that is killed when its time is over.
-struct Watched {
-    child: Arc<Mutex<Child>>,
-    done: std::sync::mpsc::Sender<()>,
-    watch: std::thread::JoinHandle<bool>,
-}
-
-impl Watched {
-    fn new(child: Child) -> Self {
-        let child = Arc::new(Mutex::new(child));
-        let (done, wait) = channel();
-        let watched = child.clone();
-        let watch = std::thread::spawn(move || {
-            let late = wait.recv_timeout(MOST_TIME) == Err(RecvTimeoutError::Timeout);
-            if late {
-                let _ = watched.lock().unwrap_or_else(PoisonError::into_inner).kill();
-            }
-            late
-        });
-        Self { child, done, watch }
-    }
-
-    /// Waits for the end; the pipe has been closed, so nothing keeps the process.
-    fn end(self) -> Ended {
-        let well = loop {
-            // The watch needs the lock to kill it.
-            let ended = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
-            match ended {
-                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-                Ok(Some(status)) => break status.success(),
-                Err(_) => break false,
-            }
-        };
-        drop(self.done);
-        let late = self.watch.join().unwrap_or(false);
-        match (late, well) {
-            (true, _) => Ended::TooLate,
-            (false, true) => Ended::Well,
-            (false, false) => Ended::Badly,
-        }
-    }
+        .args(["-f", "yuv4mpegpipe", "pipe:1"]);
+    Running::start(&mut command, MOST_TIME)
 }
 
 /// Reads YUV4MPEG2: a header line, then `FRAME` lines each before three planes.
