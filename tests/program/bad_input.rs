@@ -1,6 +1,6 @@
 //! Each mistake gets one message that names what is wrong and where, and its exit code.
 
-use super::world::{mpuc, short_run, text, world};
+use super::world::{command, mpuc, short_run, text, world};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -200,6 +200,25 @@ fn folders_that_cannot_be_used_are_named() {
 
     fails(&["eval", folder.path().join("none").to_str().unwrap()], 66, &["none"]);
     fails(&["data", "check", "/nonexistent/data"], 66, &["/nonexistent/data"]);
+}
+
+#[test]
+fn a_world_that_nobody_can_speak_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("world");
+    let synth = ["data", "synth", "--voice", "espeak", root.to_str().unwrap()];
+    fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "nothing is spoken"]);
+    // No program lives in an empty folder.
+    let out = folder.path().join("run");
+    let out = out.to_str().unwrap();
+    let train = ["train", "--preset", "smoke", "--out", out, "--set", "data.world.voice=espeak"];
+    for arguments in [&synth[..], &train] {
+        let output = command(arguments).env("PATH", folder.path()).output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains("apt install espeak-ng"), "{message}");
+    }
+    assert!(!root.join("world.json").exists());
 }
 
 #[test]

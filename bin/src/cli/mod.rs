@@ -191,12 +191,13 @@ pub enum DataCommand {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Make a made-up world: actors who perform eight emotions, with voice (WAV), facial landmarks (OpenFace \
-        CSV) and face frames (.npy) in RAVDESS's tree and names, or as CMU-MOSEI's .csd files. The same settings give the same bytes anywhere. A \
-        folder that already holds this world is left as it is.",
+        CSV) and face frames (.npy) in RAVDESS's tree and names, or as CMU-MOSEI's .csd files. The same settings give the same bytes anywhere; \
+        with --voice espeak, the same espeak-ng on the same machine does. A folder that already holds this world is left as it is.",
     after_help = "\
 Examples:
   mpuc data synth worlds/default
   mpuc data synth --shape mosei worlds/segments
+  mpuc data synth --voice espeak worlds/spoken
   mpuc data synth worlds/hard --difficulty 1.5 --seed 3
   mpuc data synth worlds/tiny --actors 3 --clips 8 --set face_size=16"
 )]
@@ -207,6 +208,9 @@ pub struct SynthArgs {
     /// What it looks like.
     #[arg(long, default_value = "ravdess")]
     pub shape: Shape,
+    /// Who speaks; not in CMU-MOSEI's shape, where nothing is spoken aloud.
+    #[arg(long)]
+    pub voice: Option<Voice>,
     /// Actors, 1 to 99; in CMU-MOSEI's shape a video each.
     #[arg(long, value_name = "N")]
     pub actors: Option<usize>,
@@ -234,6 +238,15 @@ pub enum Shape {
     Ravdess,
     /// CMU-MOSEI: words, voice, landmarks, faces and labels of videos as .csd files.
     Mosei,
+}
+
+/// Who speaks in a made-up world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Voice {
+    /// The program itself: pulses and noise through formants.
+    Formants,
+    /// espeak-ng, which must be installed: RAVDESS's two statements.
+    Espeak,
 }
 
 /// How a data set is laid out.

@@ -1,7 +1,7 @@
 //! `mpuc data synth`, and reading data for `check` and `stats`.
 
 use crate::Context;
-use crate::cli::{DataSource, Layout, Shape, SynthArgs};
+use crate::cli::{DataSource, Layout, Shape, SynthArgs, Voice};
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use data::dataset::OnError;
@@ -24,7 +24,8 @@ const SEGMENTS: usize = 24;
 /// Runs `mpuc data synth`.
 ///
 /// # Errors
-/// 74 when the folder cannot be written or holds something else, 78 for levers out of range.
+/// 74 when the folder cannot be written or holds something else, 78 for levers out of range, 1 where espeak-ng is to
+/// speak and does not.
 pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     let settings = world_settings(args)?;
     let task = context.progress.task("made-up world", 0);
@@ -76,6 +77,11 @@ fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
     settings.clips_per_actor = args.clips.unwrap_or(settings.clips_per_actor);
     settings.seed = args.seed.unwrap_or(settings.seed);
     settings.difficulty = args.difficulty.unwrap_or(settings.difficulty);
+    settings.voice = match args.voice {
+        Some(Voice::Formants) => synth::Voice::Formants,
+        Some(Voice::Espeak) => synth::Voice::Espeak,
+        None => settings.voice,
+    };
     settings.check()?;
     Ok(settings)
 }
@@ -209,6 +215,7 @@ mod tests {
         SynthArgs {
             folder: "unused".into(),
             shape: Shape::Ravdess,
+            voice: None,
             actors: Some(3),
             clips: None,
             seed: None,

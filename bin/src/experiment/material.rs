@@ -10,7 +10,7 @@ use crate::progress::{Progress, seconds};
 use crate::signals::Stop;
 use data::cache::Cache;
 use data::dataset::{Dataset, Prepared, Remark, prepare};
-use data::datasets::synth::{WorldSettings, generate};
+use data::datasets::synth::{World, WorldSettings, generate};
 use data::datasets::{Corpus, Label, mosei};
 use data::folds::{self, GroupOrder, Part, Split, Validation};
 use engine::Device;
@@ -254,8 +254,10 @@ fn user_folder() -> PathBuf {
 
 /// The made-up world, made on first use.
 fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
-    let text = serde_json::to_string(settings)
+    let mut text = serde_json::to_string(settings)
         .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
+    // Another version of the program that speaks makes another world.
+    text.push_str(World::new(settings)?.speaker().unwrap_or_default());
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let root = user_folder().join(format!("world-{}", &hash[..10]));
     if !root.exists() {

@@ -45,8 +45,7 @@ pub(super) fn hushed(signal: &[f32]) -> Vec<f32> {
 
 /// Pitch of every step, Hz, between two bounds; nothing where the voice rests.
 pub(super) fn pitch(signal: &[f32], lowest: f64, highest: f64) -> Vec<Option<f64>> {
-    let half: Vec<f64> =
-        signal.chunks_exact(2).map(|pair| f64::from(pair[0] + pair[1]) / 2.0).collect();
+    let half: Vec<f32> = signal.chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let loud = loudness(signal);
     let quiet = loud.iter().copied().fold(0.0, f64::max) * QUIET;
     let lags = ((HALF_RATE / highest) as usize).max(2)..=(HALF_RATE / lowest).ceil() as usize;
@@ -63,16 +62,37 @@ pub(super) fn pitch(signal: &[f32], lowest: f64, highest: f64) -> Vec<Option<f64
         .collect()
 }
 
+/// The sum of products, in eight sums at a time; lengths are multiples of eight.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum()
+}
+
 /// The lag at which the start of a signal is most like itself, between whole lags; `None` where it is not alike.
-fn cycle(signal: &[f64], lags: core::ops::RangeInclusive<usize>) -> Option<f64> {
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+fn cycle(signal: &[f32], lags: core::ops::RangeInclusive<usize>) -> Option<f64> {
     let start = &signal[..PITCH_WINDOW];
     let energy = dot(start, start);
+    if energy <= 0.0 {
+        return None;
+    }
     let shortest = *lags.start();
+    let square = |place: usize| f64::from(signal[place]) * f64::from(signal[place]);
+    let mut later_energy: f64 = (shortest..shortest + PITCH_WINDOW).map(square).sum();
     let likeness: Vec<f64> = lags
         .map(|lag| {
-            let later = &signal[lag..lag + PITCH_WINDOW];
-            dot(start, later) / libm::sqrt(energy * dot(later, later)).max(1e-12)
+            if lag > shortest {
+                later_energy += square(lag + PITCH_WINDOW - 1) - square(lag - 1);
+            }
+            // What is next to nothing beside the start, up to the rounding of these sums, is not alike.
+            if later_energy < 1e-6 * energy {
+                return 0.0;
+            }
+            dot(start, &signal[lag..lag + PITCH_WINDOW]) / libm::sqrt(energy * later_energy)
         })
         .collect();
     let best = likeness.iter().copied().fold(0.0, f64::max);
