@@ -281,6 +281,10 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     }
     let csv = std::fs::read_to_string(clips.join("some.one.csv")).unwrap();
     assert!(csv.lines().nth(3).unwrap().starts_with("3, 1.000, "), "{csv}");
+    let out = folder.path().join("out");
+    let output = run(&[&clips.join("some.one/."), &weights, &out], &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(out.join("some.one.npy").is_file());
     picture("image_3.png", 24);
     let output = run(&[&clips, &weights, &clips], &[]);
     let message = text(&output.stderr);

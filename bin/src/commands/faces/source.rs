@@ -42,9 +42,10 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Vec<Clip>> {
         for path in found {
             let place = path.strip_prefix(input).unwrap_or(&path);
             let out = match path.is_dir() {
-                // The input itself: named as it is.
+                // The input itself, which may be called `.`.
                 true if place.as_os_str().is_empty() => {
-                    out.join(path.file_name().unwrap_or_default())
+                    let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+                    out.join(whole.file_name().unwrap_or("clip".as_ref()))
                 }
                 true => out.join(place),
                 false => out.join(place.with_extension("")),
