@@ -12,11 +12,13 @@ use std::path::Path;
 /// # Errors
 /// Whatever is wrong with the files or the settings.
 pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
-    match config.data.format {
+    let (mut corpus, modalities) = match config.data.format {
         Format::Ravdess | Format::CremaD => find_performances(config, root),
         Format::Manifest => find_manifest(config, root),
         Format::Mosei => find_mosei(config, root),
-    }
+    }?;
+    corpus.leave_out_absent_classes();
+    Ok((corpus, modalities))
 }
 
 fn find_mosei(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {

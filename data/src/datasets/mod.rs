@@ -75,7 +75,7 @@ impl Modality {
         match self {
             Self::Voice => "voice",
             Self::Landmarks => "landmarks",
-            Self::Clip => "clip",
+            Self::Clip => "faces",
         }
     }
 }
@@ -103,6 +103,39 @@ impl Corpus {
             .collect()
     }
 
+    /// Takes away the classes that no sample is of, as two of RAVDESS's are not sung, and says so in the notices. Labels
+    /// are numbered anew.
+    pub fn leave_out_absent_classes(&mut self) {
+        let labels: Vec<Label> = self.samples.iter().filter_map(|sample| sample.label).collect();
+        let kept: Vec<usize> = (0..self.classes.len())
+            .filter(|class| labels.iter().any(|label| label.has(*class)))
+            .collect();
+        if kept.len() == self.classes.len() {
+            return;
+        }
+        let absent = self.classes.iter().enumerate().filter(|(class, _)| !kept.contains(class));
+        let absent: Vec<&str> = absent.map(|(_, name)| name.as_str()).collect();
+        self.notices.push(format!(
+            "no sample is {}: the other classes count, {} of {}",
+            absent.join(" or "),
+            kept.len(),
+            self.classes.len()
+        ));
+        let renumbered = |label: Label| match label {
+            Label::One(class) => {
+                Label::One(kept.iter().position(|old| *old == class).unwrap_or(class))
+            }
+            Label::Each(_) => {
+                let has = |(new, old): (usize, &usize)| u64::from(label.has(*old)) << new;
+                Label::Each(kept.iter().enumerate().map(has).sum())
+            }
+        };
+        for sample in &mut self.samples {
+            sample.label = sample.label.map(renumbered);
+        }
+        self.classes = kept.iter().map(|class| self.classes[*class].clone()).collect();
+    }
+
     /// Adds a notice for each modality that some samples lack.
     fn note_missing(&mut self) {
         for (name, missing) in self.modalities.iter().zip(self.missing()) {
@@ -111,5 +144,47 @@ impl Corpus {
                     .push(format!("{missing} of {} samples have no {name}", self.samples.len()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn corpus(labels: &[Option<Label>]) -> Corpus {
+        let sample = |(number, label): (usize, &Option<Label>)| Sample {
+            id: number.to_string(),
+            files: Vec::new(),
+            label: *label,
+            group: None,
+            leak_key: number.to_string(),
+            part: None,
+        };
+        Corpus {
+            classes: ["happy", "sad", "angry"].map(str::to_owned).to_vec(),
+            samples: labels.iter().enumerate().map(sample).collect(),
+            ..Corpus::default()
+        }
+    }
+
+    #[test]
+    fn classes_without_a_sample_are_left_out() {
+        let left = |labels: &[Option<Label>]| {
+            let mut corpus = corpus(labels);
+            corpus.leave_out_absent_classes();
+            let labels: Vec<_> = corpus.samples.iter().map(|sample| sample.label).collect();
+            (corpus.classes.join(" "), labels, corpus.notices.join("; "))
+        };
+        let one = [Some(Label::One(2)), None, Some(Label::One(0))];
+        let (classes, labels, notice) = left(&one);
+        assert_eq!(classes, "happy angry");
+        assert_eq!(labels, [Some(Label::One(1)), None, Some(Label::One(0))]);
+        assert_eq!(notice, "no sample is sad: the other classes count, 2 of 3");
+        let each = [Some(Label::Each(0b100)), Some(Label::Each(0)), Some(Label::Each(0b110))];
+        let (classes, labels, _) = left(&each);
+        assert_eq!(classes, "sad angry");
+        assert_eq!(labels, [0b10, 0, 0b11].map(|bits| Some(Label::Each(bits))));
+        let all = [0, 1, 2].map(|class| Some(Label::One(class)));
+        assert_eq!(left(&all), ("happy sad angry".into(), all.to_vec(), String::new()));
     }
 }
