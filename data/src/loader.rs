@@ -90,6 +90,7 @@ struct Job {
     dataset: Arc<Dataset>,
     windows: Vec<Window>,
     plan: Vec<Vec<Item>>,
+    finish: Box<dyn Fn(&mut Batch) + Send + Sync>,
 }
 
 impl Loader {
@@ -104,10 +105,25 @@ impl Loader {
         workers: usize,
         ahead: usize,
     ) -> Result<Self> {
+        Self::finishing(dataset, windows, plan, workers, ahead, |_| ())
+    }
+
+    /// The same with something done to each batch, e.g. noise added, by the thread that makes it.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn finishing(
+        dataset: Arc<Dataset>,
+        windows: Vec<Window>,
+        plan: Vec<Vec<Item>>,
+        workers: usize,
+        ahead: usize,
+        finish: impl Fn(&mut Batch) + Send + Sync + 'static,
+    ) -> Result<Self> {
         check(&dataset, &windows, &plan)?;
         let total = plan.len();
         let count = workers.clamp(1, total.max(1));
-        let job = Arc::new(Job { dataset, windows, plan });
+        let job = Arc::new(Job { dataset, windows, plan, finish: Box::new(finish) });
         let mut loader = Self { queues: Vec::new(), workers: Vec::new(), next: 0, total };
         for worker in 0..count {
             let (sender, queue) = sync_channel(ahead.max(1));
@@ -220,7 +236,10 @@ impl Job {
         let modalities = (0..self.windows.len())
             .map(|modality| self.stack(items, modality))
             .collect::<Result<_>>()?;
-        Ok(Batch { index, samples: items.iter().map(|item| item.sample).collect(), modalities })
+        let samples = items.iter().map(|item| item.sample).collect();
+        let mut batch = Batch { index, samples, modalities };
+        (self.finish)(&mut batch);
+        Ok(batch)
     }
 
     fn stack(&self, items: &[Item], modality: usize) -> Result<Stacked> {

@@ -8,7 +8,7 @@ use data::datasets::Label;
 use data::loader::{self, Item, Loader, Window};
 use data::standardise::{Spread, Standardiser};
 use engine::{Philox, Tensor};
-use models::sampler::window_start;
+use models::sampler::{Augmentation, window_start};
 use models::systems::{Batch, Input};
 use std::sync::Arc;
 
@@ -117,25 +117,23 @@ impl<'a> Batches<'a> {
         views: usize,
         partners: Partners,
     ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
-        let windows = self.windows(|modality| modality.window);
-        let loader = Loader::new(
+        let augmentations = self.material.modalities.iter().map(|modality| modality.augmentation);
+        let noise = Noise { augmentations: augmentations.collect(), seed: self.seed, epoch, views };
+        let random = Philox::new(self.seed, "shuffled pairs").at(epoch);
+        let loader = Loader::finishing(
             Arc::clone(&self.material.dataset),
-            windows,
+            self.windows(|modality| modality.window),
             plan[done..].to_vec(),
             WORKERS,
             AHEAD,
+            move |batch| {
+                noise.add(batch);
+                if partners == Partners::Shuffled {
+                    shuffle(batch, random.at((done + batch.index) as u64));
+                }
+            },
         )?;
-        Ok(loader.map(move |batch| {
-            let mut batch = batch?;
-            self.augment(&mut batch, epoch, views);
-            if partners == Partners::Shuffled {
-                let random = Philox::new(self.seed, "shuffled pairs")
-                    .at(epoch)
-                    .at((done + batch.index) as u64);
-                shuffle(&mut batch, random);
-            }
-            self.assemble(batch, views)
-        }))
+        Ok(loader.map(move |batch| self.assemble(batch?, views)))
     }
 
     /// Samples in their order, windows from the start, nothing random.
@@ -193,29 +191,39 @@ impl<'a> Batches<'a> {
         self.material.modalities.iter().zip(&self.standardisers).map(window).collect()
     }
 
-    /// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
-    fn augment(&self, batch: &mut loader::Batch, epoch: u64, views: usize) {
-        let samples = batch.samples.len() / views;
-        for (number, (modality, stacked)) in
-            self.material.modalities.iter().zip(&mut batch.modalities).enumerate()
-        {
-            let features: usize = stacked.values.shape()[2..].iter().product();
-            let row = stacked.values.shape()[1] * features;
-            for (i, frames) in stacked.values.data_mut().chunks_mut(row).enumerate() {
-                let random =
-                    Philox::new(self.seed, "augmentation").at(epoch).at(batch.samples[i] as u64);
-                let random = random.at((i / samples) as u64).at(number as u64);
-                modality.augmentation.apply(frames, features, random);
-            }
-        }
-    }
-
     fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
         let rows = batch.samples.len();
         let targets = self.material.targets(&batch.samples[..rows / views]);
         let labels = targets.map(|targets| targets.tensor()).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Batch { modalities, labels, samples: rows / views, views })
+    }
+}
+
+/// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
+struct Noise {
+    /// By modality.
+    augmentations: Vec<Augmentation>,
+    seed: u64,
+    epoch: u64,
+    views: usize,
+}
+
+impl Noise {
+    fn add(&self, batch: &mut loader::Batch) {
+        let samples = batch.samples.len() / self.views;
+        let random = Philox::new(self.seed, "augmentation").at(self.epoch);
+        for (number, (augmentation, stacked)) in
+            self.augmentations.iter().zip(&mut batch.modalities).enumerate()
+        {
+            let features: usize = stacked.values.shape()[2..].iter().product();
+            let row = stacked.values.shape()[1] * features;
+            for (i, frames) in stacked.values.data_mut().chunks_mut(row).enumerate() {
+                let random = random.at(batch.samples[i] as u64);
+                let random = random.at((i / samples) as u64).at(number as u64);
+                augmentation.apply(frames, features, random);
+            }
+        }
     }
 }
 

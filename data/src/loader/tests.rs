@@ -69,6 +69,24 @@ fn any_number_of_workers_gives_the_same_batches() {
 }
 
 #[test]
+fn every_batch_is_finished_once_by_the_thread_that_makes_it() {
+    let reader = std::thread::current().id();
+    let finish = move |batch: &mut Batch| {
+        assert_ne!(std::thread::current().id(), reader);
+        batch.modalities[0].values.data_mut()[0] += 1000.0 * (batch.index + 1) as f32;
+    };
+    let plain = load(Padding::Zero, 1);
+    for workers in [1, 3] {
+        let windows = windows(Padding::Zero);
+        let loader = Loader::finishing(dataset(), windows, plan(7), workers, 2, finish).unwrap();
+        for (index, (batch, plain)) in loader.map(Result::unwrap).zip(&plain).enumerate() {
+            let [first, was] = [&batch, plain].map(|batch| batch.modalities[0].values.data()[0]);
+            assert_eq!(first, was + 1000.0 * (index + 1) as f32);
+        }
+    }
+}
+
+#[test]
 fn errors_come_in_order_and_an_early_end_stops_the_workers() {
     let folder = tempfile::tempdir().unwrap();
     let features = vec![
