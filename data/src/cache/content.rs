@@ -1,7 +1,8 @@
 //! Hashes of what files hold, without reading gigabytes at every start.
 //!
-//! The hash of a large file, or of a folder's files together, is noted in the cache under names, sizes and times of
-//! change. A file that changed so lately that a second change might leave its time as it was is not noted, which is
+//! The hash of a large file, or of a folder's files together, is noted in the cache under names, sizes, times of change
+//! and, where there are such, the numbers of the files themselves and the times at which anything of them changed, which
+//! no program sets: a file exchanged for one of the same size and time shows. A file that changed so lately that a second change might leave its time as it was is not noted, which is
 //! also how version control decides whom to trust.
 
 use std::fs::{self, Metadata};
@@ -99,6 +100,13 @@ fn note(notes: &Path, path: &Path, files: &[(PathBuf, Metadata)]) -> Option<Path
         key.update(blake3::hash(file_name(file).as_bytes()).as_bytes());
         key.update(&about.len().to_le_bytes());
         key.update(&since.as_nanos().to_le_bytes());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            key.update(&about.ino().to_le_bytes());
+            key.update(&about.ctime().to_le_bytes());
+            key.update(&about.ctime_nsec().to_le_bytes());
+        }
     }
     Some(notes.join(format!("{}.content", &key.finalize().to_hex().as_str()[..40])))
 }
@@ -150,6 +158,16 @@ mod tests {
             fs::write(note.unwrap().path(), "nonsense").unwrap();
         }
         assert_eq!(hash(kept.path(), &path).unwrap(), blake3::hash(&vec![4; size + 1]));
+        // A file exchanged for another of the same size and time.
+        #[cfg(unix)]
+        {
+            let other = folder.path().join("b");
+            write(&other, 5, size + 1, 0);
+            let time = fs::metadata(&path).unwrap().modified().unwrap();
+            File::options().append(true).open(&other).unwrap().set_modified(time).unwrap();
+            fs::rename(&other, &path).unwrap();
+            assert_eq!(hash(kept.path(), &path).unwrap(), blake3::hash(&vec![5; size + 1]));
+        }
     }
 
     #[test]
