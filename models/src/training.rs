@@ -124,6 +124,11 @@ impl Trainer {
         self.state.step_in_epoch as usize
     }
 
+    /// How many steps are done in all.
+    pub fn steps(&self) -> u64 {
+        self.state.epoch * self.steps_an_epoch + self.state.step_in_epoch
+    }
+
     /// The epochs so far.
     pub fn history(&self) -> &[EpochRecord] {
         &self.state.history
@@ -151,7 +156,7 @@ impl Trainer {
     /// # Errors
     /// When the loss or a gradient is not finite; nothing is updated then.
     pub fn step(&mut self, system: &impl System, batch: &Batch) -> Result<StepRecord> {
-        let step = self.state.epoch * self.steps_an_epoch + self.state.step_in_epoch;
+        let step = self.steps();
         let pass = Pass::train(&self.parameters, Philox::new(self.seed, "dropout").at(step));
         let loss = system.loss(&pass, batch)?;
         let outcome = pass.backward(&loss.total)?;

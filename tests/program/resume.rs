@@ -76,6 +76,20 @@ fn a_signal_saves_and_stops() {
     assert!(signalled.success());
     let code = child.wait().unwrap().code();
     assert!(code == Some(143) || code == Some(0), "{code:?}");
+    let status = std::fs::read(stopped.join("status.json")).unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    if code == Some(143) {
+        assert_eq!(
+            (&status["state"], &status["stage"]),
+            (&"stopped".into(), &"seed3-fold1-mpuc".into())
+        );
+        assert!(status["step"].as_u64() > Some(0), "{status}");
+    } else {
+        assert_eq!(
+            (&status["state"], &status["units_done"]),
+            (&"finished".into(), &status["units"])
+        );
+    }
     assert!(mpuc(&short_run(&stopped, &more)).status.success());
     assert!(checkpoints(&stopped) == checkpoints(&whole));
     assert!(metrics(&stopped) == metrics(&whole));

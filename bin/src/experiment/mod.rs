@@ -54,23 +54,22 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
         .collect();
     let mut results = Vec::new();
     for (done, &(seed, fold)) in units.iter().enumerate() {
-        let status = |state, message| Status {
-            state,
-            unit: format!("seed {seed}, fold {}", fold + 1),
-            units_done: done,
-            units: units.len(),
-            epoch: 0,
-            step: 0,
-            loss: None,
-            message,
-        };
-        session.run.set_status(&status(State::Running, None))?;
+        session.run.tell(|status| {
+            *status = Status {
+                unit: format!("seed {seed}, fold {}", fold + 1),
+                units_done: done,
+                units: units.len(),
+                ..Status::default()
+            };
+        })?;
         match unit::run(session, &material, seed, fold) {
             Ok(result) => results.push(result),
             Err(failure) => {
                 let stopped = session.stop.asked().is_some();
-                let state = if stopped { State::Stopped } else { State::Failed };
-                session.run.set_status(&status(state, Some(failure.to_string())))?;
+                session.run.tell(|status| {
+                    status.state = if stopped { State::Stopped } else { State::Failed };
+                    status.message = Some(failure.to_string());
+                })?;
                 return Err(failure);
             }
         }
@@ -79,15 +78,9 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     let elapsed = started.elapsed().as_secs_f64();
     let report = Report::new(&results, &material.classes, stamp, session.run.path(), elapsed);
     session.run.write_json("results.json", &report)?;
-    session.run.set_status(&Status {
-        state: State::Finished,
-        unit: String::new(),
-        units_done: units.len(),
-        units: units.len(),
-        epoch: 0,
-        step: 0,
-        loss: None,
-        message: None,
+    session.run.tell(|status| {
+        let units = units.len();
+        *status = Status { state: State::Finished, units_done: units, units, ..Status::default() };
     })?;
     Ok(report)
 }

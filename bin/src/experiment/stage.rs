@@ -102,7 +102,7 @@ impl Stage<'_> {
                 ));
             }
         }
-        let mut metrics = self.metrics(&trainer, plan.len() as u64)?;
+        let mut metrics = self.metrics(&trainer)?;
         let task = self.session.progress.task(&self.name, self.settings.epochs * plan.len() as u64);
         let (started, mut waited) = (Instant::now(), Duration::ZERO);
         while !trainer.finished() && !self.enough(trainer.epoch() * plan.len() as u64) {
@@ -184,13 +184,17 @@ impl Stage<'_> {
     fn save(&self, trainer: &Trainer, metrics: &Metrics) -> Result<()> {
         metrics.sync()?;
         trainer.save()?.save_keeping_previous(&self.checkpoint())?;
-        Ok(())
+        self.session.run.tell(|status| {
+            status.stage = Some(self.name.clone());
+            status.epoch = trainer.epoch();
+            status.step = trainer.steps();
+            status.loss = trainer.history().last().map(|epoch| epoch.loss);
+        })
     }
 
     /// The metrics without what this unit wrote after its checkpoint.
-    fn metrics(&self, trainer: &Trainer, steps: u64) -> Result<Metrics> {
-        let epoch = trainer.epoch();
-        let step = epoch * steps + trainer.step_in_epoch() as u64;
+    fn metrics(&self, trainer: &Trainer) -> Result<Metrics> {
+        let (epoch, step) = (trainer.epoch(), trainer.steps());
         self.session.run.metrics(|at| {
             at.unit != self.name
                 || at.epoch < Some(epoch)

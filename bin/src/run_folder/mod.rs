@@ -12,6 +12,7 @@ use lock::Lock;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What a run writes; `--fresh` removes these and nothing else.
@@ -25,6 +26,8 @@ const CONFIG: &str = "config.toml";
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// What `status.json` says.
+    status: Mutex<Status>,
     _lock: Lock,
 }
 
@@ -72,31 +75,34 @@ impl Invocation {
 }
 
 /// How far a run is, for people and programs that watch it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// What it is doing.
     pub state: State,
-    /// The unit of work in hand, e.g. `seed 0, fold 1, mpuc`.
+    /// The seed and fold in hand, e.g. `seed 0, fold 1`.
     pub unit: String,
     /// Units done.
     pub units_done: usize,
     /// Units of the whole run.
     pub units: usize,
-    /// Epoch of the unit, from 0.
+    /// What was trained of the unit when a checkpoint was last written, as it is called there, e.g. `seed0-fold1-mpuc`.
+    pub stage: Option<String>,
+    /// Its epochs done.
     pub epoch: u64,
-    /// Step since the unit's start.
+    /// Its steps done, in all.
     pub step: u64,
-    /// The last loss.
+    /// Its last epoch's mean loss.
     pub loss: Option<f64>,
     /// Why it stopped or failed.
     pub message: Option<String>,
 }
 
 /// What a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Working.
+    #[default]
     Running,
     /// Saved and stopped before its end.
     Stopped,
@@ -126,7 +132,7 @@ impl RunFolder {
         if !here {
             refuse_strangers(path)?;
         }
-        let run = RunFolder { path: path.into(), _lock: Lock::take(path)? };
+        let run = Self::locked(path)?;
         if here && fresh {
             run.clear()?;
         } else if here {
@@ -149,7 +155,12 @@ impl RunFolder {
     /// 66 when there is no run, 73 when another process works in it, 78 when its configuration cannot be read.
     pub fn open(path: &Path) -> Result<(Self, Resolved)> {
         let resolved = Self::configuration(path)?;
-        Ok((RunFolder { path: path.into(), _lock: Lock::take(path)? }, resolved))
+        Ok((Self::locked(path)?, resolved))
+    }
+
+    fn locked(path: &Path) -> Result<Self> {
+        let lock = Lock::take(path)?;
+        Ok(RunFolder { path: path.into(), status: Mutex::default(), _lock: lock })
     }
 
     /// The configuration of a run, which may be going on.
@@ -198,11 +209,11 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Says how far the run is.
+    /// Says how far the run is, by changing what was said before.
     ///
     /// # Errors
     /// When the operating system refuses.
-    pub fn set_status(&self, status: &Status) -> Result<()> {
+    pub fn tell(&self, change: impl FnOnce(&mut Status)) -> Result<()> {
         #[derive(Serialize)]
         struct Stamped<'a> {
             #[serde(flatten)]
@@ -210,9 +221,11 @@ impl RunFolder {
             process: u32,
             updated: String,
         }
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut status);
         self.write_json(
             "status.json",
-            &Stamped { status, process: std::process::id(), updated: now() },
+            &Stamped { status: &status, process: std::process::id(), updated: now() },
         )
     }
 

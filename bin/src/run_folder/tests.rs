@@ -117,23 +117,15 @@ fn metrics_go_back_to_the_checkpoint() -> Result<()> {
 fn status_carries_time_and_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (run, _) = RunFolder::create(&folder.path().join("run"), &resolved(&[]), false)?;
-    let status = Status {
-        state: State::Running,
-        unit: "seed 0".into(),
-        units_done: 0,
-        units: 3,
-        epoch: 1,
-        step: 2,
-        loss: None,
-        message: None,
-    };
-    run.set_status(&status)?;
+    run.tell(|status| status.units = 3)?;
+    run.tell(|status| status.step = 2)?;
     let value: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.file("status.json"))?).unwrap();
     assert_eq!(
         (&value["state"], &value["process"]),
         (&"running".into(), &std::process::id().into())
     );
+    assert_eq!((&value["units"], &value["step"]), (&3.into(), &2.into()));
     let name = RunFolder::default_path(&resolved(&[]))?;
     let name = name.to_string_lossy();
     assert!(name.starts_with("runs/quick-") && !name.contains([' ', ':']), "{name}");
