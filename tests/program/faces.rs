@@ -1,6 +1,7 @@
 //! `mpuc faces` without weights, and with ones that see a face everywhere: what is said and what is written.
 
 use super::world::{mpuc, text};
+use std::io::Write;
 use std::path::Path;
 
 /// A safetensors file of zeros, but for some tensors.
@@ -290,4 +291,59 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{message}");
     assert!(message.contains("image_3.png: is 24x24"), "{message}");
+}
+
+/// As RAVDESS is served: an archive an actor, each performance with and without its sound.
+#[test]
+fn videos_in_archives_have_results_where_they_would_stand_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, root) = (folder.path().join("weights"), folder.path().join("RAVDESS"));
+    std::fs::create_dir(&weights).unwrap();
+    all_weights(&weights, 3.0);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/video");
+    let video = std::fs::read(fixtures.join("baseline.mp4")).unwrap();
+    let (with_sound, silent) = ("01-01-01-01-01-01-02", "02-01-01-01-01-01-02");
+    let other = "02-01-01-01-01-02-02";
+    std::fs::create_dir_all(root.join("Actor_02")).unwrap();
+    let archive = root.join("Video_Speech_Actor_02.zip");
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(&archive).unwrap());
+    for stem in [with_sound, silent, other] {
+        let options = zip::write::SimpleFileOptions::default();
+        let options = options.compression_method(zip::CompressionMethod::Stored);
+        writer.start_file(format!("Actor_02/{stem}.mp4"), options).unwrap();
+        writer.write_all(&video).unwrap();
+    }
+    writer.finish().unwrap();
+    // One was unpacked, too.
+    std::fs::write(root.join("Actor_02").join(with_sound).with_extension("mp4"), &video).unwrap();
+    for kept in [false, true] {
+        let output = run(&[&root, &weights, &root], &["--json"]);
+        let messages = text(&output.stderr);
+        assert!(output.status.success(), "{messages}");
+        assert!(messages.contains("1 videos without sound are passed over"), "{messages}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let clips = report["clips"].as_array().unwrap();
+        let of =
+            |place: &str| clips.iter().find(|clip| clip["path"].as_str().unwrap().ends_with(place));
+        let unpacked = of(&format!("RAVDESS/Actor_02/{with_sound}.mp4")).unwrap();
+        let packed = of(&format!("Video_Speech_Actor_02.zip/Actor_02/{other}.mp4")).unwrap();
+        assert_eq!(
+            (clips.len(), &unpacked["kept"], &packed["kept"]),
+            (2, &kept.into(), &kept.into())
+        );
+        assert!(packed["frames"].as_u64().unwrap() > 1);
+        for stem in [with_sound, other] {
+            for ending in ["npy", "csv", "png", "faces.json"] {
+                assert!(root.join("Actor_02").join(format!("{stem}.{ending}")).is_file());
+            }
+        }
+    }
+    let out = folder.path().join("out");
+    let output = run(&[&archive, &weights, &out], &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(out.join("Actor_02").join(format!("{with_sound}.npy")).is_file());
+    std::fs::write(root.join("Audio.zip"), "PK").unwrap();
+    let output = run(&[&root, &weights, &out], &[]);
+    assert_eq!(output.status.code(), Some(65));
+    assert!(text(&output.stderr).contains("Audio.zip: "), "{}", text(&output.stderr));
 }

@@ -18,19 +18,21 @@ use std::path::PathBuf;
 Examples:
   mpuc faces talk.mp4 --weights weights --out faces
   mpuc faces RAVDESS --weights mtcnn --weights face-api --out RAVDESS
-      Crops and points beside the videos, where `mpuc train` looks for them.
+      Crops and points beside the videos, unpacked or not, where `mpuc train` looks for them.
   mpuc faces clips --weights weights --out faces --gaps mask --json > faces.json
 
 Frames without a face have success 0 in the CSV, and the last face's points. Of several faces the largest is followed."
 )]
 pub struct FacesArgs {
-    /// Videos, .npy files of frames [T, H, W, 3], folders of pictures (the frames of one clip), or folders of these.
+    /// Videos, .npy files of frames [T, H, W, 3], folders of pictures (the frames of one clip), folders of these, and .zip
+    /// archives of videos.
     #[arg(value_name = "VIDEO_OR_FOLDER", required = true)]
     pub inputs: Vec<PathBuf>,
     /// A folder with weights; may be given several times.
     #[arg(long, value_name = "DIR", required = true)]
     pub weights: Vec<PathBuf>,
-    /// The folder to write to; videos below an input folder keep their place in it.
+    /// The folder to write to; videos below an input folder keep their place in it, those in an archive the one they would
+    /// have if it were unpacked.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The side of a crop in those of the face's box.

@@ -5,8 +5,7 @@ pub mod manifest;
 pub mod mosei;
 pub mod ravdess;
 pub mod synth;
-
-mod tree;
+pub mod tree;
 
 use serde::{Deserialize, Serialize};
 

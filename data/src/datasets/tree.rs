@@ -8,12 +8,20 @@ use crate::features::Source;
 use crate::formats::archive::Archive;
 use crate::{Error, Result};
 
+/// What the name of the record ends in that `mpuc faces` leaves beside its results.
+pub const FACES_RECORD: &str = "faces.json";
+
+/// Whether a file is a result of `mpuc faces`.
+pub fn is_of_faces(path: &Path) -> bool {
+    path.with_extension(FACES_RECORD).is_file()
+}
+
 /// All files below `root` in the order of their names, then the members of all `.zip` archives among them.
 /// Nothing but the archives' directories is read.
 ///
 /// # Errors
 /// Input/output errors; bad data for an archive that is not whole.
-pub(super) fn files(root: &Path) -> Result<Vec<Source>> {
+pub fn files(root: &Path) -> Result<Vec<Source>> {
     let (mut files, mut archives) = (Vec::new(), Vec::new());
     for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|e| {

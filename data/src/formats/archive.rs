@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use memchr::memmem;
@@ -79,12 +79,16 @@ impl Archive {
         Ok(Arc::new(Self { path: path.to_owned(), zip }))
     }
 
-    /// The files in the archive, in its own order; folders and names that are no text are left out.
+    /// The files in the archive, in its own order; folders, names that are no text and names that lead out of the
+    /// archive are left out.
     pub fn members(self: &Arc<Self>) -> Vec<Member> {
         let member = |index| {
             let entry = self.zip.by_index_data(index).ok().filter(|entry| entry.is_file())?;
-            Some(Member {
-                path: self.path.join(entry.name().ok()?.trim_start_matches('/')),
+            let name = entry.name().ok()?;
+            let name = Path::new(name.trim_start_matches('/'));
+            let inside = name.components().all(|part| matches!(part, Component::Normal(_)));
+            inside.then(|| Member {
+                path: self.path.join(name),
                 archive: self.clone(),
                 index,
                 size: entry.size(),
@@ -119,6 +123,16 @@ impl Member {
         &self.path
     }
 
+    /// Where the member would stand had the archive been unpacked where it lies.
+    pub fn unpacked(&self) -> PathBuf {
+        self.archive.path.with_file_name("").join(self.name())
+    }
+
+    /// The member's name in the archive.
+    fn name(&self) -> &Path {
+        self.path.strip_prefix(&self.archive.path).unwrap_or(&self.path)
+    }
+
     /// Bytes unpacked, as the directory says.
     pub fn size(&self) -> u64 {
         self.size
@@ -127,8 +141,7 @@ impl Member {
     /// What a cache may take for the member's content without unpacking it: name, size and CRC-32 from the archive's
     /// directory. [`Member::read`] gives no bytes that do not have that checksum, so nothing else can come under it.
     pub fn identity(&self) -> String {
-        let name = self.path.strip_prefix(&self.archive.path).unwrap_or(&self.path);
-        format!("member {} {} {:08x}", name.display(), self.size, self.checksum)
+        format!("member {} {} {:08x}", self.name().display(), self.size, self.checksum)
     }
 
     /// Unpacks the member.

@@ -10,18 +10,18 @@ use crate::cli::FacesArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use clip::{Found, Settings};
+use data::datasets::tree::FACES_RECORD;
 use engine::checkpoint::write_whole;
 use models::faces::DetectorSettings;
 use networks::Networks;
 use serde::{Deserialize, Serialize};
-use source::{Clip, Frames};
+use source::{Clip, Clips, Frames};
 use std::time::Instant;
 
 /// Raised whenever the same video, weights and settings give other results than before.
 const VERSION: u32 = 1;
 /// What a video's results end in, the last one written last.
 const RESULTS: [&str; 3] = ["npy", "csv", "png"];
-const RECORD: &str = "faces.json";
 
 /// What stands beside a video's results.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +61,12 @@ struct Line {
 /// cannot work, 130 or 143 when it was stopped.
 pub fn run(args: &FacesArgs, context: &Context) -> Result<()> {
     check(args)?;
-    let clips = source::clips(&args.inputs, &args.out)?;
+    let Clips { clips, silent } = source::clips(&args.inputs, &args.out)?;
+    if silent > 0 {
+        context.progress.line(format_args!(
+            "{silent} videos without sound are passed over: the same pictures are there with it"
+        ));
+    }
     let device = args.device.open(&context.progress)?;
     let detector =
         DetectorSettings { smallest: f32::from(args.min_face), ..DetectorSettings::default() };
@@ -136,7 +141,7 @@ fn one(
     of: &str,
     report: &mut Report,
 ) -> Result<Line> {
-    let frames = Frames::open(&clip.path, args.rate)?;
+    let frames = Frames::open(clip, args.rate)?;
     let key = key(networks, settings, &frames)?;
     if let Some(found) = standing(clip, &key).filter(|_| !args.fresh) {
         return Ok(Line {
@@ -151,7 +156,7 @@ fn one(
             .map_err(|error| Failure::io("make the folder", folder, &error))?;
     }
     // Old results must not stand beside a record of new ones, nor where there is no face any more.
-    for ending in RESULTS.into_iter().chain([RECORD]) {
+    for ending in RESULTS.into_iter().chain([FACES_RECORD]) {
         let path = clip.result(ending);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -179,7 +184,7 @@ fn one(
     let record = Record { key, found: found.clone() };
     let mut text = serde_json::to_vec_pretty(&record).map_err(output::no_json)?;
     text.push(b'\n');
-    write_whole(&clip.result(RECORD), &text)?;
+    write_whole(&clip.result(FACES_RECORD), &text)?;
     report.frames += found.frames;
     report.seconds += begun.elapsed().as_secs_f64();
     Ok(Line { warnings: found.warnings(), found: Some(found), ..Line::new(clip) })
@@ -194,7 +199,7 @@ fn key(networks: &Networks, settings: &Settings, frames: &Frames) -> Result<Stri
 
 /// What was found before, if the results of this key stand.
 fn standing(clip: &Clip, key: &str) -> Option<Found> {
-    let text = std::fs::read(clip.result(RECORD)).ok()?;
+    let text = std::fs::read(clip.result(FACES_RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
     let there = || RESULTS.iter().all(|ending| clip.result(ending).is_file());
     (record.key == key && (record.found.with_face == 0 || there())).then_some(record.found)

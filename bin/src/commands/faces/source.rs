@@ -1,16 +1,22 @@
 //! Where frames come from: what is to be looked at, and reading it frame by frame.
 
 use crate::failure::{Failure, Kind, Result};
+use data::datasets::{ravdess, tree};
+use data::features::Source;
+use data::formats::archive::Member;
 use data::formats::npy::{self, MappedArray};
 use data::formats::{pictures, video};
 use models::faces::Picture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A video (or frames) to look at, and what its results are called, without ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
+    /// The video, `.npy` file or folder of pictures; of a video in an archive what messages call it.
     pub path: PathBuf,
+    /// The video where it stands in an archive.
+    member: Option<Member>,
     pub out: PathBuf,
 }
 
@@ -22,114 +28,141 @@ impl Clip {
         name.push(ending);
         name.into()
     }
+
+    /// The name that it and its results have, in folders of their own.
+    fn name(&self) -> &str {
+        self.out.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
 }
 
-/// The videos of all inputs, in the order of their names.
+/// What there is to look at.
+pub struct Clips {
+    /// In the order of the results' names.
+    pub clips: Vec<Clip>,
+    /// Videos that are left out because the same pictures are there with sound.
+    pub silent: usize,
+}
+
+/// The videos of all inputs.
 ///
 /// # Errors
-/// 66 when there is none, 2 when two would have the same results.
-pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Vec<Clip>> {
-    let mut clips = Vec::new();
+/// 66 when there is none, 2 when two would have the same results, 65 for an archive that is not whole.
+pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
+    let mut clips: BTreeMap<PathBuf, Clip> = BTreeMap::new();
     for input in inputs {
-        if !input.is_dir() {
-            let stem = input.file_stem().unwrap_or_default();
-            clips.push(Clip { path: input.clone(), out: out.join(stem) });
-            continue;
-        }
-        let mut found = Vec::new();
-        files(input, 0, &mut found)?;
-        found.sort();
-        for path in found {
-            let place = path.strip_prefix(input).unwrap_or(&path);
-            let out = match path.is_dir() {
-                // The input itself, which may be called `.`.
-                true if place.as_os_str().is_empty() => {
-                    let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
-                    out.join(whole.file_name().unwrap_or("clip".as_ref()))
-                }
-                true => out.join(place),
-                false => out.join(place.with_extension("")),
-            };
-            clips.push(Clip { out, path });
+        for clip in of_input(input, out)? {
+            // Frames must not be overwritten by crops.
+            if clip.result("npy") == clip.path {
+                let message = format!("{}: its crops would overwrite it", clip.path.display());
+                return Err(
+                    Failure::new(Kind::Usage, message).hint("name another folder with --out")
+                );
+            }
+            match clips.get(&clip.out) {
+                None => {}
+                // It was unpacked beside its archive.
+                Some(other) if clip.member.is_some() && other.member.is_none() => continue,
+                Some(other) => return Err(same_results(other, &clip)),
+            }
+            clips.insert(clip.out.clone(), clip);
         }
     }
-    let named: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
     if clips.is_empty() {
+        let named: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
         let message = format!("{}: there is no video in it", named.join(", "));
         return Err(Failure::new(Kind::MissingData, message).hint(format_args!(
-            "files that end in .npy, .{} are taken, and folders of pictures",
+            "files that end in .npy, .{} are taken, folders of pictures, and videos in .zip archives",
             video::ENDINGS.join(", .")
         )));
     }
-    let mut by_result: BTreeMap<&Path, &Path> = BTreeMap::new();
-    for clip in &clips {
-        if let Some(other) = by_result.insert(&clip.out, &clip.path) {
-            let message = format!(
-                "{} and {} would have the same results, {}.*",
-                other.display(),
-                clip.path.display(),
-                clip.out.display()
-            );
-            return Err(Failure::new(Kind::Usage, message)
-                .hint("name a folder that holds both, or give each an --out of its own"));
+    let with_sound = |clip: &Clip| ravdess::with_sound(clip.name());
+    let (silent, clips): (Vec<Clip>, Vec<Clip>) = clips.values().cloned().partition(|clip| {
+        with_sound(clip).is_some_and(|name| clips.contains_key(&clip.out.with_file_name(name)))
+    });
+    Ok(Clips { clips, silent: silent.len() })
+}
+
+fn same_results(one: &Clip, other: &Clip) -> Failure {
+    let message = format!(
+        "{} and {} would have the same results, {}.*",
+        one.path.display(),
+        other.path.display(),
+        one.out.display()
+    );
+    Failure::new(Kind::Usage, message)
+        .hint("name a folder that holds both, or give each an --out of its own")
+}
+
+/// The videos of one input: a file, a folder, or an archive.
+fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
+    if !input.is_dir() && !has_ending(input, &["zip"]) {
+        let stem = input.file_stem().unwrap_or_default();
+        return Ok(vec![Clip { path: input.to_owned(), member: None, out: out.join(stem) }]);
+    }
+    let mut clips = Vec::new();
+    let mut folders = BTreeSet::new();
+    for source in tree::files(input)? {
+        match source {
+            Source::File(path) if made(&path) => {}
+            Source::File(path) if is_video(&path) || has_ending(&path, &["npy"]) => {
+                let place = path.strip_prefix(input).unwrap_or(&path).with_extension("");
+                clips.push(Clip { out: out.join(place), path, member: None });
+            }
+            Source::File(path) if pictures::is_picture(&path) => {
+                folders.extend(path.parent().map(Path::to_owned));
+            }
+            Source::Member(member) if is_video(member.path()) => {
+                let unpacked = member.unpacked();
+                // An archive that was named itself lies in a folder that was not.
+                let base = if input.is_dir() { Some(input) } else { input.parent() };
+                let place = unpacked.strip_prefix(base.unwrap_or(input)).unwrap_or(&unpacked);
+                clips.push(Clip {
+                    out: out.join(place.with_extension("")),
+                    path: member.path().to_owned(),
+                    member: Some(member),
+                });
+            }
+            _ => {}
         }
-        // Frames must not be overwritten by crops.
-        if clip.result("npy") == clip.path {
-            let message = format!("{}: its crops would overwrite it", clip.path.display());
-            return Err(Failure::new(Kind::Usage, message).hint("name another folder with --out"));
-        }
+    }
+    for path in folders {
+        let place = path.strip_prefix(input).unwrap_or(&path);
+        let out = match place.file_name() {
+            Some(_) => out.join(place),
+            // The input itself, which may be called `.`.
+            None => {
+                let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+                out.join(whole.file_name().unwrap_or("clip".as_ref()))
+            }
+        };
+        clips.push(Clip { out, path, member: None });
     }
     Ok(clips)
 }
 
-/// How deep folders are looked into; links could lead in circles.
-const DEEPEST: usize = 16;
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
 
-fn files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
-    let unread = |error: std::io::Error| Failure::io("read the folder", folder, &error);
-    let mut of_pictures = false;
-    for entry in std::fs::read_dir(folder).map_err(unread)? {
-        let path = entry.map_err(unread)?.path();
-        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-        let is = |known: &str| ending.as_deref() == Some(known.as_ref());
-        if path.is_dir() {
-            if depth < DEEPEST {
-                files(&path, depth + 1, found)?;
-            }
-            continue;
-        }
-        if made(&path) {
-            continue;
-        }
-        if is("npy") || video::ENDINGS.into_iter().any(is) {
-            found.push(path);
-        } else {
-            of_pictures |= pictures::is_picture(&path);
-        }
-    }
-    if of_pictures {
-        found.push(folder.to_owned());
-    }
-    Ok(())
+fn is_video(path: &Path) -> bool {
+    has_ending(path, &video::ENDINGS)
 }
 
 /// Whether it is a crop or a sheet that an earlier run made, or frames of the video beside them: nothing to look at.
 fn made(path: &Path) -> bool {
     let of_video = || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file());
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("npy") => path.with_extension("faces.json").is_file() || of_video(),
-        Some("png") => path.with_extension("faces.json").is_file(),
-        _ => false,
-    }
+    (has_ending(path, &["npy", "png"]) && tree::is_of_faces(path))
+        || (has_ending(path, &["npy"]) && of_video())
 }
 
 /// Frames that can be read again from the start.
 pub struct Frames {
     path: PathBuf,
-    kind: Source,
+    content: Content,
 }
 
-enum Source {
+enum Content {
     /// [T, H, W, 3], so many frames a second.
     Array(MappedArray<u8>, f64),
     /// Pictures of one size, so many a second.
@@ -139,18 +172,22 @@ enum Source {
 }
 
 impl Frames {
-    /// Opens a file, or a folder of pictures. `rate` is for those that do not say.
+    /// Opens a clip. `rate` is for those that do not say.
     ///
     /// # Errors
     /// 66 when there is none, 65 when it holds no frames.
-    pub fn open(path: &Path, rate: f64) -> Result<Self> {
-        let frames = |kind| Ok(Frames { path: path.to_owned(), kind });
-        if path.is_dir() {
-            return frames(Source::Pictures(pictures::list(path)?, rate));
+    pub fn open(clip: &Clip, rate: f64) -> Result<Self> {
+        let path = clip.path.as_path();
+        let frames = |content| Ok(Frames { path: path.to_owned(), content });
+        if let Some(member) = &clip.member {
+            return frames(Content::Video(member.read()?));
         }
-        if path.extension().is_none_or(|ending| ending != "npy") {
+        if path.is_dir() {
+            return frames(Content::Pictures(pictures::list(path)?, rate));
+        }
+        if !has_ending(path, &["npy"]) {
             let bytes = std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?;
-            return frames(Source::Video(bytes));
+            return frames(Content::Video(bytes));
         }
         let array = npy::map::<u8>(path)?;
         let whole = |sizes: &[usize]| sizes.iter().all(|&size| size > 0);
@@ -162,15 +199,15 @@ impl Frames {
             );
             return Err(Failure::new(Kind::BadData, message));
         }
-        frames(Source::Array(array, rate))
+        frames(Content::Array(array, rate))
     }
 
     /// Frames in all, where that is known before they are read.
     pub fn count(&self) -> Option<usize> {
-        match &self.kind {
-            Source::Array(array, _) => array.shape().first().copied(),
-            Source::Pictures(pictures, _) => Some(pictures.len()),
-            Source::Video(_) => None,
+        match &self.content {
+            Content::Array(array, _) => array.shape().first().copied(),
+            Content::Pictures(pictures, _) => Some(pictures.len()),
+            Content::Video(_) => None,
         }
     }
 
@@ -179,8 +216,8 @@ impl Frames {
     /// # Errors
     /// 65 when a frame cannot be read; whatever the body ends with.
     pub fn each(&self, mut body: impl FnMut(f64, &Picture<'_>) -> Result<()>) -> Result<f64> {
-        match &self.kind {
-            Source::Array(array, rate) => {
+        match &self.content {
+            Content::Array(array, rate) => {
                 let &[_, height, width, _] = array.shape() else { return Ok(*rate) };
                 for (number, pixels) in array.chunks_exact(height * width * 3).enumerate() {
                     let picture = Picture::new(width, height, pixels)?;
@@ -188,7 +225,7 @@ impl Frames {
                 }
                 Ok(*rate)
             }
-            Source::Pictures(all, rate) => {
+            Content::Pictures(all, rate) => {
                 let mut first = None;
                 for (number, path) in all.iter().enumerate() {
                     let rgb = pictures::read(path)?;
@@ -204,7 +241,7 @@ impl Frames {
                 }
                 Ok(*rate)
             }
-            Source::Video(bytes) => {
+            Content::Video(bytes) => {
                 let mut failed = None;
                 let decoded = video::decode(&self.path, bytes, &mut |frame| {
                     let rgb = frame.rgb()?;
@@ -237,14 +274,14 @@ impl Frames {
             hasher.update_reader(std::fs::File::open(path).map_err(unread)?).map_err(unread)?;
             Ok::<_, Failure>(hasher)
         };
-        let hasher = match &self.kind {
-            Source::Video(bytes) => {
+        let hasher = match &self.content {
+            Content::Video(bytes) => {
                 let mut hasher = blake3::Hasher::new();
                 hasher.update(bytes);
                 hasher
             }
-            Source::Array(..) => of_file(&self.path)?,
-            Source::Pictures(pictures, _) => {
+            Content::Array(..) => of_file(&self.path)?,
+            Content::Pictures(pictures, _) => {
                 let mut hasher = blake3::Hasher::new();
                 for path in pictures {
                     hasher.update(of_file(path)?.finalize().as_bytes());

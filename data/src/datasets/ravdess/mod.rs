@@ -61,15 +61,16 @@ impl Default for Options {
     }
 }
 
-/// Files of one performance; for the clip the best one so far with its rank.
+/// Files of one performance: of each kind the best one so far, with its rank.
 #[derive(Default)]
 struct Files {
-    voice: Option<Source>,
-    landmarks: Option<Source>,
+    voice: Option<(Rank, Source)>,
+    landmarks: Option<(Rank, Source)>,
     clip: Option<(Rank, Source)>,
 }
 
-/// How good a file is as a clip, the least best: frames before videos, those with sound before those without.
+/// How good a file is, the least best. Clips: frames before videos, those with sound before those without. Landmarks: the
+/// published ones before those of `mpuc faces`.
 type Rank = (bool, u8);
 
 /// What was found beside the files that are used.
@@ -130,24 +131,17 @@ pub fn find(root: &Path, options: &Options) -> Result<Corpus> {
 }
 
 impl Files {
-    /// Takes a file if it is the first of its kind, or a better clip.
+    /// Takes a file if it is the first of its kind, or better.
     fn take(&mut self, medium: u8, ending: &str, source: Source, copies: &mut usize) {
-        let place = match (medium, ending) {
-            (3, "wav") => &mut self.voice,
-            (1, "csv") => &mut self.landmarks,
-            (1 | 2, "npy" | "mp4") => {
-                let rank = (ending == "mp4", medium);
-                match &self.clip {
-                    Some((other, _)) if *other <= rank => *copies += usize::from(*other == rank),
-                    _ => self.clip = Some((rank, source)),
-                }
-                return;
-            }
+        let (place, rank) = match (medium, ending) {
+            (3, "wav") => (&mut self.voice, (false, medium)),
+            (1, "csv") => (&mut self.landmarks, (tree::is_of_faces(source.path()), medium)),
+            (1 | 2, "npy" | "mp4") => (&mut self.clip, (ending == "mp4", medium)),
             _ => return,
         };
         match place {
-            Some(_) => *copies += 1,
-            None => *place = Some(source),
+            Some((other, _)) if *other <= rank => *copies += usize::from(*other == rank),
+            _ => *place = Some((rank, source)),
         }
     }
 }
@@ -157,15 +151,13 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corp
     let mut samples: Vec<Sample> = Vec::new();
     for (&codes, found) in performances {
         let [vocal, emotion, intensity, statement, _, actor] = codes;
-        let files: Vec<Option<Source>> = options
-            .modalities
-            .iter()
-            .map(|modality| match modality {
-                Modality::Voice => found.voice.clone(),
-                Modality::Landmarks => found.landmarks.clone(),
-                Modality::Clip => found.clip.as_ref().map(|(_, source)| source.clone()),
-            })
-            .collect();
+        let wanted = options.modalities.iter().map(|modality| match modality {
+            Modality::Voice => &found.voice,
+            Modality::Landmarks => &found.landmarks,
+            Modality::Clip => &found.clip,
+        });
+        let files: Vec<Option<Source>> =
+            wanted.map(|found| found.as_ref().map(|(_, source)| source.clone())).collect();
         if files.iter().all(Option::is_none) {
             continue;
         }
@@ -203,6 +195,15 @@ fn note(
             ));
         }
     }
+    if options.modalities.contains(&Modality::Landmarks) {
+        let landmarks = performances.values().filter_map(|files| files.landmarks.as_ref());
+        let own = landmarks.filter(|((own, _), _)| *own).count();
+        if own > 0 {
+            corpus.notices.push(format!(
+                "{own} performances have their landmarks from `mpuc faces`; OpenFace's are Zenodo's record 3255102"
+            ));
+        }
+    }
     if counts.copies > 0 {
         corpus.notices.push(format!(
             "{} files are copies of others in the tree and are not used",
@@ -219,6 +220,12 @@ fn note(
         corpus.notices.push("actor 18 sang nothing: RAVDESS has songs of 23 actors".into());
     }
     corpus.note_missing();
+}
+
+/// The name, without ending, of the video with sound whose pictures a video without sound of this name has too; `None` for
+/// other names.
+pub fn with_sound(stem: &str) -> Option<String> {
+    Name::parse(stem)?.ok()?.with_sound()
 }
 
 #[cfg(test)]

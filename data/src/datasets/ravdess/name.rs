@@ -24,6 +24,11 @@ impl Name {
         Some(in_range.then_some(Self(codes)).ok_or(()))
     }
 
+    /// The name of the same pictures with sound, if this is a video without.
+    pub fn with_sound(self) -> Option<String> {
+        (self.0[0] == 2).then(|| format!("01-{}", id(self.performance())))
+    }
+
     /// Fields 2 to 7, the same in all files of one performance.
     pub fn performance(self) -> [u8; 6] {
         let [_, rest @ ..] = self.0;

@@ -42,9 +42,18 @@ fn members_come_out_as_they_went_in() {
     let members = Archive::open(&path).unwrap().members();
     assert_eq!(members.len(), 2);
     assert_eq!((members[0].path(), members[0].size()), (&*path.join("Actor_01/x.wav"), 100_000));
+    assert_eq!(members[0].unpacked(), path.parent().unwrap().join("Actor_01/x.wav"));
     assert_eq!((members[0].read().unwrap(), members[1].read().unwrap()), (long, b"abc".to_vec()));
     // CRC-32 of "abc", known from everywhere.
     assert_eq!(members[1].identity(), "member y 3 352441c2");
+}
+
+#[test]
+fn names_that_lead_out_of_the_archive_are_left_out() {
+    let (_folder, path) = archive(&[("../x.mp4", b"1"), ("a/../../x.mp4", b"2"), ("/a/y", b"3")]);
+    let members = Archive::open(&path).unwrap().members();
+    let places: Vec<PathBuf> = members.iter().map(Member::unpacked).collect();
+    assert_eq!(places, [path.with_file_name("a/y")]);
 }
 
 #[test]
