@@ -9,7 +9,6 @@ use engine::schedule::Schedule;
 use engine::{DType, Parameters, Pass, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
 use models::metrics::accuracy;
-
 use models::systems::{Batch, EncoderSettings, Input, LateFusion, LateFusionSettings};
 use models::targets::{Task, argmax};
 use models::training::{Trainer, TrainingSettings};
