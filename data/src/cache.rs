@@ -5,7 +5,7 @@
 //! Entries are written beside their name and renamed. One that is cut short or corrupt is computed and written again.
 //! The hash of a large file is kept under its name, size and time of change: see the module `content`.
 
-mod content;
+pub(crate) mod content;
 
 use std::fs;
 use std::path::{Path, PathBuf};

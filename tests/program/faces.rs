@@ -286,6 +286,14 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     let output = run(&[&clips.join("some.one/."), &weights, &out], &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(out.join("some.one.npy").is_file());
+    // Into the folder of the pictures itself, twice: the sheet is no picture of the clip.
+    let inside = clips.join("some.one");
+    for _ in 0..2 {
+        let output = run(&[&inside, &weights, &inside], &["--fresh", "--json"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["clips"][0]["frames"], 3);
+    }
     picture("image_3.png", 24);
     let output = run(&[&clips, &weights, &clips], &[]);
     let message = text(&output.stderr);

@@ -131,6 +131,15 @@ fn a_video_becomes_a_clip_of_the_middle_of_its_frames() {
 }
 
 #[test]
+fn what_follows_the_last_box_is_left_out() {
+    let path = video("baseline.mp4");
+    let bytes = std::fs::read(&path).unwrap();
+    let count = |bytes: &[u8]| frames(&path, bytes).map(|(info, _)| info.frames);
+    assert_eq!(count(&[&bytes[..], &[0x81; 37]].concat()).unwrap(), count(&bytes).unwrap());
+    assert!(count(&bytes[..bytes.len() - 37]).is_err());
+}
+
+#[test]
 fn cut_and_damaged_videos_are_errors_or_frames_never_panics() {
     let whole = std::fs::read(video("b_frames.mp4")).unwrap();
     let path = Path::new("damaged.mp4");

@@ -23,7 +23,7 @@ const RACY: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Input/output errors of reading the file. A note that cannot be written is none.
-pub(super) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
+pub(crate) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
     let about = |path: &Path| fs::metadata(path).map_err(|e| Error::reading(path, e));
     let of_path = about(path)?;
     let files: Vec<(PathBuf, Metadata)> = match of_path.is_dir() {

@@ -78,6 +78,10 @@ pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
         if Name::parse(stem).is_none() {
             continue;
         }
+        // Frames are mapped where they lie.
+        if ending == "npy" && matches!(source, Source::Member(_)) {
+            continue;
+        }
         let files = clips.entry(stem.to_owned()).or_default();
         let place = match ending.as_str() {
             "wav" => &mut files.voice,

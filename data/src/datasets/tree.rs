@@ -8,14 +8,6 @@ use crate::features::Source;
 use crate::formats::archive::Archive;
 use crate::{Error, Result};
 
-/// What the name of the record ends in that `mpuc faces` leaves beside its results.
-pub const FACES_RECORD: &str = "faces.json";
-
-/// Whether a file is a result of `mpuc faces`.
-pub fn is_of_faces(path: &Path) -> bool {
-    path.with_extension(FACES_RECORD).is_file()
-}
-
 /// All files below `root` in the order of their names, then the members of all `.zip` archives among them.
 /// Nothing but the archives' directories is read.
 ///

@@ -158,7 +158,7 @@ impl Decoder {
         let settings = serde_json::to_string(&self.extractor).map_err(|e| {
             Error::config(format!("feature settings cannot be written down: {e}; report this"))
         })?;
-        let glove = self.glove.as_ref().map(Glove::fingerprint).unwrap_or_default();
+        let glove = self.glove.as_ref().map_or("", Glove::fingerprint);
         Ok(format!("{NUMBERS_VERSION} {settings} {glove}"))
     }
 

@@ -345,9 +345,10 @@ fn intervals(csd: &Csd, video: &str) -> Result<Vec<([f64; 2], Place)>> {
     Ok(all)
 }
 
-/// Whether two intervals share time, both being long enough to count.
+/// Whether two intervals share time, both being long enough to count; one whose ends are no numbers shares none.
 fn overlap(a: &[f64; 2], b: &[f64; 2]) -> bool {
-    a[1].min(b[1]) - a[0].max(b[0]) > EPSILON
+    let numbers = a.iter().chain(b).all(|end| !end.is_nan());
+    numbers && a[1].min(b[1]) - a[0].max(b[0]) > EPSILON
 }
 
 #[cfg(test)]

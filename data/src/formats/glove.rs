@@ -4,19 +4,21 @@
 //! when its word is asked for. To make the index all of the file is read; a folder given for it keeps it, and the next
 //! opening reads next to nothing. Lines are read from the right, because some tokens of `glove.840B` hold spaces.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memchr::{memchr, memchr_iter, memrchr};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::{map_file, write_aside};
+use crate::cache::content;
 use crate::{Array, Error, Result};
 
-/// Lines looked at to find the dimension. A word that is itself a number makes its line look one longer, so the
-/// shortest of them counts.
+/// Lines looked at to find the dimension.
 const LINES_PROBED: usize = 200;
 /// Bytes that one index task reads.
 const CHUNK: usize = 1 << 24;
@@ -28,6 +30,8 @@ pub struct Glove {
     map: Mmap,
     dimension: usize,
     index: Index,
+    /// See [`Glove::fingerprint`].
+    fingerprint: OnceLock<String>,
 }
 
 /// The hash of each word and the start of its line, sorted.
@@ -96,15 +100,20 @@ impl Glove {
         let map = map_file(path)?;
         let dimension = dimension(path, &map)?;
         let make = || Index::Made(index(&map, dimension));
-        let index = match folder.map(|folder| folder.join(format!("{}.words", fingerprint(&map)))) {
-            None => make(),
-            Some(kept) => Index::find(&kept, dimension).unwrap_or_else(|| {
-                let made = make();
-                made.keep(&kept, dimension);
-                made
-            }),
+        let (index, fingerprint) = match folder {
+            None => (make(), OnceLock::new()),
+            Some(folder) => {
+                let fingerprint = short(content::hash(folder, path)?);
+                let kept = folder.join(format!("{fingerprint}.words"));
+                let index = Index::find(&kept, dimension).unwrap_or_else(|| {
+                    let made = make();
+                    made.keep(&kept, dimension);
+                    made
+                });
+                (index, fingerprint.into())
+            }
         };
-        Ok(Self { path: path.to_owned(), map, dimension, index })
+        Ok(Self { path: path.to_owned(), map, dimension, index, fingerprint })
     }
 
     /// Numbers a word.
@@ -122,9 +131,9 @@ impl Glove {
         &self.path
     }
 
-    /// A short name of the file's content, for cache keys: its length and the hash of its ends.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&self.map)
+    /// A short name of the file's content, for cache keys.
+    pub fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| short(blake3::hash(&self.map)))
     }
 
     /// The vector of `word` exactly as written (GloVe 6B is all lower case), `dimension` numbers; `None` when the
@@ -269,13 +278,9 @@ fn index(map: &[u8], dimension: usize) -> Vec<[u64; 2]> {
     index
 }
 
-fn fingerprint(map: &[u8]) -> String {
-    let ends = map.len().min(1 << 20);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(map.len() as u64).to_le_bytes());
-    hasher.update(&map[..ends]);
-    hasher.update(&map[map.len() - ends..]);
-    hasher.finalize().to_hex().as_str()[..32].to_owned()
+/// The beginning of a file's hash: its fingerprint.
+fn short(hash: blake3::Hash) -> String {
+    hash.to_hex().as_str()[..32].to_owned()
 }
 
 /// The line that starts at `start`, without its end; nothing behind the end of the file.
@@ -302,17 +307,33 @@ fn dimension(path: &Path, map: &[u8]) -> Result<usize> {
             |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<f32>().is_ok());
         fields.rev().take_while(|field| is_number(field)).count()
     };
-    let lines = map.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    let counts: Vec<usize> = lines.take(LINES_PROBED).map(numbers).collect();
+    let lines = map.split(|byte| *byte == b'\n').enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    let counts: Vec<(usize, usize)> =
+        lines.take(LINES_PROBED).map(|(at, line)| (at + 1, numbers(line))).collect();
     let body = match counts.as_slice() {
-        [2, rest @ ..] if rest.iter().all(|count| *count > 2) && !rest.is_empty() => rest,
+        [(_, 2), rest @ ..] if rest.iter().all(|(_, count)| *count > 2) && !rest.is_empty() => rest,
         all => all,
     };
-    match body.iter().min() {
-        Some(&count) if count > 1 => Ok(count),
-        _ => Err(Error::bad(
+    // Words that are numbers themselves make single lines seem longer.
+    let mut frequent: BTreeMap<usize, usize> = BTreeMap::new();
+    body.iter().for_each(|(_, count)| *frequent.entry(*count).or_default() += 1);
+    let usual = frequent.iter().max_by_key(|&(&count, &lines)| (lines, Reverse(count)));
+    let Some((&usual, _)) = usual.filter(|&(&count, _)| count > 1) else {
+        return Err(Error::bad(
             path,
             "its first lines are not words followed by numbers; give a GloVe text file such as glove.6B.300d.txt",
+        ));
+    };
+    match body.iter().find(|(_, count)| *count < usual) {
+        None => Ok(usual),
+        Some(&(line, count)) => Err(Error::bad_at(
+            path,
+            line,
+            0,
+            format!(
+                "{count} numbers, where the lines around it have {usual}; download the file again"
+            ),
         )),
     }
 }
@@ -374,6 +395,8 @@ mod tests {
                 .contains("vectors.txt: its first lines")
         );
         assert!(glove(b"").is_err());
+        let cut = glove(b"a 1 2 3\nb 1 2\nc 1 2 3\n").unwrap_err().to_string();
+        assert!(cut.contains("vectors.txt:2: 2 numbers, where the lines"), "{cut}");
         let mut text = SMALL.repeat(60);
         text.extend(b"late 1 x 2\n");
         let message = glove(&text).unwrap().vector("late").unwrap_err().to_string();
@@ -408,6 +431,15 @@ mod tests {
             assert!(matches!(glove.index, Index::Made(_)), "byte {at}");
             good(&glove);
         }
+        // The whole file counts, not its ends.
+        let long = SMALL.repeat(600_000);
+        let middle = long.len() / 2;
+        let name = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            open().fingerprint().to_owned()
+        };
+        let intact = name(&long);
+        assert_ne!(name(&[&long[..middle], b"\0", &long[middle + 1..]].concat()), intact);
         // Other vectors of the same name have an index of their own.
         std::fs::write(&path, b"kids 9 9 9\n").unwrap();
         assert_eq!(open().vector("kids").unwrap(), Some(vec![9.0, 9.0, 9.0]));

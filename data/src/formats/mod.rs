@@ -22,6 +22,14 @@ use memmap2::Mmap;
 
 use crate::{Error, Result};
 
+/// What the name of the record ends in that `mpuc faces` leaves beside its results.
+pub const FACES_RECORD: &str = "faces.json";
+
+/// Whether a file is a result of `mpuc faces`.
+pub fn is_of_faces(path: &Path) -> bool {
+    path.with_extension(FACES_RECORD).is_file()
+}
+
 /// Maps the whole file at `path` into memory for reading.
 pub(crate) fn map_file(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|e| Error::reading(path, e))?;

@@ -337,6 +337,30 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     .filter(|(_, line)| !line.is_empty())
 }
 
+/// One frame's rows.
+#[derive(Default)]
+struct Frame {
+    /// Whose faces there are.
+    faces: Vec<f32>,
+    time: f32,
+    /// The row of the face that is followed; the first, where it is not there.
+    row: Vec<f32>,
+}
+
+impl Frame {
+    /// Whether the followed face is not there. A face that is alone is it: the tracker lost it and gave it another number.
+    fn lost(&self, followed: &mut Option<f32>) -> bool {
+        match (&self.faces[..], &followed) {
+            ([first, ..], None) | ([first], Some(_)) => {
+                *followed = Some(*first);
+                false
+            }
+            (faces, Some(face)) => !faces.contains(face),
+            ([], None) => true,
+        }
+    }
+}
+
 /// Reads the bytes of an OpenFace CSV; `path` is for messages.
 ///
 /// # Errors
@@ -352,14 +376,9 @@ pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Trac
     let size = coordinates.count() * POINTS;
     let mut row = vec![0.0f32; size + 4];
     let (mut values, mut times) = (Vec::new(), Vec::new());
-    let (mut frames, mut held, mut leading, mut face) = (0usize, 0usize, 0usize, None);
-    for (number, line) in rows {
-        layout.read_row(path, number, line, &mut row)?;
-        let side = |slot: Slot| row[size + slot as usize];
-        // Several faces give several rows a frame; the first face is the one followed.
-        if *face.get_or_insert(side(Slot::FaceId)) != side(Slot::FaceId) {
-            continue;
-        }
+    let (mut frames, mut held, mut leading) = (0usize, 0usize, 0usize);
+    let mut take = |frame: &Frame, lost: bool| {
+        let side = |slot: Slot| frame.row[size + slot as usize];
         let tracked = if layout.has_success {
             side(Slot::Success) == 1.0
         } else {
@@ -369,8 +388,8 @@ pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Trac
             times.push(f64::from(side(Slot::Timestamp)));
         }
         frames += 1;
-        if tracked && row[..size].iter().all(|x| x.is_finite()) {
-            values.extend_from_slice(&row[..size]);
+        if tracked && !lost && frame.row[..size].iter().all(|x| x.is_finite()) {
+            values.extend_from_slice(&frame.row[..size]);
         } else {
             held += 1;
             match values.len().checked_sub(size) {
@@ -378,6 +397,28 @@ pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Trac
                 None => leading += 1,
             }
         }
+    };
+    // Several faces give several rows a frame; the first face is the one followed.
+    let (mut followed, mut frame) = (None, Frame::default());
+    for (number, line) in rows {
+        layout.read_row(path, number, line, &mut row)?;
+        let side = |slot: Slot| row[size + slot as usize];
+        let (face, time) = (side(Slot::FaceId), side(Slot::Timestamp));
+        let same_frame = !layout.has_timestamp || frame.time == time;
+        if !frame.faces.is_empty() && same_frame && !frame.faces.contains(&face) {
+            frame.faces.push(face);
+            if followed == Some(face) {
+                frame.row.clone_from(&row);
+            }
+            continue;
+        }
+        if !frame.faces.is_empty() {
+            take(&frame, frame.lost(&mut followed));
+        }
+        frame = Frame { faces: vec![face], time, row: row.clone() };
+    }
+    if !frame.faces.is_empty() {
+        take(&frame, frame.lost(&mut followed));
     }
     if frames == held {
         let why = if frames == 0 { "no frames" } else { "no frame with a face" };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageError, ImageReader, Limits};
 
+use super::is_of_faces;
 use crate::{Array, Error, Result, fence};
 
 /// What the names of pictures end in.
@@ -18,7 +19,8 @@ pub fn is_picture(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// The pictures in a folder in the order of the numbers in their names: `image_9.jpg` before `image_10.jpg`.
+/// The pictures in a folder in the order of the numbers in their names: `image_9.jpg` before `image_10.jpg`. Sheets that
+/// `mpuc faces` left there are none of them.
 ///
 /// # Errors
 /// Bad data when there is none; input/output errors.
@@ -27,7 +29,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if is_picture(&path) {
+        if is_picture(&path) && !is_of_faces(&path) {
             found.push(path);
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::FacesArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use crate::progress::Task;
-use data::datasets::tree::FACES_RECORD;
+use data::formats::FACES_RECORD;
 use engine::checkpoint::write_whole;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

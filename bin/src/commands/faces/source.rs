@@ -5,7 +5,7 @@ use data::datasets::{ravdess, tree};
 use data::features::Source;
 use data::formats::archive::Member;
 use data::formats::npy::{self, MappedArray};
-use data::formats::{pictures, video};
+use data::formats::{is_of_faces, pictures, video};
 use models::faces::Picture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -152,7 +152,7 @@ fn is_video(path: &Path) -> bool {
 /// Whether it is a crop or a sheet that an earlier run made, or frames of the video beside them: nothing to look at.
 fn made(path: &Path) -> bool {
     let of_video = || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file());
-    (has_ending(path, &["npy", "png"]) && tree::is_of_faces(path))
+    (has_ending(path, &["npy", "png"]) && is_of_faces(path))
         || (has_ending(path, &["npy"]) && of_video())
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use super::Modality;
 use super::{Corpus, Label, Sample, tree};
 use crate::features::Source;
+use crate::formats::is_of_faces;
 use crate::{Error, Result};
 pub use census::{Census, census};
 use name::Name;
@@ -135,10 +136,14 @@ impl Files {
     fn take(&mut self, medium: u8, ending: &str, source: Source, copies: &mut usize) {
         let (place, rank) = match (medium, ending) {
             (3, "wav") => (&mut self.voice, (false, medium)),
-            (1, "csv") => (&mut self.landmarks, (tree::is_of_faces(source.path()), medium)),
+            (1, "csv") => (&mut self.landmarks, (is_of_faces(source.path()), medium)),
             (1 | 2, "npy" | "mp4") => (&mut self.clip, (ending == "mp4", medium)),
             _ => return,
         };
+        // Frames are mapped where they lie.
+        if ending == "npy" && matches!(source, Source::Member(_)) {
+            return;
+        }
         match place {
             Some((other, _)) if *other <= rank => *copies += usize::from(*other == rank),
             _ => *place = Some((rank, source)),

@@ -126,7 +126,7 @@ fn archives_are_used_as_they_were_downloaded() {
     );
     archive::tests::write(
         &folder.path().join("FacialTracking_Actors_01-24.ZIP"),
-        &[("01-01-01-01-02-01-02.csv", b"points")],
+        &[("01-01-01-01-02-01-02.csv", b"points"), ("01-01-01-01-02-01-02.npy", b"frames")],
     );
     let corpus = find(folder.path(), &all(Vocal::Speech)).unwrap();
     assert_eq!(corpus.samples.len(), 2);
@@ -135,6 +135,7 @@ fn archives_are_used_as_they_were_downloaded() {
     assert_eq!(member.path(), audio.join("Actor_02/03-01-01-01-02-01-02.wav"));
     assert_eq!(member.read().unwrap(), b"another");
     assert!(corpus.samples[1].files[1].is_some());
+    assert!(corpus.samples[1].files[2].is_none(), "frames in an archive cannot be mapped");
     assert!(corpus.notices[0].starts_with("1 files are copies"), "{:?}", corpus.notices);
 
     let whole = std::fs::read(&audio).unwrap();

@@ -46,6 +46,15 @@ fn numbers(decoded: &Decoded) -> (&[usize], &[f32]) {
 }
 
 #[test]
+fn an_interval_without_numbers_shares_no_time() {
+    assert!(overlap(&[0.0, 2.0], &[1.0, 3.0]));
+    assert!(overlap(&[0.0, f64::INFINITY], &[1.0, 3.0]));
+    assert!(
+        !overlap(&[f64::NAN, f64::NAN], &[1.0, 3.0]) && !overlap(&[0.0, f64::NAN], &[0.5, 3.0])
+    );
+}
+
+#[test]
 fn rows_belong_to_the_words_that_they_share_time_with() {
     let folder = tempfile::tempdir().unwrap();
     let words = words(folder.path());

@@ -46,6 +46,24 @@ fn columns_are_found_by_name_in_any_layout() {
     }
 }
 
+#[test]
+fn a_face_is_followed_when_its_number_changes_and_held_among_others() {
+    let leading = ["frame", "face_id", "timestamp", "confidence", "success"];
+    let text = csv(&leading, &[(0.9, 1.0); 5], false);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let faced = |line: &str, face: u8| line.replacen("0, 0, ", &format!("0, {face}, "), 1);
+    // Another face beside the first one in frame 1, two others alone in frame 3, and the first under a new number in 4.
+    let beside = faced(&lines[2], 1).replace("105", "999");
+    lines[4] = faced(&lines[4], 1);
+    lines[5] = faced(&lines[5], 3);
+    lines.insert(5, faced(&lines[4].replacen("0, 1, ", "0, 0, ", 1), 2));
+    lines.insert(2, beside);
+    let found = track(&lines.join("\n"), Coordinates::Image).unwrap();
+    let fifths: Vec<f32> = found.frames.data().chunks(2 * POINTS).map(|row| row[10]).collect();
+    assert_eq!(fifths, [5.0, 105.0, 205.0, 205.0, 405.0]);
+    assert_eq!(found.held, 1);
+}
+
 /// The header of OpenFace 2.1's `-2Dfp -3Dfp -pdmparams -pose -aus -gaze` after these leading columns.
 fn whole_header(leading: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = leading.iter().map(|name| name.to_string()).collect();

@@ -44,7 +44,7 @@ impl Track {
         if !is_mp4(bytes) {
             return Err(Trouble::Unsupported("it is no MP4 file".into()));
         }
-        whole(path, bytes)?;
+        let bytes = whole(path, bytes)?;
         let movie = mp4parse::read_mp4(&mut std::io::Cursor::new(bytes))
             .map_err(|error| refuse(path, &error))?;
         let track =
@@ -98,9 +98,11 @@ impl Track {
     }
 }
 
-/// Refuses a file that ends before its outermost boxes do: the most frequent damage, which deserves a clear word.
-fn whole(path: &Path, bytes: &[u8]) -> crate::Result<()> {
+/// The file without what follows its last box, if that is no box: some cameras leave it. Refuses a file that ends before
+/// its outermost boxes do: the most frequent damage, which deserves a clear word.
+fn whole<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<&'a [u8]> {
     let mut at = 0usize;
+    let mut known = [("moov", false), ("mdat", false)];
     while at < bytes.len() {
         let number = |from: usize, length: usize| {
             let digits = bytes.get(at + from..at + from + length);
@@ -108,14 +110,17 @@ fn whole(path: &Path, bytes: &[u8]) -> crate::Result<()> {
         };
         let size = match number(0, 4) {
             // To the end of the file.
-            Some(0) => return Ok(()),
+            Some(0) => return Ok(bytes),
             // Too large for 32 bits.
             Some(1) => number(8, 8),
             size => size,
         };
         let end = size.and_then(|size| at.checked_add(usize::try_from(size).ok()?));
+        let name = bytes.get(at + 4..at + 8).unwrap_or_default();
+        let is_box = name.len() == 4 && name.iter().all(|c| c.is_ascii_alphanumeric());
         at = match end {
             Some(end) if end > at && end <= bytes.len() => end,
+            _ if !is_box && known.iter().all(|(_, seen)| *seen) => return Ok(&bytes[..at]),
             _ => {
                 let what = format!(
                     "is cut short: it breaks off at byte {}, in the part that begins at byte {at}; copy the file again",
@@ -124,8 +129,9 @@ fn whole(path: &Path, bytes: &[u8]) -> crate::Result<()> {
                 return Err(Error::bad(path, what));
             }
         };
+        known.iter_mut().for_each(|(known, seen)| *seen |= known.as_bytes() == name);
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// What is wrong, of a file that cannot be taken apart.

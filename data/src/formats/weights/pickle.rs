@@ -158,6 +158,8 @@ struct Machine<'a> {
     memo: HashMap<u64, Value>,
     objects: Vec<Object>,
     done: bool,
+    /// Items copied so far.
+    copied: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -440,7 +442,16 @@ impl<'a> Machine<'a> {
         let Value::Tuple(_) = arguments else {
             return Err("it calls without a tuple of arguments".into());
         };
-        let arguments = sequence(&self.objects, arguments).unwrap_or_default().to_vec();
+        let arguments = sequence(&self.objects, arguments).unwrap_or_default();
+        self.copied += arguments.len();
+        if let (Global::OrderedDict, Some(items)) = (global, arguments.first()) {
+            self.copied += sequence(&self.objects, items).map_or(0, <[Value]>::len);
+        }
+        // What is copied was put together before, by at least a byte each: more means that it is used again and again.
+        if self.copied > self.bytes.len() {
+            return Err("it makes more than it holds".into());
+        }
+        let arguments = arguments.to_vec();
         match (global, &arguments[..]) {
             (Global::OrderedDict, items) => {
                 let mut pairs = Vec::new();
@@ -481,10 +492,9 @@ impl<'a> Machine<'a> {
             Value::Int(size) => usize::try_from(*size).ok(),
             _ => None,
         };
-        let sizes: Option<Vec<usize>> = items.iter().map(size).collect();
-        sizes
-            .filter(|sizes| sizes.len() <= 32)
-            .ok_or_else(|| "a tensor's sizes are no sizes".into())
+        let few = Some(items).filter(|items| items.len() <= 32);
+        let sizes: Option<Vec<usize>> = few.and_then(|items| items.iter().map(size).collect());
+        sizes.ok_or_else(|| "a tensor's sizes are no sizes".into())
     }
 
     /// What a persistent name stands for: `("storage", type, key, device, count)`, and in the older format a view

@@ -34,6 +34,21 @@ fn program(kind: &str, count: u8, offset: u8, shape: &[u8], strides: &[u8]) -> V
     .concat()
 }
 
+#[test]
+fn what_is_used_again_and_again_does_not_grow() {
+    let text =
+        |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let pairs = [&text("a")[..], b"K\x01\x86"].concat().repeat(1000);
+    let start = b"\x80\x02ccollections\nOrderedDict\nq\x00](";
+    let copies = |times: usize| {
+        let calls = b"h\x00h\x01R".repeat(times);
+        [&start[..], &pairs, b"e\x85q\x01", &calls, b"."].concat()
+    };
+    assert!(pickle::read(&copies(1)).is_ok());
+    let refusal = pickle::read(&copies(2000)).unwrap_err();
+    assert!(refusal.contains("makes more than it holds"), "{refusal}");
+}
+
 fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in files {

@@ -17,6 +17,8 @@ const VERSION: i128 = 1001;
 const DEEPEST: usize = 16;
 /// Most tensors that are believed.
 const MOST: usize = 1 << 18;
+/// Longest name of a tensor that is believed, in bytes.
+const LONGEST_NAME: usize = 512;
 
 /// Tensors of a file, and how many other things it holds.
 #[derive(Debug, Default)]
@@ -163,28 +165,42 @@ fn visit(
             tensors += 1;
             body(name, view)?;
         } else if let (Some(pairs), true) = (made.dict(value), depth < DEEPEST) {
+            room(pairs.len(), todo.len())?;
             for (key, value) in pairs.iter().rev() {
-                todo.push((joined(&name, key), value, depth + 1));
+                todo.push((joined(&name, key)?, value, depth + 1));
             }
         } else if let (Some(items), true) = (made.sequence(value), depth < DEEPEST) {
+            room(items.len(), todo.len())?;
             for (number, value) in items.iter().enumerate().rev() {
-                todo.push((joined(&name, &Value::Int(number as i128)), value, depth + 1));
+                todo.push((joined(&name, &Value::Int(number as i128))?, value, depth + 1));
             }
         } else {
             others += 1;
         }
-        if tensors + others + todo.len() > MOST {
-            return Err(format!("it holds more than {MOST} things"));
-        }
+        room(tensors + others, todo.len())?;
     }
     Ok(others)
 }
 
-fn joined(name: &str, key: &Value) -> String {
+fn room(more: usize, there: usize) -> Result<(), Refusal> {
+    match more + there > MOST {
+        true => Err(format!("it holds more than {MOST} things")),
+        false => Ok(()),
+    }
+}
+
+fn joined(name: &str, key: &Value) -> Result<String, Refusal> {
+    let number;
     let key = match key {
-        Value::Text(text) => text.to_string(),
-        Value::Int(number) => number.to_string(),
-        _ => "?".into(),
+        Value::Text(text) => &**text,
+        Value::Int(value) => {
+            number = value.to_string();
+            &number
+        }
+        _ => "?",
     };
-    if name.is_empty() { key } else { format!("{name}.{key}") }
+    if name.len() + key.len() >= LONGEST_NAME {
+        return Err(format!("it has names of more than {LONGEST_NAME} bytes"));
+    }
+    Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
 }
