@@ -1,6 +1,6 @@
 //! One pass over a model: its parameters on a tape (or not), its random streams, its new statistics.
 
-use crate::{Device, Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
+use crate::{DType, Device, Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
 use std::cell::{Cell, RefCell};
 
 /// What a model's forward function is handed besides its input.
@@ -57,6 +57,11 @@ impl<'a> Pass<'a> {
     /// Where the parameters lie, and everything is computed.
     pub fn device(&self) -> &Device {
         self.parameters.device()
+    }
+
+    /// What the parameters are, and activations with them.
+    pub fn dtype(&self) -> DType {
+        self.parameters.dtype()
     }
 
     /// A parameter's numbers; on the tape if it is trainable and the pass is recorded.

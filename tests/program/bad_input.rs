@@ -234,3 +234,102 @@ fn a_run_of_another_configuration_is_not_overwritten() {
     assert_eq!(fs::read(&checkpoint).unwrap(), before);
     assert!(world().exists());
 }
+
+/// A manifest with the corpus's own parts; `cells` says of a row whether it has a voice and the other modality, its label
+/// and its part.
+fn parts(
+    folder: &Path,
+    rows: usize,
+    cells: impl Fn(usize) -> (bool, bool, &'static str, &'static str),
+) -> PathBuf {
+    let path = manifest(folder, rows, |_| {});
+    let mut table = String::from("id,voice,other,label,part\n");
+    for row in 0..rows {
+        let (voice, other, label, part) = cells(row);
+        let file = |there: bool, ending: &str| match there {
+            true => format!("clip {row} ä.{ending}"),
+            false => String::new(),
+        };
+        table += &format!("{row},{},{},{label},{part}\n", file(voice, "wav"), file(other, "npy"));
+    }
+    fs::write(&path, table).unwrap();
+    path
+}
+
+const STANDARD: [&str; 2] = ["--set", "data.protocol=standard"];
+
+fn class(row: usize) -> &'static str {
+    ["a", "b"][row % 2]
+}
+
+fn part(row: usize, train: usize, validation: usize) -> &'static str {
+    match row {
+        row if row < train => "train",
+        row if row < train + validation => "valid",
+        _ => "test",
+    }
+}
+
+#[test]
+fn blocks_of_samples_without_a_modality_train_and_are_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first 64 training samples and all of the test part lack the other modality; of the validation part one has it.
+    let path = parts(folder.path(), 100, |row| {
+        let other = (64..80).contains(&row) || row == 85;
+        (true, other, class(row), part(row, 80, 12))
+    });
+    let out = path.with_extension("run");
+    run_on(&path, 0, &[], &STANDARD);
+    let results = fs::read_to_string(out.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    assert!(results["retrieval_at_1"].is_null(), "no two test samples have both");
+    assert!(results["mpuc"]["mean"].as_f64().is_some_and(f64::is_finite), "{results}");
+}
+
+#[test]
+fn samples_without_partners_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = parts(folder.path(), 40, |row| {
+        (row % 2 == 0, row % 2 == 1, class(row / 2), part(row, 32, 4))
+    });
+    run_on(&path, 78, &["make no batch of", "two have the same two modalities"], &STANDARD);
+}
+
+#[test]
+fn a_test_part_without_labels_is_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = parts(folder.path(), 40, |row| {
+        let part = part(row, 28, 4);
+        (true, true, if part == "test" { "" } else { class(row) }, part)
+    });
+    let out = path.with_extension("run");
+    run_on(&path, 0, &[], &STANDARD);
+    let results = fs::read_to_string(out.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    assert!(results["mpuc"].is_null() && results["chance"].is_null(), "{results}");
+    assert!(results["retrieval_at_1"].as_f64().is_some());
+}
+
+#[test]
+fn a_run_is_held_to_the_data_it_was_begun_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |_| {});
+    run_on(&path, 0, &[], &[]);
+    let table = fs::read_to_string(&path).unwrap();
+    let run = path.with_extension("run");
+    let refused = || {
+        let wanted = ["the data is not what this run was begun with", "--fresh"];
+        run_on(&path, 78, &wanted, &[]);
+        fails(&["eval", run.to_str().unwrap()], 78, &wanted[..1]);
+    };
+    // Another label, another group, another file.
+    fs::write(&path, table.replacen(",1,0\n", ",0,0\n", 1)).unwrap();
+    refused();
+    fs::write(&path, table.replacen(",1,0\n", ",1,5\n", 1)).unwrap();
+    refused();
+    fs::write(&path, &table).unwrap();
+    write_npy(&folder.path().join("clip 3 ä.npy"), 17);
+    refused();
+    write_npy(&folder.path().join("clip 3 ä.npy"), 3);
+    run_on(&path, 0, &[], &[]);
+}

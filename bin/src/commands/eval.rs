@@ -24,6 +24,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
         stop: &context.stop,
     };
     let material = Material::open(&resolved, &context.progress, &context.stop)?;
+    material.hold_to(&run)?;
     let mut results = Vec::new();
     for &seed in &resolved.config.seeds {
         for fold in 0..material.splits.len() {

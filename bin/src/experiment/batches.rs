@@ -73,8 +73,16 @@ impl<'a> Batches<'a> {
     }
 
     /// The plan of an epoch: for each batch the samples and window starts of every row. Batches in which a
-    /// modality has fewer than two samples are left out: nothing could be told apart.
-    pub fn plan(&self, train: &[usize], size: usize, epoch: u64, views: usize) -> Vec<Vec<Item>> {
+    /// modality has fewer than two samples are left out: nothing could be told apart. So are, where `pairs` are to be
+    /// found, those in which no two samples have the same two modalities.
+    pub fn plan(
+        &self,
+        train: &[usize],
+        size: usize,
+        epoch: u64,
+        views: usize,
+        pairs: bool,
+    ) -> Vec<Vec<Item>> {
         let Material { dataset, groups, labels, .. } = self.material;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
@@ -82,7 +90,7 @@ impl<'a> Batches<'a> {
         let enough = |batch: &Vec<usize>| {
             (0..self.material.names.len()).all(|m| {
                 batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2
-            })
+            }) && (!pairs || self.tells_apart(batch.iter().map(|&i| train[i])))
         };
         let rows = |batch: Vec<usize>| {
             (0..views)
@@ -92,6 +100,15 @@ impl<'a> Batches<'a> {
         };
         let batches = self.sampling.sampler.batches(&groups, &labels, size, self.seed, epoch);
         batches.into_iter().filter(enough).map(rows).collect()
+    }
+
+    /// Whether at least two of these samples have the same two modalities: others have no partner to be told from.
+    fn tells_apart(&self, samples: impl Iterator<Item = usize> + Clone) -> bool {
+        let (dataset, count) = (&self.material.dataset, self.material.names.len());
+        let has = |sample, modality| dataset.length(sample, modality).is_some();
+        (0..count).any(|m| {
+            (0..m).any(|n| samples.clone().filter(|&s| has(s, m) && has(s, n)).count() >= 2)
+        })
     }
 
     fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
@@ -156,7 +173,7 @@ impl<'a> Batches<'a> {
     }
 
     /// The same for the loss on held-out samples: with two views, which cannot both start at 0, windows are drawn
-    /// as in training, but the same ones each time.
+    /// as in training, but the same ones each time. Batches are left out as in [`plan`](Self::plan).
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -165,16 +182,20 @@ impl<'a> Batches<'a> {
         samples: &[usize],
         size: usize,
         views: usize,
+        pairs: bool,
     ) -> Result<Box<dyn Iterator<Item = Result<Batch>> + 'a>> {
+        let useful = |batch: &&[usize]| !pairs || self.tells_apart(batch.iter().copied());
+        let batches = samples.chunks(size).filter(useful);
         if views == 1 {
-            return Ok(Box::new(self.evaluation(samples, size)?));
+            let samples: Vec<usize> = batches.flatten().copied().collect();
+            return Ok(Box::new(self.evaluation(&samples, size)?));
         }
         let rows = |batch: &[usize]| {
             (0..views)
                 .flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view)))
                 .collect()
         };
-        let plan = samples.chunks(size).map(rows).collect();
+        let plan = batches.map(rows).collect();
         let windows = self.windows(|modality| modality.window);
         let loader =
             Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;

@@ -200,7 +200,7 @@ impl Part {
 }
 
 /// Cross-modal retrieval on samples that have every modality: the mean over all ordered pairs of modalities and
-/// random draws of candidates, and what chance would score.
+/// random draws of candidates, and what chance would score at 1. `None` where fewer than two samples have them all.
 ///
 /// # Errors
 /// When a feature cannot be read.
@@ -211,8 +211,11 @@ pub fn cross_modal(
     material: &Material,
     samples: &[usize],
     settings: &RetrievalConfig,
-) -> Result<(Retrieval, f64)> {
+) -> Result<Option<(Retrieval, f64)>> {
     let samples = complete(&material.dataset, samples);
+    if samples.len() < 2 {
+        return Ok(None);
+    }
     let mut embeddings: Vec<(Vec<f64>, usize)> = vec![(Vec::new(), 0); material.names.len()];
     for batch in batches.evaluation(&samples, ROWS)? {
         let found: Vec<Tensor> = system.embeddings(&Pass::evaluate(parameters), &batch?)?;
@@ -221,7 +224,7 @@ pub fn cross_modal(
             *width = embedding.shape().features();
         }
     }
-    let candidates = settings.candidates.min(samples.len());
+    let candidates = settings.candidates.clamp(2, samples.len());
     let draws = if candidates < samples.len() { settings.draws } else { 1 };
     let mut mean = Retrieval::default();
     let pairs = embeddings.len() * (embeddings.len() - 1);
@@ -241,5 +244,5 @@ pub fn cross_modal(
             }
         }
     }
-    Ok((mean, 1.0 / candidates.max(1) as f64))
+    Ok(Some((mean, 1.0 / candidates as f64)))
 }

@@ -7,9 +7,10 @@ use crate::config::{
 };
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
+use crate::run_folder::RunFolder;
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::dataset::{Dataset, Prepared, Remark, prepare};
+use data::dataset::{Dataset, Feature, Prepared, Remark, prepare};
 use data::datasets::synth::{World, WorldSettings, generate};
 use data::datasets::{Corpus, Label, mosei};
 use data::folds::{self, GroupOrder, Part, Split, Validation};
@@ -158,6 +159,51 @@ impl Material {
         (stamp.protocol, stamp.folds) = self.protocol;
         stamp.run_folds = self.splits.len();
         Ok(stamp)
+    }
+
+    /// A hash of all that training and judging read: samples, labels, groups, parts and what the features are made from.
+    fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.split_hash().as_bytes());
+        for (number, id) in self.ids.iter().enumerate() {
+            let features = (0..self.names.len()).map(|modality| {
+                match self.dataset.feature(number, modality) {
+                    // The name of a cache entry is a hash of the file and the settings.
+                    Some(Feature::File(path)) => {
+                        path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+                    }
+                    Some(Feature::Memory(values)) => format!("{:?}", values.shape()),
+                    None => String::new(),
+                }
+            });
+            let features: Vec<String> = features.collect();
+            let sample =
+                format!("{id:?} {:?} {} {features:?}\n", self.labels[number], self.groups[number]);
+            hasher.update(sample.as_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+
+    /// Writes down what data a run is of; of a run that went on before, holds it against what was written then.
+    ///
+    /// # Errors
+    /// 78 when the data is not what it was: its checkpoints and figures are of other samples, labels, parts or features.
+    pub fn hold_to(&self, run: &RunFolder) -> Result<()> {
+        const FILE: &str = "splits/data.json";
+        let hash = self.hash();
+        let known = std::fs::read(run.file(FILE)).ok();
+        match known.and_then(|bytes| serde_json::from_slice::<String>(&bytes).ok()) {
+            None => run.write_json(FILE, &hash),
+            Some(known) if known == hash => Ok(()),
+            Some(_) => {
+                let message = format!(
+                    "{}: the data is not what this run was begun with: samples, labels, parts or features have changed",
+                    run.path().display()
+                );
+                Err(Failure::config(message)
+                    .hint("`mpuc train --fresh` begins anew; --out names another folder"))
+            }
+        }
     }
 
     /// A hash of which sample is in which part of which fold.

@@ -46,6 +46,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
     let config = &session.resolved.config;
     let material = Material::open(session.resolved, session.progress, session.stop)?;
+    material.hold_to(session.run)?;
     session.run.write_json("splits/splits.json", &material.splits_by_id())?;
     let units: Vec<(u64, usize)> = config
         .seeds

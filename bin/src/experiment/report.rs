@@ -47,11 +47,11 @@ pub struct Report {
     /// MPUC on each of the labels that may apply together.
     pub emotions: Vec<Emotion>,
     /// Share of samples whose partner in another modality is the nearest of the candidates.
-    pub retrieval_at_1: f64,
+    pub retrieval_at_1: Option<f64>,
     /// The same among the five nearest.
-    pub retrieval_at_5: f64,
+    pub retrieval_at_5: Option<f64>,
     /// What chance would score at 1.
-    pub retrieval_chance: f64,
+    pub retrieval_chance: Option<f64>,
     /// Mean contrastive loss of the first epoch.
     pub loss_first: f64,
     /// The same of the last.
@@ -110,6 +110,10 @@ impl Report {
         let mean = |figure: fn(&UnitResult) -> f64| {
             Summary::of(&units.iter().map(figure).collect::<Vec<_>>()).mean
         };
+        let some_mean = |figure: fn(&UnitResult) -> Option<f64>| {
+            let figures: Vec<f64> = units.iter().filter_map(figure).collect();
+            (!figures.is_empty()).then(|| Summary::of(&figures).mean)
+        };
         let names: BTreeSet<&String> = units.iter().flat_map(|unit| unit.single.keys()).collect();
         let single =
             |name: &String| over(&|unit| unit.single.get(name).copied()).map(|s| (name.clone(), s));
@@ -147,9 +151,9 @@ impl Report {
             f1_binary,
             confusion,
             emotions,
-            retrieval_at_1: mean(|unit| unit.retrieval.at_1),
-            retrieval_at_5: mean(|unit| unit.retrieval.at_5),
-            retrieval_chance: mean(|unit| unit.retrieval_chance),
+            retrieval_at_1: some_mean(|unit| unit.retrieval.map(|r| r.at_1)),
+            retrieval_at_5: some_mean(|unit| unit.retrieval.map(|r| r.at_5)),
+            retrieval_chance: some_mean(|unit| unit.retrieval_chance),
             loss_first: mean(|unit| unit.loss_first),
             loss_last: mean(|unit| unit.loss_last),
             seconds,
@@ -159,19 +163,19 @@ impl Report {
     }
 }
 
-/// Mean over the folds of each seed; of these mean and deviation.
+/// Mean over the folds of each seed that have the figure; of these mean and deviation.
 fn over_seeds(
     units: &[UnitResult],
     figure: &dyn Fn(&UnitResult) -> Option<f64>,
 ) -> Option<Summary> {
     let seeds: BTreeSet<u64> = units.iter().map(|unit| unit.seed).collect();
     let of_seed = |seed: u64| {
-        let figures: Option<Vec<f64>> =
-            units.iter().filter(|unit| unit.seed == seed).map(figure).collect();
-        figures.map(|figures| Summary::of(&figures).mean)
+        let figures: Vec<f64> =
+            units.iter().filter(|unit| unit.seed == seed).filter_map(figure).collect();
+        (!figures.is_empty()).then(|| Summary::of(&figures).mean)
     };
-    let figures: Option<Vec<f64>> = seeds.into_iter().map(of_seed).collect();
-    figures.filter(|figures| !figures.is_empty()).map(|figures| Summary::of(&figures))
+    let figures: Vec<f64> = seeds.into_iter().filter_map(of_seed).collect();
+    (!figures.is_empty()).then(|| Summary::of(&figures))
 }
 
 impl fmt::Display for Report {
@@ -207,11 +211,16 @@ impl fmt::Display for Report {
         if !self.emotions.is_empty() {
             writeln!(f, "{}\n", self.table_of_emotions())?;
         }
-        writeln!(
-            f,
-            "retrieval across modalities: R@1 {:.3}, R@5 {:.3} (chance at 1: {:.3})",
-            self.retrieval_at_1, self.retrieval_at_5, self.retrieval_chance
-        )?;
+        match (self.retrieval_at_1, self.retrieval_at_5, self.retrieval_chance) {
+            (Some(first), Some(fifth), Some(chance)) => writeln!(
+                f,
+                "retrieval across modalities: R@1 {first:.3}, R@5 {fifth:.3} (chance at 1: {chance:.3})"
+            )?,
+            _ => writeln!(
+                f,
+                "retrieval across modalities: no two held-out samples have every modality"
+            )?,
+        }
         writeln!(
             f,
             "contrastive loss: {:.3} in the first epoch, {:.3} in the last",

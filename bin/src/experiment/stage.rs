@@ -5,6 +5,7 @@ use super::batches::{Batches, Partners};
 use crate::failure::{Context, Result};
 use crate::run_folder::{Metrics, Position};
 use data::folds::Split;
+use data::loader::Item;
 use engine::Parameters;
 use engine::checkpoint::Checkpoint;
 use models::systems::{Batch, System};
@@ -30,6 +31,8 @@ pub struct Stage<'a> {
     pub train: &'a [usize],
     /// Samples to stop by.
     pub validation: &'a [usize],
+    /// Whether the loss is between modalities: batches must have pairs then.
+    pub pairs: bool,
     /// Whether partners are shuffled.
     pub partners: Partners,
     /// Windows of each sample.
@@ -80,10 +83,10 @@ impl Stage<'_> {
     /// When training diverges, data cannot be read or a checkpoint cannot be written; a stop that was asked
     /// for, once everything is saved.
     pub fn run(&self, system: &impl System, parameters: Parameters) -> Result<Trained> {
-        let plan = self.batches.plan(self.train, self.settings.batch, 0, self.views);
+        let plan = self.plan(0);
         if plan.is_empty() {
             let message = format!(
-                "{} training samples make no batch of {}",
+                "{} training samples make no batch of {} in which two have the same two modalities",
                 self.train.len(),
                 self.settings.batch
             );
@@ -113,7 +116,18 @@ impl Stage<'_> {
             let said = format!("{}: waited for data {share:.1} % of the time", self.name);
             self.session.progress.line(said);
         }
+        let blind = trainer.history().last().is_some_and(|epoch| epoch.validation_loss.is_none());
+        if blind && self.settings.patience.is_some() {
+            self.session.progress.warn(format_args!(
+                "{}: no held-out samples with partners to stop by: trained for all epochs",
+                self.name
+            ));
+        }
         Ok(Trained { history: trainer.history().to_vec(), parameters: trainer.into_parameters() })
+    }
+
+    fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
+        self.batches.plan(self.train, self.settings.batch, epoch, self.views, self.pairs)
     }
 
     /// One epoch; returns how long it waited for batches.
@@ -125,7 +139,7 @@ impl Stage<'_> {
         task: &crate::progress::Task,
     ) -> Result<Duration> {
         let epoch = trainer.epoch();
-        let plan = self.batches.plan(self.train, self.settings.batch, epoch, self.views);
+        let plan = self.plan(epoch);
         let done = trainer.step_in_epoch();
         let mut saved = Instant::now();
         let mut batches = self.batches.training(&plan, done, epoch, self.views, self.partners)?;
@@ -174,7 +188,7 @@ impl Stage<'_> {
     fn validation_batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
         let size = self.settings.batch.min(self.validation.len());
         let samples = &self.validation[..self.validation.len() / size * size];
-        self.batches.validation(samples, size, self.views)
+        self.batches.validation(samples, size, self.views, self.pairs)
     }
 
     fn checkpoint(&self) -> PathBuf {

@@ -41,10 +41,10 @@ pub struct UnitResult {
     pub permuted_labels: Option<f64>,
     /// See [`Control::Oracle`].
     pub oracle: Option<f64>,
-    /// Cross-modal retrieval on the test part.
-    pub retrieval: Retrieval,
+    /// Cross-modal retrieval on the test part, where samples have every modality.
+    pub retrieval: Option<Retrieval>,
     /// What chance would score at 1.
-    pub retrieval_chance: f64,
+    pub retrieval_chance: Option<f64>,
     /// Mean contrastive loss of the first epoch.
     pub loss_first: f64,
     /// The same of the last.
@@ -167,8 +167,10 @@ impl<'a> Unit<'a> {
         self.config.controls.contains(&control)
     }
 
+    /// Whether there are labels to learn from and to judge by.
     fn labelled(&self) -> bool {
-        !self.material.classes.is_empty()
+        let labelled = |part: &[usize]| part.iter().any(|&i| self.material.labels[i].is_some());
+        labelled(&self.split.train) && labelled(&self.split.test)
     }
 
     fn probe(&self, features: &Features, modalities: &[usize]) -> Result<Judgement> {
@@ -183,6 +185,17 @@ impl<'a> Unit<'a> {
         {
             self.session.progress.warn(notice);
         }
+        if !self.material.classes.is_empty() && !self.labelled() {
+            self.session.progress.warn(format_args!(
+                "fold {}: no sample of its {} part has a label: nothing is judged by labels",
+                self.fold + 1,
+                if self.split.test.iter().any(|&i| self.material.labels[i].is_some()) {
+                    "training"
+                } else {
+                    "test"
+                }
+            ));
+        }
         let mut result = self.judge(&system, &trained.parameters)?;
         result.loss_first = trained.history.first().map_or(f64::NAN, |epoch| epoch.loss);
         result.loss_last = trained.history.last().map_or(f64::NAN, |epoch| epoch.loss);
@@ -196,6 +209,7 @@ impl<'a> Unit<'a> {
             name: self.name(name),
             settings: &self.config.training,
             batches: &self.batches,
+            pairs: true,
             train: &contrastive_samples(self.split, self.config.sampling.transductive),
             validation: &self.split.validation,
             partners,
@@ -208,7 +222,7 @@ impl<'a> Unit<'a> {
 
     /// Probes on all modalities and on each alone, and retrieval.
     fn judge(&self, system: &Mpuc, parameters: &Parameters) -> Result<UnitResult> {
-        let (retrieval, retrieval_chance) = cross_modal(
+        let found = cross_modal(
             system,
             parameters,
             &self.batches,
@@ -219,8 +233,8 @@ impl<'a> Unit<'a> {
         let mut result = UnitResult {
             seed: self.seed,
             fold: self.fold,
-            retrieval,
-            retrieval_chance,
+            retrieval: found.map(|(retrieval, _)| retrieval),
+            retrieval_chance: found.map(|(_, chance)| chance),
             ..UnitResult::default()
         };
         if !self.labelled() {
@@ -249,7 +263,8 @@ impl<'a> Unit<'a> {
         }
         if self.wants(Control::Untrained) {
             let (system, mut parameters) = self.new_mpuc()?;
-            let plan = self.batches.plan(&self.split.train, self.config.training.batch, 0, 1);
+            let plan =
+                self.batches.plan(&self.split.train, self.config.training.batch, 0, 1, false);
             let batches = self.batches.training(&plan, 0, 0, 1, Partners::Own)?;
             calibrate(system.encoders(), &mut parameters, batches)?;
             result.untrained = Some(self.score(&system, &parameters)?);
@@ -293,6 +308,7 @@ impl<'a> Unit<'a> {
             name: self.name("late-fusion"),
             settings: &supervised.training,
             batches: &self.batches,
+            pairs: false,
             train: &labelled(&self.split.train),
             validation: &labelled(&self.split.validation),
             partners: Partners::Own,

@@ -94,12 +94,16 @@ impl Encoders {
         self.encoders.iter().map(|(backbone, _)| backbone.features()).collect()
     }
 
-    /// The features of each modality, for the rows of the batch that have it.
+    /// The features of each modality, for the rows of the batch that have it; one row of zeros where none has.
     ///
     /// # Errors
     /// When the shapes do not fit.
     pub fn forward(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
         let features = |((backbone, dropout), input): (&(Backbone, Dropout), &Input)| {
+            if input.data.shape()[0] == 0 {
+                let zeros = Tensor::zeros(&[1, backbone.features()], pass.dtype());
+                return zeros.on(pass.device());
+            }
             let features = backbone.forward(pass, &input.data, input.lengths.as_ref())?;
             dropout.forward(pass, &features)
         };
