@@ -1,5 +1,5 @@
 //! Every op's CUDA kernels on the simulated GPU, every access checked, against the CPU in f64. Runs from the PTX in
-//! `tests/ptx`; where NVRTC is found, that PTX and the budget are proven to be those of the sources.
+//! `kernels/ptx`; where NVRTC is found, that PTX and the budget are proven to be those of the sources.
 
 use kernels::check::Report;
 use kernels::gpu::{self, Device, Order, Simulation, check::check};

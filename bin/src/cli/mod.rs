@@ -428,13 +428,13 @@ Examples:
   mpuc kernels compile
   mpuc kernels compile --op conv3d
   mpuc kernels compile --commit
-      In the repository: write tests/ptx anew after a change of a kernel."
+      In the repository: write kernels/ptx anew after a change of a kernel."
 )]
 pub struct KernelsCompileArgs {
     /// Only this operation's program; may be given many times.
     #[arg(long, value_name = "NAME")]
     pub op: Vec<String>,
-    /// Write the PTX and the budget into tests/ptx of the repository that is the current folder.
+    /// Write the PTX and the budget into kernels/ptx of the repository that is the current folder.
     #[arg(long, conflicts_with = "op")]
     pub commit: bool,
     /// Print the report as one JSON object.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The compute capabilities that the budget is kept for.
 const TARGETS: [(u32, u32); 3] = [(8, 0), (9, 0), (10, 0)];
 /// Where the repository keeps PTX and budget.
-const FOLDER: &str = "tests/ptx";
+const FOLDER: &str = "kernels/ptx";
 
 /// Runs `mpuc kernels list`.
 ///

@@ -6,7 +6,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "common",
     &[Part::PRELUDE, Part { file: "common.cu", text: include_str!("common.cu") }],
-    include_str!("../../../tests/ptx/common.ptx"),
+    include_str!("../../ptx/common.ptx"),
 );
 
 /// The program of these kernels.

@@ -29,7 +29,7 @@ pub struct Program {
     pub name: &'static str,
     /// The source.
     pub parts: &'static [Part],
-    /// PTX made of it once, in `tests/ptx`; may be that of an older source.
+    /// PTX made of it once, in `kernels/ptx`; may be that of an older source.
     committed: &'static str,
 }
 

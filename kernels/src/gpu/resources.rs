@@ -19,11 +19,11 @@ pub struct Resources {
 }
 
 /// The budget's file: a line a kernel and target.
-const BUDGET: &str = include_str!("../../../tests/ptx/budget.csv");
+const BUDGET: &str = include_str!("../../ptx/budget.csv");
 /// Its first line.
 const HEADER: &str = "kernel,target,registers,spills,shared";
 
-/// What each kernel may need, as committed in `tests/ptx/budget.csv`.
+/// What each kernel may need, as committed in `kernels/ptx/budget.csv`.
 pub fn budget() -> Vec<Resources> {
     let line = |line: &str| {
         let mut cells = line.split(',');

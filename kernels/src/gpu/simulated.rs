@@ -89,7 +89,7 @@ fn ptx(program: &Program) -> Result<String> {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(Error::Unavailable { what, hint }) => Err(Error::Unavailable {
             what: format!(
-                "{}: the PTX in tests/ptx is of another source, and there is {what}",
+                "{}: the PTX in kernels/ptx is of another source, and there is {what}",
                 program.name
             ),
             hint: format!("{hint}, then `mpuc kernels compile --commit`"),

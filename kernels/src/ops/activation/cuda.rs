@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "activation",
     &[Part::PRELUDE, Part { file: "activation.cu", text: include_str!("activation.cu") }],
-    include_str!("../../../../tests/ptx/activation.ptx"),
+    include_str!("../../../ptx/activation.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "affine",
     &[Part::PRELUDE, Part { file: "affine.cu", text: include_str!("affine.cu") }],
-    include_str!("../../../../tests/ptx/affine.ptx"),
+    include_str!("../../../ptx/affine.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

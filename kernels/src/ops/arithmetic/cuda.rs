@@ -10,7 +10,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "arithmetic",
     &[Part::PRELUDE, Part { file: "arithmetic.cu", text: include_str!("arithmetic.cu") }],
-    include_str!("../../../../tests/ptx/arithmetic.ptx"),
+    include_str!("../../../ptx/arithmetic.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

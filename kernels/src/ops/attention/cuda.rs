@@ -12,7 +12,7 @@ static PROGRAM: Program = Program::new(
         Part::PRODUCT,
         Part { file: "attention.cu", text: include_str!("attention.cu") },
     ],
-    include_str!("../../../../tests/ptx/attention.ptx"),
+    include_str!("../../../ptx/attention.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "batch_norm",
     &[Part::PRELUDE, Part { file: "batch_norm.cu", text: include_str!("batch_norm.cu") }],
-    include_str!("../../../../tests/ptx/batch_norm.ptx"),
+    include_str!("../../../ptx/batch_norm.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

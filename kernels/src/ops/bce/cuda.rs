@@ -10,7 +10,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "bce",
     &[Part::PRELUDE, Part { file: "bce.cu", text: include_str!("bce.cu") }],
-    include_str!("../../../../tests/ptx/bce.ptx"),
+    include_str!("../../../ptx/bce.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

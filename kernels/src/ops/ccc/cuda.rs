@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "ccc",
     &[Part::PRELUDE, Part { file: "ccc.cu", text: include_str!("ccc.cu") }],
-    include_str!("../../../../tests/ptx/ccc.ptx"),
+    include_str!("../../../ptx/ccc.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

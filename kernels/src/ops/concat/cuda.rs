@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "concat",
     &[Part::PRELUDE, Part { file: "concat.cu", text: include_str!("concat.cu") }],
-    include_str!("../../../../tests/ptx/concat.ptx"),
+    include_str!("../../../ptx/concat.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

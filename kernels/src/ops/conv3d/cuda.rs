@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "conv3d",
     &[Part::PRELUDE, Part::PRODUCT, Part { file: "conv3d.cu", text: include_str!("conv3d.cu") }],
-    include_str!("../../../../tests/ptx/conv3d.ptx"),
+    include_str!("../../../ptx/conv3d.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "cross_entropy",
     &[Part::PRELUDE, Part { file: "cross_entropy.cu", text: include_str!("cross_entropy.cu") }],
-    include_str!("../../../../tests/ptx/cross_entropy.ptx"),
+    include_str!("../../../ptx/cross_entropy.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

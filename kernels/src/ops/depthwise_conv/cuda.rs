@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "depthwise_conv",
     &[Part::PRELUDE, Part { file: "depthwise_conv.cu", text: include_str!("depthwise_conv.cu") }],
-    include_str!("../../../../tests/ptx/depthwise_conv.ptx"),
+    include_str!("../../../ptx/depthwise_conv.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

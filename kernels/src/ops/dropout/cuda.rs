@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "dropout",
     &[Part::PRELUDE, Part { file: "dropout.cu", text: include_str!("dropout.cu") }],
-    include_str!("../../../../tests/ptx/dropout.ptx"),
+    include_str!("../../../ptx/dropout.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

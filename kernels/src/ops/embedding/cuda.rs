@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "embedding",
     &[Part::PRELUDE, Part { file: "embedding.cu", text: include_str!("embedding.cu") }],
-    include_str!("../../../../tests/ptx/embedding.ptx"),
+    include_str!("../../../ptx/embedding.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

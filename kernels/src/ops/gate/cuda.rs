@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "gate",
     &[Part::PRELUDE, Part { file: "gate.cu", text: include_str!("gate.cu") }],
-    include_str!("../../../../tests/ptx/gate.ptx"),
+    include_str!("../../../ptx/gate.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -12,7 +12,7 @@ static PROGRAM: Program = Program::new(
         Part::PRODUCT,
         Part { file: "graph_conv.cu", text: include_str!("graph_conv.cu") },
     ],
-    include_str!("../../../../tests/ptx/graph_conv.ptx"),
+    include_str!("../../../ptx/graph_conv.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -12,7 +12,7 @@ static PROGRAM: Program = Program::new(
         Part::PRODUCT,
         Part { file: "info_nce.cu", text: include_str!("info_nce.cu") },
     ],
-    include_str!("../../../../tests/ptx/info_nce.ptx"),
+    include_str!("../../../ptx/info_nce.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "layer_norm",
     &[Part::PRELUDE, Part { file: "layer_norm.cu", text: include_str!("layer_norm.cu") }],
-    include_str!("../../../../tests/ptx/layer_norm.ptx"),
+    include_str!("../../../ptx/layer_norm.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

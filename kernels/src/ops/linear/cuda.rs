@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "linear",
     &[Part::PRELUDE, Part::PRODUCT, Part { file: "linear.cu", text: include_str!("linear.cu") }],
-    include_str!("../../../../tests/ptx/linear.ptx"),
+    include_str!("../../../ptx/linear.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

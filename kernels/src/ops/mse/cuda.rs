@@ -10,7 +10,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "mse",
     &[Part::PRELUDE, Part { file: "mse.cu", text: include_str!("mse.cu") }],
-    include_str!("../../../../tests/ptx/mse.ptx"),
+    include_str!("../../../ptx/mse.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -9,7 +9,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "permute",
     &[Part::PRELUDE, Part { file: "permute.cu", text: include_str!("permute.cu") }],
-    include_str!("../../../../tests/ptx/permute.ptx"),
+    include_str!("../../../ptx/permute.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

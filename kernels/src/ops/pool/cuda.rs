@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "pool",
     &[Part::PRELUDE, Part { file: "pool.cu", text: include_str!("pool.cu") }],
-    include_str!("../../../../tests/ptx/pool.ptx"),
+    include_str!("../../../ptx/pool.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

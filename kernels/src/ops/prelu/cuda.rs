@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "prelu",
     &[Part::PRELUDE, Part { file: "prelu.cu", text: include_str!("prelu.cu") }],
-    include_str!("../../../../tests/ptx/prelu.ptx"),
+    include_str!("../../../ptx/prelu.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

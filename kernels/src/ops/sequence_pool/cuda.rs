@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "sequence_pool",
     &[Part::PRELUDE, Part { file: "sequence_pool.cu", text: include_str!("sequence_pool.cu") }],
-    include_str!("../../../../tests/ptx/sequence_pool.ptx"),
+    include_str!("../../../ptx/sequence_pool.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "slice",
     &[Part::PRELUDE, Part { file: "slice.cu", text: include_str!("slice.cu") }],
-    include_str!("../../../../tests/ptx/slice.ptx"),
+    include_str!("../../../ptx/slice.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

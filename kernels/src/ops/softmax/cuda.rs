@@ -8,7 +8,7 @@ use bytemuck::NoUninit;
 static PROGRAM: Program = Program::new(
     "softmax",
     &[Part::PRELUDE, Part { file: "softmax.cu", text: include_str!("softmax.cu") }],
-    include_str!("../../../../tests/ptx/softmax.ptx"),
+    include_str!("../../../ptx/softmax.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]

@@ -21,8 +21,8 @@ fn covered() -> BTreeSet<String> {
 fn used() -> BTreeMap<String, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut used = BTreeMap::new();
-    for folder in [here.join("tests/ptx"), here.join("../../tests/ptx")] {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+    for folder in [here.join("tests/ptx"), here.join("../ptx")] {
+        for entry in std::fs::read_dir(&folder).expect("a folder of PTX") {
             let path = entry.unwrap().path();
             if path.extension().is_none_or(|extension| extension != "ptx") {
                 continue;
