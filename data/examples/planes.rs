@@ -1,6 +1,6 @@
 //! A video's decoded frames, brightness and colour differences one after the other, as ffmpeg writes raw video:
 //!
-//! `cargo run --release -p data --example planes -- VIDEO.mp4 | cmp - <(ffmpeg -i VIDEO.mp4 -f rawvideo -pix_fmt yuv420p -)`
+//! `cargo run --release -p mpuc-data --example planes -- VIDEO.mp4 | cmp - <(ffmpeg -i VIDEO.mp4 -f rawvideo -pix_fmt yuv420p -)`
 
 use data::formats::video::{Reader, decode};
 use std::error::Error;

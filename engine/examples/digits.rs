@@ -1,7 +1,7 @@
 //! Handwritten digits: a small convolutional network on scikit-learn's 8x8 images, written with the engine's
 //! layers alone.
 //!
-//! `cargo run --release -p engine --example digits -- digits.csv.gz`, where each line of the file is 64 pixels
+//! `cargo run --release -p mpuc-engine --example digits -- digits.csv.gz`, where each line of the file is 64 pixels
 //! from 0 to 16 and the digit. Every fifth image is held out.
 
 use engine::nn::{BatchNorm, Conv, ConvSettings, Linear};

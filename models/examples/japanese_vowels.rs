@@ -1,7 +1,7 @@
 //! Japanese vowels (Kudo et al. 1999): nine speakers told apart by a Transformer encoder on 12 LPC coefficients,
 //! sequences of 7 to 29 steps with the padding masked.
 //!
-//! `cargo run --release -p models --example japanese_vowels -- JapaneseVowels_TRAIN.ts JapaneseVowels_TEST.ts`
+//! `cargo run --release -p mpuc-models --example japanese_vowels -- JapaneseVowels_TRAIN.ts JapaneseVowels_TEST.ts`
 
 use engine::optim::Rule;
 use engine::schedule::Schedule;
