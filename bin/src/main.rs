@@ -1,61 +1,7 @@
 //! The `mpuc` program.
 
-mod cli;
-mod commands;
-mod config;
-mod device;
-mod experiment;
-mod failure;
-mod output;
-mod progress;
-mod run_folder;
-mod signals;
-
-use clap::Parser;
-use failure::{Failure, Kind, Result};
-use progress::Progress;
-use signals::Stop;
 use std::process::ExitCode;
 
-/// What every command is handed besides its arguments.
-pub struct Context {
-    /// Where progress is shown.
-    pub progress: Progress,
-    /// What long work polls: whether to save and stop.
-    pub stop: Stop,
-}
-
 fn main() -> ExitCode {
-    failure::install_panic_hook();
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and versions go to standard output with code 0, mistakes to standard error with code 2.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Kind::Usage.code() } else { 0 });
-        }
-    };
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(cli)));
-    match outcome {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(failure)) => {
-            if failure.kind() != Kind::BrokenPipe {
-                output::note(format_args!("mpuc: {failure}"));
-            }
-            ExitCode::from(failure.code())
-        }
-        // The panic hook has said so.
-        Err(_) => ExitCode::from(Kind::Bug.code()),
-    }
-}
-
-fn run(cli: cli::Cli) -> Result<()> {
-    if let Some(threads) = cli.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
-        pool.map_err(|error| {
-            Failure::new(Kind::Other, format!("cannot start {threads} threads: {error}"))
-        })?;
-    }
-    let context = Context { progress: Progress::new(cli.quiet), stop: Stop::install()? };
-    commands::run(cli.command, context)
+    mpuc::main()
 }
