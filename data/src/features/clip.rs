@@ -193,9 +193,12 @@ mod tests {
         assert!(message().contains("no picture"), "{}", message());
         // The second is as high as it is wide only in its middle, which is taken.
         for (name, width, height) in [("image_10.png", 2, 2), ("image_9.png", 6, 2)] {
-            let bright = |x: u32, _| image::Luma([if width == 2 { 10 } else { x as u8 * 10 }]);
-            let picture = image::GrayImage::from_fn(width, height, bright);
-            picture.save(folder.path().join(name)).unwrap();
+            let gray = |i: u32| if width == 2 { 10 } else { (i % width) as u8 * 10 };
+            let gray: Vec<u8> = (0..width * height).map(gray).collect();
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let mut encoder = png::Encoder::new(file, width, height);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder.write_header().unwrap().write_image_data(&gray).unwrap();
         }
         std::fs::write(folder.path().join("notes.txt"), "none").unwrap();
         let (frames, rate) = settings.read(folder.path()).unwrap();

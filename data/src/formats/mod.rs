@@ -4,6 +4,7 @@
 //! within a small multiple of the file's real size whatever its header promises.
 
 pub mod archive;
+mod bmp;
 pub mod csd;
 pub mod glove;
 pub mod npy;
