@@ -1,20 +1,20 @@
-//! What keeps a module from being read or a kernel from being run.
+//! Errors: a module that cannot be parsed, a launch or an address that is not valid.
 
 use std::fmt;
 
-/// A module, launch or address that the simulator cannot work with.
+/// A module that cannot be parsed, or a launch or an address that is not valid.
 ///
-/// What a kernel does wrong while it runs is not an error but a [`crate::Finding`].
+/// A mistake of a running kernel is a [`crate::Finding`], not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// The text is not PTX as NVRTC writes it.
     Parse {
         /// Line of the PTX text, from 1.
         line: usize,
-        /// What was found there.
+        /// What is wrong there.
         what: String,
     },
-    /// Instructions that the simulator does not know.
+    /// Instructions that the simulator does not support.
     Unsupported {
         /// The kernel that uses them first.
         kernel: String,
@@ -23,9 +23,9 @@ pub enum Error {
         /// Every unknown instruction of the kernel, as written, one of each opcode.
         instructions: Vec<String>,
     },
-    /// A grid, block, parameter block or shared memory that the kernel cannot be launched with.
+    /// A grid, block, parameter space or shared memory that does not fit the kernel.
     Launch(String),
-    /// A host access outside the allocation it names.
+    /// A host access outside a live allocation.
     Address(String),
     /// The kernel ran longer than its step limit.
     StepLimit {
@@ -33,7 +33,7 @@ pub enum Error {
         kernel: String,
         /// The limit, in warp instructions.
         limit: u64,
-        /// Where a warp of the block was.
+        /// The next instruction of a warp of the block.
         instruction: String,
         /// The block that was running.
         block: [u32; 3],
@@ -47,8 +47,8 @@ impl fmt::Display for Error {
             Error::Unsupported { kernel, line, instructions } => {
                 write!(
                     f,
-                    "kernel {kernel}, PTX line {line}: the simulator does not know `{}`; \
-                     write it another way or add the form to ptx-sim",
+                    "kernel {kernel}, PTX line {line}: ptx-sim does not support `{}`; \
+                     change the kernel or add the instruction to ptx-sim",
                     instructions.join("`, `")
                 )
             }

@@ -6,15 +6,15 @@ use crate::lanes::{Lanes, Operands};
 #[derive(Debug)]
 pub(crate) struct Instruction {
     pub operation: Operation,
-    /// The predicate it runs under, and whether that is negated.
+    /// The guard predicate and whether it is negated.
     pub guard: Option<(u16, bool)>,
-    /// The instruction as the PTX has it.
+    /// The instruction as PTX text.
     pub text: String,
-    /// File number and line.
+    /// Source file number and line.
     pub location: Option<(u32, u32)>,
 }
 
-/// What an instruction does.
+/// The operation of an instruction.
 #[derive(Debug)]
 pub(crate) enum Operation {
     /// Arithmetic, a comparison, a conversion or a move, lane by lane.
@@ -25,7 +25,7 @@ pub(crate) enum Operation {
     Branch(u32),
     /// The end of a thread.
     Exit,
-    /// A load from the parameter space, whose addresses count from its start.
+    /// A load from the parameter space; its first byte has address 0.
     Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
     /// A load.
     Load { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
@@ -43,7 +43,7 @@ pub(crate) enum Operation {
     Match { all: bool, long: bool, d: u16, valid: Option<u16>, a: u16, members: u16 },
     /// A reduction over the lanes of a warp.
     Reduce { operator: Reduction, d: u16, a: u16, members: u16 },
-    /// The lanes that are here.
+    /// `activemask`: the lanes that execute this instruction together.
     ActiveMask { d: u16 },
     /// `bar.warp.sync`.
     SyncWarp { members: u16 },
@@ -57,9 +57,9 @@ pub(crate) enum Operation {
     CopyAsync { to: Address, from: Address, bytes: u32, source: Option<u16> },
     /// `cp.async.commit_group`.
     CommitCopies,
-    /// `cp.async.wait_group n`, or all copies, committed or not.
+    /// `cp.async.wait_group n`; with `None` `cp.async.wait_all`, which includes uncommitted copies.
     WaitCopies(Option<u32>),
-    /// An instruction without effect on values.
+    /// An instruction that changes no value.
     Nothing,
 }
 
@@ -73,18 +73,18 @@ pub(crate) enum Logic {
     Not,
 }
 
-/// Memory order of an access beyond a plain one.
+/// Memory order of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strong {
     /// A plain access: races are findings.
     Weak,
     /// Volatile or relaxed.
     Relaxed,
-    /// A load that acquires or a store that releases.
+    /// A load with acquire or a store with release semantics.
     Ordered,
 }
 
-/// Where an access goes.
+/// The address operand of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
     pub space: Space,
@@ -92,10 +92,10 @@ pub(crate) struct Address {
     pub offset: i64,
 }
 
-/// What an address starts from.
+/// The base of an address; the offset is added to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Base {
-    /// Nothing: the offset is the address.
+    /// No base: the offset is the address.
     None,
     /// A 32-bit register.
     Word(u16),
@@ -115,7 +115,7 @@ pub(crate) enum Space {
 /// The type of one element of a load or store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Element {
-    /// 1, 2, 4 or 8.
+    /// Size in bytes: 1, 2, 4 or 8.
     pub bytes: u32,
     pub signed: bool,
 }
@@ -129,7 +129,7 @@ pub(crate) enum Slot {
     Word(u16),
     /// A 64-bit register.
     Long(u16),
-    /// Nowhere.
+    /// No register: the value is dropped.
     Sink,
 }
 
@@ -139,15 +139,15 @@ pub(crate) struct Atomic {
     pub address: Address,
     pub element: Element,
     pub operator: AtomicOperator,
-    /// The old value goes here.
+    /// Destination of the old value.
     pub d: Slot,
     pub b: Slot,
     pub c: Slot,
-    /// Acquire, release or both: it orders other accesses.
+    /// Whether it has acquire or release semantics, which order other accesses.
     pub ordered: bool,
 }
 
-/// The new value from the old one and the operands, all as bits.
+/// Computes the new value from the old one and the operands, all as bits.
 #[derive(Clone, Copy)]
 pub(crate) struct AtomicOperator(pub fn(u64, u64, u64) -> u64);
 
@@ -172,7 +172,7 @@ pub(crate) enum Shuffle {
     Index,
 }
 
-/// What a vote asks.
+/// The mode of a vote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vote {
     All,
@@ -198,13 +198,13 @@ pub(crate) enum Reduction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BarrierVote {
     pub mode: BarrierMode,
-    /// Destination: a word for a count, else a predicate.
+    /// Destination: a 32-bit register for a count, otherwise a predicate.
     pub d: u16,
     pub a: u16,
     pub negated: bool,
 }
 
-/// What a voting barrier computes.
+/// The reduction of a voting barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BarrierMode {
     Count,
@@ -212,7 +212,7 @@ pub(crate) enum BarrierMode {
     Or,
 }
 
-/// Shapes and types of `mma.sync`, all `m16n8`, accumulating in f32.
+/// Operand types of `mma.sync`: m = 16, n = 8, f32 accumulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Matrices {
     /// k = 16 (or 8 with half the registers), bf16.

@@ -1,4 +1,4 @@
-//! Modules and kernels, parsed and decoded.
+//! Parsed and decoded modules and kernels.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Module {
     ///
     /// # Errors
     /// [`Error::Parse`] on text that is not PTX, [`Error::Unsupported`] with the names of
-    /// instructions the simulator does not know.
+    /// instructions that the simulator does not support.
     pub fn parse(text: &str) -> Result<Module, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let raw = parse::module(text)?;
@@ -41,26 +41,26 @@ impl Module {
         Ok(Module { kernels, forms })
     }
 
-    /// The kernel of this name.
+    /// Finds a kernel by name.
     pub fn kernel(&self, name: &str) -> Option<&Kernel> {
         self.kernels.iter().find(|kernel| kernel.name == name)
     }
 
-    /// Every kernel, in the order of the text.
+    /// All kernels, in the order of the PTX text.
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.kernels.iter()
     }
 
-    /// The opcode forms in use, such as `ld.global.v4.f32`.
+    /// The opcode forms that the kernels use, such as `ld.global.v4.f32`.
     pub fn forms(&self) -> BTreeSet<String> {
         self.forms.clone()
     }
 }
 
-/// What the kernels of a module have in common.
+/// Data that all kernels of a module share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Tells this module's variables from another's in a [`crate::Memory`].
+    /// Identifies this module's variables in a [`crate::Memory`].
     pub id: u64,
     /// `.global` and `.const` variables.
     pub variables: Vec<Variable>,
@@ -95,13 +95,13 @@ pub struct Kernel {
 /// A register whose value is fixed before the kernel starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Constant {
-    /// Where it lies.
+    /// The register.
     pub register: Register,
-    /// Where its value comes from.
+    /// The source of its value.
     pub source: Source,
 }
 
-/// Where a constant register's value comes from.
+/// The source of a constant register's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Source {
     /// A literal.
@@ -112,14 +112,14 @@ pub(crate) enum Source {
     Variable(u32),
 }
 
-/// A register: its bank and its place there.
+/// A register: its bank and its slot in that bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Register {
     pub bank: Bank,
     pub slot: u16,
 }
 
-/// Where a register lies.
+/// A register bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Bank {
     /// 16 bits, in the word bank.
@@ -158,7 +158,7 @@ impl Kernel {
         &self.name
     }
 
-    /// Bytes of the parameter space, as PTX lays it out.
+    /// Bytes of the parameter space, alignment included.
     pub fn parameter_bytes(&self) -> usize {
         self.parameter_bytes
     }
@@ -173,7 +173,7 @@ impl Kernel {
         self.local_bytes
     }
 
-    /// Source file and line of every instruction that has one, without repetitions, in order.
+    /// Source files and lines of the kernel's instructions, sorted, each once.
     pub fn lines(&self) -> Vec<(&str, u32)> {
         let mut lines: Vec<_> = self.instructions.iter().filter_map(|i| self.place(i)).collect();
         lines.sort_unstable();

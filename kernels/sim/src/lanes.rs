@@ -2,7 +2,7 @@
 //!
 //! An arithmetic instruction is a pair of function pointers made by [`lanes!`] from a scalar
 //! closure: one compiled for the baseline processor, one for AVX2 and FMA. The closure's argument
-//! types say which bank a register lies in and how its bits read.
+//! types select the register bank and the interpretation of its bits.
 
 /// Lanes of a warp.
 pub const LANES: usize = 32;
@@ -18,9 +18,9 @@ pub struct Registers {
     pub longs: Vec<[u64; LANES]>,
     /// Predicates, a bit for each lane.
     pub predicates: Vec<u32>,
-    /// The carry flag of `add.cc` and its kin, a bit for each lane.
+    /// The carry flag of `add.cc`, `subc` and similar instructions, a bit for each lane.
     pub carry: u32,
-    /// Seed by which approximate results are moved within their bounds.
+    /// Seed of the perturbation of approximate results; `None`: no perturbation.
     pub perturb: Option<u64>,
 }
 
@@ -37,22 +37,22 @@ pub struct Operands {
     pub b: u16,
     /// Third source.
     pub c: u16,
-    /// A constant of the instruction itself, such as lop3's table.
+    /// A constant of the instruction, such as the table of `lop3`.
     pub immediate: u32,
 }
 
-/// An operation over all lanes. Unsafe to call without the features it was compiled for.
+/// An operation over all lanes. It must not be called on a processor without its target features.
 type Function = unsafe fn(&mut Registers, &Operands, u32);
 
-/// One operation, in the compilation that fits this processor.
+/// One operation, compiled for the features of this processor.
 #[derive(Clone, Copy)]
 pub struct Lanes(Function);
 
 impl Lanes {
-    /// Picks the better of two compilations of one operation.
+    /// Picks `wide` if this processor has AVX2 and FMA, otherwise `plain`.
     ///
     /// # Safety
-    /// `plain` must need no processor feature, `wide` none but AVX2 and FMA on x86-64.
+    /// `plain` must need no processor feature; on x86-64 `wide` may need AVX2 and FMA only.
     pub unsafe fn choose(plain: Function, wide: Function) -> Lanes {
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
@@ -80,19 +80,19 @@ macro_rules! lanes {
         fn wide(r: &mut $crate::lanes::Registers, o: &$crate::lanes::Operands, mask: u32) {
             $shape(r, o, mask, $f $(, $more)*);
         }
-        // SAFETY: `plain` has no features enabled and `wide` those that `choose` looks for.
+        // SAFETY: `plain` needs no feature, and `wide` only those that `choose` checks.
         unsafe { $crate::lanes::Lanes::choose(plain, wide) }
     }};
 }
 pub(crate) use lanes;
 
-/// How the lanes of a register read as values of a type.
+/// A type that the lanes of a register can be read and written as.
 pub trait Value: Copy {
-    /// What an array starts as.
+    /// The initial value of arrays.
     const ZERO: Self;
-    /// The register's lanes.
+    /// Reads the register's lanes.
     fn load(registers: &Registers, slot: u16) -> [Self; LANES];
-    /// Sets the lanes of `mask`.
+    /// Writes the lanes of `mask`.
     fn store(registers: &mut Registers, slot: u16, values: [Self; LANES], mask: u32);
 }
 
@@ -225,8 +225,8 @@ pub fn unary_immediate<A: Value, D: Value>(
     unary(r, o, mask, |a| f(a, immediate));
 }
 
-/// `d = f(a, b, carry)`, where the result's second half becomes the carry flag if bit 0 of the
-/// immediate asks for it; bit 1 tells whether the old flag counts.
+/// `(d, flag) = f(a, b, carry)`: bit 0 of the immediate writes `flag` to the carry flag, bit 1
+/// passes the old flag as `carry`.
 #[inline(always)]
 pub fn with_carry<T: Value>(
     r: &mut Registers,
@@ -271,7 +271,7 @@ pub fn select<T: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(T
     T::store(r, o.d, d, mask);
 }
 
-/// How a comparison's result joins its third operand: bits of [`Operands::immediate`].
+/// How a comparison's result is combined with its third operand: bits of [`Operands::immediate`].
 pub mod combine {
     /// The result alone.
     pub const NONE: u32 = 0;
@@ -287,7 +287,7 @@ pub mod combine {
     pub const SECOND: u32 = 8;
 }
 
-/// Predicate `d = f(a, b)`, joined with predicate `c` and its complement kept as the immediate says.
+/// Predicate `d = f(a, b)`, combined with predicate `c` by the bits of [`combine`].
 #[inline(always)]
 pub fn compare<A: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(A, A) -> bool) {
     let (a, b) = (A::load(r, o.a), A::load(r, o.b));
@@ -311,7 +311,7 @@ pub fn compare<A: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(
     }
 }
 
-/// `d = f(a)`, moved within `bound` (relative, and absolute below 1) when the run perturbs.
+/// `d = f(a)`, moved within `bound` (relative; absolute below 1) when perturbation is on.
 #[inline(always)]
 pub fn approximate<A: Value + Into<f64>>(
     r: &mut Registers,
@@ -344,7 +344,7 @@ pub fn approximate_binary(
     });
 }
 
-/// How far an approximate instruction may be off.
+/// The largest error of an approximate instruction.
 #[derive(Clone, Copy)]
 pub enum Bound {
     /// Relative to the result.
@@ -353,7 +353,7 @@ pub enum Bound {
     Absolute(f32),
 }
 
-/// A result moved by a pseudo-random share of its bound. Equal inputs move equally.
+/// Moves a result by a pseudo-random fraction of its bound, a function of seed and input.
 pub fn perturbed(exact: f32, seed: u64, input: u64, bound: Bound) -> f32 {
     if !exact.is_finite() || exact == 0.0 {
         return exact;
@@ -365,7 +365,7 @@ pub fn perturbed(exact: f32, seed: u64, input: u64, bound: Bound) -> f32 {
     }
 }
 
-/// Scrambles 64 bits (the finaliser of splitmix64).
+/// Hashes 64 bits (the finaliser of splitmix64).
 pub fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

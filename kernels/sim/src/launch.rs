@@ -11,56 +11,57 @@ use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::report::{Counters, Findings, Report, Tally};
 
-/// A grid of blocks with its arguments.
+/// The launch configuration of a kernel and its arguments.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch<'a> {
     /// Blocks along x, y and z.
     pub grid: [u32; 3],
-    /// Threads of a block along x, y and z; at most 1024 together.
+    /// Threads of a block along x, y and z; their product is 1 to 1024.
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub dynamic_shared: u32,
-    /// The kernel's parameter space as PTX lays it out: usually one struct.
+    /// The kernel's parameter space in PTX layout: usually one `repr(C)` struct.
     pub parameters: &'a [u8],
 }
 
-/// How much a run looks at.
+/// What a run checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// Values and bounds; blocks run on rayon's threads.
+    /// Bounds, alignment and freed memory only; blocks run in parallel on rayon's threads.
     Values,
-    /// Everything the simulator can check; blocks run one after another.
+    /// Everything, races and uninitialised reads included; blocks run one after another.
     #[default]
     Checked,
 }
 
-/// In which order blocks run in checked mode.
+/// The order of blocks in checked mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// By index, x fastest.
     #[default]
     Forward,
-    /// The other way round.
+    /// By descending index.
     Reversed,
-    /// Shuffled by a seed.
+    /// In a random order, a function of this seed.
     Seeded(u64),
 }
 
-/// How to run a kernel.
+/// Settings of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How much to look at.
+    /// What to check.
     pub mode: Mode,
-    /// In which order blocks run in checked mode.
+    /// The order of blocks in checked mode.
     pub order: Order,
-    /// Warp instructions that a launch (in value mode: a block) may take.
+    /// The most warp instructions of a launch (in value mode: of a block).
     pub step_limit: u64,
-    /// Seed by which results of approximate instructions are moved within their bounds.
+    /// Seed that moves results of approximate instructions within their bounds; `None`: exact
+    /// rounding.
     pub perturb: Option<u64>,
 }
 
 impl Default for Settings {
-    /// Checked, forward, 10^10 warp instructions, no perturbation.
+    /// Checked mode, blocks by index, 10^10 warp instructions, no perturbation.
     fn default() -> Settings {
         Settings {
             mode: Mode::Checked,
@@ -71,11 +72,11 @@ impl Default for Settings {
     }
 }
 
-/// Runs a kernel on a memory.
+/// Runs a kernel on the device memory and returns its findings and counters.
 ///
 /// # Errors
 /// [`Error::Launch`] when grid, block, shared memory or parameters do not fit the kernel,
-/// [`Error::StepLimit`] when it does not end. What the kernel does wrong is in the report.
+/// [`Error::StepLimit`] when it exceeds the step limit. Mistakes of the kernel are in the report.
 pub fn run(
     kernel: &Kernel,
     launch: &Launch<'_>,
@@ -131,23 +132,20 @@ pub fn run(
     Ok(Report { findings: findings.into_list(), counters: Counters::by_line(kernel, &tallies) })
 }
 
-/// Checks a launch and gives its number of blocks.
+/// Checks a launch and returns its number of blocks.
 fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
     let fail = |what: String| Err(Error::Launch(format!("kernel {}: {what}", kernel.name)));
     let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
     let blocks = launch.grid.iter().try_fold(1u64, |all, &n| all.checked_mul(u64::from(n)));
     if threads == 0 || threads > 1024 {
-        return fail(format!("a block of {:?} has {threads} threads; use 1 to 1024", launch.block));
+        return fail(format!("block {:?} has {threads} threads; use 1 to 1024", launch.block));
     }
     let Some(blocks) = blocks.and_then(|b| u32::try_from(b).ok()).filter(|&b| b > 0) else {
-        return fail(format!(
-            "a grid of {:?} is not supported; use 1 to 2^32-1 blocks",
-            launch.grid
-        ));
+        return fail(format!("grid {:?} is not supported; use 1 to 2^32-1 blocks", launch.grid));
     };
     if launch.parameters.len() != kernel.parameter_bytes {
         return fail(format!(
-            "got {} bytes of parameters, expected {}; lay them out as the kernel's struct is",
+            "got {} bytes of parameters, expected {}; use the layout of the kernel's struct",
             launch.parameters.len(),
             kernel.parameter_bytes
         ));
@@ -156,19 +154,19 @@ fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
         && required != launch.block
     {
         return fail(format!(
-            "got blocks of {:?}, but it was compiled for {required:?}",
+            "got block {:?}, expected {required:?}, for which it was compiled",
             launch.block
         ));
     }
     let shared = shared_bytes(kernel, launch);
-    // The largest opt-in size among the architectures in use (compute capability 9.0).
+    // The largest opt-in size of compute capability 9.0.
     if shared > 227 * 1024 {
-        return fail(format!("{shared} bytes of shared memory; a block has at most 232448"));
+        return fail(format!("got {shared} bytes of shared memory; use at most 232448"));
     }
     Ok(blocks)
 }
 
-/// Static and dynamic shared memory.
+/// Bytes of static and dynamic shared memory.
 fn shared_bytes(kernel: &Kernel, launch: &Launch<'_>) -> usize {
     kernel.shared_bytes + launch.dynamic_shared as usize
 }
@@ -185,7 +183,7 @@ fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constan
     constants
 }
 
-/// Blocks in the order in which they run.
+/// Block indices in the order in which they run.
 fn ordered(blocks: u32, order: Order) -> Vec<u32> {
     let mut list: Vec<u32> = (0..blocks).collect();
     match order {
@@ -196,7 +194,7 @@ fn ordered(blocks: u32, order: Order) -> Vec<u32> {
     list
 }
 
-/// Blocks in runs, each for one thread at a time.
+/// Splits the blocks into ranges, one task each.
 fn chunks(blocks: u32) -> Vec<std::ops::Range<u32>> {
     let size = blocks.div_ceil(8 * rayon::current_num_threads() as u32).max(1);
     (0..blocks).step_by(size as usize).map(|at| at..at.saturating_add(size).min(blocks)).collect()

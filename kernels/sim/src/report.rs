@@ -1,44 +1,45 @@
-//! What a run hands back: findings and counters.
+//! The result of a run: findings and counters.
 
 use std::collections::HashSet;
 
 use crate::kernel::Kernel;
 
-/// What sort of mistake a [`Finding`] is.
+/// The kind of a [`Finding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// An access outside every allocation, or across the end of one.
+    /// An access outside every allocation, or past the end of one.
     OutOfBounds,
-    /// An access to an allocation that was freed.
+    /// An access to a freed allocation.
     Freed,
-    /// An address that is no multiple of the access's size.
+    /// An address that is not a multiple of the access's size.
     Misaligned,
-    /// A read of bytes that nobody has written.
+    /// A read of uninitialised bytes.
     Uninitialised,
-    /// A read of bytes that an unwaited `cp.async` is still to write.
+    /// A read of bytes that a pending `cp.async` will write; the kernel must wait for it first.
     AsyncPending,
-    /// Two threads of a block use a shared byte, one writes, and nothing orders them.
+    /// A data race in shared memory: two threads of a block access a byte, one writes, unordered.
     SharedRace,
-    /// Two threads use a global byte, one writes, and nothing orders them.
+    /// A data race in global memory: two threads access a byte, one writes, unordered.
     GlobalRace,
-    /// A warp collective whose mask leaves out a lane that executes it or names one that does not come.
+    /// A warp collective whose mask misses an executing lane or names one that never executes it.
     CollectiveMask,
-    /// A shuffle that reads a lane which does not take part.
+    /// A shuffle that reads a lane outside the participating lanes.
     InactiveLane,
-    /// A block barrier that not all threads of the block reach, or reach at different places.
+    /// A block barrier that some threads never reach, or that threads reach at different
+    /// instructions.
     Barrier,
 }
 
-/// One mistake of a kernel, reported once per instruction and kind.
+/// One mistake of a kernel, reported once for each instruction and kind.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// The sort of mistake.
+    /// The kind of mistake.
     pub kind: Kind,
     /// What happened and what to do about it.
     pub message: String,
-    /// The instruction, as the PTX has it.
+    /// The instruction as PTX text.
     pub instruction: String,
-    /// Source file and line, when the PTX has line information.
+    /// Source file and line; `None` when the PTX has no line information.
     pub line: Option<(String, u32)>,
     /// The block's index in the grid.
     pub block: [u32; 3],
@@ -56,21 +57,21 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// What a set of instructions did. These are model figures, never time.
+/// Counters of a set of instructions. They come from a model of the hardware; they are not times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Instructions executed by warps.
     pub warp_instructions: u64,
-    /// Instructions executed by threads: over 32 per warp instruction, less is divergence.
+    /// Instructions executed by threads: 32 for each warp instruction, fewer where lanes diverge.
     pub thread_instructions: u64,
-    /// Sectors of 32 bytes that global accesses touched, summed over warp instructions.
+    /// Sectors (32 bytes) of global accesses, summed over warp instructions.
     pub global_sectors: u64,
-    /// Passes that shared-memory accesses needed, bank conflicts included.
+    /// Wavefronts (passes) of shared-memory accesses; bank conflicts add to them.
     pub shared_wavefronts: u64,
 }
 
 impl Tally {
-    /// The mean share of active lanes, from 0 to 1; 1 when nothing ran.
+    /// The mean fraction of active lanes, 0 to 1; 1 when nothing ran.
     pub fn active_share(&self) -> f64 {
         if self.warp_instructions == 0 {
             return 1.0;
@@ -94,21 +95,21 @@ pub struct LineTally {
     pub file: String,
     /// Line from 1; 0 for instructions without line information.
     pub line: u32,
-    /// What the line's instructions did.
+    /// The counters of the line's instructions.
     pub tally: Tally,
 }
 
-/// What a launch executed. Sectors and wavefronts are counted in checked mode only.
+/// Counters of a launch. Sectors and wavefronts are 0 outside checked mode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Over the whole launch.
+    /// Totals of the launch.
     pub total: Tally,
-    /// By source line, in the order of file and line.
+    /// Counters of each source line, sorted by file and line.
     pub lines: Vec<LineTally>,
 }
 
 impl Counters {
-    /// Adds the counts of another launch.
+    /// Adds the counters of another launch.
     pub fn add(&mut self, other: &Counters) {
         self.total.add(&other.total);
         for line in &other.lines {
@@ -140,16 +141,16 @@ impl Counters {
     }
 }
 
-/// What a run found and counted.
+/// The findings and counters of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Mistakes, in the order in which they came up.
+    /// Mistakes, in the order of their detection.
     pub findings: Vec<Finding>,
-    /// What was executed.
+    /// Counters of the executed instructions.
     pub counters: Counters,
 }
 
-/// Findings as they come in: one per instruction and kind.
+/// Collects findings: one for each instruction and kind.
 #[derive(Default)]
 pub(crate) struct Findings {
     list: Vec<(u32, Finding)>,
@@ -157,26 +158,26 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Whether a finding of this kind at this instruction is still to be reported.
+    /// Whether this instruction has no finding of this kind yet.
     pub fn is_new(&self, pc: u32, kind: Kind) -> bool {
         !self.seen.contains(&(pc, kind))
     }
 
-    /// Keeps the finding unless its instruction has one of the kind.
+    /// Adds the finding unless its instruction has one of its kind.
     pub fn push(&mut self, pc: u32, finding: Finding) {
         if self.seen.insert((pc, finding.kind)) {
             self.list.push((pc, finding));
         }
     }
 
-    /// Takes over what another collector has, still one per instruction and kind.
+    /// Adds another collector's findings, still one for each instruction and kind.
     pub fn merge(&mut self, other: Findings) {
         for (pc, finding) in other.list {
             self.push(pc, finding);
         }
     }
 
-    /// The findings in the order in which they came.
+    /// The findings in the order in which they were added.
     pub fn into_list(self) -> Vec<Finding> {
         self.list.into_iter().map(|(_, finding)| finding).collect()
     }

@@ -52,7 +52,7 @@ fn integer(operator: &str, kind: Type) -> Option<Lanes> {
     })
 }
 
-/// Comparisons of floats: with `u` at the end they hold for NaN, without they do not.
+/// Comparisons of floats: with a final `u` they are true for NaN, without it false.
 macro_rules! float_operators {
     ($operator:expr, $t:ty, |$x:ident| $prepare:expr) => {{
         #[inline(always)]

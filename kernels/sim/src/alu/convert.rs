@@ -1,7 +1,7 @@
 //! `cvt`: conversions between types.
 //!
-//! Registers may be wider than the type they are read or written as, so conversions go by the
-//! bank a register lies in: values are cut and extended by shifts kept in the immediate.
+//! A register may be wider than the type it is read or written as. So a conversion depends on the
+//! register banks; shift counts in the immediate truncate and extend the values.
 
 use super::round::{self, Rounding, flush, saturate};
 use super::{Opcode, Type, half};
@@ -43,20 +43,20 @@ pub(crate) fn conversion(opcode: &Opcode<'_>, d: Bank, a: Bank) -> Option<Conver
     Some(Conversion { lanes, immediate, two_sources, from, to })
 }
 
-/// A register's value as the source type says.
+/// Interprets a register's value as the source type.
 #[inline(always)]
 fn source(bits: u64, immediate: u32) -> i64 {
     let cut = 64 - 8 * (immediate & 0xff);
     if immediate >> 8 & 1 == 1 { (bits << cut) as i64 >> cut } else { (bits << cut >> cut) as i64 }
 }
 
-/// A value as the destination type says, extended to 64 bits.
+/// Truncates a value to the destination type and extends it to 64 bits.
 #[inline(always)]
 fn destination(value: i64, immediate: u32) -> u64 {
     source(value as u64, immediate >> 16) as u64
 }
 
-/// A value clamped to what the destination type holds.
+/// Clamps a value to the range of the destination type.
 #[inline(always)]
 fn clamped(value: i64, immediate: u32) -> u64 {
     let value = if immediate >> 8 & 1 == 1 { i128::from(value) } else { i128::from(value as u64) };
@@ -69,7 +69,7 @@ fn clamped(value: i64, immediate: u32) -> u64 {
     value.clamp(low, high) as u64
 }
 
-/// Integers to integers: cut, extended, and clamped if asked for.
+/// Integers to integers: truncated and extended; clamped with `.sat`.
 fn between_integers(d: Bank, a: Bank, sat: bool) -> Option<Lanes> {
     macro_rules! banks {
         ($from:ty, $to:ty) => {
@@ -105,7 +105,7 @@ fn from_integer(from: Type, to: Type, a: Bank, rounding: &str) -> Option<Lanes> 
             if a == Bank::Long { float!(u64, $f) } else { float!(u32, $f) }
         };
     }
-    // A value of at most 32 bits fits i64; only u64 needs its own reading.
+    // A value of at most 32 bits fits i64; only u64 needs its own conversion.
     let unsigned = from == Type::U64;
     Some(match (to, rounding, unsigned) {
         (Type::F32, "rn", false) if from.bytes() == 4 && a == Bank::Word => match from {
@@ -138,14 +138,14 @@ fn from_integer(from: Type, to: Type, a: Bank, rounding: &str) -> Option<Lanes> 
     })
 }
 
-/// A converted value, or what a NaN becomes.
+/// The converted value; `nan` if the input is NaN.
 #[inline(always)]
 fn unless_nan<T>(nan: bool, value: T, middle: T) -> T {
     if nan { middle } else { value }
 }
 
-/// Floats to integers: rounded and clamped. A NaN becomes 0, but with 64 bits on either side the
-/// middle of the range: only the top bit set.
+/// Floats to integers: rounded and clamped. A NaN becomes 0; if source or result has 64 bits, it
+/// becomes the value with only the top bit set.
 fn to_integer(from: Type, to: Type, ftz: bool, rounding: &str) -> Option<Lanes> {
     macro_rules! integer {
         ($t:ty, $round:expr) => {{

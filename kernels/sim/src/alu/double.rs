@@ -3,13 +3,13 @@
 use super::{Form, Opcode, Type};
 use crate::lanes::{binary, lanes, ternary, unary};
 
-/// Keeps the upper 32 bits, all that the approximate forms look at and fill in.
+/// Keeps the upper 32 bits: the approximate forms read and write no others.
 #[inline(always)]
 fn upper(x: f64) -> f64 {
     f64::from_bits(x.to_bits() & !0xffff_ffff)
 }
 
-/// Subnormal numbers as zero.
+/// Flushes subnormal numbers to zero.
 #[inline(always)]
 fn flush(x: f64) -> f64 {
     if x.is_subnormal() { 0.0f64.copysign(x) } else { x }

@@ -18,7 +18,7 @@ macro_rules! by_type {
     };
 }
 
-/// The upper half of a product, by way of a type twice as wide.
+/// The upper half of a product, computed in a type twice as wide.
 macro_rules! upper_half {
     ($kind:expr, $shape:path, |$a:ident, $b:ident $(, $c:ident)?|) => {{
         macro_rules! narrow {
@@ -160,7 +160,7 @@ fn short_product(opcode: &mut Opcode<'_>, kind: Type) -> Option<Form> {
     Some(Form::same(lanes, kind, if opcode.root == "mad24" { 3 } else { 2 }))
 }
 
-/// Addition and subtraction through the carry flag.
+/// Addition and subtraction with the carry flag.
 fn carrying(add: bool, kind: Type) -> Option<crate::lanes::Lanes> {
     macro_rules! carry {
         ($t:ty, $operation:ident) => {

@@ -162,7 +162,8 @@ fn permute(opcode: &mut Opcode<'_>) -> Option<Form> {
     Some(Form::same(lanes, Type::U32, 3))
 }
 
-/// Bytes of `b:a` by four selectors of four bits; bit 3 spreads the byte's sign.
+/// Picks four bytes of `b:a` by selectors of four bits; bit 3 of a selector repeats the byte's
+/// sign.
 #[inline(always)]
 fn pick(a: u32, b: u32, selectors: u32) -> u32 {
     let bytes = join(a, b);
@@ -176,7 +177,7 @@ fn pick(a: u32, b: u32, selectors: u32) -> u32 {
     result
 }
 
-/// Counts of bits and places of bits; the result has 32 bits.
+/// `popc`, `clz` and `bfind`; the result has 32 bits.
 fn count(opcode: &mut Opcode<'_>, kind: Type) -> Option<Form> {
     let lanes = match (opcode.root, kind) {
         ("popc", Type::U32) => lanes!(unary, |a: u32| a.count_ones()),
@@ -184,7 +185,7 @@ fn count(opcode: &mut Opcode<'_>, kind: Type) -> Option<Form> {
         ("clz", Type::U32) => lanes!(unary, |a: u32| a.leading_zeros()),
         ("clz", Type::U64) => lanes!(unary, |a: u64| a.leading_zeros()),
         ("bfind", _) => {
-            // The highest bit that differs from the sign, as a place or as a shift to the top.
+            // The highest bit that differs from the sign: its position, or its shift to the top.
             if opcode.take("shiftamt") {
                 match kind {
                     Type::U32 => lanes!(unary, |a: u32| shift_to_top(a.leading_zeros(), 32)),
@@ -216,27 +217,26 @@ fn count(opcode: &mut Opcode<'_>, kind: Type) -> Option<Form> {
     Some(Form::mixed(lanes, Type::U32, &[kind]))
 }
 
-/// A count of leading zeros as a shift; all ones when there is no bit to find.
+/// A count of leading zeros as a shift; all ones when no bit is set.
 #[inline(always)]
 fn shift_to_top(zeros: u32, width: u32) -> u32 {
     if zeros == width { u32::MAX } else { zeros }
 }
 
-/// As many ones as `length` says, at most 64.
+/// A mask of `length` ones, at most 64.
 #[inline(always)]
 fn ones(length: u32) -> u64 {
     if length >= 64 { u64::MAX } else { (1 << length) - 1 }
 }
 
-/// `length` bits from `position` on; what lies above the width is 0.
+/// `length` bits from `position` on; bits above the width are 0.
 #[inline(always)]
 fn extract_unsigned(value: u64, position: u32, length: u32) -> u64 {
     let (position, length) = (position & 0xff, length & 0xff);
     if position >= 64 { 0 } else { value >> position & ones(length) }
 }
 
-/// `length` bits from `position` on, extended from their top bit; what lies above the width
-/// repeats the value's sign.
+/// `length` bits from `position` on, sign-extended; bits above the width repeat the value's sign.
 #[inline(always)]
 fn extract_signed(value: i64, position: u32, length: u32, width: u32) -> i64 {
     let (position, length) = (position & 0xff, length & 0xff);
@@ -248,7 +248,7 @@ fn extract_signed(value: i64, position: u32, length: u32, width: u32) -> i64 {
     (if negative { field | !ones(length) } else { field }) as i64
 }
 
-/// `b` with `length` bits of `a` put in at `position`.
+/// `b` with `length` bits of `a` inserted at `position`.
 #[inline(always)]
 fn insert(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
     let (position, length) = (position & 0xff, length & 0xff);

@@ -1,4 +1,4 @@
-//! What each arithmetic opcode computes: one scalar closure per form and type.
+//! Semantics of the arithmetic opcodes: one scalar closure for each form and type.
 
 mod compare;
 mod convert;
@@ -12,7 +12,7 @@ mod single;
 
 use crate::lanes::Lanes;
 
-/// An opcode taken apart at its dots; whoever knows a part takes it out.
+/// An opcode split at its dots. A decoder removes each part that it handles.
 #[derive(Clone)]
 pub(crate) struct Opcode<'a> {
     pub root: &'a str,
@@ -20,13 +20,13 @@ pub(crate) struct Opcode<'a> {
 }
 
 impl<'a> Opcode<'a> {
-    /// Takes `text` apart.
+    /// Splits `text` at its dots.
     pub fn new(text: &'a str) -> Opcode<'a> {
         let mut parts = text.split('.');
         Opcode { root: parts.next().unwrap_or(""), rest: parts.collect() }
     }
 
-    /// Takes out a part, if it is there.
+    /// Removes a part; false when it is absent.
     pub fn take(&mut self, part: &str) -> bool {
         match self.rest.iter().position(|&p| p == part) {
             Some(at) => {
@@ -37,24 +37,24 @@ impl<'a> Opcode<'a> {
         }
     }
 
-    /// Takes out the first of `parts` that is there.
+    /// Removes and returns the first of `parts` that is present.
     pub fn one_of(&mut self, parts: &[&'static str]) -> Option<&'static str> {
         parts.iter().copied().find(|part| self.take(part))
     }
 
-    /// Takes out the last part, which must be a type.
+    /// Removes and returns the last part, which must be a type.
     pub fn kind(&mut self) -> Option<Type> {
         let kind = Type::named(self.rest.last()?)?;
         self.rest.pop();
         Some(kind)
     }
 
-    /// Takes out the last part, whatever it is.
+    /// Removes and returns the last part.
     pub fn last(&mut self) -> Option<&'a str> {
         self.rest.pop()
     }
 
-    /// Whether every part has been taken out.
+    /// Whether every part has been removed.
     pub fn done(&self) -> bool {
         self.rest.is_empty()
     }
@@ -82,7 +82,7 @@ pub(crate) enum Type {
 }
 
 impl Type {
-    /// The type of this name; bit types read as unsigned.
+    /// Finds a type by its PTX name; bit types are unsigned.
     pub fn named(name: &str) -> Option<Type> {
         Some(match name {
             "u8" | "b8" => Type::U8,
@@ -127,12 +127,12 @@ impl Type {
     }
 }
 
-/// The function of an opcode with the types of its registers.
+/// The function of an opcode and the types of its registers.
 pub(crate) struct Form {
     pub lanes: Lanes,
     pub d: Type,
     pub sources: Vec<Type>,
-    /// Goes to [`crate::lanes::Operands::immediate`].
+    /// The value of [`crate::lanes::Operands::immediate`].
     pub immediate: u32,
 }
 
@@ -148,7 +148,7 @@ impl Form {
     }
 }
 
-/// The function of an arithmetic opcode; nothing when the form is unknown.
+/// The function of an arithmetic opcode; `None` when the form is unknown.
 pub(crate) fn form(opcode: &Opcode<'_>) -> Option<Form> {
     let attempt = |f: fn(&mut Opcode<'_>) -> Option<Form>| {
         let mut opcode = opcode.clone();

@@ -40,7 +40,7 @@ pub(super) fn form(opcode: &mut Opcode<'_>) -> Option<Form> {
     }
 }
 
-/// `mov.b32 d, {a, b}` and its kin: the function and the type of a part.
+/// Packing moves such as `mov.b32 d, {a, b}`: the function and the type of a part.
 pub(crate) fn pack(bytes: u32, parts: usize) -> Option<(Lanes, Type)> {
     Some(match (bytes, parts) {
         (4, 2) => (lanes!(binary, |a: u16, b: u16| u32::from(a) | u32::from(b) << 16), Type::U16),
@@ -55,7 +55,7 @@ pub(crate) fn pack(bytes: u32, parts: usize) -> Option<(Lanes, Type)> {
     })
 }
 
-/// `mov.b32 {d, e}, a` and its kin: the function and the type of a part.
+/// Unpacking moves such as `mov.b32 {d, e}, a`: the function and the type of a part.
 pub(crate) fn unpack(bytes: u32) -> Option<(Lanes, Type)> {
     Some(match bytes {
         4 => (lanes!(unpack_shape, |a: u32| (a as u16, (a >> 16) as u16)), Type::U16),

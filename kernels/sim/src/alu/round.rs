@@ -1,6 +1,6 @@
-//! Rounding in directions that the processor is not set to.
+//! Directed rounding, computed without changing the processor's rounding mode.
 
-/// How a float operation rounds.
+/// The rounding direction of a float operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rounding {
     Zero,
@@ -8,7 +8,7 @@ pub(super) enum Rounding {
     Up,
 }
 
-/// `sum + error` as f32, rounded in a direction; `error` is below half a unit of `sum`'s last place.
+/// `sum + error` as f32, rounded in a direction; `error` must be below half an ulp of `sum`.
 pub(super) fn directed(sum: f64, error: f64, rounding: Rounding) -> f32 {
     let near = sum as f32;
     if !sum.is_finite() {
@@ -30,7 +30,7 @@ pub(super) fn directed(sum: f64, error: f64, rounding: Rounding) -> f32 {
     }
 }
 
-/// `a + b` and what rounding lost (Knuth's two-sum).
+/// `a + b` and its rounding error (Knuth's two-sum).
 #[inline(always)]
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
@@ -38,7 +38,7 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - share)) + (b - share))
 }
 
-/// The sign of an exact zero sum: that of two zeros if they agree, else that of the direction.
+/// The sign of an exact zero sum: that of the two zeros if they agree, otherwise the direction's.
 #[inline(always)]
 fn zero_sum(a: f64, b: f64, rounding: Rounding) -> f32 {
     let negative = if a.is_sign_negative() == b.is_sign_negative() {
@@ -79,7 +79,7 @@ pub(super) fn fma(a: f32, b: f32, c: f32, rounding: Rounding) -> f32 {
 pub(super) fn div(a: f32, b: f32, rounding: Rounding) -> f32 {
     let (a, b) = (f64::from(a), f64::from(b));
     let quotient = a / b;
-    // The remainder tells on which side of the f64 quotient the exact one lies.
+    // The sign of the remainder shows on which side of the f64 quotient the exact one is.
     let rest = (-quotient).mul_add(b, a) * b.signum();
     directed(quotient, rest, rounding)
 }
@@ -99,7 +99,7 @@ pub(super) fn from_integer(value: i128, rounding: Rounding) -> f32 {
     directed(near, (value - near as i128) as f64, rounding)
 }
 
-/// Subnormal numbers as zero of the same sign, which is what `.ftz` asks for.
+/// Flushes subnormal numbers to zero of the same sign (`.ftz`).
 #[inline(always)]
 pub(super) fn flush(x: f32) -> f32 {
     if x.to_bits() & 0x7f80_0000 == 0 { f32::from_bits(x.to_bits() & 0x8000_0000) } else { x }

@@ -40,13 +40,13 @@ macro_rules! approximation {
     };
 }
 
-/// The smaller number; a NaN loses against a number, and -0 is below +0.
+/// The smaller number; a number wins over a NaN, and -0 is below +0.
 #[inline(always)]
 fn min(a: f32, b: f32) -> f32 {
     if a < b || b.is_nan() || a == b && a.is_sign_negative() { a } else { b }
 }
 
-/// The larger number; a NaN loses against a number, and +0 is above -0.
+/// The larger number; a number wins over a NaN, and +0 is above -0.
 #[inline(always)]
 fn max(a: f32, b: f32) -> f32 {
     if a > b || b.is_nan() || a == b && b.is_sign_negative() { a } else { b }

@@ -1,4 +1,4 @@
-//! What a checked run remembers: who touched which byte when, and what orders threads.
+//! Race detection: the last accesses of every byte and the synchronisation between threads.
 
 mod order;
 mod shadow;
@@ -6,7 +6,7 @@ mod shadow;
 pub(crate) use order::{Moment, Order};
 pub(crate) use shadow::{Access, Clash, Shadow};
 
-/// The memory of a checked run. Global records outlive a launch; time goes on.
+/// The state of race detection. Records of global memory and the clock persist between launches.
 #[derive(Default)]
 pub(crate) struct Checker {
     pub order: Order,

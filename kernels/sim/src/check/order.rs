@@ -1,58 +1,59 @@
-//! Which accesses are ordered before which: barriers, warp barriers, and release and acquire
-//! between blocks.
+//! The happens-before order of accesses: barriers, warp barriers, and release and acquire between
+//! blocks.
 //!
-//! Time counts memory instructions and synchronisations of one launch after another; blocks of a
-//! checked launch run one at a time. Within a block an access is ordered after an earlier one of
-//! another thread when a barrier of both came between. Between blocks it takes a release (a fence
-//! and then an atomic, or a releasing access) that the other block acquires through an atomic or
-//! an acquiring load of the same address.
+//! The clock counts memory instructions and synchronisations over all launches; blocks of a checked
+//! launch run one at a time. Within a block, an access is ordered after an earlier one of another
+//! thread when both threads passed a common barrier in between. Between blocks, the earlier block
+//! must release (a fence and then an atomic, or a releasing access) and the later block must
+//! acquire the same address (an atomic or an acquiring load).
 
 use std::collections::HashMap;
 
 use crate::lanes::LANES;
 
-/// The clock and what orders its times.
+/// The clock and the synchronisations so far.
 #[derive(Default)]
 pub(crate) struct Order {
     now: u32,
     launch_start: u32,
-    /// The running block's place in the grid.
+    /// The running block's index in the grid.
     block: u32,
     block_start: u32,
     warps: usize,
-    /// For each pair of warps, when both last passed a barrier.
+    /// For each pair of warps, the time of their last common barrier.
     joint: Vec<u32>,
-    /// For each warp, the earliest of its row in `joint`.
+    /// For each warp, the minimum of its row in `joint`.
     floor: Vec<u32>,
     /// For each thread, its last warp barrier and the lanes in it.
     warp_barrier: Vec<(u32, u32)>,
     /// For each warp, the last warp barrier of any of its lanes.
     last_warp_barrier: Vec<u32>,
-    /// For each thread, its last fence, and up to when the fence covers the whole block.
+    /// For each thread, the time of its last fence, and the time up to which it covers the whole
+    /// block.
     fence: Vec<(u32, u32)>,
-    /// Up to when every thread's accesses are covered by its own fence and a barrier.
+    /// The time up to which every thread's accesses are covered by its own fence and a barrier.
     all_fenced: u32,
     any_fence: bool,
-    /// What can be acquired at an address.
+    /// The releases that can be acquired, by address.
     messages: HashMap<u64, Vec<Released>>,
-    /// What the running block has acquired, by the releasing block.
+    /// The releases that the running block has acquired, by releasing block.
     known: HashMap<u32, Known>,
 }
 
-/// What one thread released.
+/// A release of one thread.
 #[derive(Debug, Clone, Copy)]
 struct Released {
     block: u32,
     thread: u16,
-    /// Accesses of the whole block up to here.
+    /// The whole block's accesses up to this time are released.
     block_until: u32,
-    /// Accesses of the thread itself up to here.
+    /// The thread's own accesses up to this time are released.
     thread_until: u32,
-    /// The releasing access itself.
+    /// The time of the releasing access.
     at: u32,
 }
 
-/// Something acquired, by a thread at a time.
+/// An acquired release, with the acquiring thread and the time.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     released: Released,
@@ -60,55 +61,56 @@ struct Known {
     at: u32,
 }
 
-/// The time as one warp sees it, for quick answers.
+/// The current time and the bounds of one warp, for fast tests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub now: u32,
     /// The running block.
     pub block: u32,
     pub warp: u16,
-    /// Up to here all accesses of the running block are ordered before the warp's.
+    /// Accesses of the running block up to this time are ordered before the warp's.
     floor: u32,
-    /// Up to here all accesses of other blocks are.
+    /// Accesses of other blocks up to this time are ordered before the warp's.
     elsewhere: u32,
-    /// When the running block started. Blocks run one at a time, so that later times are its own.
+    /// Start of the running block. Blocks run one at a time, so all later times belong to it.
     block_start: u32,
-    /// The last barrier among lanes of the warp.
+    /// The time of the last warp barrier.
     pub warp_barrier: u32,
 }
 
 impl Moment {
-    /// Whether an access is ordered before one of this warp now. False asks for a closer look.
+    /// Whether an access at `time` is surely ordered before one of this warp now. False means
+    /// unknown.
     #[inline(always)]
     pub fn surely_before(&self, time: u32) -> bool {
         time <= self.floor && (time <= self.elsewhere || time >= self.block_start)
     }
 
-    /// Whether the access was made by the running block, with nothing that orders it for sure.
+    /// Whether an access at `time` is of the running block and not surely ordered.
     #[inline(always)]
     pub fn is_open(&self, time: u32) -> bool {
         time > self.floor
     }
 
-    /// A lane's place in the block.
+    /// A lane's thread index in the block.
     #[inline(always)]
     pub fn thread(&self, lane: usize) -> u16 {
         self.warp * LANES as u16 + lane as u16
     }
 }
 
-/// Stands for several threads in [`Known::by`].
+/// The value of [`Known::by`] for several threads.
 const SEVERAL: u16 = u16::MAX;
 
 impl Order {
-    /// Moves time on, and tells whether there is any left.
+    /// Advances the clock; false when it has reached its maximum.
     #[inline(always)]
     pub fn tick(&mut self) -> bool {
         self.now = self.now.saturating_add(1);
         self.now < u32::MAX
     }
 
-    /// Starts a launch; true when time started over and older records mean nothing.
+    /// Starts a launch; true when the clock was reset, and then all older records must be dropped.
     pub fn start_launch(&mut self, threads: usize) -> bool {
         let over = self.now > u32::MAX / 2;
         if over {
@@ -176,7 +178,8 @@ impl Order {
         self.any_fence = true;
     }
 
-    /// A thread's strong write to `address`: it releases what the thread's fences cover.
+    /// Records a thread's strong write to `address`: it releases the accesses that its fences
+    /// cover.
     pub fn release(&mut self, address: u64, thread: u16) {
         let (fence, covered) = self.fence[usize::from(thread)];
         let block_until = covered.max(self.all_fenced);
@@ -196,7 +199,7 @@ impl Order {
         }
     }
 
-    /// A thread's strong read of `address`: it acquires what was released there.
+    /// Records a thread's strong read of `address`: it acquires all releases at that address.
     pub fn acquire(&mut self, address: u64, thread: u16) {
         let Some(list) = self.messages.get(&address) else { return };
         for &released in list.iter().filter(|released| released.block != self.block) {
@@ -214,14 +217,14 @@ impl Order {
         }
     }
 
-    /// The time for accesses of a warp, to global memory or to shared memory.
+    /// The bounds of a warp for accesses to global or to shared memory.
     pub fn moment(&self, warp: usize, shared: bool) -> Moment {
         Moment {
             now: self.now,
             block: self.block,
             warp: warp as u16,
             floor: self.floor[warp],
-            // Another block's shared memory is another memory.
+            // Blocks do not share shared memory.
             elsewhere: if shared { u32::MAX } else { self.launch_start },
             block_start: self.block_start,
             warp_barrier: self.last_warp_barrier[warp],

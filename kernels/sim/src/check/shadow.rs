@@ -1,21 +1,21 @@
-//! Who last wrote and read each part of an allocation.
+//! Shadow memory: the last write and reads of each part of an allocation.
 
 use super::order::{Moment, Order};
 use crate::lanes::LANES;
 
-/// Records of one allocation: one for each word until an access is narrower than that.
+/// Records of one allocation: one for each 4-byte word; narrower after the first narrower access.
 #[derive(Default)]
 pub(crate) struct Shadow {
     records: Vec<Record>,
     bytes: usize,
-    /// Bytes of a record, as a power of two.
+    /// Base-2 logarithm of the bytes of a record.
     shift: u32,
 }
 
 /// The last write and reads of a few bytes.
 #[derive(Clone, Copy, Default)]
 struct Record {
-    /// 0 when there was none.
+    /// 0: none yet.
     write_time: u32,
     write_block: u32,
     write_thread: u16,
@@ -27,14 +27,14 @@ struct Record {
 /// Reads of one warp.
 #[derive(Clone, Copy, Default)]
 struct Read {
-    /// 0 when there was none.
+    /// 0: none yet.
     time: u32,
     block: u32,
     warp: u16,
     lanes: u32,
 }
 
-/// What an access does.
+/// The kind of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// A plain read.
@@ -47,23 +47,23 @@ pub(crate) enum Access {
     Atomic,
 }
 
-/// An earlier access that is in conflict with the current one.
+/// An earlier access that races with the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clash {
     pub block: u32,
     pub thread: u16,
     pub write: bool,
-    /// Both are of the same warp instruction.
+    /// Whether both belong to the same warp instruction.
     pub same_instruction: bool,
 }
 
 impl Shadow {
-    /// Records of memory that nobody has touched.
+    /// Records of memory without any access.
     pub fn new(bytes: usize) -> Shadow {
         Shadow { records: vec![Record::default(); bytes.div_ceil(4)], bytes, shift: 2 }
     }
 
-    /// Makes records narrow enough for an access.
+    /// Splits records to the size of an access.
     #[cold]
     fn split(&mut self, shift: u32) {
         let parts = 1 << (self.shift - shift);
@@ -72,8 +72,8 @@ impl Shadow {
         self.shift = shift;
     }
 
-    /// Notes an access of lane `lane` of the warp of `moment` and gives the first earlier one that
-    /// nothing orders before it. In shared memory the accesses of other blocks do not count.
+    /// Records an access of lane `lane` of the warp of `moment` and returns the first earlier
+    /// access that races with it. In shared memory the accesses of other blocks are ignored.
     #[inline(always)]
     pub fn access(
         &mut self,
@@ -112,8 +112,8 @@ impl Shadow {
 }
 
 impl Shadow {
-    /// Notes a plain read of one warp, given by offsets and the lanes that read there. False when
-    /// nothing orders an earlier write before it.
+    /// Records a plain read of one warp, given as offsets and the lanes that read them. False when
+    /// it may race with an earlier write.
     #[inline(always)]
     pub fn read_groups(
         &mut self,
@@ -142,8 +142,8 @@ impl Shadow {
 }
 
 impl Shadow {
-    /// Notes a plain write of one warp, given by offsets and the one lane that writes there, each
-    /// offset once. False, and nothing noted, when an earlier access asks for a closer look.
+    /// Records a plain write of one warp, given as distinct offsets and the lane that writes each.
+    /// False, with nothing recorded, when it may race with an earlier access.
     #[inline(always)]
     pub fn write_groups(
         &mut self,
@@ -172,7 +172,7 @@ impl Shadow {
 }
 
 impl Record {
-    /// Whether every access is ordered before one of this warp now.
+    /// Whether every recorded access is surely ordered before one of this warp now.
     #[inline(always)]
     fn is_past(&self, moment: &Moment) -> bool {
         moment.surely_before(self.write_time)
@@ -180,7 +180,7 @@ impl Record {
             & moment.surely_before(self.reads[1].time)
     }
 
-    /// Notes a write, which takes the place of everything before.
+    /// Records a write; it replaces the whole record.
     #[inline(always)]
     fn set_write(&mut self, moment: &Moment, atomic: bool, lane: usize) {
         self.write_time = moment.now;
@@ -191,7 +191,7 @@ impl Record {
         self.reads[1].time = 0;
     }
 
-    /// Whether something orders the last write before an access of each of these lanes.
+    /// Whether the last write is ordered before an access of each of these lanes.
     #[cold]
     fn is_ordered_for(&self, order: &Order, moment: &Moment, lanes: u32) -> bool {
         (0..LANES)
@@ -199,7 +199,7 @@ impl Record {
             .all(|lane| self.clash_with_late_write(order, moment, lane).is_none())
     }
 
-    /// Checks a write against the last write and reads, and notes it.
+    /// Checks a write against the last write and reads, and records it.
     #[inline(always)]
     fn write(
         &mut self,
@@ -218,7 +218,7 @@ impl Record {
         clash
     }
 
-    /// The last write, if nothing orders it before an access of a lane now.
+    /// The last write, if it is not ordered before an access of a lane now.
     #[inline(always)]
     fn clash_with_write(
         &self,
@@ -233,7 +233,7 @@ impl Record {
         self.clash_with_late_write(order, moment, lane)
     }
 
-    /// The last write, which is no older than the last barrier, if nothing else orders it.
+    /// The last write, not older than the last barrier, if it is not ordered in another way.
     fn clash_with_late_write(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
         let (time, block, me) = (self.write_time, self.write_block, moment.thread(lane));
         let ordered = if block == moment.block {
@@ -250,7 +250,7 @@ impl Record {
         })
     }
 
-    /// Notes a read of lanes of one warp. A record that is ordered before it can go.
+    /// Records a read of lanes of one warp. It replaces a read that is ordered before it.
     #[inline(always)]
     fn note_read(&mut self, order: &Order, moment: &Moment, lanes: u32) {
         let [first, second] = &self.reads;
@@ -259,7 +259,7 @@ impl Record {
             && first.warp != moment.warp
             && second.warp != moment.warp
         {
-            // Two other warps of this block are readers enough.
+            // Two readers of other warps of this block are enough.
             return;
         }
         // Field by field: many lanes read one word, and a store of a whole record followed by loads
@@ -285,7 +285,8 @@ impl Record {
                 return;
             }
         }
-        // Two unordered readers are kept: from two blocks, so that a third one's write meets one.
+        // Keep two unordered readers of two blocks: a write of any block then meets one of another
+        // block.
         if self.reads[0].block == self.reads[1].block && self.reads[0].block != moment.block {
             let (time, block, warp) = (moment.now, moment.block, moment.warp);
             self.reads[1] = Read { time, block, warp, lanes };
@@ -294,7 +295,7 @@ impl Record {
 }
 
 impl Read {
-    /// This read, if nothing orders it before an access of a lane now.
+    /// This read, if it is not ordered before an access of a lane now.
     fn clash(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
         let (time, block, me) = (self.time, self.block, moment.thread(lane));
         let mut lanes = self.lanes;

@@ -8,7 +8,7 @@ use crate::lanes::{Operands, combine, lanes, unary};
 use crate::parse::Operand;
 
 impl Decoder<'_> {
-    /// Decodes an instruction that works on registers alone.
+    /// Decodes an instruction that uses registers only.
     pub(super) fn arithmetic(
         &mut self,
         opcode: Opcode<'_>,
@@ -35,7 +35,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// An instruction that is nothing but its form.
+    /// An instruction that its form fully defines.
     fn general(
         &mut self,
         opcode: &Opcode<'_>,
@@ -45,7 +45,7 @@ impl Decoder<'_> {
         let form = alu::form(opcode).ok_or(Failure::Unknown)?;
         let count = form.sources.len() + 1;
         if operands.len() != count {
-            return Err(format!("expected {count} operands, got {}", operands.len()).into());
+            return Err(format!("got {} operands, expected {count}", operands.len()).into());
         }
         let mut slots = Operands {
             d: self.destination(&operands[0], form.d)?,
@@ -64,7 +64,7 @@ impl Decoder<'_> {
         let (lanes, kind, joined) = alu::comparison(opcode).ok_or(Failure::Unknown)?;
         let expected = if joined == combine::NONE { 3 } else { 4 };
         if operands.len() != expected {
-            return Err(format!("expected {expected} operands, got {}", operands.len()).into());
+            return Err(format!("got {} operands, expected {expected}", operands.len()).into());
         }
         let mut slots = Operands { immediate: joined, ..Operands::default() };
         if let Operand::Pair(first, second) = &operands[0] {
@@ -101,7 +101,7 @@ impl Decoder<'_> {
         Ok(Operation::Lanes(lanes, slots))
     }
 
-    /// `cvt`, by the banks of the registers at hand.
+    /// `cvt`, by the banks of its registers.
     fn conversion(&mut self, opcode: &Opcode<'_>, operands: &[Operand]) -> Decoded<Operation> {
         let d = operands.first().ok_or_else(|| "no operands".to_owned())?;
         let a = operands.get(1).ok_or_else(|| "no source".to_owned())?;
@@ -116,9 +116,9 @@ impl Decoder<'_> {
         let form = alu::conversion(opcode, d_bank, a_bank).ok_or(Failure::Unknown)?;
         let count = if form.two_sources { 3 } else { 2 };
         if operands.len() != count {
-            return Err(format!("expected {count} operands, got {}", operands.len()).into());
+            return Err(format!("got {} operands, expected {count}", operands.len()).into());
         }
-        // Integers may lie in wider registers; floats lie in registers of their own size.
+        // Integers may be in wider registers; floats are in registers of their own size.
         let read = |bank: Bank, kind: Type| match bank {
             Bank::Long if kind.is_integer() => Type::U64,
             Bank::Word | Bank::Half if kind.is_integer() => Type::U32,
@@ -138,7 +138,7 @@ impl Decoder<'_> {
         Ok(Operation::Lanes(form.lanes, slots))
     }
 
-    /// `cvta`: global addresses are generic ones, shared and local ones lie in windows.
+    /// `cvta`: global addresses are generic; shared and local ones are offset by a window.
     fn address_conversion(
         &mut self,
         mut opcode: Opcode<'_>,
@@ -232,7 +232,7 @@ impl Decoder<'_> {
         Ok(Operation::Predicate { operator, d, a, b, negated })
     }
 
-    /// A register that holds a number, for operands that may be either.
+    /// A register with the operand's value, which may be a register or a literal.
     pub(super) fn number(&mut self, operand: &Operand) -> Decoded<u16> {
         self.source(operand, Type::U32)
     }

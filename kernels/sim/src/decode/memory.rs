@@ -7,7 +7,7 @@ use crate::instruction::{
 };
 use crate::parse::{Operand, Symbol};
 
-/// Parts that steer caches and have no effect on values.
+/// Opcode parts that are cache hints and change no value.
 const CACHE_HINTS: [&str; 16] = [
     "ca",
     "cg",
@@ -44,7 +44,7 @@ impl Decoder<'_> {
                 let scope = opcode.one_of(&["gl", "sys", "cta", "gpu"]);
                 match (opcode.done(), scope) {
                     (false, _) => Err(Failure::Unknown),
-                    // A block's own scope orders nothing between blocks.
+                    // Block scope orders nothing between blocks.
                     (true, Some("cta")) => Ok(Operation::Nothing),
                     (true, _) => Ok(Operation::Fence),
                 }
@@ -102,7 +102,7 @@ impl Decoder<'_> {
             let (base, offset) = self.parameter(place)?;
             let end = offset + (count * kind.bytes() as usize) as i64;
             if base == Base::None && (offset < 0 || end > self.body.parameter_bytes as i64) {
-                return Err("outside the kernel's parameters".to_owned().into());
+                return Err("the address is outside the kernel's parameters".to_owned().into());
             }
             return Ok(Operation::Parameter { base, offset, element, values });
         }
@@ -114,7 +114,7 @@ impl Decoder<'_> {
         })
     }
 
-    /// An address in the parameter space: `[parameter+offset]`, or a register that such an address was moved to.
+    /// An address in the parameter space: `[parameter+offset]` or a register with such an address.
     fn parameter(&mut self, operand: &Operand) -> Decoded<(Base, i64)> {
         if let Operand::Address(Some(base), offset) = operand
             && let Operand::Symbol(name) = base.as_ref()
@@ -134,7 +134,7 @@ impl Decoder<'_> {
             opcode.one_of(&["relaxed", "acquire", "release", "acq_rel"]),
             Some("acquire" | "release" | "acq_rel")
         );
-        // A block's own scope orders nothing between blocks.
+        // Block scope orders nothing between blocks.
         let ordered = opcode.one_of(&["cta", "gpu", "sys"]) != Some("cta") && ordered;
         opcode.take("noftz");
         let space = Self::space(&mut opcode);
@@ -150,7 +150,7 @@ impl Decoder<'_> {
         let (place, b, c) = match (rest, name) {
             ([place, b, c], "cas") => (place, b, c),
             ([place, b], _) if name != "cas" => (place, b, b),
-            _ => return Err(format!("{} operands do not fit", operands.len()).into()),
+            _ => return Err(format!("got {} operands, which do not fit", operands.len()).into()),
         };
         Ok(Operation::Atomic(Box::new(Atomic {
             address: self.address(place, space)?,
@@ -163,7 +163,7 @@ impl Decoder<'_> {
         })))
     }
 
-    /// `cp.async` and what waits for it.
+    /// `cp.async` and its commit and wait instructions.
     fn copy(&mut self, mut opcode: Opcode<'_>, operands: &[Operand]) -> Decoded<Operation> {
         if !opcode.take("async") {
             return Err(Failure::Unknown);
@@ -190,11 +190,11 @@ impl Decoder<'_> {
             return Err(Failure::Unknown);
         }
         let Operand::Literal(bytes) = &operands[2] else {
-            return Err("the size must be a number".to_owned().into());
+            return Err("the size is not a literal number".to_owned().into());
         };
         let bytes = bytes.integer_bits() as u32;
         if !matches!(bytes, 4 | 8 | 16) || !all_levels && bytes != 16 {
-            return Err(format!("{bytes} bytes cannot be copied at once").into());
+            return Err(format!("got a copy of {bytes} bytes, expected 4, 8 or 16").into());
         }
         Ok(Operation::CopyAsync {
             to: self.address(&operands[0], Space::Shared)?,
@@ -235,7 +235,7 @@ impl Decoder<'_> {
     }
 }
 
-/// The function of an atomic on bits.
+/// The function of an atomic, on bits.
 fn operator(name: &str, kind: Type) -> Option<fn(u64, u64, u64) -> u64> {
     Some(match (name, kind) {
         ("add", Type::F32) => {

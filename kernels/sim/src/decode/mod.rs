@@ -1,4 +1,4 @@
-//! Statements to instructions: opcodes get their functions and operands their register slots.
+//! Decodes statements to instructions: opcodes to functions and operands to register slots.
 
 mod arithmetic;
 mod collective;
@@ -42,7 +42,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         let instructions = list.into_iter().map(|(_, text)| text).collect();
         return Err(Error::Unsupported { kernel: body.name, line, instructions });
     }
-    // Falling off the end ends a thread.
+    // A thread that reaches the end of the code exits.
     instructions.push(Instruction {
         operation: Operation::Exit,
         guard: None,
@@ -68,11 +68,11 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
     })
 }
 
-/// Why an instruction has no decoding.
+/// Why an instruction cannot be decoded.
 pub(crate) enum Failure {
     /// The form is not known.
     Unknown,
-    /// The form is known and its operands do not fit it.
+    /// The form is known, but its operands do not fit it.
     Operand(String),
 }
 
@@ -85,17 +85,17 @@ impl From<String> for Failure {
 /// A result of decoding.
 pub(crate) type Decoded<T> = Result<T, Failure>;
 
-/// The register slots handed out so far.
+/// The register slots allocated so far.
 struct Decoder<'a> {
     body: &'a Body,
     banks: [usize; 3],
     constants: Vec<Constant>,
     known: HashMap<(Bank, u64), Register>,
-    /// A register of each bank that nobody reads.
+    /// A register of each bank that is never read.
     sinks: [Option<u16>; 3],
 }
 
-/// The place of a bank in `banks`.
+/// The index of a bank in `banks`.
 fn counter(bank: Bank) -> usize {
     match bank {
         Bank::Half | Bank::Word => 0,
@@ -132,7 +132,7 @@ impl<'a> Decoder<'a> {
             "bra" => match raw.operands.as_slice() {
                 [Operand::Symbol(label)] => match self.body.labels.get(label) {
                     Some(&target) => Ok(Operation::Branch(target as u32)),
-                    None => Err(format!("there is no label {label}").into()),
+                    None => Err(format!("label `{label}` is not defined").into()),
                 },
                 _ => Err(Failure::Unknown),
             },
@@ -227,7 +227,7 @@ impl<'a> Decoder<'a> {
         Ok(self.constant(bank, source))
     }
 
-    /// The address that a variable's name stands for.
+    /// The address of a variable.
     fn symbol(&self, name: &str) -> Decoded<Source> {
         use crate::parse::Symbol;
         match self.body.symbols.get(name) {
@@ -235,7 +235,7 @@ impl<'a> Decoder<'a> {
                 Ok(Source::Bits(*at as u64))
             }
             Some(Symbol::Variable(index)) => Ok(Source::Variable(*index)),
-            None => Err(format!("nothing is called {name}").into()),
+            None => Err(format!("`{name}` is not defined").into()),
         }
     }
 
@@ -266,7 +266,7 @@ impl<'a> Decoder<'a> {
         Ok(Address { space, base, offset: *offset })
     }
 
-    /// The register of a loaded or stored element, of whatever width it was declared.
+    /// The register of a loaded or stored element; it may be wider than the element.
     fn slot(&mut self, operand: &Operand, kind: Type) -> Decoded<Slot> {
         Ok(match operand {
             Operand::Sink => Slot::Sink,

@@ -130,8 +130,9 @@ impl Machine<'_> {
             let Some(found) = start.checked_add(bytes).and_then(|end| parameters.get(start..end))
             else {
                 let size = parameters.len();
-                let what =
-                    format!("{bytes} bytes at byte {start} of the parameters, which have {size}");
+                let what = format!(
+                    "{bytes} bytes at byte {start} of the parameters, which have {size} bytes"
+                );
                 report_fault(
                     &site,
                     &mut self.findings,
@@ -309,7 +310,7 @@ impl Machine<'_> {
                         .update_word(place.offset, |old| f(u64::from(old), b, c) as u32),
                 )
             } else {
-                // A poisoned lock only says that another block panicked.
+                // The lock is poisoned when another block panicked; the data is still valid.
                 let _held = memory.long_atomics.lock().unwrap_or_else(|held| held.into_inner());
                 let old = place.allocation.read(place.offset, 8);
                 place.allocation.write(place.offset, 8, f(old, b, c));

@@ -9,17 +9,17 @@ use crate::instruction::{BarrierMode, Operation};
 use crate::lanes::LANES;
 use crate::report::Kind;
 
-/// Who waits at a barrier.
+/// The threads that wait at a barrier.
 struct Waiting {
     id: u32,
     count: Option<u32>,
     threads: u32,
-    /// Warp and place of every waiting fragment.
+    /// Warp, pc and mask of every waiting fragment.
     fragments: Vec<(usize, u32, u32)>,
 }
 
 impl Machine<'_> {
-    /// Lets a fragment wait at a barrier, or pass it by if it only arrives.
+    /// Makes a fragment wait at a barrier, or continue if it only arrives.
     pub(super) fn reach_barrier(
         &mut self,
         warp: usize,
@@ -38,7 +38,7 @@ impl Machine<'_> {
         Flow::Wait(State::Barrier { id, count })
     }
 
-    /// Opens every barrier that is complete, when no warp can run. False when none is.
+    /// Opens every complete barrier, once no warp can run. False when none is complete.
     pub(super) fn open_barriers(&mut self) -> bool {
         let live: u32 = self.warps.iter().map(|warp| warp.live.count_ones()).sum();
         let waiting = self.waiting();
@@ -63,8 +63,8 @@ impl Machine<'_> {
             let others: Vec<u32> = waiting[1..].iter().map(|other| other.id).collect();
             site.report(&mut self.findings, mask.trailing_zeros() as usize, Kind::Barrier, || {
                 format!(
-                    "{here} of {block} threads wait at barrier {id} for ever, others at barriers \
-                     {others:?}; every thread of the block has to come to the same barrier"
+                    "deadlock: {here} of {block} threads wait at barrier {id}, others at barriers \
+                     {others:?}; let every thread of the block reach the same barrier"
                 )
             });
         }
@@ -88,7 +88,7 @@ impl Machine<'_> {
         list
     }
 
-    /// Reports a barrier that opens although threads are elsewhere.
+    /// Reports a barrier that opens although not all threads have reached it.
     fn check_barrier(&mut self, barrier: &Waiting) {
         let (warp, pc, mask) = barrier.fragments[0];
         let lane = mask.trailing_zeros() as usize;
@@ -100,8 +100,8 @@ impl Machine<'_> {
             let other_lane = other_mask.trailing_zeros() as usize;
             site.report(&mut self.findings, other_lane, Kind::Barrier, || {
                 format!(
-                    "the block's threads meet at different barriers: thread {thread:?} waits at \
-                     another one (source line {other}); take the barrier out of the condition"
+                    "threads of the block wait at different barriers: thread {thread:?} waits at \
+                     the one of source line {other}; move the barrier out of the condition"
                 )
             });
         }
@@ -122,7 +122,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Lets everybody at a barrier go on.
+    /// Releases the threads that wait at a barrier.
     fn open(&mut self, barrier: &Waiting) {
         let mut members = 0u64;
         let mut ballots = Vec::new();
@@ -175,7 +175,7 @@ impl Machine<'_> {
     }
 }
 
-/// The lanes that a warp of a block has.
+/// The mask of the existing lanes of a warp.
 fn full_mask(threads: u32, warp: usize) -> u32 {
     let count = threads as usize - warp * LANES;
     if count >= LANES { u32::MAX } else { (1 << count) - 1 }

@@ -1,4 +1,4 @@
-//! Words for what an access does wrong.
+//! Messages of the findings of accesses.
 
 use super::site::{Site, coordinates};
 use super::view::{Place, Region};
@@ -7,7 +7,7 @@ use crate::lanes::LANES;
 use crate::memory::{Fault, Memory};
 use crate::report::{Findings, Kind};
 
-/// Reports an access that hits nothing.
+/// Reports an access outside live allocations or a misaligned one.
 #[cold]
 pub(super) fn report_fault(
     site: &Site<'_>,
@@ -23,15 +23,15 @@ pub(super) fn report_fault(
             format!("{doing} of {what}; guard the index")
         }),
         Fault::Freed => site.report(findings, lane, Kind::Freed, || {
-            format!("{doing} of {bytes} bytes of an allocation that was freed")
+            format!("{doing} of {bytes} bytes of a freed allocation")
         }),
         Fault::Misaligned => site.report(findings, lane, Kind::Misaligned, || {
-            format!("{doing} of {bytes} bytes at an address that is no multiple of {bytes}")
+            format!("{doing} of {bytes} bytes at an address that is not a multiple of {bytes}")
         }),
     }
 }
 
-/// Reports a read of bytes without a value.
+/// Reports a read of uninitialised bytes.
 #[cold]
 pub(super) fn report_unwritten(
     site: &Site<'_>,
@@ -45,18 +45,18 @@ pub(super) fn report_unwritten(
     if pending {
         site.report(findings, lane, Kind::AsyncPending, || {
             format!(
-                "read of {bytes} bytes at byte {offset} of {label} while a cp.async is still to write \
-                 them; wait for its group first"
+                "read of {bytes} bytes at byte {offset} of {label}, which a pending cp.async will \
+                 write; wait for its group first"
             )
         });
     } else {
         site.report(findings, lane, Kind::Uninitialised, || {
-            format!("read of {bytes} bytes at byte {offset} of `{label}` that nobody has written")
+            format!("read of {bytes} uninitialised bytes at byte {offset} of `{label}`")
         });
     }
 }
 
-/// Reports two accesses that nothing orders.
+/// Reports a data race: two unordered accesses.
 #[cold]
 pub(super) fn report_race(
     site: &Site<'_>,
@@ -89,7 +89,7 @@ pub(super) fn report_race(
             }
             (true, _) => "with no barrier in between; add __syncthreads()",
             (false, _) => {
-                "with nothing that orders the blocks; use an atomic, or a fence and a flag"
+                "with no synchronisation between the blocks; use an atomic, or a fence and a flag"
             }
         };
         format!("{doing} at byte {} of `{label}`, which {other} {did} {advice}", place.offset)

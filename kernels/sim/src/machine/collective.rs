@@ -9,7 +9,7 @@ use crate::lanes::{LANES, Registers};
 use crate::report::Kind;
 
 impl Machine<'_> {
-    /// Runs a collective once all lanes it names are here.
+    /// Runs a collective once all lanes of its mask have reached it.
     pub(super) fn collective(
         &mut self,
         warp: usize,
@@ -48,7 +48,7 @@ impl Machine<'_> {
             }
             _ => {
                 let registers = &mut self.warps[warp].registers;
-                // All results come from the registers as they were.
+                // All results are computed from the registers before any of them is written.
                 let mut results = [(0, false); LANES];
                 for lane in lanes_of(fragment.mask) {
                     results[lane] =
@@ -62,8 +62,8 @@ impl Machine<'_> {
         Flow::Next
     }
 
-    /// Whether all lanes that the fragment's lanes name are in it. When they cannot come any more,
-    /// that is reported and taken as it is.
+    /// Whether the fragment has all lanes of its mask. When missing lanes cannot reach the
+    /// instruction any more, it reports them and returns true.
     fn all_here(&mut self, warp: usize, fragment: &Fragment, named: &[u32; LANES]) -> bool {
         let absent = |lane: usize| named[lane] & !fragment.mask;
         if fragment.state != State::Forced && lanes_of(fragment.mask).any(|lane| absent(lane) != 0)
@@ -76,16 +76,16 @@ impl Machine<'_> {
                 let (mask, missing) = (named[lane], absent(lane));
                 site.report(&mut self.findings, lane, Kind::CollectiveMask, || {
                     format!(
-                        "the mask {mask:#010x} names lanes that do not come here ({missing:#010x}); \
-                         name exactly the lanes that execute this"
+                        "mask {mask:#010x} names lanes that never reach this instruction \
+                         ({missing:#010x}); name exactly the lanes that execute it"
                     )
                 });
             } else if named[lane] >> lane & 1 == 0 {
                 let mask = named[lane];
                 site.report(&mut self.findings, lane, Kind::CollectiveMask, || {
                     format!(
-                        "lane {lane} executes this, but the mask {mask:#010x} leaves it out; name \
-                         exactly the lanes that execute this"
+                        "lane {lane} executes this instruction, but mask {mask:#010x} misses it; \
+                         name exactly the lanes that execute it"
                     )
                 });
             } else if let Some(other) =
@@ -94,7 +94,8 @@ impl Machine<'_> {
                 let (mask, theirs) = (named[lane], named[other]);
                 site.report(&mut self.findings, lane, Kind::CollectiveMask, || {
                     format!(
-                        "lane {lane} gives the mask {mask:#010x} and lane {other} {theirs:#010x}"
+                        "lane {lane} passes mask {mask:#010x}, lane {other} {theirs:#010x}; pass \
+                         the same mask"
                     )
                 });
             }
@@ -115,8 +116,8 @@ impl Machine<'_> {
             if fragment.mask >> source & 1 == 0 {
                 site.report(&mut self.findings, lane, Kind::InactiveLane, || {
                     format!(
-                        "reads lane {source}, which does not take part; its value is undefined, so \
-                         let that lane come here too or keep the source inside the mask"
+                        "reads lane {source}, which does not take part, so the value is undefined; \
+                         let that lane execute this too or choose a source inside the mask"
                     )
                 });
             }
@@ -129,7 +130,7 @@ impl Machine<'_> {
     }
 }
 
-/// The lane that a shuffle reads, and whether it lies in range.
+/// The lane that a shuffle reads, and whether it is in range.
 pub(super) fn shuffle_source(mode: Shuffle, lane: u32, b: u32, c: u32) -> (u32, bool) {
     let (b, clamp, segment) = (b & 31, c & 31, c >> 8 & 31);
     let last = lane & segment | clamp & !segment;
@@ -150,7 +151,7 @@ pub(super) fn shuffle_source(mode: Shuffle, lane: u32, b: u32, c: u32) -> (u32, 
 }
 
 /// One lane's results of a vote, match or reduction over the lanes of `group`: a word and a
-/// predicate, of which the instruction keeps what it has a place for.
+/// predicate. The instruction writes those for which it has a destination.
 fn gathered(registers: &Registers, lane: usize, group: u32, operation: &Operation) -> (u32, bool) {
     match operation {
         Operation::Vote { mode, a, negated, .. } => {
@@ -179,7 +180,7 @@ fn gathered(registers: &Registers, lane: usize, group: u32, operation: &Operatio
     }
 }
 
-/// Writes what [`gathered`] computed.
+/// Writes the results of [`gathered`].
 fn keep(registers: &mut Registers, lane: usize, (word, holds): (u32, bool), operation: &Operation) {
     let (d, p) = match operation {
         Operation::Vote { mode: Vote::Ballot, d, .. } | Operation::Reduce { d, .. } => {

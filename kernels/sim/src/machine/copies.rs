@@ -1,4 +1,4 @@
-//! `cp.async`: copies from global to shared memory that end when they are waited for.
+//! `cp.async`: copies from global to shared memory that complete at their wait instruction.
 
 use super::Machine;
 use super::blame::{report_fault, report_race, report_unwritten};
@@ -8,20 +8,20 @@ use crate::instruction::{Address, Operation, Space};
 use crate::lanes::LANES;
 use crate::memory::Memory;
 
-/// The copies of a warp that nobody has waited for.
+/// The pending copies of a warp.
 #[derive(Clone, Default)]
 pub(super) struct Copies {
     pending: Vec<Pending>,
-    /// For each lane, how many groups it has committed.
+    /// For each lane, the number of committed groups.
     committed: [u32; LANES],
 }
 
-/// A copy under way. Its bytes were read when it was issued.
+/// A pending copy. Its bytes were read at issue.
 #[derive(Clone, Copy)]
 struct Pending {
     lane: usize,
     group: u32,
-    /// Where it goes in shared memory.
+    /// Target offset in shared memory.
     to: usize,
     bytes: u32,
     words: [u32; 4],
@@ -64,7 +64,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Reads the sources and takes the targets out of use.
+    /// Reads the sources and marks the targets as uninitialised.
     fn issue(
         &mut self,
         memory: &Memory,
@@ -145,7 +145,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Writes the copies of all but the last `left` groups; of everything when there is no `left`.
+    /// Writes the copies of all but the last `left` groups; with `None` all copies.
     fn wait(&mut self, memory: &Memory, warp: usize, mask: u32, left: Option<u32>) {
         let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
         let Copies { pending, committed } = &mut self.copies[warp];

@@ -17,7 +17,7 @@ use crate::report::Kind;
 const ROW: u32 = 16;
 
 impl Machine<'_> {
-    /// Runs a matrix instruction once the whole warp is here.
+    /// Runs a matrix instruction once the whole warp has reached it.
     pub(super) fn matrix(
         &mut self,
         memory: &Memory,
@@ -35,7 +35,12 @@ impl Machine<'_> {
                 &mut self.findings,
                 lane,
                 Kind::CollectiveMask,
-                || format!("lanes {missing:#010x} do not come here; the whole warp has to"),
+                || {
+                    format!(
+                        "lanes {missing:#010x} never reach this instruction; let all 32 lanes \
+                         execute it"
+                    )
+                },
             );
         }
         match operation {
@@ -51,7 +56,8 @@ impl Machine<'_> {
         Flow::Next
     }
 
-    /// Loads tiles of 8 by 8: eight lanes give the rows of a tile, and each lane gets two values.
+    /// Loads 8x8 tiles: eight lanes pass the row addresses of a tile, and each lane gets two
+    /// values.
     fn load_matrix(&mut self, memory: &Memory, warp: usize, pc: u32, operation: &Operation) {
         let Operation::LoadMatrix { address, transposed, values } = operation else { return };
         let site = self.site(warp, pc);
@@ -102,7 +108,7 @@ impl Machine<'_> {
     }
 }
 
-/// `d = a * b + c` for 16 by k times k by 8, accumulated in f32 from `c` on in the order of k.
+/// `d = a * b + c` of 16 x k and k x 8, accumulated in f32, starting from `c`, in the order of k.
 fn multiply(
     registers: &mut Registers,
     shape: Matrices,
@@ -113,12 +119,12 @@ fn multiply(
 ) {
     let (mut left, mut right) = ([[0f32; 16]; 16], [[0f32; 8]; 16]);
     let word = |slot: u16, lane: usize| registers.words[usize::from(slot)][lane];
-    // A register holds `pack` values next to each other along k, for four lanes side by side.
+    // A register holds `pack` neighbours along k; four adjacent lanes hold a row's part.
     let pack = if shape == Matrices::Tf32 { 1 } else { 2 };
     let value = |bits: u32, part: usize| match shape {
         Matrices::Bf16 => bf16_to_f32((bits >> (16 * part)) as u16),
         Matrices::F16 => f16_to_f32((bits >> (16 * part)) as u16),
-        // The hardware reads the upper 19 bits.
+        // Tensor cores read the upper 19 bits only.
         Matrices::Tf32 => f32::from_bits(bits & !0x1fff),
     };
     let k = 4 * pack * b.len();

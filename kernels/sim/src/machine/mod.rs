@@ -25,7 +25,7 @@ use site::Site;
 use span::Pattern;
 use warp::Warp;
 
-/// One block's worth of state, used again for the next block.
+/// The state of one block, reused for the next block.
 pub(crate) struct Machine<'a> {
     kernel: &'a Kernel,
     launch: &'a Launch<'a>,
@@ -34,23 +34,23 @@ pub(crate) struct Machine<'a> {
     threads: u32,
     warps: Vec<Warp>,
     copies: Vec<Copies>,
-    /// Warps that have arrived at a barrier without waiting: its id, the warp, its threads.
+    /// Arrivals without waiting: barrier id, warp, threads.
     arrived: Vec<(u32, usize, u32)>,
     shared: Allocation,
     /// Local memory of all threads, one after another.
     local: Allocation,
-    /// Present in checked mode.
+    /// `Some` in checked mode.
     pub checker: Option<Checker>,
     findings: Findings,
-    /// By instruction.
+    /// Counters of each instruction.
     tallies: Vec<Tally>,
-    /// By instruction, how its last access lay in memory.
+    /// The pattern of each instruction's last access.
     patterns: Vec<Option<Box<Pattern>>>,
     /// The running block.
     block: [u32; 3],
     steps: u64,
     step_limit: u64,
-    /// Steps are counted anew for each block.
+    /// Whether the step count restarts for each block.
     limit_per_block: bool,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Machine<'a> {
         machine
     }
 
-    /// Runs one block, by its place in the grid.
+    /// Runs one block, by its index in the grid.
     pub fn run_block(&mut self, memory: &Memory, index: u32) -> Result<(), Error> {
         let [x, y, _] = self.launch.grid;
         self.block = [index % x, index / x % y, index / x / y];
@@ -119,7 +119,7 @@ impl<'a> Machine<'a> {
         self.schedule(memory)
     }
 
-    /// Hands over what was found and counted.
+    /// Moves findings and counters to the caller's.
     pub fn finish(&mut self, findings: &mut Findings, tallies: &mut [Tally]) {
         findings.merge(std::mem::take(&mut self.findings));
         for (total, tally) in tallies.iter_mut().zip(&self.tallies) {
@@ -176,7 +176,7 @@ impl<'a> Machine<'a> {
         site::coordinates(thread, self.launch.block)
     }
 
-    /// The place of an instruction of a warp, for findings.
+    /// The location of an instruction of a warp, for findings.
     fn site(&self, warp: usize, pc: u32) -> Site<'a> {
         Site {
             kernel: self.kernel,

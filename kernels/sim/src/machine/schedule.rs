@@ -1,4 +1,4 @@
-//! The scheduler: which warp runs, and the step from one instruction to the next.
+//! The scheduler: selects the warp that runs and executes its instructions.
 
 use super::Machine;
 use super::warp::{Fragment, State};
@@ -6,11 +6,11 @@ use crate::error::Error;
 use crate::instruction::{Logic, Operation};
 use crate::memory::Memory;
 
-/// What an instruction does to its fragment.
+/// The next step of a fragment after an instruction.
 pub(super) enum Flow {
-    /// On to the next instruction.
+    /// Continue with the next instruction.
     Next,
-    /// The instruction waits; it runs again when it may go on.
+    /// Wait; then execute the same instruction again.
     Wait(State),
 }
 
@@ -34,7 +34,7 @@ impl Machine<'_> {
             let others = self.warps[warp].fragments.len();
             while fragment.mask != 0 {
                 self.step(memory, warp, &mut fragment)?;
-                // Others come first if they are at a lower place, and join at the same place.
+                // Other fragments run first at a lower pc and merge at an equal pc.
                 let split = self.warps[warp].fragments.len() != others;
                 if split || fragment.pc >= stop || fragment.state != State::Ready {
                     break;
@@ -122,7 +122,7 @@ impl Machine<'_> {
         operation: &Operation,
     ) -> Result<(), Error> {
         if active != fragment.mask {
-            // Lanes that the guard leaves out go on alone.
+            // Lanes that the guard excludes continue as their own fragment.
             let others = fragment.mask & !active;
             let rest = Fragment { pc: fragment.pc + 1, mask: others, state: State::Ready };
             self.warps[warp].fragments.push(rest);
@@ -159,7 +159,7 @@ impl Machine<'_> {
             }
             Flow::Wait(state) => {
                 if state == State::Collective {
-                    // It runs again, and is counted then.
+                    // It is counted when it executes again.
                     let tally = &mut self.tallies[fragment.pc as usize];
                     tally.warp_instructions -= 1;
                     tally.thread_instructions -= u64::from(active.count_ones());

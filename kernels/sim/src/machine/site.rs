@@ -1,4 +1,4 @@
-//! Where something happens, for findings.
+//! The location of an instruction, for findings.
 
 use crate::kernel::Kernel;
 use crate::lanes::LANES;
@@ -15,13 +15,13 @@ pub(super) struct Site<'a> {
     pub pc: u32,
 }
 
-/// Index along x, y and z of something counted along x first.
+/// Index along x, y and z of a linear index, x fastest.
 pub(super) fn coordinates(index: u32, size: [u32; 3]) -> [u32; 3] {
     [index % size[0], index / size[0] % size[1], index / size[0] / size[1]]
 }
 
 impl Site<'_> {
-    /// Reports a finding of one lane. The message is made only if it is the first of its kind here.
+    /// Reports a finding of one lane. `message` is called for the first of its kind here only.
     #[cold]
     pub fn report(
         &self,

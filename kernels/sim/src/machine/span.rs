@@ -1,7 +1,8 @@
-//! Accesses of a warp that lie in one allocation: found, checked and noted together.
+//! The fast path of a warp's accesses: all lanes access one allocation, checked and recorded
+//! together.
 //!
-//! Nearly every access is of this sort. One that is not, or that a check objects to, is looked at
-//! lane by lane instead.
+//! Nearly every access takes it. Any other access, or one with a possible finding, is handled lane
+//! by lane instead.
 
 use super::access::{get, set};
 use super::traffic::{sectors, wavefronts};
@@ -12,47 +13,47 @@ use crate::lanes::{LANES, Registers, Value};
 use crate::memory::{Allocation, LOCAL_WINDOW, SHARED_WINDOW};
 use crate::report::Tally;
 
-/// The places of a warp's lanes in one allocation, all of them inside and aligned.
+/// The offsets of a warp's lanes in one allocation, all of them in bounds and aligned.
 pub(super) struct Span<'m> {
     region: Region,
     allocation: &'m Allocation,
     bytes: u32,
     mask: u32,
-    /// By lane; a lane that takes no part has the offset of the first one that does.
+    /// By lane; an inactive lane has the offset of the first active one.
     offsets: [u32; LANES],
     /// Whether all offsets are equal.
     uniform: bool,
 }
 
-/// Lanes that access one place.
+/// Lanes that access the same offset.
 #[derive(Debug, Clone, Copy, Default)]
 struct Group {
     offset: u32,
     lanes: u32,
 }
 
-/// How the lanes of an instruction lay when it last ran, and what follows from that. Most
-/// instructions keep to one pattern, wherever in an allocation it starts.
+/// The relative offsets of an instruction's lanes at its last execution, with derived counts. Most
+/// instructions repeat their pattern at another base offset, so the counts are reused.
 #[derive(Default)]
 pub(super) struct Pattern {
     mask: u32,
-    /// What counts of the first lane's place.
+    /// The part of the first lane's offset that changes the counts.
     phase: u32,
-    /// Offsets after that of the first lane.
+    /// Offsets relative to the first lane.
     relative: [u32; LANES],
-    /// Lanes by their place, with offsets after that of the first lane.
+    /// Lanes grouped by offset, relative to the first lane.
     groups: [Group; LANES],
-    /// How many groups there are.
+    /// The number of groups.
     count: usize,
-    /// Whether every lane has a place of its own.
+    /// Whether all offsets differ.
     apart: bool,
-    /// Sectors of global memory or passes over shared memory.
+    /// Sectors of global memory or wavefronts of shared memory.
     passes: u64,
 }
 
 impl<'m> View<'m> {
-    /// The places of an access of `bytes` bytes by the lanes of a mask. Nothing when they do not
-    /// all lie in one allocation.
+    /// The offsets of an access of `bytes` bytes by the lanes of a mask. `None` when they are not
+    /// all in one allocation.
     #[inline(always)]
     pub fn span(
         &self,
@@ -63,7 +64,7 @@ impl<'m> View<'m> {
     ) -> Option<Span<'m>> {
         let lead = mask.trailing_zeros() as usize % LANES;
         let first = at[lead];
-        // Generic addresses count from the start of their window or allocation.
+        // Generic addresses are offset by the start of their window or allocation.
         let start = first >> 36 << 36;
         let (space, window) = match space {
             Space::Generic if start == LOCAL_WINDOW => (Space::Local, start),
@@ -84,7 +85,7 @@ impl<'m> View<'m> {
             return None;
         }
         let (mut offsets, Bits { every, beyond, differ }) = counted(at, mask, first, window, limit);
-        // The sign bit tells of an offset below 0 or above the limit.
+        // The sign bit is set by an offset below 0 or above the limit.
         if (every | beyond) >> 63 != 0 || every & u64::from(bytes - 1) != 0 {
             return None;
         }
@@ -100,17 +101,17 @@ impl<'m> View<'m> {
     }
 }
 
-/// Bits gathered from all lanes.
+/// Bits combined over all lanes.
 struct Bits {
-    /// Those of the offsets.
+    /// The bits of the offsets, by or.
     every: u64,
-    /// Those of what is left to the limit.
+    /// The bits of the distances to the limit, by or.
     beyond: u64,
-    /// Those in which an address differs from the first.
+    /// The bits in which an address differs from the first one.
     differ: u64,
 }
 
-/// Offsets from `window` on; a lane that takes no part counts as the first one that does.
+/// Offsets relative to `window`; an inactive lane gets the offset of the first active one.
 fn counted(
     at: &[u64; LANES],
     mask: u32,
@@ -131,13 +132,13 @@ fn counted(
     }
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has the feature, as was just asked.
+        // SAFETY: the line above checked that the processor has the feature.
         return unsafe { wide(at, mask, first, window, limit) };
     }
     counted_by_lane(at, mask, first, window, limit)
 }
 
-/// What [`counted`] computes.
+/// The portable body of [`counted`].
 #[inline(always)]
 fn counted_by_lane(
     at: &[u64; LANES],
@@ -161,15 +162,15 @@ fn counted_by_lane(
 }
 
 impl<'m> Span<'m> {
-    /// The place of one lane.
+    /// The location of one lane's access.
     #[inline(always)]
     pub fn place(&self, lane: usize) -> Place<'m> {
         let offset = self.offsets[lane] as usize;
         Place { region: self.region, allocation: self.allocation, offset }
     }
 
-    /// Checks a plain access of all lanes and notes it. False when it is to be noted lane by lane:
-    /// there may be something to report, or lanes write one place, or it is not plain.
+    /// Checks and records a plain access of all lanes. False when the caller must do so lane by
+    /// lane: there may be a finding, or lanes write the same offset, or the access is not plain.
     #[inline(always)]
     pub fn note(
         &self,
@@ -205,17 +206,17 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// The offset of the first lane that takes part.
+    /// The offset of the first active lane.
     #[inline(always)]
     fn base(&self) -> u32 {
         self.offsets[self.mask.trailing_zeros() as usize % LANES]
     }
 
-    /// The pattern of the lanes' places: the one at hand if it is still right.
+    /// The pattern of the lanes' offsets; `last` is reused if it still fits.
     #[inline(always)]
     pub fn pattern<'p>(&self, last: &'p mut Option<Box<Pattern>>) -> &'p Pattern {
         let base = self.base();
-        // Sectors depend on where in a sector the first lane is, banks on nothing but the distances.
+        // Sectors depend on the first lane's offset in its sector, banks on the distances only.
         let phase = match self.region {
             Region::Global(_) => base % 32,
             Region::Shared => 32 + base % 4,
@@ -233,7 +234,7 @@ impl<'m> Span<'m> {
         last
     }
 
-    /// Finds the groups and the passes of a pattern.
+    /// Computes the groups and passes of a pattern.
     #[inline(never)]
     fn find_pattern(&self, pattern: &mut Pattern) {
         pattern.count = self.group(&mut pattern.groups);
@@ -248,11 +249,11 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Puts lanes of equal offsets together, as far as a small table remembers them; gives the
+    /// Groups lanes of equal offsets with a small hash table, which may miss some; returns the
     /// number of groups.
     fn group(&self, groups: &mut [Group; LANES]) -> usize {
         const TABLE: usize = 64;
-        // One more than the group's number.
+        // The group's number plus one; 0: empty.
         let mut table = [0u8; TABLE];
         let shift = self.bytes.trailing_zeros();
         let mut count = 0;
@@ -300,7 +301,7 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Loads one word or several next to each other.
+    /// Loads `N` consecutive words for each lane.
     #[inline(always)]
     fn load_words<const N: usize>(&self, registers: &mut Registers, slots: [u16; N]) {
         for (words, slot) in self.words::<N>().into_iter().zip(slots) {
@@ -308,7 +309,7 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Every lane's words.
+    /// Reads every lane's words.
     #[inline(always)]
     fn words<const N: usize>(&self) -> [[u32; LANES]; N] {
         let mut words = [[0; LANES]; N];
@@ -328,7 +329,7 @@ impl<'m> Span<'m> {
         words
     }
 
-    /// Stores every lane's elements. Where lanes write one place, the last one wins.
+    /// Stores every lane's elements. Where lanes write the same offset, the last lane wins.
     #[inline(always)]
     pub fn store(&self, registers: &Registers, element: Element, values: &[Slot]) {
         match (element.bytes, values) {
@@ -348,7 +349,7 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Stores one word or several next to each other.
+    /// Stores `N` consecutive words for each lane.
     #[inline(always)]
     fn store_words<const N: usize>(&self, registers: &Registers, slots: [u16; N]) {
         let lanes = slots.map(|slot| &registers.words[usize::from(slot)]);
@@ -357,7 +358,7 @@ impl<'m> Span<'m> {
         }
     }
 
-    /// Sectors of global memory or passes over shared memory.
+    /// Sectors of global memory or wavefronts of shared memory.
     fn passes(&self) -> u64 {
         let mut touched = [0; LANES];
         let mut count = 0;

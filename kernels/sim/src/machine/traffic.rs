@@ -1,9 +1,9 @@
-//! How much traffic an access makes.
+//! Counts the memory sectors and wavefronts of an access.
 
 use super::view::{Place, Region};
 use crate::lanes::LANES;
 
-/// What the lanes of one access touch, for the counters.
+/// The addresses that the lanes of one access touch, for the counters.
 #[derive(Default)]
 pub(super) struct Traffic {
     global: usize,
@@ -13,7 +13,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Notes what one lane touches.
+    /// Adds the address of one lane.
     #[inline(always)]
     pub fn add(&mut self, place: Place<'_>, address: u64) {
         match place.region {
@@ -40,7 +40,7 @@ impl Traffic {
     }
 }
 
-/// How many different sectors lanes touch.
+/// The number of distinct sectors.
 pub(super) fn sectors(touched: &[u64]) -> u64 {
     if touched.is_sorted() {
         let steps = touched.windows(2).filter(|pair| pair[0] != pair[1]).count();
@@ -53,14 +53,14 @@ pub(super) fn sectors(touched: &[u64]) -> u64 {
     distinct
 }
 
-/// Passes over 32 banks of 4 bytes: lanes go together as far as they fill 128 bytes, and lanes
-/// that read one word share it. Accesses of several words start at multiples of as many.
+/// Wavefronts over 32 banks of 4 bytes: lanes are combined up to 128 bytes, and lanes that read the
+/// same word share it. An access of n words must start at a multiple of n.
 pub(super) fn wavefronts(first_words: &[u64], words: usize) -> u64 {
     let mut held = [0; LANES];
     first_words.chunks(LANES / words).map(|group| passes(group, words, &mut held)).sum()
 }
 
-/// Passes of lanes that go together. `held` is room for the first words by their banks.
+/// Wavefronts of combined lanes. `held` stores the first word of each bank.
 #[inline(always)]
 fn passes(group: &[u64], words: usize, held: &mut [u64; LANES]) -> u64 {
     let mut taken = 0u32;
@@ -77,7 +77,7 @@ fn passes(group: &[u64], words: usize, held: &mut [u64; LANES]) -> u64 {
     1
 }
 
-/// Passes of lanes of which some need different words of one bank: as many as the fullest bank has.
+/// Wavefronts with bank conflicts: the most distinct words in one bank.
 fn conflicting_passes(group: &[u64], words: usize) -> u64 {
     let mut load = [0u8; LANES];
     for (at, first) in group.iter().enumerate() {

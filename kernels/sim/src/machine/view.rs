@@ -1,4 +1,4 @@
-//! The memories that a thread sees, and places in them.
+//! The memories that a thread can access, and locations in them.
 
 use crate::check::{Access, Checker, Clash, Moment};
 use crate::instruction::{Address, Base, Space};
@@ -10,7 +10,7 @@ pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
     (0..LANES).filter(move |lane| mask >> lane & 1 == 1)
 }
 
-/// Which memory an access goes to.
+/// The memory of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Region {
     Global(u32),
@@ -18,7 +18,7 @@ pub(super) enum Region {
     Local,
 }
 
-/// A checked place in memory.
+/// A location in memory, in bounds and aligned.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'m> {
     pub region: Region,
@@ -26,7 +26,7 @@ pub(super) struct Place<'m> {
     pub offset: usize,
 }
 
-/// The memories that a thread sees.
+/// The memories that a thread can access.
 #[derive(Clone, Copy)]
 pub(super) struct View<'m> {
     pub memory: &'m Memory,
@@ -36,7 +36,7 @@ pub(super) struct View<'m> {
 }
 
 impl<'m> View<'m> {
-    /// The place of `bytes` bytes at an address of a thread.
+    /// The location of `bytes` bytes at an address of a thread.
     #[inline(always)]
     pub fn find(
         &self,
@@ -67,7 +67,7 @@ impl<'m> View<'m> {
         Ok(Place { region: Region::Global(id), allocation, offset: offset as usize })
     }
 
-    /// The place in shared memory or in a thread's part of local memory.
+    /// The location in shared memory or in a thread's part of local memory.
     #[inline(always)]
     fn window(
         &self,
@@ -116,7 +116,7 @@ pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES
     at
 }
 
-/// Notes an access of a lane in the checker's records. Local memory has one thread only.
+/// Records an access of a lane. Local memory belongs to one thread, so it needs no record.
 #[inline(always)]
 pub(super) fn note(
     checker: &mut Checker,
@@ -139,14 +139,14 @@ pub(super) fn note(
     }
 }
 
-/// The time of a warp's instruction in both memories.
+/// The race-detection bounds of a warp's instruction in both memories.
 pub(super) struct Moments {
     pub global: Moment,
     pub shared: Moment,
 }
 
 impl Moments {
-    /// The time now, for a warp.
+    /// The current bounds of a warp.
     pub fn now(checker: &Checker, warp: usize) -> Moments {
         Moments {
             global: checker.order.moment(warp, false),

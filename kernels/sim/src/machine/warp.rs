@@ -11,7 +11,7 @@ pub(super) struct Warp {
     pub live: u32,
 }
 
-/// Lanes that are at one place.
+/// Lanes of a warp with one program counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fragment {
     pub pc: u32,
@@ -26,14 +26,14 @@ pub(super) enum State {
     Ready,
     /// Other lanes that its collective names.
     Collective,
-    /// Nothing any more: the named lanes do not come.
+    /// Nothing: the missing lanes cannot reach it, so it runs without them.
     Forced,
-    /// The block's barrier of this id, with the number of threads it takes if that is given.
+    /// The block barrier of this id, with its number of threads if given.
     Barrier { id: u32, count: Option<u32> },
 }
 
 impl Warp {
-    /// A warp with room for a kernel's registers.
+    /// A warp with the registers of a kernel.
     pub fn new(banks: [usize; 3], perturb: Option<u64>) -> Warp {
         let registers = Registers {
             words: vec![[0; LANES]; banks[0]],
@@ -53,14 +53,14 @@ impl Warp {
         self.fragments.push(Fragment { pc: 0, mask: self.live, state: State::Ready });
     }
 
-    /// Takes out the fragment to run next, one with the lowest place among those that can run,
-    /// with all others that wait at the same place for company.
+    /// Removes the runnable fragment with the lowest pc, merged with all fragments that wait at the
+    /// same pc for their collective.
     pub fn take_next(&mut self) -> Option<Fragment> {
         let can_run = |f: &&Fragment| matches!(f.state, State::Ready | State::Forced);
         let pc = match self.fragments.iter().filter(can_run).map(|f| f.pc).min() {
             Some(pc) => pc,
             None => {
-                // Nobody else can come: a collective must do with the lanes it has.
+                // No other lane can arrive: run the collective with the lanes it has.
                 let waiting = self.fragments.iter_mut().filter(|f| f.state == State::Collective);
                 let first = waiting.min_by_key(|f| f.pc)?;
                 first.state = State::Forced;
@@ -81,7 +81,7 @@ impl Warp {
         Some(next)
     }
 
-    /// The lowest place at which a running fragment has to stop and look at the others.
+    /// The lowest pc at which a running fragment must stop to merge with or yield to another.
     pub fn next_stop(&self) -> u32 {
         let others = self.fragments.iter().filter(|f| !matches!(f.state, State::Barrier { .. }));
         others.map(|f| f.pc).min().unwrap_or(u32::MAX)

@@ -1,9 +1,9 @@
-//! A stretch of memory with a bit for each byte that has been written.
+//! One allocation: its bytes, and an initialised bit for each byte.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Bytes in words. Blocks that run side by side share them, so they are atomics throughout;
-/// on the usual processors a relaxed access is an ordinary one.
+/// Bytes, stored in words. Parallel blocks share them, so the words are atomic; on common
+/// processors a relaxed atomic access is as fast as a plain one.
 pub(crate) struct Allocation {
     label: String,
     bytes: usize,
@@ -28,23 +28,23 @@ impl Allocation {
         }
     }
 
-    /// What findings call it.
+    /// Its name in findings.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Its size.
+    /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether an access lies inside.
+    /// Whether an access is in bounds.
     #[inline(always)]
     pub fn holds(&self, offset: u64, bytes: u32) -> bool {
         offset + u64::from(bytes) <= self.bytes as u64
     }
 
-    /// Makes everything uninitialised, as it is for a new block.
+    /// Marks all bytes as uninitialised, for a new block.
     pub fn reset(&mut self) {
         for bits in &mut self.initialised {
             *bits.get_mut() = 0;
@@ -104,7 +104,7 @@ impl Allocation {
         self.mark(offset, bytes);
     }
 
-    /// Replaces a word by a function of it and gives the old one, as one step.
+    /// Atomically replaces a word by a function of it and returns the old one.
     #[inline(always)]
     pub fn update_word(&self, offset: usize, f: impl Fn(u32) -> u32) -> u32 {
         let update = self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(f(old)));
@@ -113,7 +113,7 @@ impl Allocation {
         }
     }
 
-    /// Whether `bytes` bytes, at most 16 and not across a multiple of 32, have been written.
+    /// Whether `bytes` bytes are initialised; at most 16, and not across a multiple of 32.
     #[inline(always)]
     pub fn is_initialised(&self, offset: usize, bytes: usize) -> bool {
         let bits = ((1u64 << bytes) - 1) << (offset % 32);
@@ -125,7 +125,7 @@ impl Allocation {
         have & bits == bits
     }
 
-    /// Marks bytes as written.
+    /// Marks bytes as initialised.
     #[inline(always)]
     fn mark(&self, offset: usize, bytes: u32) {
         let bits = ((1u32 << bytes) - 1) << (offset % 32);
@@ -135,7 +135,7 @@ impl Allocation {
         }
     }
 
-    /// Marks bytes as written or not, one by one.
+    /// Marks bytes as initialised or not, one by one.
     pub fn set_initialised(&self, offset: usize, bytes: usize, value: bool) {
         for at in offset..offset + bytes {
             let have = &self.initialised[at / 32];
@@ -147,7 +147,7 @@ impl Allocation {
         }
     }
 
-    /// Writes any number of bytes anywhere inside.
+    /// Writes any number of bytes at any offset in bounds.
     pub fn write_bytes(&self, offset: usize, bytes: &[u8]) {
         let head = offset.wrapping_neg() % 4;
         let (head, rest) = bytes.split_at(head.min(bytes.len()));
@@ -167,7 +167,7 @@ impl Allocation {
         }
     }
 
-    /// Reads any number of bytes anywhere inside.
+    /// Reads any number of bytes at any offset in bounds.
     pub fn read_bytes(&self, offset: usize, bytes: &mut [u8]) {
         let head = (offset.wrapping_neg() % 4).min(bytes.len());
         let (head, rest) = bytes.split_at_mut(head);

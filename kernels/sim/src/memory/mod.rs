@@ -11,40 +11,40 @@ use crate::check::Checker;
 use crate::error::Error;
 use crate::kernel::Shared;
 
-/// Bits of an address that count bytes inside an allocation; those above are its id.
+/// Low bits of an address: the offset in an allocation. The bits above are its id.
 const OFFSET_BITS: u32 = 36;
-/// Where generic addresses of shared memory start.
+/// The first generic address of shared memory.
 pub(crate) const SHARED_WINDOW: u64 = 1 << OFFSET_BITS;
-/// Where generic addresses of local memory start.
+/// The first generic address of local memory.
 pub(crate) const LOCAL_WINDOW: u64 = 2 << OFFSET_BITS;
 /// Ids below this one are windows.
 const FIRST_ID: usize = 3;
 
 /// The device's global memory: allocations that kernels and the host read and write.
 ///
-/// An address holds its allocation's id in its high bits, so that every access is checked
-/// against the exact bounds of the allocation it names. Ids are not used again.
+/// The high bits of an address are the id of its allocation, so every access is checked against
+/// exact bounds. Ids are never reused.
 #[derive(Default)]
 pub struct Memory {
-    /// By id; freed ones are gone.
+    /// Allocations by id; `None` after free.
     slots: Vec<Option<Allocation>>,
     in_use: usize,
     /// Addresses of each module's variables.
     modules: HashMap<u64, Vec<u64>>,
-    /// What checked runs remember of earlier accesses.
+    /// Race-detection records of checked runs.
     pub(crate) checker: Checker,
-    /// Held by atomics on 8 bytes, which are two words here.
+    /// The lock of 8-byte atomics, which change two words.
     pub(crate) long_atomics: Mutex<()>,
 }
 
 /// Why an address cannot be accessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It names nothing, or lies outside of what it names.
+    /// It is outside every allocation.
     Outside(String),
-    /// It names what was freed.
+    /// Its allocation was freed.
     Freed,
-    /// It is no multiple of the access's size.
+    /// It is not a multiple of the access's size.
     Misaligned,
 }
 
@@ -54,13 +54,16 @@ impl Memory {
         Memory::default()
     }
 
-    /// Reserves `bytes` bytes, uninitialised, and gives their address. The label appears in
+    /// Allocates `bytes` uninitialised bytes and returns their address. The label appears in
     /// findings.
     ///
     /// # Panics
     /// If `bytes` is 64 GiB or more.
     pub fn allocate(&mut self, bytes: usize, label: &str) -> u64 {
-        assert!(bytes < 1 << OFFSET_BITS, "an allocation of {bytes} bytes exceeds 64 GiB");
+        assert!(
+            bytes < 1 << OFFSET_BITS,
+            "got an allocation of {bytes} bytes; allocate less than 64 GiB"
+        );
         if self.slots.is_empty() {
             self.slots.resize_with(FIRST_ID, || None);
         }
@@ -70,7 +73,7 @@ impl Memory {
         id << OFFSET_BITS
     }
 
-    /// Gives back the allocation that starts at `address`.
+    /// Frees the allocation that starts at `address`.
     ///
     /// # Errors
     /// [`Error::Address`] when no live allocation starts there.
@@ -108,7 +111,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies bytes inside the memory; what was uninitialised stays so.
+    /// Copies bytes inside the memory; uninitialised bytes stay uninitialised.
     ///
     /// # Errors
     /// [`Error::Address`] when source or target do not lie in one live allocation each.
@@ -136,7 +139,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether every one of these bytes has been written. False outside live allocations.
+    /// Whether all of these bytes are initialised. False outside live allocations.
     pub fn initialised(&self, from: u64, bytes: usize) -> bool {
         self.host("initialised", from, bytes).is_ok_and(|(allocation, offset)| {
             (0..bytes)
@@ -150,11 +153,11 @@ impl Memory {
         self.in_use
     }
 
-    /// The live allocation behind a host access.
+    /// The live allocation of a host access.
     fn host(&self, what: &str, address: u64, bytes: usize) -> Result<(&Allocation, usize), Error> {
         let (id, offset) = split(address);
         let allocation = self.slots.get(id as usize).and_then(Option::as_ref).ok_or_else(|| {
-            Error::Address(format!("{what}: {address:#x} lies in no live allocation"))
+            Error::Address(format!("{what}: {address:#x} is in no live allocation"))
         })?;
         match (offset as usize).checked_add(bytes) {
             Some(end) if end <= allocation.bytes() => Ok((allocation, offset as usize)),
@@ -183,19 +186,20 @@ impl Memory {
         }
     }
 
-    /// The live allocation that an address names, with its id.
+    /// The live allocation of an address, with its id.
     #[inline(always)]
     pub(crate) fn around(&self, address: u64) -> Option<(u32, &Allocation)> {
         let (id, _) = split(address);
         Some((id, self.slots.get(id as usize)?.as_ref()?))
     }
 
-    /// Words for an access that hits nothing.
+    /// The message of an access outside every allocation.
     #[cold]
     fn fault(&self, id: u32, offset: u64, bytes: u32) -> Fault {
         let live = |id: usize| self.slots.get(id).and_then(Option::as_ref);
         if let Some(allocation) = live(id as usize) {
-            // An address before an allocation has the id before it and an offset near the end.
+            // An address just before an allocation has the previous id and an offset near the
+            // maximum.
             let before = (1u64 << OFFSET_BITS) - offset;
             if before <= 1 << 32
                 && let Some(next) = live(id as usize + 1)
@@ -225,7 +229,7 @@ impl Memory {
         self.slots.get(id as usize).and_then(Option::as_ref).map_or("?", Allocation::label)
     }
 
-    /// Makes a module's variables on their first use, and gives their addresses.
+    /// Allocates a module's variables at first use and returns their addresses.
     pub(crate) fn variables(&mut self, module: &Shared) -> Vec<u64> {
         if let Some(addresses) = self.modules.get(&module.id) {
             return addresses.clone();

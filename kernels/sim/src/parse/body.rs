@@ -7,11 +7,11 @@ use super::{Cursor, Declared, declared};
 use crate::error::Error;
 use crate::kernel::{Bank, Register, Variable};
 
-/// A kernel, statement by statement.
+/// The statements and declarations of a kernel.
 pub(crate) struct Body {
     pub name: String,
     pub instructions: Vec<RawInstruction>,
-    /// Labels and the instruction they stand before.
+    /// Labels and the index of the instruction after each.
     pub labels: HashMap<String, usize>,
     pub symbols: HashMap<String, Symbol>,
     /// Registers declared in the word, long and predicate banks.
@@ -32,7 +32,7 @@ pub(crate) struct RawInstruction {
     pub line: usize,
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Symbol {
     /// Offset in the parameter space.
@@ -45,14 +45,14 @@ pub(crate) enum Symbol {
     Variable(u32),
 }
 
-/// Registers of one pair of braces: single names, and prefixes with a count.
+/// Registers declared in one pair of braces: single names, and prefixes with a count.
 #[derive(Default)]
 struct Scope {
     single: HashMap<String, Register>,
     ranges: HashMap<String, (Register, usize)>,
 }
 
-/// Parses a kernel from behind `.entry`.
+/// Parses a kernel; the cursor is after `.entry`.
 pub(super) fn kernel(
     cursor: &mut Cursor<'_>,
     variables: &[Variable],
@@ -153,7 +153,7 @@ pub(super) fn kernel(
             }
         }
     }
-    // Dynamic shared memory starts behind the static part.
+    // Dynamic shared memory starts after the static part.
     let align = dynamic_shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
     for shared in dynamic_shared.iter().filter(|shared| shared.unsized_) {
         body.shared_bytes = body.shared_bytes.next_multiple_of(align);
@@ -162,14 +162,14 @@ pub(super) fn kernel(
     Ok(body)
 }
 
-/// Gives a variable the next aligned place.
+/// Allocates the next aligned offset for a variable.
 fn place(used: &mut usize, variable: &Declared) -> usize {
     let at = used.next_multiple_of(variable.align.max(1));
     *used = at + variable.variable.bytes;
     at
 }
 
-/// The block that `.reqntid` demands.
+/// The block size that `.reqntid` requires.
 fn required_block(directives: &str) -> Option<[u32; 3]> {
     let (_, rest) = directives.split_once(".reqntid")?;
     let mut block = [1; 3];
@@ -200,11 +200,11 @@ fn declare_registers(
     for name in names.split(',').map(str::trim) {
         let first = body.banks[counter];
         let slot =
-            u16::try_from(first).map_err(|_| fail("more than 65536 registers".to_owned()))?;
+            u16::try_from(first).map_err(|_| fail("got more than 65536 registers".to_owned()))?;
         let register = Register { bank, slot };
         if let Some((prefix, count)) = name.strip_suffix('>').and_then(|n| n.split_once('<')) {
             let count: usize =
-                count.parse().map_err(|_| fail(format!("no register count in `{name}`")))?;
+                count.parse().map_err(|_| fail(format!("`{name}` has no register count")))?;
             body.banks[counter] += count;
             scope.ranges.insert(prefix.to_owned(), (register, count));
         } else {
@@ -213,12 +213,12 @@ fn declare_registers(
         }
     }
     if body.banks[counter] > usize::from(u16::MAX) {
-        return Err(fail("more than 65535 registers of one size".to_owned()));
+        return Err(fail("got more than 65535 registers of one size".to_owned()));
     }
     Ok(())
 }
 
-/// The register of this name in the innermost scope that has it.
+/// Finds a register by name in the innermost scope that declares it.
 fn find(scopes: &[Scope], name: &str) -> Option<Register> {
     let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (prefix, number) = name.split_at(name.len() - digits);
@@ -231,7 +231,7 @@ fn find(scopes: &[Scope], name: &str) -> Option<Register> {
     })
 }
 
-/// One statement without its semicolon.
+/// Parses one statement without its semicolon.
 fn instruction(
     statement: &str,
     scopes: &[Scope],
@@ -247,7 +247,10 @@ fn instruction(
         let (name, behind) = guarded.split_once(' ').unwrap_or((guarded, ""));
         let (name, negated) = name.strip_prefix('!').map_or((name, false), |name| (name, true));
         let register = find(name).filter(|r| r.bank == Bank::Predicate);
-        guard = Some((register.ok_or_else(|| fail(format!("no predicate `{name}`")))?, negated));
+        guard = Some((
+            register.ok_or_else(|| fail(format!("predicate `{name}` is not declared")))?,
+            negated,
+        ));
         rest = behind.trim_start();
     }
     let (opcode, list) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -260,7 +263,7 @@ fn instruction(
     Ok(RawInstruction { guard, opcode, operands, text, location, line })
 }
 
-/// Splits at the commas that lie outside braces and brackets.
+/// Splits at the commas outside braces and brackets.
 fn split_operands(list: &str) -> Vec<&str> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, c) in list.char_indices() {

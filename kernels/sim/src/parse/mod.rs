@@ -1,4 +1,4 @@
-//! PTX text to statements: directives, labels, and instructions with resolved registers.
+//! Parses PTX text into directives, labels and instructions with resolved registers.
 
 mod body;
 mod operand;
@@ -9,14 +9,14 @@ pub(crate) use operand::Operand;
 use crate::error::Error;
 use crate::kernel::Variable;
 
-/// A module, taken apart.
+/// A parsed module.
 pub(crate) struct RawModule {
     pub kernels: Vec<Body>,
     pub variables: Vec<Variable>,
     pub files: Vec<(u32, String)>,
 }
 
-/// Takes a module apart.
+/// Parses a module.
 pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
     let text = without_comments(text);
     let mut cursor = Cursor { rest: &text, line: 1 };
@@ -63,7 +63,7 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
                 }
             }
             other => {
-                let what = format!("did not expect `{other}` outside a kernel");
+                let what = format!("got `{other}` outside a kernel, expected a directive");
                 return Err(Error::Parse { line: cursor.line, what });
             }
         }
@@ -71,7 +71,7 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
     Ok(module)
 }
 
-/// Skips a function: inlined ones are never called, and a call is an unsupported instruction.
+/// Skips a function: an inlined one is never called, and a call is an unsupported instruction.
 fn skip_function(cursor: &mut Cursor<'_>) {
     let end = cursor.rest.find([';', '{']).unwrap_or(cursor.rest.len());
     let body = cursor.rest[end..].starts_with('{');
@@ -88,11 +88,11 @@ fn skip_function(cursor: &mut Cursor<'_>) {
 pub(crate) struct Declared {
     pub variable: Variable,
     pub align: usize,
-    /// Declared without a size: the launch gives it.
+    /// Declared without a size; the launch sets it.
     pub unsized_: bool,
 }
 
-/// Parses `.align 4 .b8 name[16] = {..}` and its shorter forms, the space word already gone.
+/// Parses `.align 4 .b8 name[16] = {..}` and shorter forms, without the state space.
 pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
     let fail = |what: &str| Error::Parse { line, what: format!("`{}`: {what}", text.trim()) };
     let (left, right) = match text.split_once('=') {
@@ -138,7 +138,7 @@ pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
     for value in right.unwrap_or("").split([',', '{', '}']).map(str::trim).filter(|v| !v.is_empty())
     {
         let literal = operand::literal(value)
-            .ok_or_else(|| fail("only numbers can initialise a variable"))?;
+            .ok_or_else(|| fail("the initial value of a variable is not a number"))?;
         let bits = if float { literal.float_bits(size) } else { literal.integer_bits() };
         initial.extend_from_slice(&bits.to_le_bytes()[..size]);
     }
@@ -147,7 +147,7 @@ pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
     Ok(Declared { variable: Variable { name, bytes, initial }, align, unsized_ })
 }
 
-/// Blanks out comments and keeps every line where it is.
+/// Replaces comments by blanks; line numbers stay the same.
 fn without_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -166,14 +166,14 @@ fn without_comments(text: &str) -> String {
     out
 }
 
-/// A place in the text.
+/// A position in the text.
 pub(crate) struct Cursor<'a> {
     pub rest: &'a str,
     pub line: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// Moves on by `bytes` (at most to the end).
+    /// Advances by `bytes`, at most to the end, and returns the skipped text.
     pub fn advance(&mut self, bytes: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at(bytes.min(self.rest.len()));
         self.line += taken.bytes().filter(|&b| b == b'\n').count();
@@ -181,20 +181,20 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// Moves past white space.
+    /// Skips white space.
     pub fn skip_space(&mut self) {
         let bytes = self.rest.len() - self.rest.trim_start().len();
         self.advance(bytes);
     }
 
-    /// Takes the next word, which ends before white space, `{`, `(` or `;`.
+    /// Returns the next word, which ends before white space, `{`, `(` or `;`.
     pub fn word(&mut self) -> &'a str {
         self.skip_space();
         let end = self.rest.find(|c: char| c.is_whitespace() || "{(;".contains(c));
         self.advance(end.unwrap_or(self.rest.len()).max(1))
     }
 
-    /// Takes everything before `end`, and drops `end`.
+    /// Returns the text before `end` and skips `end`.
     pub fn until(&mut self, end: char) -> &'a str {
         let taken = self.advance(self.rest.find(end).unwrap_or(self.rest.len()));
         self.advance(end.len_utf8());

@@ -38,7 +38,7 @@ impl Literal {
         }
     }
 
-    /// The bits as a float of 4 or 8 bytes.
+    /// The bits of the value as a float of 4 or 8 bytes.
     pub fn float_bits(self, bytes: usize) -> u64 {
         match (self, bytes) {
             (Literal::Double(bits), 4) => u64::from((f64::from_bits(bits) as f32).to_bits()),
@@ -81,7 +81,7 @@ pub(crate) fn literal(text: &str) -> Option<Literal> {
     }
 }
 
-/// Parses an operand; `find` knows the registers in scope.
+/// Parses an operand; `find` returns the registers in scope.
 pub(crate) fn operand(
     text: &str,
     find: &impl Fn(&str) -> Option<Register>,
@@ -120,13 +120,15 @@ pub(crate) fn operand(
         return Ok(Operand::Special(special));
     }
     if text.starts_with('%') && !text.contains(['+', '-', ' ']) {
-        return Err(format!("`{text}` is neither a declared nor a known special register"));
+        return Err(format!(
+            "`{text}` is neither a declared register nor a supported special register"
+        ));
     }
     let plain = |c: char| c.is_alphanumeric() || "_$%.".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(Operand::Symbol(text.to_owned()));
     }
-    Err(format!("cannot read the operand `{text}`"))
+    Err(format!("operand `{text}` is not valid"))
 }
 
 /// Parses the inside of `[base+offset]`.
@@ -138,7 +140,8 @@ fn address(text: &str, find: &impl Fn(&str) -> Option<Register>) -> Result<Opera
     let (base, offset) = match text.find(['+', '-']) {
         Some(at) => {
             let offset = text[at..].strip_prefix('+').unwrap_or(&text[at..]).trim();
-            let offset = literal(offset).ok_or_else(|| format!("no number in `[{text}]`"))?;
+            let offset = literal(offset)
+                .ok_or_else(|| format!("`[{text}]` has an offset that is not a number"))?;
             (&text[..at], offset.integer_bits() as i64)
         }
         None => (text, 0),
@@ -146,7 +149,7 @@ fn address(text: &str, find: &impl Fn(&str) -> Option<Register>) -> Result<Opera
     Ok(Operand::Address(Some(Box::new(operand(base, find)?)), offset))
 }
 
-/// The special register of this name.
+/// Finds a special register by name.
 fn special(name: &str) -> Option<Special> {
     let axis = |letter: Option<char>| match letter {
         Some('x') => Some(0),
