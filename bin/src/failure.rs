@@ -198,9 +198,9 @@ impl From<data::Error> for Failure {
     }
 }
 
-impl From<data::datasets::synth::SynthError> for Failure {
-    fn from(error: data::datasets::synth::SynthError) -> Self {
-        use data::datasets::synth::SynthError as E;
+impl From<data::synth::SynthError> for Failure {
+    fn from(error: data::synth::SynthError) -> Self {
+        use data::synth::SynthError as E;
         let kind = match &error {
             E::Setting { .. } => Kind::Config,
             E::Io { .. } => Kind::Io,

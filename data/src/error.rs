@@ -19,6 +19,17 @@ pub enum ErrorKind {
     Config,
 }
 
+/// What to do with a file that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Stop at the first in sample order.
+    #[default]
+    Fail,
+    /// Treat the modality as missing and report it.
+    Skip,
+}
+
 /// A place in a text file, both counted from 1; column 0 means "the whole line".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Dataset, Numbers};
+use crate::dataset::Dataset;
 use crate::features::clip::{KINETICS_DEVIATION, KINETICS_MEAN};
+use crate::values::Numbers;
 use crate::{Error, Result};
 
 /// Whether each value of a step has a deviation of its own.
@@ -77,8 +78,8 @@ impl Standardiser {
         let width: usize = dataset.step_shape(modality).iter().product();
         let each: Vec<Result<Moments>> = samples
             .par_iter()
-            .filter_map(|&sample| dataset.feature(sample, modality))
-            .map(|feature| Ok(Moments::of(feature.open()?.numbers(), width)))
+            .filter_map(|&sample| dataset.view(sample, modality).transpose())
+            .map(|view| Ok(Moments::of(view?.numbers(), width)))
             .collect();
         let mut total: Option<Moments> = None;
         for moments in each {
@@ -134,8 +135,8 @@ impl Standardiser {
 mod tests {
     use super::*;
     use crate::Array;
-    use crate::dataset::Feature;
-    use crate::features::Values;
+    use crate::feature::Feature;
+    use crate::values::Values;
     use std::sync::Arc;
 
     fn dataset(samples: &[&[f32]]) -> Dataset {

@@ -5,7 +5,8 @@ use crate::Context;
 use crate::cli::StatsArgs;
 use crate::failure::{Failure, Result};
 use crate::output;
-use data::features::{Decoder, Source, Values};
+use data::features::{Decoder, Source};
+use data::values::Values;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -115,7 +116,7 @@ pub fn run(args: &StatsArgs, context: &Context) -> Result<()> {
     let done = AtomicU64::new(0);
     let mut modalities = Vec::new();
     for (number, (name, decoder)) in corpus.modalities.iter().zip(decoders).enumerate() {
-        let look = |sample: &data::datasets::Sample| {
+        let look = |sample: &data::corpus::Sample| {
             let seen = sample.files[number].as_ref().map(|source| {
                 if context.stop.asked().is_some() { None } else { look(decoder, source) }
             });

@@ -1,10 +1,10 @@
 //! What a configuration can say. Presets are complete; files and `--set` change single values.
 
-use data::datasets::ravdess::Vocal;
-use data::datasets::synth::WorldSettings;
+use data::corpora::mosei::Align;
+use data::corpora::ravdess::Vocal;
 use data::features::Extractor;
-use data::features::segment::Align;
 use data::loader::Padding;
+use data::synth::WorldSettings;
 use models::backbones::BackboneSettings;
 use models::heads::ProjectionSettings;
 use models::probe::ProbeSettings;
@@ -89,7 +89,7 @@ pub struct DataConfig {
     /// Seed of the split.
     pub split_seed: u64,
     /// What to do with a sample that cannot be read.
-    pub on_error: data::dataset::OnError,
+    pub on_error: data::OnError,
     /// Of labels that may apply together, the weight of each one's positives, in the order of the labels; without it,
     /// as many as the training part has negatives to a positive.
     pub positive_weights: Option<Vec<f32>>,

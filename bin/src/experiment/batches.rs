@@ -3,8 +3,8 @@
 use super::Material;
 use crate::config::{Config, ModalityConfig, Sampling, Standardise};
 use crate::failure::Result;
+use data::corpus::Label;
 use data::dataset::Dataset;
-use data::datasets::Label;
 use data::loader::{self, Item, Loader, Window};
 use data::standardise::{Spread, Standardiser};
 use engine::{Philox, Tensor};

@@ -2,8 +2,9 @@
 
 use crate::config::{Config, Format, ModalityConfig};
 use crate::failure::{Failure, Result};
-use data::datasets::manifest::{self, Kind as ColumnKind};
-use data::datasets::{Corpus, Modality, crema_d, mosei, ravdess};
+use data::corpora::manifest::{self, Kind as ColumnKind};
+use data::corpora::{Modality, crema_d, mosei, ravdess};
+use data::corpus::Corpus;
 use data::features::{Extractor, SequenceSettings};
 use std::path::Path;
 

@@ -10,10 +10,13 @@ use crate::progress::{Progress, seconds};
 use crate::run_folder::RunFolder;
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::dataset::{Dataset, Feature, Prepared, Remark, prepare};
-use data::datasets::synth::{World, WorldSettings, generate};
-use data::datasets::{Corpus, Label, mosei};
-use data::folds::{self, GroupOrder, Part, Split, Validation};
+use data::corpora::mosei;
+use data::corpus::{Corpus, Label, Part};
+use data::dataset::Dataset;
+use data::feature::Feature;
+use data::folds::{self, GroupOrder, Split, Validation};
+use data::prepare::{Prepared, Remark, prepare};
+use data::synth::{World, WorldSettings, generate};
 use engine::Device;
 use models::targets::{Targets, Task};
 use std::collections::BTreeMap;
@@ -341,7 +344,7 @@ fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
 
 /// Each sample's group; a sample without one is a group by itself.
 fn groups_of(corpus: &Corpus) -> Vec<String> {
-    let alone = |sample: &data::datasets::Sample| format!("sample {}", sample.id);
+    let alone = |sample: &data::corpus::Sample| format!("sample {}", sample.id);
     corpus.samples.iter().map(|s| s.group.clone().unwrap_or_else(|| alone(s))).collect()
 }
 

@@ -2,6 +2,6 @@
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     data_fuzz::with_file(bytes, ".csv", |path| {
-        drop(data::datasets::manifest::read(path, &Default::default()));
+        drop(data::corpora::manifest::read(path, &Default::default()));
     });
 });

@@ -7,20 +7,20 @@ pub mod clip;
 pub mod landmarks;
 pub mod mel;
 pub mod resize;
-pub mod segment;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::corpora::mosei::Segment;
 use crate::formats::archive::Member;
 use crate::formats::glove::Glove;
 use crate::formats::{npy, openface, wav};
+use crate::values::Values;
 use crate::{Array, Error, Result};
 use clip::ClipSettings;
 use landmarks::LandmarkSettings;
 use mel::{Mel, MelSettings};
-use segment::Segment;
 
 /// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
 const NUMBERS_VERSION: u32 = 2;
@@ -88,25 +88,6 @@ pub enum Extractor {
     Words(WordSettings),
     /// `.npy` of any real type `[T, ...]`, or a computational sequence, used as it is.
     Sequence(SequenceSettings),
-}
-
-/// Values of a feature.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Values {
-    /// Numbers.
-    F32(Array<f32>),
-    /// Pixels.
-    U8(Array<u8>),
-}
-
-impl Values {
-    /// The sizes of the axes, time first.
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Self::F32(array) => array.shape(),
-            Self::U8(array) => array.shape(),
-        }
-    }
 }
 
 /// One modality of one sample, decoded.

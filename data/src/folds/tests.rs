@@ -1,5 +1,5 @@
 use super::*;
-use crate::datasets::Label;
+use crate::corpus::Label;
 use proptest::prelude::*;
 
 fn actors(count: usize, each: usize) -> Vec<String> {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::dataset::Feature;
-use crate::features::Values;
+use crate::feature::Feature;
+use crate::values::Values;
 
 /// Sample s: `a` = s + 10 t in steps of two (s + 2 of them), `b` = pixels 20 t (missing for sample 1).
 fn dataset() -> Arc<Dataset> {

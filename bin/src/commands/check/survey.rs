@@ -3,7 +3,8 @@
 
 use crate::cli::Layout;
 use crate::output;
-use data::datasets::{Corpus, crema_d, ravdess};
+use data::corpora::{crema_d, ravdess};
+use data::corpus::Corpus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -184,7 +185,7 @@ fn census(corpus: &Corpus, layout: Layout, root: &Path) -> Vec<ravdess::Census> 
 
 fn missing_of<'a>(
     corpus: &'a Corpus,
-    sample: &'a data::datasets::Sample,
+    sample: &'a data::corpus::Sample,
 ) -> impl Iterator<Item = &'a String> {
     let absent = sample.files.iter().zip(&corpus.modalities).filter(|(file, _)| file.is_none());
     absent.map(|(_, name)| name)
@@ -207,7 +208,7 @@ fn groups(corpus: &Corpus) -> Vec<Group> {
 }
 
 fn lacking(corpus: &Corpus) -> Vec<Lacking> {
-    let of = |sample: &data::datasets::Sample| {
+    let of = |sample: &data::corpus::Sample| {
         let missing: Vec<String> = missing_of(corpus, sample).cloned().collect();
         (!missing.is_empty()).then(|| Lacking { sample: sample.id.clone(), missing })
     };
@@ -287,7 +288,7 @@ fn duplicates(corpus: &Corpus, seen: &[Seen]) -> Vec<[String; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data::datasets::Sample;
+    use data::corpus::Sample;
     use data::features::Source;
 
     fn corpus() -> Corpus {

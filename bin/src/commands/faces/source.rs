@@ -1,7 +1,7 @@
 //! Where frames come from: what is to be looked at, and reading it frame by frame.
 
 use crate::failure::{Failure, Kind, Result};
-use data::datasets::{ravdess, tree};
+use data::corpora::{ravdess, tree};
 use data::features::Source;
 use data::formats::archive::Member;
 use data::formats::npy::{self, MappedArray};

@@ -4,7 +4,7 @@ use super::published::{EMOTIONS, Place};
 use crate::config::{Config, Format, Protocol, Stamp};
 use crate::failure::{Failure, Kind, Result};
 use crate::run_folder::RunFolder;
-use data::datasets::ravdess::Vocal;
+use data::corpora::ravdess::Vocal;
 use data::features::Extractor;
 use models::metrics::Summary;
 use serde::Deserialize;

@@ -9,9 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corpus, Label, Sample};
+use crate::corpus::{Corpus, Label, Part, Sample};
 use crate::features::Source;
-use crate::folds::Part;
 use crate::formats::video;
 use crate::{Error, Result};
 

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::{Corpus, Label};
+use crate::corpus::{Corpus, Label, Part};
 use crate::{Error, Result};
 
 /// Share of the training part, per class, that a stratified split gives to validation.
@@ -25,36 +25,6 @@ pub struct Split {
     pub validation: Vec<usize>,
     /// Samples to report on.
     pub test: Vec<usize>,
-}
-
-/// A part of a [`Split`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// [`Split::train`]
-    Train,
-    /// [`Split::validation`]
-    Validation,
-    /// [`Split::test`]
-    Test,
-}
-
-impl Part {
-    /// All parts.
-    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
-
-    /// What data sets call it, the usual name first.
-    pub fn names(self) -> &'static [&'static str] {
-        match self {
-            Part::Train => &["train"],
-            Part::Validation => &["valid", "validation", "dev"],
-            Part::Test => &["test"],
-        }
-    }
-
-    /// The part of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Part::ALL.into_iter().find(|part| part.names().contains(&name))
-    }
 }
 
 /// A class of which a part has no sample.

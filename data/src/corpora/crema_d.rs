@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Corpus, Label, Modality, Sample, tree};
+use super::{Modality, tree};
+use crate::corpus::{Corpus, Label, Sample};
 use crate::features::Source;
 use crate::{Error, Result};
 

@@ -15,7 +15,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use super::Modality;
-use super::{Corpus, Label, Sample, tree};
+use super::tree;
+use crate::corpus::{Corpus, Label, Sample};
 use crate::features::Source;
 use crate::formats::is_of_faces;
 use crate::{Error, Result};

@@ -1,7 +1,7 @@
-use super::super::{Extractor, Source, WordSettings};
 use super::*;
 use crate::ErrorKind;
 use crate::cache::Cache;
+use crate::features::{Extractor, Source, WordSettings};
 use crate::formats::csd::write::{Entry, Features, write};
 use crate::formats::openface::Coordinates;
 
@@ -136,11 +136,11 @@ fn landmarks_are_found_by_name_or_by_their_look() {
     let folder = tempfile::tempdir().unwrap();
     let words = words(folder.path());
     let settings = LandmarkSettings {
-        points: super::super::landmarks::Points::All68,
-        scaling: super::super::landmarks::Scaling::None,
+        points: crate::features::landmarks::Points::All68,
+        scaling: crate::features::landmarks::Scaling::None,
         ..Default::default()
     };
-    let names: Vec<String> = crate::datasets::synth::openface_names();
+    let names: Vec<String> = crate::synth::openface_names();
     assert_eq!(names.len(), 713);
     for (width, first, names) in
         [(713, 298, &[][..]), (713, 299, &[][..]), (714, 299, &[][..]), (713, 298, &names)]

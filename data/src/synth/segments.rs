@@ -15,7 +15,7 @@ use super::tables::{ACTION_UNITS, AFFECT, EMOTION_AFFECT, UNITS};
 use super::vocabulary::{FEELINGS, PHRASES, Slot, TOPICS};
 use super::world::ClipId;
 use super::write::openface_names;
-use crate::datasets::mosei;
+use crate::corpora::mosei;
 use crate::formats::csd::write::{Entry, Features, write};
 use crate::{Array, Result};
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Vocal;
 use super::name::id;
-use crate::datasets::Corpus;
+use crate::corpus::Corpus;
 
 /// Actors in all; odd numbers are male.
 const ACTORS: u8 = 24;
@@ -75,7 +75,7 @@ fn whole(vocal: u8) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::Sample;
+    use crate::corpus::Sample;
 
     #[test]
     fn the_whole_has_the_published_counts() {

@@ -221,8 +221,8 @@ fn errors_name_the_place_and_the_setting() {
 
 #[test]
 fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
-    use crate::datasets::{Label, mosei};
-    use crate::features::segment::Align;
+    use crate::corpora::mosei::{self, Align};
+    use crate::corpus::Label;
     let folder = tempfile::tempdir().unwrap();
     let make = |threads: usize| {
         let root = folder.path().join(threads.to_string());
@@ -237,7 +237,7 @@ fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
     assert!(matches!(generate(&small(), &root, &go), Err(SynthError::Occupied(_))));
     let wanted = ["glove_vectors", "COVAREP", "OpenFace_2", "FACET", "words"]
         .map(|root| mosei::Wanted { name: root.into(), root: root.into() });
-    let on_error = crate::dataset::OnError::Fail;
+    let on_error = crate::OnError::Fail;
     let corpus = mosei::find(&root, &wanted, Align::WordMeans, on_error).unwrap();
     assert_eq!((corpus.samples.len(), corpus.missing(), corpus.notices.len()), (6, vec![0; 5], 0));
     assert!(corpus.samples.iter().any(|sample| sample.label != Some(Label::Each(0))));

@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::landmarks::LandmarkSettings;
-use super::{Decoded, SequenceSettings, Values};
+use crate::features::landmarks::LandmarkSettings;
+use crate::features::{Decoded, SequenceSettings};
 use crate::formats::csd::Csd;
 use crate::formats::glove::Glove;
 use crate::formats::openface::{Columns, LEAST_CONFIDENCE, POINTS};
+use crate::values::Values;
 use crate::{Array, Error, Result};
 
 /// Times that differ by less are the same, in seconds.
@@ -142,7 +143,7 @@ impl Segment {
 
     /// The segment as a sequence of numbers `[T, columns]`. A value that is not finite, as COVAREP and FACET have them,
     /// is left out of means; where nothing is left there is 0.
-    pub(super) fn sequence(&self, settings: &SequenceSettings) -> Result<Decoded> {
+    pub(crate) fn sequence(&self, settings: &SequenceSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
         let columns = self.columns(&settings.columns, width)?;
@@ -174,7 +175,7 @@ impl Segment {
 
     /// The segment as landmarks `[T, points, 2 or 3]`. Rows without a face are left out of means; a step without any
     /// face holds the one before.
-    pub(super) fn landmarks(&self, settings: &LandmarkSettings) -> Result<Decoded> {
+    pub(crate) fn landmarks(&self, settings: &LandmarkSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
         let axes = settings.coordinates.count();
@@ -242,7 +243,7 @@ impl Segment {
     }
 
     /// The segment's words as vectors `[T, dimension]`, one row a word; a pause or an unknown word is zeros.
-    pub(super) fn embedded(&self, glove: &Glove) -> Result<Decoded> {
+    pub(crate) fn embedded(&self, glove: &Glove) -> Result<Decoded> {
         let mut out = Vec::new();
         let (mut steps, mut unknown) = (0usize, 0usize);
         let parts = self.sequence.parts(&self.video);

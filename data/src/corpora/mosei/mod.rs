@@ -4,19 +4,20 @@
 //! The unit is the segment, a row of the labels: `video[k]`. Its modalities are the rows of other sequences in the same
 //! seconds. The files lie anywhere below one folder and are known by the name of their root group, or by their own.
 
+mod segment;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use walkdir::WalkDir;
 
-use super::{Corpus, Label, Sample};
-use crate::dataset::OnError;
+use crate::OnError;
+use crate::corpus::{Corpus, Label, Part, Sample};
 use crate::features::Source;
-use crate::features::segment::{Align, EPSILON, Segment};
-use crate::folds::Part;
 use crate::formats::csd::Csd;
 use crate::{Error, Result};
+pub use segment::{Align, EPSILON, Segment};
 
 /// The emotions in the order of the labels' columns, which follow the sentiment.
 pub const EMOTIONS: [&str; 6] = ["happy", "sad", "anger", "surprise", "disgust", "fear"];

@@ -1,16 +1,6 @@
-//! Data sets: which files belong to which sample, and what is known of each.
-
-pub mod crema_d;
-pub mod manifest;
-pub mod mosei;
-pub mod ravdess;
-pub mod synth;
-pub mod tree;
-
-use serde::{Deserialize, Serialize};
+//! A corpus as files: which belong to which sample, and what is known of each sample.
 
 use crate::features::Source;
-use crate::folds::Part;
 
 /// What is known of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +46,33 @@ pub struct Sample {
     pub part: Option<Part>,
 }
 
-/// What a corpus of recorded actors has of a performance, each in files of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Modality {
-    /// `.wav`.
-    Voice,
-    /// `.csv`, as OpenFace writes them.
-    Landmarks,
-    /// `.npy`: frames `[T, H, W, 3]`; without them the video, `.mp4`.
-    Clip,
+/// A part of a [`Split`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// [`Split::train`]
+    Train,
+    /// [`Split::validation`]
+    Validation,
+    /// [`Split::test`]
+    Test,
 }
 
-impl Modality {
-    /// The modality's name in a [`Corpus`].
-    pub fn name(self) -> &'static str {
+impl Part {
+    /// All parts.
+    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
+
+    /// What data sets call it, the usual name first.
+    pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Voice => "voice",
-            Self::Landmarks => "landmarks",
-            Self::Clip => "faces",
+            Part::Train => &["train"],
+            Part::Validation => &["valid", "validation", "dev"],
+            Part::Test => &["test"],
         }
+    }
+
+    /// The part of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Part::ALL.into_iter().find(|part| part.names().contains(&name))
     }
 }
 
@@ -136,7 +133,7 @@ impl Corpus {
     }
 
     /// Adds a notice for each modality that some samples lack.
-    fn note_missing(&mut self) {
+    pub(crate) fn note_missing(&mut self) {
         for (name, missing) in self.modalities.iter().zip(self.missing()) {
             if missing > 0 {
                 self.notices

@@ -262,8 +262,7 @@ impl Job {
     /// Fills one sample's window; gives how many steps are its own (0 where the sample lacks the modality).
     fn cut(&self, item: &Item, modality: usize, step: usize, out: &mut [f32]) -> Result<usize> {
         let window = &self.windows[modality];
-        let Some(feature) = self.dataset.feature(item.sample, modality) else { return Ok(0) };
-        let view = feature.open()?;
+        let Some(view) = self.dataset.view(item.sample, modality)? else { return Ok(0) };
         let start = item.starts[modality];
         let length = self.dataset.length(item.sample, modality).unwrap_or(0);
         if view.shape().first() != Some(&length) {

@@ -1,0 +1,101 @@
+//! Entries of the cache: a checksum, a header as JSON, and the values where they can be mapped.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::array::element_count;
+use crate::features::Decoded;
+use crate::formats::npy::MappedArray;
+use crate::formats::{map_file, write_aside};
+use crate::values::{Values, View};
+use crate::{Error, Result};
+
+/// First bytes of an entry; the last is the layout's version.
+const MAGIC: &[u8; 8] = b"MPUCFEA1";
+/// Where the checksum of all that follows it stands.
+const CHECKSUM: std::ops::Range<usize> = 8..40;
+/// Where the length of the header stands.
+const HEADER_LENGTH: std::ops::Range<usize> = 40..44;
+/// Values start at a multiple of this, so that they can be mapped.
+const ALIGNMENT: usize = 64;
+
+/// What an entry says of its values, as JSON.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    kind: Kind,
+    shape: Vec<usize>,
+    frames_per_second: Option<f64>,
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    F32,
+    U8,
+}
+
+pub(super) fn write(path: &Path, decoded: &Decoded) -> Result<()> {
+    let (kind, values): (Kind, &[u8]) = match &decoded.values {
+        Values::F32(array) => (Kind::F32, bytemuck::cast_slice(array.data())),
+        Values::U8(array) => (Kind::U8, array.data()),
+    };
+    let header = Header {
+        kind,
+        shape: decoded.values.shape().to_vec(),
+        frames_per_second: decoded.frames_per_second,
+        warnings: decoded.warnings.clone(),
+    };
+    let mut header = serde_json::to_vec(&header).map_err(|e| {
+        Error::config(format!("{}: cannot describe the feature: {e}; report this", path.display()))
+    })?;
+    let unpadded = HEADER_LENGTH.end + header.len();
+    header.resize(header.len() + unpadded.next_multiple_of(ALIGNMENT) - unpadded, b' ');
+    let length = (header.len() as u32).to_le_bytes();
+    let mut checksum = blake3::Hasher::new();
+    checksum.update(&length).update(&header).update(values);
+    write_aside(path, |file| {
+        use std::io::Write;
+        file.write_all(MAGIC)?;
+        file.write_all(checksum.finalize().as_bytes())?;
+        file.write_all(&length)?;
+        file.write_all(&header)?;
+        file.write_all(values)
+    })
+}
+
+/// The header and the place of the values; `None` when the bytes are no entry.
+fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
+    bytes.strip_prefix(MAGIC)?;
+    let length = bytes.get(HEADER_LENGTH)?.try_into().ok().map(u32::from_le_bytes)?;
+    let start = HEADER_LENGTH.end.checked_add(length as usize)?;
+    let header: Header = serde_json::from_slice(bytes.get(HEADER_LENGTH.end..start)?).ok()?;
+    let size = if header.kind == Kind::F32 { 4 } else { 1 };
+    let needed = element_count(&header.shape)?.checked_mul(size)?;
+    (bytes.len() - start == needed).then_some((header, start))
+}
+
+/// The warnings of a whole entry; `None` when there is none or it is corrupt.
+pub(super) fn verify(path: &Path) -> Option<Vec<String>> {
+    let bytes = map_file(path).ok()?;
+    let (header, _) = parse(&bytes)?;
+    let sum = blake3::hash(&bytes[CHECKSUM.end..]);
+    (sum.as_bytes() == &bytes[CHECKSUM]).then_some(header.warnings)
+}
+
+/// Maps an entry that was whole when it was fetched; its values are not read again to be checked.
+pub(crate) fn open(path: &Path) -> Result<View> {
+    let map = Arc::new(map_file(path)?);
+    let Some((header, start)) = parse(&map) else {
+        return Err(Error::bad(
+            path,
+            "a cache entry changed during the run; run `data prepare` again",
+        ));
+    };
+    let end = map.len();
+    Ok(match header.kind {
+        Kind::F32 => View::F32(MappedArray::new(path, map, header.shape, start, end)?),
+        Kind::U8 => View::U8(MappedArray::new(path, map, header.shape, start, end)?),
+    })
+}

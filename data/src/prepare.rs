@@ -1,0 +1,165 @@
+//! Decoding of a whole corpus: into the cache, or into memory without one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use crate::cache::{Cache, Cached};
+use crate::corpus::Corpus;
+use crate::dataset::Dataset;
+use crate::feature::Feature;
+use crate::features::{Decoder, Source};
+use crate::{Error, OnError, Result};
+
+/// A feature that could not be decoded, or that a person should know something of.
+#[derive(Debug)]
+pub struct Remark<T> {
+    /// Index of the sample.
+    pub sample: usize,
+    /// Index of the modality.
+    pub modality: usize,
+    /// What about it.
+    pub what: T,
+}
+
+/// A corpus decoded.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The features.
+    pub dataset: Dataset,
+    /// Files that were skipped (only with [`OnError::Skip`]), in sample order.
+    pub skipped: Vec<Remark<Error>>,
+    /// Warnings of the decoders, in sample order.
+    pub warnings: Vec<Remark<String>>,
+    /// How many features were computed; the rest came from the cache.
+    pub computed: usize,
+}
+
+/// Decodes a whole corpus on all cores: into the cache, or into memory without one.
+/// `decoders` has one for each modality; `progress` is told features done and in all, from any thread.
+///
+/// # Errors
+/// The first file in sample order that cannot be decoded, unless skipped; cache trouble; see [`Dataset::new`].
+pub fn prepare(
+    corpus: &Corpus,
+    decoders: &[Decoder],
+    cache: Option<&Cache>,
+    on_error: OnError,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Prepared> {
+    let width = corpus.modalities.len();
+    if decoders.len() != width {
+        return Err(Error::config(format!(
+            "{} decoders for {width} modalities; give one for each",
+            decoders.len()
+        )));
+    }
+    let sources: Vec<(usize, usize)> = (0..corpus.samples.len())
+        .flat_map(|sample| (0..width).map(move |modality| (sample, modality)))
+        .filter(|&(sample, modality)| corpus.samples[sample].files[modality].is_some())
+        .collect();
+    let done = AtomicUsize::new(0);
+    let fetch = |&(sample, modality): &(usize, usize)| {
+        let source = corpus.samples[sample].files[modality].as_ref()?;
+        let decoder = &decoders[modality];
+        let found = match cache {
+            Some(cache) => cache.fetch(decoder, source),
+            None => decoder.decode(source).map(|decoded| Cached {
+                feature: Feature::Memory(Arc::new(decoded.values)),
+                warnings: decoded.warnings,
+                computed: true,
+            }),
+        };
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, sources.len());
+        Some(found)
+    };
+    let found: Vec<Option<Result<Cached>>> = sources.par_iter().map(fetch).collect();
+    let mut features = vec![vec![None; width]; corpus.samples.len()];
+    let (mut skipped, mut warnings, mut computed) = (Vec::new(), Vec::new(), 0);
+    for (&(sample, modality), found) in sources.iter().zip(found) {
+        match found {
+            Some(Ok(cached)) => {
+                computed += usize::from(cached.computed);
+                // A segment that its sequence has nothing of is one that lacks the modality.
+                let segment =
+                    matches!(corpus.samples[sample].files[modality], Some(Source::Segment(_)));
+                let present = !segment || cached.feature.open()?.shape().first() != Some(&0);
+                warnings.extend(cached.warnings.into_iter().map(|what| Remark {
+                    sample,
+                    modality,
+                    what,
+                }));
+                features[sample][modality] = present.then_some(cached.feature);
+            }
+            // Trouble with the cache folder is nobody's sample: skipping would only hide it.
+            Some(Err(error))
+                if on_error == OnError::Skip && error.kind() != crate::ErrorKind::Io =>
+            {
+                skipped.push(Remark { sample, modality, what: error });
+            }
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+    }
+    let dataset = Dataset::new(corpus.modalities.clone(), features)?;
+    Ok(Prepared { dataset, skipped, warnings, computed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Array;
+    use crate::corpus::Sample;
+    use crate::features::{Extractor, SequenceSettings};
+    use crate::formats::npy;
+
+    #[test]
+    fn a_corpus_is_decoded_and_bad_files_skipped_or_fatal() {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = |i: usize| Sample {
+            id: i.to_string(),
+            files: vec![(i != 1).then(|| Source::File(folder.path().join(format!("{i}.npy"))))],
+            label: None,
+            group: None,
+            leak_key: i.to_string(),
+            part: None,
+        };
+        for i in [0usize, 3] {
+            npy::write(
+                &folder.path().join(format!("{i}.npy")),
+                &Array::new([i + 1, 2], vec![i as f64; 2 * i + 2]).unwrap(),
+            )
+            .unwrap();
+        }
+        std::fs::write(folder.path().join("2.npy"), "junk").unwrap();
+        let corpus = Corpus {
+            modalities: vec!["s".into()],
+            samples: (0..4).map(sample).collect(),
+            ..Corpus::default()
+        };
+        let decoders = [Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap()];
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let error =
+            prepare(&corpus, &decoders, Some(&cache), OnError::Fail, &|_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("2.npy: not a .npy"), "{error}");
+        for (cache, computed) in [(Some(&cache), 0), (None, 2)] {
+            let calls = AtomicUsize::new(0);
+            let count = |_: usize, all: usize| {
+                assert_eq!(all, 3);
+                calls.fetch_add(1, Ordering::Relaxed);
+            };
+            let prepared = prepare(&corpus, &decoders, cache, OnError::Skip, &count).unwrap();
+            assert_eq!(
+                (prepared.computed, prepared.skipped.len(), calls.into_inner()),
+                (computed, 1, 3)
+            );
+            let dataset = prepared.dataset;
+            let lengths: Vec<_> = (0..4).map(|sample| dataset.length(sample, 0)).collect();
+            assert_eq!(
+                (lengths, dataset.step_shape(0)),
+                (vec![Some(1), None, None, Some(4)], &[2usize][..])
+            );
+        }
+    }
+}
