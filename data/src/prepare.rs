@@ -9,7 +9,7 @@ use crate::cache::{Cache, Cached};
 use crate::corpus::Corpus;
 use crate::dataset::Dataset;
 use crate::feature::Feature;
-use crate::features::{Decoder, Source};
+use crate::features::Decoder;
 use crate::{Error, OnError, Result};
 
 /// A feature that could not be decoded, or that a person should know something of.
@@ -66,6 +66,7 @@ pub fn prepare(
         let found = match cache {
             Some(cache) => cache.fetch(decoder, source),
             None => decoder.decode(source).map(|decoded| Cached {
+                steps: decoded.steps(),
                 feature: Feature::Memory(Arc::new(decoded.values)),
                 warnings: decoded.warnings,
                 computed: true,
@@ -81,16 +82,12 @@ pub fn prepare(
         match found {
             Some(Ok(cached)) => {
                 computed += usize::from(cached.computed);
-                // A segment that its sequence has nothing of is one that lacks the modality.
-                let segment =
-                    matches!(corpus.samples[sample].files[modality], Some(Source::Segment(_)));
-                let present = !segment || cached.feature.open()?.shape().first() != Some(&0);
                 warnings.extend(cached.warnings.into_iter().map(|what| Remark {
                     sample,
                     modality,
                     what,
                 }));
-                features[sample][modality] = present.then_some(cached.feature);
+                features[sample][modality] = (cached.steps > 0).then_some(cached.feature);
             }
             // Trouble with the cache folder is nobody's sample: skipping would only hide it.
             Some(Err(error))
@@ -111,7 +108,7 @@ mod tests {
     use super::*;
     use crate::Array;
     use crate::corpus::Sample;
-    use crate::features::{Extractor, SequenceSettings};
+    use crate::features::{Extractor, SequenceSettings, Source};
     use crate::formats::npy;
 
     #[test]

@@ -88,7 +88,7 @@ fn without_lists_the_folds_are_by_video_and_the_stamp_says_so() {
         ["--set", "controls=[]", "--set", "training.epochs=1", "--set", "probe.epochs=1"];
     let (report, said) = train(&copy, &folder.path().join("run"), &settings);
     assert_eq!(report["protocol"]["protocol"], "by_group");
-    assert!(said.contains("split at random by video; to use the corpus's own folds"), "{said}");
+    assert!(said.contains("split at random by group; to use the corpus's own folds"), "{said}");
     let splits = std::fs::read(folder.path().join("run/splits/splits.json")).unwrap();
     let splits: Value = serde_json::from_slice(&splits).unwrap();
     let videos = |part: &str| -> Vec<String> {

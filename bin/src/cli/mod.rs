@@ -9,7 +9,9 @@ pub use faces::*;
 pub use weights::*;
 
 use crate::device::Choice;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use data::corpora::{FORMATS, Format};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -249,42 +251,22 @@ pub enum Voice {
     Espeak,
 }
 
-/// How a data set is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layout {
-    /// RAVDESS's folders or archives, and names.
-    Ravdess,
-    /// CREMA-D's names.
-    #[value(name = "crema_d")]
-    CremaD,
-    /// A CSV: one row a sample, one column a modality.
-    Manifest,
-    /// CMU-MOSEI's .csd files.
-    Mosei,
-}
-
-impl Layout {
-    /// As it stands in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Layout::Ravdess => "ravdess",
-            Layout::CremaD => "crema_d",
-            Layout::Manifest => "manifest",
-            Layout::Mosei => "mosei",
-        }
-    }
+/// The formats of corpora by name, for `--format`.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let value = |format: &Format| PossibleValue::new(format.name()).help(format.about());
+    PossibleValuesParser::new(FORMATS.iter().map(value))
+        .try_map(|name| Format::named(&name).ok_or("there is no such format"))
 }
 
 /// Where data is and how to read it, for `check` and `stats`.
 #[derive(Debug, Args)]
 pub struct DataSource {
-    /// A folder with RAVDESS (unpacked or as archives), CREMA-D or CMU-MOSEI's .csd files, or a manifest.
+    /// A folder with a corpus (files or archives), or a manifest.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
-    /// How it is laid out; without it a folder is CMU-MOSEI where it holds .csd files and else RAVDESS, and a file a
-    /// manifest.
-    #[arg(long)]
-    pub format: Option<Layout>,
+    /// Which corpus it is; recognised by file names without it.
+    #[arg(long, value_parser = formats())]
+    pub format: Option<Format>,
     /// Word vectors in GloVe's text format, for manifests with text.
     #[arg(long, value_name = "FILE")]
     pub vectors: Option<PathBuf>,

@@ -1,23 +1,14 @@
 //! `mpuc data synth`, and reading data for `check` and `stats`.
 
 use crate::Context;
-use crate::cli::{DataSource, Layout, Shape, SynthArgs, Voice};
+use crate::cli::{DataSource, Shape, SynthArgs, Voice};
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
-use data::OnError;
-use data::corpora::mosei;
-use data::corpora::mosei::Align;
-use data::corpora::ravdess::{self, Vocal};
-use data::corpora::{Modality, crema_d, manifest};
+use data::corpora::Format;
 use data::corpus::Corpus;
-use data::features::clip::ClipSettings;
-use data::features::landmarks::LandmarkSettings;
-use data::features::mel::MelSettings;
-use data::features::{Decoder, Extractor, SequenceSettings, WordSettings};
+use data::features::Decoder;
 use data::synth::{self, SynthError, WorldSettings};
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 /// Segments of a video, where nobody says how many.
 const SEGMENTS: usize = 24;
@@ -109,103 +100,29 @@ fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
         .map_err(|error| Failure::config(format!("--set {pair}: {error}")))
 }
 
-/// A data set as files, and a decoder for each of its modalities.
+/// A corpus as files, and a decoder for each of its modalities.
 pub struct Opened {
     /// The samples.
     pub corpus: Corpus,
     /// One for each modality.
     pub decoders: Vec<Decoder>,
-    /// How it is laid out.
-    pub layout: Layout,
+    /// How it lies on disk.
+    pub format: Format,
 }
 
-/// Finds the samples of a data set.
+/// Finds all samples and modalities of a corpus.
 ///
 /// # Errors
-/// 65 for a broken manifest, 66 when there is nothing.
+/// 65 for a broken manifest, 66 when there is nothing, 78 for text without word vectors.
 pub fn open(source: &DataSource) -> Result<Opened> {
-    let path = &source.path;
-    let layout = source.format.unwrap_or_else(|| match path.is_dir() {
-        true if mosei::is_here(path) => Layout::Mosei,
-        true => Layout::Ravdess,
-        false => Layout::Manifest,
-    });
-    let (corpus, extractors) = match layout {
-        Layout::Ravdess | Layout::CremaD => {
-            let modalities = vec![Modality::Voice, Modality::Landmarks, Modality::Clip];
-            let extractors = vec![
-                Extractor::Voice(MelSettings::paper()),
-                Extractor::Landmarks(LandmarkSettings::default()),
-                Extractor::Clip(clip_settings(path)),
-            ];
-            let corpus = match layout {
-                Layout::CremaD => crema_d::find(path, &modalities)?,
-                _ => ravdess::find(path, &ravdess::Options { modalities, vocal: Vocal::Both })?,
-            };
-            (corpus, extractors)
-        }
-        Layout::Mosei => mosei_as_it_is(path, source)?,
-        Layout::Manifest => {
-            let manifest = manifest::read(path, &BTreeMap::new())?;
-            let extractors = manifest.kinds.iter().map(|kind| of_kind(*kind, source));
-            (manifest.corpus, extractors.collect::<Result<_>>()?)
-        }
+    let format = match source.format {
+        Some(format) => format,
+        None => Format::recognise(&source.path)?,
     };
-    let decoders = extractors
-        .iter()
-        .map(|extractor| extractor.decoder(None))
-        .collect::<data::Result<Vec<_>>>()?;
-    Ok(Opened { corpus, decoders, layout })
-}
-
-/// Every sequence of CMU-MOSEI that there is, row by row. A segment that stands twice is a notice.
-fn mosei_as_it_is(path: &Path, source: &DataSource) -> Result<(Corpus, Vec<Extractor>)> {
-    let (mut wanted, mut extractors) = (Vec::new(), Vec::new());
-    for root in mosei::sequences(path)? {
-        let extractor = match root.as_str() {
-            "All Labels" => continue,
-            "OpenFace_2" => Extractor::Landmarks(LandmarkSettings::default()),
-            "words" => match &source.vectors {
-                Some(vectors) => Extractor::Words(WordSettings { vectors: vectors.clone() }),
-                None => continue,
-            },
-            _ => Extractor::Sequence(SequenceSettings::default()),
-        };
-        wanted.push(mosei::Wanted { name: root.clone(), root });
-        extractors.push(extractor);
-    }
-    Ok((mosei::find(path, &wanted, Align::None, OnError::Skip)?, extractors))
-}
-
-/// A made-up world says how large and how fast its frames are; RAVDESS's are as the defaults have it.
-fn clip_settings(root: &Path) -> ClipSettings {
-    let world = std::fs::read(root.join("world.json")).ok();
-    let world: Option<synth::Summary> = world.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    world.map_or_else(ClipSettings::default, |world| ClipSettings {
-        height: world.settings.face_size,
-        width: world.settings.face_size,
-        frames_per_second: world.settings.video_fps,
-    })
-}
-
-fn of_kind(kind: manifest::Kind, source: &DataSource) -> Result<Extractor> {
-    Ok(match kind {
-        manifest::Kind::Voice => Extractor::Voice(MelSettings::paper()),
-        manifest::Kind::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
-        manifest::Kind::Clip => Extractor::Clip(ClipSettings::default()),
-        manifest::Kind::Sequence => Extractor::Sequence(SequenceSettings::default()),
-        manifest::Kind::Words => match &source.vectors {
-            Some(vectors) => Extractor::Words(WordSettings { vectors: vectors.clone() }),
-            None => {
-                let message = format!(
-                    "{}: has a column of text, which needs word vectors",
-                    source.path.display()
-                );
-                return Err(Failure::new(Kind::Usage, message)
-                    .hint("name a file in GloVe's text format with --vectors"));
-            }
-        },
-    })
+    let (corpus, features) = format.open(&source.path, source.vectors.as_deref())?;
+    let decoders =
+        features.iter().map(|feature| feature.decoder(None)).collect::<data::Result<_>>()?;
+    Ok(Opened { corpus, decoders, format })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a configuration can say. Presets are complete; files and `--set` change single values.
 
+use data::corpora::Format;
 use data::corpora::mosei::Align;
 use data::corpora::ravdess::Vocal;
 use data::features::Extractor;
@@ -95,20 +96,6 @@ pub struct DataConfig {
     pub positive_weights: Option<Vec<f32>>,
     /// Where decoded features are kept; empty for the user's cache folder.
     pub cache: PathBuf,
-}
-
-/// How a data set is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// RAVDESS's folders and names; the made-up world has them too.
-    Ravdess,
-    /// CREMA-D's names.
-    CremaD,
-    /// A CSV: one row a sample, one column a modality.
-    Manifest,
-    /// CMU-MOSEI's `.csd` files: a sample is a row of the labels.
-    Mosei,
 }
 
 /// How a data set is split into folds.

@@ -1,8 +1,9 @@
 //! Settings of the right type that still cannot work together, found before hours of training.
 
 use super::explain::source_of;
-use super::{Format, Protocol, Resolved, Source, ValidationPart};
+use super::{Protocol, Resolved, Source, ValidationPart};
 use crate::failure::{Failure, Result};
+use data::corpora::{FORMATS, OwnSplit, ravdess};
 use models::backbones::BackboneSettings;
 use models::systems::Denominator;
 use models::training::TrainingSettings;
@@ -39,7 +40,7 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             format!("is {}; it must lie between 1 and data.folds = {}", data.run_folds, data.folds),
         );
     }
-    if data.vocal.is_some() && data.format != Format::Ravdess {
+    if data.vocal.is_some() && data.format != ravdess::FORMAT {
         return refuse("data.vocal", "is for data.format = \"ravdess\"; take it away".into());
     }
     if data.protocol == Protocol::ByGroupPairs && data.folds != 3 {
@@ -48,12 +49,12 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             format!("is {}; the protocol by_group_pairs has exactly 3", data.folds),
         );
     }
-    if data.protocol == Protocol::Standard
-        && !matches!(data.format, Format::Mosei | Format::Manifest)
-    {
+    if data.protocol == Protocol::Standard && data.format.own_split() == OwnSplit::None {
+        let with_split = FORMATS.iter().filter(|format| format.own_split() != OwnSplit::None);
+        let names: Vec<String> = with_split.map(|format| format!("{:?}", format.name())).collect();
         return refuse(
             "data.protocol",
-            "is \"standard\", which only data.format = \"mosei\" or \"manifest\" has".into(),
+            format!("is \"standard\", which only data.format = {} has", names.join(" or ")),
         );
     }
     if matches!(data.protocol, Protocol::ByGroup | Protocol::Standard)

@@ -2,15 +2,13 @@
 
 use super::corpora::find;
 use super::pretrained::Pretrained;
-use crate::config::{
-    Config, Format, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word,
-};
+use crate::config::{Config, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word};
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::run_folder::RunFolder;
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::corpora::mosei;
+use data::corpora::{OwnSplit, crema_d, ravdess};
 use data::corpus::{Corpus, Label, Part};
 use data::dataset::Dataset;
 use data::feature::Feature;
@@ -236,7 +234,7 @@ pub struct Decoded {
 /// Whatever is wrong with the files.
 pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
     let root = if config.data.path.as_os_str().is_empty() {
-        if config.data.format != Format::Ravdess {
+        if config.data.format != ravdess::FORMAT {
             return Err(Failure::config("`data.path` is empty: there is no data")
                 .hint("name the folder or the manifest with --data"));
         }
@@ -334,7 +332,7 @@ fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
         let first = lengths.next();
         dataset.len() > 1 && lengths.all(|length| Some(length) == first)
     };
-    let performed = matches!(config.data.format, Format::Ravdess | Format::CremaD);
+    let performed = [ravdess::FORMAT, crema_d::FORMAT].contains(&config.data.format);
     let equal = performed && (0..dataset.modalities().len()).all(equal);
     if config.data.path.as_os_str().is_empty() || named || equal {
         return "made-up world".into();
@@ -363,12 +361,19 @@ fn split(
             }
             return Ok(((Protocol::Standard, 1), vec![split]));
         }
-        if data.format == Format::Manifest {
-            let message = "`data.protocol` is standard, but the manifest has no column `part`";
-            return Err(Failure::config(message)
-                .hint("add it, with train, valid or test in each row, or choose by_group"));
+        match data.format.own_split() {
+            OwnSplit::Optional(how) => {
+                progress.warn(format_args!("split at random by group; {how}"))
+            }
+            OwnSplit::Required(how) => {
+                let message = "`data.protocol` is standard, but no sample says its part";
+                return Err(Failure::config(message).hint(how));
+            }
+            OwnSplit::None => {
+                let message = "`data.protocol` is standard, but the corpus has no split of its own";
+                return Err(Failure::config(message).hint("choose by_group"));
+            }
         }
-        progress.warn(format_args!("split at random by video; {}", mosei::FOLDS_HINT));
     }
     let validation = match data.validation {
         ValidationPart::None => Validation::None,

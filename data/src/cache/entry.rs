@@ -23,23 +23,23 @@ const ALIGNMENT: usize = 64;
 
 /// What an entry says of its values, as JSON.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    kind: Kind,
-    shape: Vec<usize>,
+pub(super) struct Header {
+    kind: ValueKind,
+    pub(super) shape: Vec<usize>,
     frames_per_second: Option<f64>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Kind {
+enum ValueKind {
     F32,
     U8,
 }
 
 pub(super) fn write(path: &Path, decoded: &Decoded) -> Result<()> {
-    let (kind, values): (Kind, &[u8]) = match &decoded.values {
-        Values::F32(array) => (Kind::F32, bytemuck::cast_slice(array.data())),
-        Values::U8(array) => (Kind::U8, array.data()),
+    let (kind, values): (ValueKind, &[u8]) = match &decoded.values {
+        Values::F32(array) => (ValueKind::F32, bytemuck::cast_slice(array.data())),
+        Values::U8(array) => (ValueKind::U8, array.data()),
     };
     let header = Header {
         kind,
@@ -71,17 +71,17 @@ fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
     let length = bytes.get(HEADER_LENGTH)?.try_into().ok().map(u32::from_le_bytes)?;
     let start = HEADER_LENGTH.end.checked_add(length as usize)?;
     let header: Header = serde_json::from_slice(bytes.get(HEADER_LENGTH.end..start)?).ok()?;
-    let size = if header.kind == Kind::F32 { 4 } else { 1 };
+    let size = if header.kind == ValueKind::F32 { 4 } else { 1 };
     let needed = element_count(&header.shape)?.checked_mul(size)?;
     (bytes.len() - start == needed).then_some((header, start))
 }
 
-/// The warnings of a whole entry; `None` when there is none or it is corrupt.
-pub(super) fn verify(path: &Path) -> Option<Vec<String>> {
+/// The header of a whole entry; `None` when there is none or it is corrupt.
+pub(super) fn verify(path: &Path) -> Option<Header> {
     let bytes = map_file(path).ok()?;
     let (header, _) = parse(&bytes)?;
     let sum = blake3::hash(&bytes[CHECKSUM.end..]);
-    (sum.as_bytes() == &bytes[CHECKSUM]).then_some(header.warnings)
+    (sum.as_bytes() == &bytes[CHECKSUM]).then_some(header)
 }
 
 /// Maps an entry that was whole when it was fetched; its values are not read again to be checked.
@@ -95,7 +95,7 @@ pub(crate) fn open(path: &Path) -> Result<View> {
     };
     let end = map.len();
     Ok(match header.kind {
-        Kind::F32 => View::F32(MappedArray::new(path, map, header.shape, start, end)?),
-        Kind::U8 => View::U8(MappedArray::new(path, map, header.shape, start, end)?),
+        ValueKind::F32 => View::F32(MappedArray::new(path, map, header.shape, start, end)?),
+        ValueKind::U8 => View::U8(MappedArray::new(path, map, header.shape, start, end)?),
     })
 }

@@ -26,6 +26,8 @@ pub struct Cache {
 pub struct Cached {
     /// The feature, still on disk.
     pub feature: Feature,
+    /// Steps of the feature; 0 where the source has nothing for the sample.
+    pub steps: usize,
     /// As [`Decoded::warnings`].
     pub warnings: Vec<String>,
     /// Whether it had to be computed.
@@ -49,37 +51,26 @@ impl Cache {
     /// Whatever is wrong with the source, or the folder.
     pub fn fetch(&self, decoder: &Decoder, source: &Source) -> Result<Cached> {
         let path = self.entry(decoder, source)?;
-        if let Some(warnings) = entry::verify(&path) {
-            return Ok(Cached { feature: Feature::File(path), warnings, computed: false });
+        if let Some(header) = entry::verify(&path) {
+            let steps = header.shape.first().copied().unwrap_or(0);
+            let feature = Feature::File(path);
+            return Ok(Cached { feature, steps, warnings: header.warnings, computed: false });
         }
         let decoded = decoder.decode(source)?;
         entry::write(&path, &decoded)?;
-        Ok(Cached { feature: Feature::File(path), warnings: decoded.warnings, computed: true })
+        Ok(Cached {
+            feature: Feature::File(path),
+            steps: decoded.steps(),
+            warnings: decoded.warnings,
+            computed: true,
+        })
     }
 
     /// Where the entry of `source` stands or would stand.
     fn entry(&self, decoder: &Decoder, source: &Source) -> Result<PathBuf> {
-        let mut content = blake3::Hasher::new();
-        match source {
-            Source::Text(text) => {
-                content.update(text.as_bytes());
-            }
-            // An archive's directory says enough: to unpack 12 GB of videos at every start would take minutes.
-            Source::Member(member) => {
-                content.update(member.identity().as_bytes());
-            }
-            Source::File(path) => return self.named(content::hash(&self.folder, path)?, decoder),
-            Source::Segment(segment) => {
-                segment.identify(&mut content, &|path| content::hash(&self.folder, path))?;
-            }
-        };
-        self.named(content.finalize(), decoder)
-    }
-
-    /// The entry of content with this hash.
-    fn named(&self, content: blake3::Hash, decoder: &Decoder) -> Result<PathBuf> {
+        let content = source.content(&|path| content::hash(&self.folder, path))?;
         let mut key = blake3::Hasher::new();
-        key.update(content.as_bytes()).update(decoder.fingerprint()?.as_bytes());
+        key.update(content.as_bytes()).update(decoder.fingerprint().as_bytes());
         let name = key.finalize().to_hex();
         Ok(self.folder.join(format!("{}.feature", &name.as_str()[..40])))
     }

@@ -6,15 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Modality, tree};
+use super::format::{found_as_wanted, recorded_kinds, recordings};
+use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted, tree};
 use crate::corpus::{Corpus, Label, Sample};
-use crate::features::Source;
+use crate::features::{FeatureKind, Source};
 use crate::{Error, Result};
+
+/// The format `crema_d`.
+pub const FORMAT: Format = Format(&CremaD);
 
 /// Emotions in label order, which is that of their codes.
 pub const EMOTIONS: [&str; 6] = ["anger", "disgust", "fear", "happy", "neutral", "sad"];
 /// Clips of the whole corpus.
-pub const CLIPS: usize = 7_442;
+const CLIPS: usize = 7_442;
 /// Their codes in file names.
 const CODES: [&str; 6] = ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"];
 /// Codes of the twelve sentences.
@@ -22,6 +26,50 @@ const SENTENCES: [&str; 12] =
     ["IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"];
 /// Levels of emotion; the last is "not said", and once spelt with one letter.
 const LEVELS: [&str; 5] = ["LO", "MD", "HI", "XX", "X"];
+
+struct CremaD;
+
+impl CorpusFormat for CremaD {
+    fn name(&self) -> &'static str {
+        "crema_d"
+    }
+
+    fn about(&self) -> &'static str {
+        "CREMA-D: its file names, anywhere below a folder or in archives there"
+    }
+
+    fn is_here(&self, path: &Path) -> bool {
+        tree::any_file(path, |stem, _| Name::parse(stem).is_some())
+    }
+
+    fn modalities(&self, _path: &Path, _vectors: Option<&Path>) -> Result<Vec<Wanted>> {
+        Ok(recordings())
+    }
+
+    fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
+        let kinds = recorded_kinds("CREMA-D", wanted)?;
+        Ok(found_as_wanted(find(path, &kinds)?, wanted))
+    }
+
+    fn census(&self, _path: &Path, corpus: &Corpus) -> Vec<Census> {
+        vec![Census {
+            vocal: "speech",
+            expected: CLIPS,
+            found: corpus.samples.len(),
+            absent: Vec::new(),
+            absent_by_group: BTreeMap::new(),
+            unexpected: Vec::new(),
+        }]
+    }
+
+    fn own_split(&self) -> OwnSplit {
+        OwnSplit::None
+    }
+
+    fn same_seconds(&self) -> bool {
+        true
+    }
+}
 
 /// What a file's name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +110,7 @@ struct Files {
 /// # Errors
 /// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
 /// input/output errors.
-pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
-    if modalities.is_empty() {
-        return Err(Error::config("crema_d: no modality is wanted; name voice, landmarks or clip"));
-    }
+fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
@@ -97,8 +142,8 @@ pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
             None => *place = Some(source),
         }
     }
-    let mut corpus = corpus_of(&clips, modalities);
-    if modalities.contains(&Modality::Clip) {
+    let mut corpus = corpus_of(&clips, kinds);
+    if kinds.contains(&FeatureKind::Clip) {
         let mut flash = clips
             .values()
             .filter(|files| files.frames.is_none() && files.video.is_none())
@@ -115,7 +160,7 @@ pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
         corpus.notices.push(format!("{copies} files are copies of others and are not used"));
     }
     if corpus.samples.is_empty() {
-        let wanted: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
+        let wanted: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
         let hint = corpus.notices.first().map(|notice| format!("; {notice}")).unwrap_or_default();
         return Err(Error::missing(
             root,
@@ -130,15 +175,16 @@ pub fn find(root: &Path, modalities: &[Modality]) -> Result<Corpus> {
 }
 
 /// The samples of clips with at least one wanted file, in the order of their names.
-fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus {
+fn corpus_of(clips: &BTreeMap<String, Files>, kinds: &[FeatureKind]) -> Corpus {
     let sample = |(id, found): (&String, &Files)| {
         let name = Name::parse(id)?;
-        let files: Vec<Option<Source>> = modalities
+        let files: Vec<Option<Source>> = kinds
             .iter()
-            .map(|modality| match modality {
-                Modality::Voice => found.voice.clone(),
-                Modality::Landmarks => found.landmarks.clone(),
-                Modality::Clip => {
+            .map(|kind| match kind {
+                FeatureKind::Voice => found.voice.clone(),
+                FeatureKind::Landmarks => found.landmarks.clone(),
+                FeatureKind::Words | FeatureKind::Sequence => None,
+                FeatureKind::Clip => {
                     found.frames.as_ref().or(found.video.as_ref()).or(found.flash.as_ref()).cloned()
                 }
             })
@@ -154,7 +200,7 @@ fn corpus_of(clips: &BTreeMap<String, Files>, modalities: &[Modality]) -> Corpus
         })
     };
     Corpus {
-        modalities: modalities.iter().map(|modality| modality.name().to_owned()).collect(),
+        modalities: kinds.iter().map(|kind| kind.name().to_owned()).collect(),
         classes: EMOTIONS.map(str::to_owned).to_vec(),
         samples: clips.iter().filter_map(sample).collect(),
         notices: Vec::new(),
@@ -166,7 +212,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Modality; 3] = [Modality::Voice, Modality::Landmarks, Modality::Clip];
+    const ALL: [FeatureKind; 3] = [FeatureKind::Voice, FeatureKind::Landmarks, FeatureKind::Clip];
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

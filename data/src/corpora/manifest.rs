@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
 use crate::corpus::{Corpus, Label, Part, Sample};
-use crate::features::Source;
+use crate::features::{FeatureKind, Source};
 use crate::formats::video;
 use crate::{Error, Result};
 
@@ -24,38 +23,88 @@ const NONE_APPLIES: &str = "-";
 /// Most classes that may apply at once.
 const MOST_LABELS: usize = 64;
 
-/// What a column's files are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// `.wav`
-    Voice,
-    /// `.csv` by OpenFace
-    Landmarks,
-    /// `.npy` of numbers
-    Sequence,
-    /// A video, or a folder of pictures; or `.npy` of frames, never inferred because the extension is that of a sequence
-    Clip,
-    /// `.txt`, or literal text
-    Words,
+/// The format `manifest`.
+pub const FORMAT: Format = Format(&ManifestFormat);
+
+struct ManifestFormat;
+
+impl CorpusFormat for ManifestFormat {
+    fn name(&self) -> &'static str {
+        "manifest"
+    }
+
+    fn about(&self) -> &'static str {
+        "A CSV: one row a sample, one column a modality"
+    }
+
+    fn is_here(&self, path: &Path) -> bool {
+        path.is_file()
+    }
+
+    fn modalities(&self, path: &Path, vectors: Option<&Path>) -> Result<Vec<Wanted>> {
+        let manifest = read(path, &BTreeMap::new())?;
+        let wanted = |(name, kind): (String, &FeatureKind)| {
+            let feature = kind.extractor(vectors).ok_or_else(|| {
+                Error::config(format!(
+                    "{}: the column `{name}` is text, which needs word vectors; name a file in GloVe's text format with --vectors",
+                    path.display()
+                ))
+            })?;
+            Ok(Wanted { name, feature })
+        };
+        manifest.corpus.modalities.into_iter().zip(&manifest.kinds).map(wanted).collect()
+    }
+
+    /// Every column is a modality. It is read as the wanted modality of its name says, and without one as the first of its
+    /// kind.
+    fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
+        let kinds = wanted.iter().map(|wanted| (wanted.name.clone(), wanted.feature.kind()));
+        let manifest = read(path, &kinds.collect())?;
+        let settings = |(name, kind): (&String, &FeatureKind)| {
+            let named = wanted.iter().position(|wanted| wanted.name == *name);
+            let of_kind = || wanted.iter().position(|wanted| wanted.feature.kind() == *kind);
+            named.or_else(of_kind).ok_or_else(|| {
+                Error::config(format!(
+                    "{}: column `{name}`: no modality of the configuration reads it; add [modality.{name}], or leave the column out",
+                    path.display()
+                ))
+            })
+        };
+        let columns = manifest.corpus.modalities.iter().zip(&manifest.kinds);
+        let wanted = columns.map(settings).collect::<Result<_>>()?;
+        Ok(Found { corpus: manifest.corpus, wanted })
+    }
+
+    fn census(&self, _path: &Path, _corpus: &Corpus) -> Vec<Census> {
+        Vec::new()
+    }
+
+    fn own_split(&self) -> OwnSplit {
+        OwnSplit::Required(
+            "add the column `part` to the manifest, with train, valid or test in each row, or choose by_group",
+        )
+    }
+
+    fn same_seconds(&self) -> bool {
+        false
+    }
 }
 
-impl Kind {
-    fn of_cell(folder: &Path, cell: &str) -> Option<Self> {
-        if cell.starts_with(LITERAL) {
-            return Some(Self::Words);
-        }
-        if folder.join(cell).is_dir() {
-            return Some(Self::Clip);
-        }
-        match Path::new(cell).extension()?.to_ascii_lowercase().to_str()? {
-            "wav" => Some(Self::Voice),
-            "csv" => Some(Self::Landmarks),
-            "npy" => Some(Self::Sequence),
-            "txt" => Some(Self::Words),
-            ending if video::ENDINGS.contains(&ending) => Some(Self::Clip),
-            _ => None,
-        }
+/// What a cell's file is, by its ending; frames in `.npy` cannot be told from other numbers.
+fn kind_of_cell(folder: &Path, cell: &str) -> Option<FeatureKind> {
+    if cell.starts_with(LITERAL) {
+        return Some(FeatureKind::Words);
+    }
+    if folder.join(cell).is_dir() {
+        return Some(FeatureKind::Clip);
+    }
+    match Path::new(cell).extension()?.to_ascii_lowercase().to_str()? {
+        "wav" => Some(FeatureKind::Voice),
+        "csv" => Some(FeatureKind::Landmarks),
+        "npy" => Some(FeatureKind::Sequence),
+        "txt" => Some(FeatureKind::Words),
+        ending if video::ENDINGS.contains(&ending) => Some(FeatureKind::Clip),
+        _ => None,
     }
 }
 
@@ -65,7 +114,7 @@ pub struct Manifest {
     /// The samples.
     pub corpus: Corpus,
     /// One for each of the corpus's modalities.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<FeatureKind>,
 }
 
 /// Reads a manifest. `overrides` gives the kind of columns by name where the extension would mislead;
@@ -79,7 +128,7 @@ pub struct Manifest {
 /// # Errors
 /// Bad data with line (and column) when the table is broken, empty, an id stands twice, or a cell of `part` or `labels`
 /// is none; missing data when a file is not there; bad settings when a kind cannot be inferred.
-pub fn read(path: &Path, overrides: &BTreeMap<String, Kind>) -> Result<Manifest> {
+pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Manifest> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
     let broken = |e: csv::Error| {
@@ -206,8 +255,8 @@ impl Columns {
         path: &Path,
         folder: &Path,
         rows: &[Row],
-        overrides: &BTreeMap<String, Kind>,
-    ) -> Result<Vec<Kind>> {
+        overrides: &BTreeMap<String, FeatureKind>,
+    ) -> Result<Vec<FeatureKind>> {
         let kind_of = |(column, name): &(usize, String)| {
             if let Some(kind) = overrides.get(name) {
                 return Ok(*kind);
@@ -224,7 +273,7 @@ impl Columns {
                         format!("the column `{name}` is empty in every row; remove it"),
                     )
                 })?;
-            Kind::of_cell(folder, first).ok_or_else(|| {
+            kind_of_cell(folder, first).ok_or_else(|| {
                 Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .mp4, .csv, .npy, .txt, a folder of pictures or `text:...`, or give the kind of `{name}`"))
             })
         };
@@ -237,7 +286,7 @@ fn source(
     manifest: &Path,
     folder: &Path,
     cell: &str,
-    kind: Kind,
+    kind: FeatureKind,
     name: &str,
     (line, column): (usize, usize),
 ) -> Result<Option<Source>> {
@@ -245,7 +294,7 @@ fn source(
         return Ok(None);
     }
     if let Some(text) = cell.strip_prefix(LITERAL) {
-        if kind != Kind::Words {
+        if kind != FeatureKind::Words {
             return Err(Error::bad_at(
                 manifest,
                 line,
@@ -257,7 +306,7 @@ fn source(
     }
     let file = folder.join(cell);
     let (there, what) = match kind {
-        Kind::Clip => (file.is_file() || file.is_dir(), "no file and no folder"),
+        FeatureKind::Clip => (file.is_file() || file.is_dir(), "no file and no folder"),
         _ => (file.is_file(), "no file"),
     };
     if !there {
@@ -345,7 +394,7 @@ fn part(path: &Path, (line, column): (usize, Option<usize>), name: &str) -> Resu
 mod tests {
     use super::*;
 
-    fn manifest(text: &str, overrides: &[(&str, Kind)]) -> Result<Manifest> {
+    fn manifest(text: &str, overrides: &[(&str, FeatureKind)]) -> Result<Manifest> {
         let folder = tempfile::tempdir().unwrap();
         for file in ["a.wav", "b.wav", "a.npy"] {
             std::fs::write(folder.path().join(file), "").unwrap();
@@ -359,8 +408,8 @@ mod tests {
     #[test]
     fn rows_become_samples() {
         let text = "id,label,group,voice,face,words\nx,10,anna,a.wav,,\"text: Hi, you\"\ny,9,,b.wav,a.npy,\nz,,anna,,a.npy,text:no\n";
-        let found = manifest(text, &[("face", Kind::Clip)]).unwrap();
-        assert_eq!(found.kinds, [Kind::Voice, Kind::Clip, Kind::Words]);
+        let found = manifest(text, &[("face", FeatureKind::Clip)]).unwrap();
+        assert_eq!(found.kinds, [FeatureKind::Voice, FeatureKind::Clip, FeatureKind::Words]);
         let corpus = &found.corpus;
         assert_eq!(
             (corpus.modalities.join(" "), corpus.classes.join(" ")),
@@ -388,7 +437,7 @@ mod tests {
         let parts: Vec<_> = corpus.samples.iter().map(|s| s.part).collect();
         assert_eq!(parts, [Some(Part::Train), Some(Part::Validation), Some(Part::Test), None]);
         let found = manifest("voice,faces\na.wav,frames\n", &[]).unwrap();
-        assert_eq!(found.kinds, [Kind::Voice, Kind::Clip]);
+        assert_eq!(found.kinds, [FeatureKind::Voice, FeatureKind::Clip]);
     }
 
     #[test]
@@ -410,7 +459,11 @@ mod tests {
         ] {
             assert!(message(text).contains(wanted), "{}", message(text));
         }
-        let other = manifest("voice\na.wav\n", &[("faces", Kind::Clip)]);
-        assert_eq!(other.unwrap().kinds, [Kind::Voice], "kinds of other columns are passed over");
+        let other = manifest("voice\na.wav\n", &[("faces", FeatureKind::Clip)]);
+        assert_eq!(
+            other.unwrap().kinds,
+            [FeatureKind::Voice],
+            "kinds of other columns are passed over"
+        );
     }
 }

@@ -1,32 +1,54 @@
 //! Corpora: how each lies on disk, and what is known of the whole.
+//!
+//! To add a corpus, write `NAME.rs` (or a folder `NAME`) with a type that implements [`CorpusFormat`] and a constant
+//! `FORMAT` of it, and add the word `NAME` to the list `corpora!` below. Configurations (`data.format`), `--format` of
+//! the program and its help follow from the list.
 
-pub mod crema_d;
-pub mod manifest;
-pub mod mosei;
-pub mod ravdess;
+mod census;
+mod format;
 pub mod tree;
 
-use serde::{Deserialize, Serialize};
+pub use census::Census;
+pub use format::{CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
 
-/// What a corpus of recorded actors has of a performance, each in files of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Modality {
-    /// `.wav`.
-    Voice,
-    /// `.csv`, as OpenFace writes them.
-    Landmarks,
-    /// `.npy`: frames `[T, H, W, 3]`; without them the video, `.mp4`.
-    Clip,
+/// Declares the modules of the corpora and the list of their formats.
+macro_rules! corpora {
+    ($($name:ident)*) => {
+        $(pub mod $name;)*
+
+        /// The formats of all corpora, in the order in which [`Format::recognise`] asks them.
+        pub const FORMATS: &[Format] = &[$($name::FORMAT),*];
+
+        /// The names of [`FORMATS`].
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
 }
 
-impl Modality {
-    /// The modality's name in a [`Corpus`].
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Voice => "voice",
-            Self::Landmarks => "landmarks",
-            Self::Clip => "faces",
+corpora! { mosei crema_d ravdess manifest }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_has_the_name_of_its_module() {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+        assert_eq!(names, NAMES);
+        for format in FORMATS {
+            let text = serde_json::to_string(format).unwrap();
+            assert_eq!(text, format!("{:?}", format.name()));
+            assert_eq!(serde_json::from_str::<Format>(&text).unwrap(), *format);
         }
+        let error = serde_json::from_str::<Format>("\"ravdes\"").unwrap_err().to_string();
+        assert!(error.contains("unknown variant `ravdes`, expected one of `mosei`"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_is_no_corpus_is_refused_with_the_formats() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Format::recognise(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no corpus is recognised") && error.contains("crema_d"), "{error}");
+        let error = Format::recognise(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.contains("no such file or folder"), "{error}");
     }
 }

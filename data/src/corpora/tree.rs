@@ -41,3 +41,14 @@ pub(super) fn name(source: &Source) -> Option<(&str, String)> {
     let ending = path.extension().unwrap_or_default().to_str()?.to_ascii_lowercase();
     Some((path.file_stem()?.to_str()?, ending))
 }
+
+/// Whether a folder has a file, at its top or below, of which `fits` holds; it gets the name without its ending, and the
+/// ending in lower case. Archives are not opened.
+pub(super) fn any_file(root: &Path, fits: impl Fn(&str, &str) -> bool) -> bool {
+    let files = WalkDir::new(root).follow_links(true).into_iter().flatten();
+    root.is_dir()
+        && files.filter(|entry| entry.file_type().is_file()).any(|entry| {
+            let source = Source::File(entry.into_path());
+            name(&source).is_some_and(|(stem, ending)| fits(stem, &ending))
+        })
+}

@@ -8,49 +8,22 @@ pub mod landmarks;
 pub mod mel;
 pub mod resize;
 
+mod decoder;
+mod source;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpora::mosei::Segment;
-use crate::formats::archive::Member;
-use crate::formats::glove::Glove;
-use crate::formats::{npy, openface, wav};
+use crate::Result;
 use crate::values::Values;
-use crate::{Array, Error, Result};
 use clip::ClipSettings;
 use landmarks::LandmarkSettings;
-use mel::{Mel, MelSettings};
+use mel::MelSettings;
 
-/// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
-const NUMBERS_VERSION: u32 = 2;
-/// Longest text file that is taken for one sample, in bytes.
-const LONGEST_TEXT: u64 = 1 << 22;
-
-/// Where one modality of one sample comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A file.
-    File(PathBuf),
-    /// A file inside a ZIP archive.
-    Member(Member),
-    /// Literal text.
-    Text(String),
-    /// Part of a computational sequence.
-    Segment(Segment),
-}
-
-impl Source {
-    /// The file, an archive's path with a member's name, or `<text>`: for messages and endings.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::File(path) => path,
-            Self::Member(member) => member.path(),
-            Self::Text(_) => Path::new("<text>"),
-            Self::Segment(segment) => segment.path(),
-        }
-    }
-}
+pub use decoder::Decoder;
+pub(crate) use decoder::Ready;
+pub use source::{Excerpt, Source};
 
 /// Settings of word vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,10 +63,25 @@ pub enum Extractor {
     Sequence(SequenceSettings),
 }
 
+/// What a feature is computed from: the kinds of [`Extractor`] without their settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FeatureKind {
+    /// Recorded speech.
+    Voice,
+    /// Facial landmarks.
+    Landmarks,
+    /// A video, or pictures of one.
+    Clip,
+    /// Text.
+    Words,
+    /// Ready-made numbers.
+    Sequence,
+}
+
 /// One modality of one sample, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// `[T, ...]`, at least one step long; no step where a computational sequence has nothing of a segment.
+    /// `[T, ...]`. An [`Excerpt`] has no steps where its file has nothing for the sample; other sources have at least one.
     pub values: Values,
     /// Steps a second, where that means something.
     pub frames_per_second: Option<f64>,
@@ -101,11 +89,11 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// An [`Extractor`] made ready.
-pub struct Decoder {
-    extractor: Extractor,
-    mel: Option<Mel>,
-    glove: Option<Glove>,
+impl Decoded {
+    /// Steps of the feature.
+    pub fn steps(&self) -> usize {
+        self.values.shape().first().copied().unwrap_or(0)
+    }
 }
 
 impl Extractor {
@@ -114,183 +102,50 @@ impl Extractor {
     /// # Errors
     /// Bad settings; for words, whatever is wrong with the vectors' file.
     pub fn decoder(&self, cache: Option<&Path>) -> Result<Decoder> {
-        let mut decoder = Decoder { extractor: self.clone(), mel: None, glove: None };
+        Decoder::new(self, cache)
+    }
+
+    /// What the feature is computed from.
+    pub fn kind(&self) -> FeatureKind {
         match self {
-            Self::Voice(settings) => decoder.mel = Some(Mel::new(settings)?),
-            Self::Clip(settings) => settings.check()?,
-            Self::Words(settings) => decoder.glove = Some(Glove::open(&settings.vectors, cache)?),
-            Self::Landmarks(_) | Self::Sequence(_) => {}
-        }
-        Ok(decoder)
-    }
-}
-
-impl Decoder {
-    /// The settings.
-    pub fn extractor(&self) -> &Extractor {
-        &self.extractor
-    }
-
-    /// Names everything but the file that the numbers depend on: settings, version of the numbers, word vectors.
-    ///
-    /// # Errors
-    /// None in practice: settings can always be written down.
-    pub fn fingerprint(&self) -> Result<String> {
-        let settings = serde_json::to_string(&self.extractor).map_err(|e| {
-            Error::config(format!("feature settings cannot be written down: {e}; report this"))
-        })?;
-        let glove = self.glove.as_ref().map_or("", Glove::fingerprint);
-        Ok(format!("{NUMBERS_VERSION} {settings} {glove}"))
-    }
-
-    /// Reads one modality of one sample.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the file, with its path.
-    pub fn decode(&self, source: &Source) -> Result<Decoded> {
-        if let Source::Segment(segment) = source {
-            let decoded = match (&self.extractor, &self.glove) {
-                (Extractor::Words(_), Some(glove)) => segment.embedded(glove),
-                (Extractor::Landmarks(settings), _) => segment.landmarks(settings),
-                (Extractor::Sequence(settings), _) => segment.sequence(settings),
-                _ => Err(Error::config(format!(
-                    "{}: only words, landmarks and sequences can be taken from it; change the modality's feature.kind",
-                    segment.path().display()
-                ))),
-            }?;
-            let name = |warning| format!("{}: {warning}", segment.id);
-            let warnings = decoded.warnings.into_iter().map(name).collect();
-            return Ok(Decoded { warnings, ..decoded });
-        }
-        match (&self.extractor, &self.mel, &self.glove) {
-            (Extractor::Words(_), _, Some(glove)) => decode_words(glove, source),
-            (Extractor::Voice(settings), Some(mel), _) => {
-                let sound = match source {
-                    Source::Member(member) => wav::parse(member.path(), &member.read()?)?,
-                    source => wav::read(file(source)?)?,
-                };
-                Ok(Decoded {
-                    values: Values::F32(mel.compute(&sound)?),
-                    frames_per_second: Some(settings.frames_per_second()),
-                    warnings: Vec::new(),
-                })
-            }
-            (Extractor::Landmarks(settings), ..) => {
-                let track = match source {
-                    Source::Member(member) => {
-                        openface::parse(member.path(), &member.read()?, settings.coordinates)?
-                    }
-                    source => openface::read(file(source)?, settings.coordinates)?,
-                };
-                let (held, length) = (track.held, track.frames.shape()[0]);
-                let warning = format!(
-                    "{held} of {length} frames show no face and hold another frame's points"
-                );
-                Ok(Decoded {
-                    values: Values::F32(settings.apply(track.frames)?),
-                    frames_per_second: track.rate,
-                    warnings: (held > 0).then_some(warning).into_iter().collect(),
-                })
-            }
-            (Extractor::Clip(settings), ..) => {
-                let (frames, rate) = match source {
-                    Source::Member(member) => {
-                        settings.read_video(member.path(), &member.read()?)?
-                    }
-                    source => settings.read(file(source)?)?,
-                };
-                Ok(Decoded {
-                    values: Values::U8(frames),
-                    frames_per_second: Some(rate),
-                    warnings: Vec::new(),
-                })
-            }
-            (Extractor::Sequence(settings), ..) => Ok(Decoded {
-                values: Values::F32(read_sequence(file(source)?)?),
-                frames_per_second: settings.frames_per_second,
-                warnings: Vec::new(),
-            }),
-            (Extractor::Voice(_) | Extractor::Words(_), ..) => {
-                Err(Error::config("a feature was used before it was made ready; report this"))
-            }
+            Self::Voice(_) => FeatureKind::Voice,
+            Self::Landmarks(_) => FeatureKind::Landmarks,
+            Self::Clip(_) => FeatureKind::Clip,
+            Self::Words(_) => FeatureKind::Words,
+            Self::Sequence(_) => FeatureKind::Sequence,
         }
     }
 }
 
-fn file(source: &Source) -> Result<&Path> {
-    match source {
-        Source::File(path) => Ok(path),
-        Source::Member(member) => Err(Error::bad(
-            member.path(),
-            "is used from inside an archive only if it is a recording, landmarks or a video; unpack the archive",
-        )),
-        Source::Segment(segment) => Ok(segment.path()),
-        Source::Text(text) => {
-            let start: String = text.chars().take(20).collect();
-            Err(Error::config(format!(
-                "literal text (`{start}`) where a file is needed; only a words feature takes text"
-            )))
+impl FeatureKind {
+    /// The usual name of a modality of this kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Voice => "voice",
+            Self::Landmarks => "landmarks",
+            Self::Clip => "faces",
+            Self::Words => "text",
+            Self::Sequence => "sequence",
         }
     }
-}
 
-fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
-    let embedded = match source {
-        Source::Text(text) => glove.embed(text)?,
-        Source::Segment(segment) => return segment.embedded(glove),
-        source => {
-            let path = file(source)?;
-            let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();
-            if size > LONGEST_TEXT {
-                return Err(Error::bad(
-                    path,
-                    format!("{size} bytes of text for one sample; give one short text a file"),
-                ));
-            }
-            let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Error::bad(path, "is no UTF-8 text; save it as UTF-8"))?;
-            glove.embed(&text)?
-        }
-    };
-    let mut warnings = Vec::new();
-    if !embedded.unknown.is_empty() {
-        let shown: Vec<&str> = embedded.unknown.iter().take(5).map(String::as_str).collect();
-        warnings.push(format!(
-            "{} words have no vector, e.g. {}",
-            embedded.unknown.len(),
-            shown.join(" ")
-        ));
+    /// The feature with default settings, for voice the paper's; `None` for words without the file of their vectors.
+    pub fn extractor(self, vectors: Option<&Path>) -> Option<Extractor> {
+        Some(match self {
+            Self::Voice => Extractor::Voice(MelSettings::paper()),
+            Self::Landmarks => Extractor::Landmarks(LandmarkSettings::default()),
+            Self::Clip => Extractor::Clip(ClipSettings::default()),
+            Self::Words => Extractor::Words(WordSettings { vectors: vectors?.to_owned() }),
+            Self::Sequence => Extractor::Sequence(SequenceSettings::default()),
+        })
     }
-    if embedded.known == 0 {
-        warnings.push("no word has a vector; one step of zeros stands for the text".into());
-    }
-    Ok(Decoded { values: Values::F32(embedded.vectors), frames_per_second: None, warnings })
-}
-
-fn read_sequence(path: &Path) -> Result<Array<f32>> {
-    let array = npy::read(path)?.into_f32()?;
-    if array.shape().len() < 2 || array.data().is_empty() {
-        return Err(Error::bad(
-            path,
-            format!(
-                "shape {:?} where [T, C] with at least one value is needed; save it so",
-                array.shape()
-            ),
-        ));
-    }
-    if let Some(at) = array.data().iter().position(|x| !x.is_finite()) {
-        return Err(Error::bad(
-            path,
-            format!("value {at} is {}; replace what is not a finite number", array.data()[at]),
-        ));
-    }
-    Ok(array)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Array;
+    use crate::formats::npy;
 
     #[test]
     fn settings_read_as_a_tagged_table_and_refuse_unknown_keys() {
@@ -299,8 +154,8 @@ mod tests {
         assert!(serde_json::from_str::<Extractor>(r#"{"kind": "clip", "hight": 3}"#).is_err());
         let other = Extractor::Voice(MelSettings::world());
         assert_ne!(
-            voice.decoder(None).unwrap().fingerprint().unwrap(),
-            other.decoder(None).unwrap().fingerprint().unwrap()
+            voice.decoder(None).unwrap().fingerprint(),
+            other.decoder(None).unwrap().fingerprint()
         );
     }
 

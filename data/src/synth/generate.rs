@@ -1,7 +1,8 @@
 //! Writes a world as RAVDESS's tree: aside first, renamed when complete.
 
+use super::clip_id::ClipId;
 use super::segments::{self, Kind};
-use super::world::{Clip, ClipId};
+use super::world::Clip;
 use super::write::{factor_line, npy, openface_header, openface_table, wav};
 use super::{Factors, Shape, SynthError, Voice, World, WorldSettings};
 use rayon::prelude::*;

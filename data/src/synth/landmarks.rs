@@ -2,12 +2,12 @@
 
 use super::WorldSettings;
 use super::actor::Actor;
+use super::clip_id::ClipId;
 use super::performance::Performance;
 use super::random::{Purpose, Stream};
 use super::settings::CONTROL_RATE;
 use super::tables::{UNITS, unit};
 use super::template::{POINTS, Shape};
-use super::world::ClipId;
 
 /// Frame of the camera, pixels, as RAVDESS's.
 pub(super) const CAMERA: [f64; 2] = [1280.0, 720.0];

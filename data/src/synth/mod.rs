@@ -17,6 +17,7 @@
 
 mod actor;
 mod canvas;
+mod clip_id;
 mod error;
 mod espeak;
 mod filter;
@@ -41,11 +42,12 @@ mod speech_tests;
 #[cfg(test)]
 mod tests;
 
+pub use clip_id::ClipId;
 pub use error::SynthError;
 pub use generate::{FORMAT_VERSION, Progress, Summary, generate, generate_segments};
 pub use landmarks::LandmarkFrame;
 pub use settings::{Shape, Voice, WorldSettings};
 pub use tables::{ACTION_UNITS, AFFECT, EMOTIONS};
-pub use world::{Clip, ClipId, Factors, World};
+pub use world::{Clip, Factors, World};
 #[cfg(test)]
 pub(crate) use write::openface_names;

@@ -2,12 +2,12 @@
 
 use super::WorldSettings;
 use super::actor::Actor;
+use super::clip_id::ClipId;
 use super::random::{Purpose, Stream};
 use super::settings::CONTROL_RATE;
 use super::tables::{
     ACTION_UNITS, EMOTION_AFFECT, EMOTION_UNITS, STATEMENTS, UNITS, VOICE_OF_AFFECT, phone_of,
 };
-use super::world::ClipId;
 
 /// Intensity of a normal performance against a strong one.
 const NORMAL_INTENSITY: f64 = 0.55;
@@ -286,4 +286,14 @@ pub(super) fn smooth(track: &[f64]) -> Vec<f64> {
             window.iter().sum::<f64>() / 9.0
         })
         .collect()
+}
+
+/// Decay of a glottal pulse from sample to sample: the less, the brighter.
+pub(super) fn tilt(brightness: f64) -> f64 {
+    (0.90 - 0.12 * brightness).clamp(0.6, 0.985)
+}
+
+/// Smiling shortens the tract at the lips: the share by which formants rise with valence, the second one more.
+pub(super) fn smile(performance: &Performance) -> f64 {
+    0.05 * libm::tanh(performance.voice_affect[1])
 }

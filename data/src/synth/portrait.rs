@@ -3,12 +3,12 @@
 use super::WorldSettings;
 use super::actor::{Actor, Looks, blend};
 use super::canvas::{Canvas, Colour, Place};
+use super::clip_id::ClipId;
 use super::landmarks::TrueFrame;
 use super::performance::Performance;
 use super::random::{Purpose, Stream};
 use super::tables::unit;
 use super::template::POINTS;
-use super::world::ClipId;
 
 /// Height and width of the crop, face units: the face with some hair and background, as a detector's box has it.
 const CROP: f32 = 2.75;

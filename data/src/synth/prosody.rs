@@ -1,7 +1,6 @@
 //! What a recorded voice does on the 5 ms grid: loudness, the mouth's share of it, and pitch.
 
-use super::settings::VOICE_RATE;
-use super::voice::SAMPLES_OF_STEP;
+use super::settings::{SAMPLES_OF_STEP, VOICE_RATE};
 
 /// Steps on either side whose energy counts: 25 ms hold two cycles of a low voice.
 const REACH: usize = 2;

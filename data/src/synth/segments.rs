@@ -7,13 +7,13 @@
 use std::path::Path;
 
 use super::World;
+use super::clip_id::ClipId;
 use super::landmarks::{LandmarkFrame, TrueFrame, track};
 use super::performance::Performance;
 use super::random::{Purpose, Stream};
 use super::settings::CONTROL_RATE;
 use super::tables::{ACTION_UNITS, AFFECT, EMOTION_AFFECT, UNITS};
 use super::vocabulary::{FEELINGS, PHRASES, Slot, TOPICS};
-use super::world::ClipId;
 use super::write::openface_names;
 use crate::corpora::mosei;
 use crate::formats::csd::write::{Entry, Features, write};

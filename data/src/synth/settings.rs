@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 pub(super) const VOICE_RATE: u32 = 16_000;
 /// Frames of the voice's controls per second (5 ms, a glottal cycle or so).
 pub(super) const CONTROL_RATE: f64 = 200.0;
+/// Samples of the voice in one step of its controls.
+pub(super) const SAMPLES_OF_STEP: usize = (VOICE_RATE as f64 / CONTROL_RATE) as usize;
+/// Octaves by which a full accent raises the pitch.
+pub(super) const ACCENT_OCTAVES: f64 = 0.25;
 /// Clips of one actor in RAVDESS speech: 4 neutral and 8 of each other emotion.
 pub(super) const CLIPS_OF_ACTOR: usize = 60;
 /// Speakers of RAVDESS, and the highest number its two-digit field can carry.

@@ -4,13 +4,12 @@
 //! and breath come after. The timeline of jaw and brows is then measured in what was said.
 
 use super::actor::Actor;
+use super::clip_id::ClipId;
 use super::espeak::{Speaker, Utterance, failed};
-use super::performance::{Performance, Timeline, VoiceTraits, longest_speech, smooth};
+use super::performance::{Performance, Timeline, VoiceTraits, longest_speech, smile, smooth, tilt};
 use super::prosody::{hushed, loudness, pitch, quantile};
 use super::random::Stream;
-use super::settings::VOICE_RATE;
-use super::voice::{ACCENT_OCTAVES, SAMPLES_OF_STEP, smile, tilt};
-use super::world::ClipId;
+use super::settings::{ACCENT_OCTAVES, SAMPLES_OF_STEP, VOICE_RATE};
 use super::{SynthError, WorldSettings};
 use crate::formats::wav::Sound;
 

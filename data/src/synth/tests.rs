@@ -221,7 +221,7 @@ fn errors_name_the_place_and_the_setting() {
 
 #[test]
 fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
-    use crate::corpora::mosei::{self, Align};
+    use crate::corpora::{Options, mosei};
     use crate::corpus::Label;
     let folder = tempfile::tempdir().unwrap();
     let make = |threads: usize| {
@@ -235,10 +235,8 @@ fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
     let root = folder.path().join("1");
     assert_eq!(generate_segments(&small(), &root, &go).unwrap(), one, "left as it is");
     assert!(matches!(generate(&small(), &root, &go), Err(SynthError::Occupied(_))));
-    let wanted = ["glove_vectors", "COVAREP", "OpenFace_2", "FACET", "words"]
-        .map(|root| mosei::Wanted { name: root.into(), root: root.into() });
-    let on_error = crate::OnError::Fail;
-    let corpus = mosei::find(&root, &wanted, Align::WordMeans, on_error).unwrap();
+    let wanted = mosei::FORMAT.modalities(&root, Some(Path::new("unused"))).unwrap();
+    let corpus = mosei::FORMAT.find(&root, &wanted, &Options::default()).unwrap().corpus;
     assert_eq!((corpus.samples.len(), corpus.missing(), corpus.notices.len()), (6, vec![0; 5], 0));
     assert!(corpus.samples.iter().any(|sample| sample.label != Some(Label::Each(0))));
     let factors = fs::read_to_string(root.join("factors.csv")).unwrap();

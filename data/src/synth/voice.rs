@@ -2,15 +2,14 @@
 
 use super::WorldSettings;
 use super::actor::Actor;
+use super::clip_id::ClipId;
 use super::filter::{Upsampler, equalise};
-use super::performance::{Performance, interpolate};
+use super::performance::{Performance, interpolate, smile, tilt};
 use super::random::{Purpose, Stream};
-use super::settings::{CONTROL_RATE, VOICE_RATE};
+use super::settings::{ACCENT_OCTAVES, CONTROL_RATE, SAMPLES_OF_STEP, VOICE_RATE};
 use super::spoken::coloured;
-use super::world::ClipId;
 use core::f64::consts::{PI, TAU};
 
-pub(super) const SAMPLES_OF_STEP: usize = (VOICE_RATE as f64 / CONTROL_RATE) as usize;
 /// Bandwidths of the formants, Hz.
 const BANDWIDTHS: [f64; 3] = [80.0, 110.0, 160.0];
 /// Everything is this much below full scale, so that the loudest clip (some +12 dB) stays clear of it.
@@ -20,8 +19,6 @@ const FRICTION: f64 = 0.075;
 /// Shape of the pitch over an utterance, in ranges.
 const MELODY: [f64; 5] = [0.2, 1.0, 0.3, 0.1, -1.0];
 const MELODY_TIMES: [f64; 5] = [0.0, 0.2, 0.45, 0.8, 1.0];
-/// Octaves by which a full accent raises the pitch.
-pub(super) const ACCENT_OCTAVES: f64 = 0.25;
 
 /// The clip's voice, in [-1, 1] at the file's rate; `said` is what somebody else said, at the rate of synthesis.
 pub(super) fn speak(
@@ -85,16 +82,6 @@ fn melody(
                 * (1.0 + tremor * libm::sin(TAU * tremor_hz * seconds + phase))
         })
         .collect()
-}
-
-/// Decay of a glottal pulse from sample to sample: the less, the brighter.
-pub(super) fn tilt(brightness: f64) -> f64 {
-    (0.90 - 0.12 * brightness).clamp(0.6, 0.985)
-}
-
-/// Smiling shortens the tract at the lips: the share by which formants rise with valence, the second one more.
-pub(super) fn smile(performance: &Performance) -> f64 {
-    0.05 * libm::tanh(performance.voice_affect[1])
 }
 
 /// Source and filter: a decaying pulse train and breath through three resonators in a row.

@@ -1,6 +1,7 @@
 //! The world: its actors, and any of its clips on demand.
 
 use super::actor::Actor;
+use super::clip_id::ClipId;
 use super::espeak::Speaker;
 use super::filter::Upsampler;
 use super::landmarks::{LandmarkFrame, track};
@@ -15,41 +16,6 @@ use super::{SynthError, WorldSettings};
 
 /// Loudest sample of a written voice, of full scale.
 const LOUDEST: f32 = 0.98;
-
-/// Name of a clip in RAVDESS's terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClipId {
-    /// Actor, from 1.
-    pub actor: usize,
-    /// Emotion, index into [`EMOTIONS`] (RAVDESS's code less 1).
-    pub emotion: usize,
-    /// Strong rather than normal intensity; never with neutral.
-    pub strong: bool,
-    /// Statement, 0 "Kids are talking by the door" or 1 "Dogs are sitting by the door".
-    pub statement: usize,
-    /// Repetition, 0 or 1.
-    pub repetition: usize,
-}
-
-impl ClipId {
-    /// The clip within its actor as one number.
-    pub(super) fn code(&self) -> u64 {
-        let intensity = usize::from(self.strong);
-        (((self.emotion * 2 + intensity) * 2 + self.statement) * 2 + self.repetition) as u64
-    }
-
-    /// RAVDESS's file stem for a modality (1 audio-video, 2 video only, 3 audio only), e.g. `03-01-05-02-01-01-12`.
-    pub fn stem(&self, modality: u8) -> String {
-        format!(
-            "{modality:02}-01-{:02}-{:02}-{:02}-{:02}-{:02}",
-            self.emotion + 1,
-            if self.strong { 2 } else { 1 },
-            self.statement + 1,
-            self.repetition + 1,
-            self.actor
-        )
-    }
-}
 
 /// The true factors behind a clip.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,8 @@
 //! The bytes of the files: OpenFace table, WAV, NPY.
 
+use super::clip_id::ClipId;
 use super::landmarks::LandmarkFrame;
-use super::world::{ClipId, Factors};
+use super::world::Factors;
 use std::io::Cursor;
 
 /// Columns of eye landmarks and 3-D points of the OpenFace table that the world leaves at 0.

@@ -4,7 +4,7 @@ use super::case::{Case, Ready};
 use crate::experiment::{AHEAD, WORKERS};
 use crate::failure::{Failure, Result};
 use data::OnError;
-use data::corpora::ravdess::{self, Modality};
+use data::corpora::{Options, Wanted, ravdess};
 use data::corpus::Corpus;
 use data::features::clip::ClipSettings;
 use data::features::landmarks::LandmarkSettings;
@@ -76,9 +76,11 @@ impl World {
         let folder = folder()?;
         let root = folder.path().join("world");
         generate(&settings, &root, &|_| ControlFlow::Continue(()))?;
-        let modalities = vec![Modality::Voice, Modality::Landmarks, Modality::Clip];
-        let options = ravdess::Options { modalities, ..ravdess::Options::default() };
-        let corpus = ravdess::find(&root, &options)?;
+        let wanted = extractors(&settings).map(|feature| {
+            let name = feature.kind().name().to_owned();
+            Wanted { name, feature }
+        });
+        let corpus = ravdess::FORMAT.find(&root, &wanted, &Options::default())?.corpus;
         Ok(World { _folder: folder, settings, corpus })
     }
 
@@ -88,24 +90,22 @@ impl World {
         samples.filter_map(|sample| sample.files[modality].clone()).collect()
     }
 
-    /// One for each modality.
-    fn extractors(&self) -> [Extractor; 3] {
-        let clip =
-            ClipSettings { height: SIDE, width: SIDE, frames_per_second: self.settings.video_fps };
-        [
-            Extractor::Voice(MelSettings::paper()),
-            Extractor::Landmarks(LandmarkSettings::default()),
-            Extractor::Clip(clip),
-        ]
-    }
-
     fn decoders(&self) -> Result<Vec<Decoder>> {
-        Ok(self
-            .extractors()
+        Ok(extractors(&self.settings)
             .iter()
             .map(|extractor| extractor.decoder(None))
             .collect::<data::Result<_>>()?)
     }
+}
+
+/// The feature of each modality of a world.
+fn extractors(world: &WorldSettings) -> [Extractor; 3] {
+    let clip = ClipSettings { height: SIDE, width: SIDE, frames_per_second: world.video_fps };
+    [
+        Extractor::Voice(MelSettings::paper()),
+        Extractor::Landmarks(LandmarkSettings::default()),
+        Extractor::Clip(clip),
+    ]
 }
 
 /// All cases.
@@ -163,7 +163,7 @@ fn mel(world: &Rc<World>, settings: MelSettings) -> Result<Ready> {
 }
 
 fn decode(world: &Rc<World>, modality: usize) -> Result<Ready> {
-    let decoder = world.extractors()[modality].decoder(None)?;
+    let decoder = extractors(&world.settings)[modality].decoder(None)?;
     Ok(each(world, modality, move |source| decoder.decode(source)))
 }
 

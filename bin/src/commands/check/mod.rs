@@ -102,9 +102,9 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
         Err(failure) => return Err(failure),
     };
     let mut outcomes = read_all(&opened, context)?;
-    let Opened { corpus, layout, .. } = opened;
+    let Opened { corpus, format, .. } = opened;
     let seen: Vec<Seen> = outcomes.iter_mut().filter_map(|outcome| outcome.seen.take()).collect();
-    let survey = Survey::new(&corpus, layout, &args.source.path, &seen);
+    let survey = Survey::new(&corpus, format, &args.source.path, &seen);
     let missing = corpus.missing();
     let modalities = corpus.modalities.iter().zip(missing);
     let samples = corpus.samples.len();
@@ -115,7 +115,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     };
     let report = Report {
         path: args.source.path.display().to_string(),
-        format: layout.name(),
+        format: format.name(),
         samples,
         files: outcomes.len(),
         modalities: modalities.map(presence).collect(),

@@ -1,9 +1,8 @@
 //! What is odd in a data set although every file can be read: performances without a modality, counts that are not the
 //! published ones, strange lengths, and files that hold the same.
 
-use crate::cli::Layout;
 use crate::output;
-use data::corpora::{crema_d, ravdess};
+use data::corpora::{Census, Format};
 use data::corpus::Corpus;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,7 +57,7 @@ struct Lengths {
 pub struct Survey {
     /// The published counts beside those found, where the corpus is a known one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    census: Vec<ravdess::Census>,
+    census: Vec<Census>,
     /// Groups (actors) of which something is missing.
     groups: Vec<Group>,
     /// Samples of which something is missing.
@@ -72,13 +71,13 @@ pub struct Survey {
 
 impl Survey {
     /// Of a corpus and what its files came to; `root` is its folder.
-    pub fn new(corpus: &Corpus, layout: Layout, root: &Path, seen: &[Seen]) -> Self {
+    pub fn new(corpus: &Corpus, format: Format, root: &Path, seen: &[Seen]) -> Self {
         let lengths = lengths(corpus, seen);
         Survey {
-            census: census(corpus, layout, root),
+            census: format.census(root, corpus),
             groups: groups(corpus),
             lacking: lacking(corpus),
-            odd_lengths: odd_lengths(corpus, layout, seen, &lengths),
+            odd_lengths: odd_lengths(corpus, format, seen, &lengths),
             lengths,
             duplicates: duplicates(corpus, seen),
         }
@@ -140,16 +139,13 @@ impl Survey {
     }
 }
 
-/// Performances that are not there, by name if they are few, else how many of each actor.
-fn absent(census: &ravdess::Census) -> Vec<String> {
+/// Absent samples, by id if they are few, else how many of each group.
+fn absent(census: &Census) -> Vec<String> {
     if census.absent.len() <= SHOWN {
         return census.absent.clone();
     }
-    let mut by_actor: BTreeMap<&str, usize> = BTreeMap::new();
-    for id in &census.absent {
-        *by_actor.entry(id.rsplit('-').next().unwrap_or(id)).or_default() += 1;
-    }
-    by_actor.iter().map(|(actor, count)| format!("{count} of actor {actor}")).collect()
+    let groups = census.absent_by_group.iter();
+    groups.map(|(group, count)| format!("{count} of {group}")).collect()
 }
 
 /// The first few of many, and how many more there are.
@@ -160,27 +156,6 @@ pub fn some(what: &str, all: &[String]) -> Vec<String> {
         lines.push(format!("{what}: {} more (--json lists them)", all.len() - SHOWN));
     }
     lines
-}
-
-fn census(corpus: &Corpus, layout: Layout, root: &Path) -> Vec<ravdess::Census> {
-    match layout {
-        // A made-up world has RAVDESS's names and as many clips as it was told to have.
-        Layout::Ravdess if !root.join("world.json").exists() => {
-            let counted = ravdess::census(corpus, ravdess::Vocal::Both);
-            counted
-                .into_iter()
-                .filter(|census| census.found > 0 || !census.unexpected.is_empty())
-                .collect()
-        }
-        Layout::CremaD => vec![ravdess::Census {
-            vocal: "speech",
-            expected: crema_d::CLIPS,
-            found: corpus.samples.len(),
-            absent: Vec::new(),
-            unexpected: Vec::new(),
-        }],
-        _ => Vec::new(),
-    }
 }
 
 fn missing_of<'a>(
@@ -230,7 +205,7 @@ fn lengths(corpus: &Corpus, seen: &[Seen]) -> Vec<Lengths> {
     corpus.modalities.iter().enumerate().filter_map(of).collect()
 }
 
-fn odd_lengths(corpus: &Corpus, layout: Layout, seen: &[Seen], lengths: &[Lengths]) -> Vec<String> {
+fn odd_lengths(corpus: &Corpus, format: Format, seen: &[Seen], lengths: &[Lengths]) -> Vec<String> {
     let mut odd = Vec::new();
     let mut by_sample: BTreeMap<usize, Vec<(&String, f64)>> = BTreeMap::new();
     for one in seen {
@@ -251,8 +226,7 @@ fn odd_lengths(corpus: &Corpus, layout: Layout, seen: &[Seen], lengths: &[Length
             odd.push(format!("{id}: {name} of {seconds:.2} s (median {median:.2} s)"));
         }
     }
-    // Columns of a manifest need not be of the same seconds.
-    if layout == Layout::Manifest {
+    if !format.same_seconds() {
         return odd;
     }
     for (sample, mut all) in by_sample {
@@ -288,6 +262,7 @@ fn duplicates(corpus: &Corpus, seen: &[Seen]) -> Vec<[String; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data::corpora::{manifest, ravdess};
     use data::corpus::Sample;
     use data::features::Source;
 
@@ -324,7 +299,7 @@ mod tests {
             seen(2, 0, 10.0, 2),
             seen(2, 1, 3.0, 3),
         ];
-        let survey = Survey::new(&corpus(), Layout::Ravdess, Path::new("none"), &files);
+        let survey = Survey::new(&corpus(), ravdess::FORMAT, Path::new("none"), &files);
         assert_eq!(survey.groups.len(), 1);
         assert_eq!((survey.groups[0].samples, survey.groups[0].missing["landmarks"]), (2, 1));
         assert_eq!(survey.lacking[0].sample, "b");
@@ -339,20 +314,20 @@ mod tests {
         let text = survey.lines().join("\n");
         assert!(text.contains("group  samples  no landmarks\n01           2"), "{text}");
         assert!(text.contains("the same content: c as b"), "{text}");
-        // Many that are not there are counted by actor.
-        let many: Vec<String> =
-            (1..=24).map(|actor| format!("01-01-01-01-01-{actor:02}")).collect();
-        let census = |absent: &[String]| ravdess::Census {
+        // Many that are absent are counted by group.
+        let many: Vec<String> = (1..=24).map(|actor| format!("01-{actor:02}")).collect();
+        let census = |absent: &[String]| Census {
             vocal: "speech",
             expected: 1_440,
             found: 0,
             absent: absent.to_vec(),
+            absent_by_group: absent.iter().map(|id| (format!("actor {}", &id[3..]), 1)).collect(),
             unexpected: Vec::new(),
         };
         assert_eq!(absent(&census(&many))[23], "1 of actor 24");
         assert_eq!(absent(&census(&many[..2])), many[..2]);
         // Columns of a manifest may have lengths of their own.
-        let manifest = Survey::new(&corpus(), Layout::Manifest, Path::new("none"), &files);
+        let manifest = Survey::new(&corpus(), manifest::FORMAT, Path::new("none"), &files);
         assert_eq!(manifest.odd_lengths.len(), 1);
     }
 }

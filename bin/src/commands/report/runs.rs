@@ -1,10 +1,10 @@
 //! Our runs as rows beside the paper's.
 
 use super::published::{EMOTIONS, Place};
-use crate::config::{Config, Format, Protocol, Stamp};
+use crate::config::{Config, Protocol, Stamp};
 use crate::failure::{Failure, Kind, Result};
 use crate::run_folder::RunFolder;
-use data::corpora::ravdess::Vocal;
+use data::corpora::ravdess::{self, Vocal};
 use data::features::Extractor;
 use models::metrics::Summary;
 use serde::Deserialize;
@@ -90,7 +90,7 @@ impl Run {
             return Some(format!("is of another corpus: {corpus}"));
         }
         let vocal = self.config.data.vocal.unwrap_or_default();
-        let songs = self.config.data.format == Format::Ravdess && vocal != Vocal::Speech;
+        let songs = self.config.data.format == ravdess::FORMAT && vocal != Vocal::Speech;
         songs.then(|| "has songs, and the paper speech alone".into())
     }
 

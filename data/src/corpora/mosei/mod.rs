@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use walkdir::WalkDir;
 
+use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
 use crate::OnError;
 use crate::corpus::{Corpus, Label, Part, Sample};
-use crate::features::Source;
+use crate::features::{Extractor, FeatureKind, SequenceSettings, Source};
 use crate::formats::csd::Csd;
 use crate::{Error, Result};
 pub use segment::{Align, EPSILON, Segment};
@@ -22,28 +23,108 @@ pub use segment::{Align, EPSILON, Segment};
 /// The emotions in the order of the labels' columns, which follow the sentiment.
 pub const EMOTIONS: [&str; 6] = ["happy", "sad", "anger", "surprise", "disgust", "fear"];
 
+/// The sequence whose rows are the samples, and those of a known layout.
+const LABELS: &str = "All Labels";
+const LANDMARKS: &str = "OpenFace_2";
+const WORDS: &str = "words";
 /// Sequences by what their names hold, in this order: a file of word vectors also has `words` in its name.
 const KNOWN: [(&str, &[&str]); 6] = [
     ("glove_vectors", &["glove", "wordvectors"]),
     ("COVAREP", &["covarep"]),
-    ("OpenFace_2", &["openface"]),
+    (LANDMARKS, &["openface"]),
     ("FACET", &["facet"]),
-    ("All Labels", &["label"]),
-    ("words", &["words"]),
+    (LABELS, &["label"]),
+    (WORDS, &["words"]),
 ];
 /// Where word vectors, and else words, are the intervals that other sequences are aligned to.
-const REFERENCES: [&str; 2] = ["glove_vectors", "words"];
+const REFERENCES: [&str; 2] = ["glove_vectors", WORDS];
 
 /// How to get the lists of the standard folds.
-pub const FOLDS_HINT: &str = "to use the corpus's own folds, put train.txt, valid.txt and test.txt (one video id a line) beside the .csd files: python3 -c \"from mmsdk.mmdatasdk import cmu_mosei as m; [open(n + '.txt', 'w').write('\\n'.join(getattr(m.standard_folds, 'standard_' + n + '_fold'))) for n in ('train', 'valid', 'test')]\"";
+const FOLDS_HINT: &str = "to use the corpus's own folds, put train.txt, valid.txt and test.txt (one video id a line) beside the .csd files: python3 -c \"from mmsdk.mmdatasdk import cmu_mosei as m; [open(n + '.txt', 'w').write('\\n'.join(getattr(m.standard_folds, 'standard_' + n + '_fold'))) for n in ('train', 'valid', 'test')]\"";
 
-/// A modality wanted of the corpus.
+/// The format `mosei`.
+pub const FORMAT: Format = Format(&Mosei);
+
+struct Mosei;
+
+impl CorpusFormat for Mosei {
+    fn name(&self) -> &'static str {
+        "mosei"
+    }
+
+    fn about(&self) -> &'static str {
+        "CMU-MOSEI: its .csd files; a sample is a row of the labels"
+    }
+
+    fn is_here(&self, path: &Path) -> bool {
+        let files = WalkDir::new(path).follow_links(true).max_depth(3);
+        path.is_dir() && files.into_iter().flatten().any(|entry| is_csd(entry.path()))
+    }
+
+    /// Every sequence that there is; without word vectors the words are left out.
+    fn modalities(&self, path: &Path, vectors: Option<&Path>) -> Result<Vec<Wanted>> {
+        let mut wanted = Vec::new();
+        for root in Files::open(path)?.by_kind.into_keys() {
+            let kind = match root.as_str() {
+                LABELS => continue,
+                LANDMARKS => FeatureKind::Landmarks,
+                WORDS => FeatureKind::Words,
+                _ => FeatureKind::Sequence,
+            };
+            let Some(mut feature) = kind.extractor(vectors) else { continue };
+            if let Extractor::Sequence(settings) = &mut feature {
+                settings.root = Some(root.clone());
+            }
+            wanted.push(Wanted { name: root, feature });
+        }
+        Ok(wanted)
+    }
+
+    fn find(&self, path: &Path, wanted: &[Wanted], options: &Options) -> Result<Found> {
+        let roots = wanted.iter().map(root_of).collect::<Result<Vec<_>>>()?;
+        let named = wanted.iter().zip(roots);
+        let sequences: Vec<Named> =
+            named.map(|(wanted, root)| Named { name: wanted.name.clone(), root }).collect();
+        let corpus = find(path, &sequences, options.align, options.on_error)?;
+        Ok(Found { corpus, wanted: (0..wanted.len()).collect() })
+    }
+
+    fn census(&self, _path: &Path, _corpus: &Corpus) -> Vec<Census> {
+        Vec::new()
+    }
+
+    fn own_split(&self) -> OwnSplit {
+        OwnSplit::Optional(FOLDS_HINT)
+    }
+
+    fn same_seconds(&self) -> bool {
+        true
+    }
+}
+
+/// The sequence that a wanted feature is computed from.
+fn root_of(wanted: &Wanted) -> Result<String> {
+    match &wanted.feature {
+        Extractor::Landmarks(_) => Ok(LANDMARKS.to_owned()),
+        Extractor::Words(_) => Ok(WORDS.to_owned()),
+        Extractor::Sequence(SequenceSettings { root: Some(root), .. }) => Ok(root.clone()),
+        Extractor::Sequence(_) => Err(Error::config(format!(
+            "`modality.{}.feature.root` is missing; name the computational sequence, e.g. root = \"COVAREP\"",
+            wanted.name
+        ))),
+        Extractor::Voice(_) | Extractor::Clip(_) => Err(Error::config(format!(
+            "`modality.{}`: CMU-MOSEI's files have no recordings; use features of kind sequence, landmarks or words",
+            wanted.name
+        ))),
+    }
+}
+
+/// A computational sequence and the name of its modality.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its name in the [`Corpus`].
-    pub name: String,
-    /// The sequence it comes from, e.g. `COVAREP`.
-    pub root: String,
+struct Named {
+    name: String,
+    /// The sequence, e.g. `COVAREP`.
+    root: String,
 }
 
 /// The files of a folder, by what they are.
@@ -103,20 +184,6 @@ impl Files {
     }
 }
 
-/// Whether a folder holds computational sequences, at its top or below.
-pub fn is_here(root: &Path) -> bool {
-    let files = WalkDir::new(root).follow_links(true).max_depth(3);
-    files.into_iter().flatten().any(|entry| is_csd(entry.path()))
-}
-
-/// Which of the usual sequences a folder holds: names that [`Wanted`] understands.
-///
-/// # Errors
-/// Bad data in one of the files; input/output errors.
-pub fn sequences(root: &Path) -> Result<Vec<String>> {
-    Ok(Files::open(root)?.by_kind.into_keys().collect())
-}
-
 fn is_csd(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csd"))
 }
@@ -161,7 +228,7 @@ struct Flaws {
 /// # Errors
 /// Missing data when there is no such folder, no file of labels or of a modality, or a list of folds without the
 /// others; bad data in a file, an empty list, or a video in two.
-pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError) -> Result<Corpus> {
+fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
@@ -169,7 +236,7 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
         ));
     }
     let files = Files::open(root)?;
-    let labels = files.need("All Labels", "says which segments there are")?;
+    let labels = files.need(LABELS, "says which segments there are")?;
     let sequences: Vec<&Arc<Csd>> = modalities
         .iter()
         .map(|wanted| {
@@ -184,7 +251,7 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
         (Some(words), _) => words,
         (None, Align::None) => labels,
         (None, _) => {
-            files.need("words", "rows are aligned to (or not, with data.align = \"none\")")?
+            files.need(WORDS, "rows are aligned to (or not, with data.align = \"none\")")?
         }
     };
     let mut flaws = Flaws::default();
@@ -196,14 +263,14 @@ pub fn find(root: &Path, modalities: &[Wanted], align: Align, on_error: OnError)
             let there = !sequence.parts(&video).is_empty()
                 && (align == Align::None || !words.parts(&video).is_empty());
             there.then(|| {
-                Source::Segment(Segment {
+                Source::Excerpt(Arc::new(Segment {
                     id: id.clone(),
                     sequence: Arc::clone(sequence),
                     video: video.clone(),
                     span,
                     align,
                     words: Arc::clone(words),
-                })
+                }))
             })
         };
         let files: Vec<Option<Source>> = sequences.iter().map(source).collect();

@@ -43,21 +43,21 @@ fn corpus(folder: &Path, extra: &[([f64; 2], [f32; 7])]) {
     write(&folder.join("deep.csd"), "FACET 4.2", &[], &faces).unwrap();
 }
 
-fn wanted(pairs: &[(&str, &str)]) -> Vec<Wanted> {
-    pairs.iter().map(|(name, root)| Wanted { name: (*name).into(), root: (*root).into() }).collect()
+fn wanted(pairs: &[(&str, &str)]) -> Vec<Named> {
+    pairs.iter().map(|(name, root)| Named { name: (*name).into(), root: (*root).into() }).collect()
 }
 
-fn all() -> Vec<Wanted> {
+fn all() -> Vec<Named> {
     wanted(&[("faces", "facet"), ("text", "glove_vectors"), ("voice", "COVAREP")])
 }
 
 #[test]
 fn segments_are_rows_of_the_labels() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(!is_here(folder.path()));
+    assert!(!FORMAT.is_here(folder.path()));
     let extra = [([9.0, 9.0], [1.0; 7]), ([9.0, 10.0], [f32::NAN; 7])];
     corpus(folder.path(), &extra);
-    assert!(is_here(folder.path()));
+    assert!(FORMAT.is_here(folder.path()));
     let corpus = find(folder.path(), &all(), Align::WordMeans, OnError::Fail).unwrap();
     let ids: Vec<&str> = corpus.samples.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["a[1]", "a[0]", "b[0]"], "by time, named by row");
@@ -75,16 +75,17 @@ fn segments_are_rows_of_the_labels() {
             "1 of 3 samples have no faces",
         ]
     );
-    let mut sequences = sequences(folder.path()).unwrap();
-    sequences.sort();
-    assert_eq!(sequences, ["All Labels", "COVAREP", "FACET", "glove_vectors"]);
+    let modalities = FORMAT.modalities(folder.path(), None).unwrap();
+    let mut names: Vec<&str> = modalities.iter().map(|wanted| wanted.name.as_str()).collect();
+    names.sort();
+    assert_eq!(names, ["COVAREP", "FACET", "glove_vectors"]);
 }
 
 #[test]
 fn what_is_missing_or_there_twice_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let error =
-        |wanted: &[Wanted]| find(folder.path(), wanted, Align::None, OnError::Fail).unwrap_err();
+        |wanted: &[Named]| find(folder.path(), wanted, Align::None, OnError::Fail).unwrap_err();
     assert_eq!(error(&all()).kind(), ErrorKind::MissingData);
     corpus(folder.path(), &[([1.0, 5.0], [0.0; 7])]);
     let said = error(&all()).to_string();

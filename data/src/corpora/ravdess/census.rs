@@ -1,11 +1,9 @@
 //! What the whole of RAVDESS holds, to hold a copy of it against.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-
-use super::Vocal;
 use super::name::id;
+use crate::corpora::Census;
 use crate::corpus::Corpus;
 
 /// Actors in all; odd numbers are male.
@@ -13,31 +11,20 @@ const ACTORS: u8 = 24;
 /// The actor of whom there are no songs.
 const NO_SONGS: u8 = 18;
 
-/// A corpus beside what the whole of RAVDESS would have: spoken or sung performances.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Census {
-    /// "speech" or "song".
-    pub vocal: &'static str,
-    /// Performances there are (1,440 spoken, 1,012 sung).
-    pub expected: usize,
-    /// Those of them that were found.
-    pub found: usize,
-    /// Those that were not, by their codes.
-    pub absent: Vec<String>,
-    /// Performances that RAVDESS does not have, e.g. a strong neutral one, by their codes.
-    pub unexpected: Vec<String>,
-}
-
-/// One census for speech and one for song, as far as they are wanted.
-pub fn census(corpus: &Corpus, vocal: Vocal) -> Vec<Census> {
+/// The census of speech and that of song.
+pub(super) fn census(corpus: &Corpus) -> Vec<Census> {
     let found: BTreeSet<&str> = corpus.samples.iter().map(|sample| sample.id.as_str()).collect();
     [(1, "speech"), (2, "song")]
         .into_iter()
-        .filter(|(code, _)| vocal.takes(*code))
         .map(|(code, name)| {
             let whole = whole(code);
             let absent: Vec<String> =
                 whole.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
+            let mut absent_by_group = BTreeMap::new();
+            for id in &absent {
+                let actor = id.rsplit('-').next().unwrap_or(id);
+                *absent_by_group.entry(format!("actor {actor}")).or_default() += 1;
+            }
             let prefix = format!("{code:02}-");
             let unexpected = found
                 .iter()
@@ -49,6 +36,7 @@ pub fn census(corpus: &Corpus, vocal: Vocal) -> Vec<Census> {
                 found: whole.len() - absent.len(),
                 unexpected: unexpected.collect(),
                 absent,
+                absent_by_group,
             }
         })
         .collect()
@@ -97,10 +85,11 @@ mod tests {
             Corpus { samples: whole(1).iter().map(sample).collect(), ..Corpus::default() };
         corpus.samples.remove(3);
         corpus.samples.push(sample(&"01-01-02-01-01-01".into()));
-        let counted = census(&corpus, Vocal::Both);
+        let counted = census(&corpus);
         assert_eq!(counted.len(), 2);
         assert_eq!((counted[0].found, counted[0].absent.len()), (1_439, 1));
         assert_eq!(counted[0].unexpected, ["01-01-02-01-01-01"]);
         assert_eq!((counted[1].found, counted[1].absent.len()), (0, 1_012));
+        assert_eq!(counted[1].absent_by_group["actor 24"], 44);
     }
 }

@@ -14,14 +14,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::Modality;
-use super::tree;
+use super::format::{found_as_wanted, recorded_kinds, recordings};
+use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted, tree};
 use crate::corpus::{Corpus, Label, Sample};
-use crate::features::Source;
+use crate::features::clip::ClipSettings;
+use crate::features::{Extractor, FeatureKind, Source};
 use crate::formats::is_of_faces;
 use crate::{Error, Result};
-pub use census::{Census, census};
 use name::Name;
+
+/// The format `ravdess`.
+pub const FORMAT: Format = Format(&Ravdess);
 
 /// Emotions in label order: label = emotion code - 1.
 pub const EMOTIONS: [&str; 8] =
@@ -47,19 +50,80 @@ impl Vocal {
     }
 }
 
-/// What to take from the tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Options {
-    /// Modalities wanted, in this order. A performance with at least one of them is kept.
-    pub modalities: Vec<Modality>,
-    /// Which performances are taken.
-    pub vocal: Vocal,
+struct Ravdess;
+
+impl CorpusFormat for Ravdess {
+    fn name(&self) -> &'static str {
+        "ravdess"
+    }
+
+    fn about(&self) -> &'static str {
+        "RAVDESS: its folders or archives, and its file names; a made-up world has them too"
+    }
+
+    fn is_here(&self, path: &Path) -> bool {
+        let named = |stem: &str| matches!(Name::parse(stem), Some(Ok(_)));
+        tree::any_file(path, |stem, ending| ending == "zip" || named(stem))
+    }
+
+    fn modalities(&self, path: &Path, _vectors: Option<&Path>) -> Result<Vec<Wanted>> {
+        let mut wanted = recordings();
+        if let (Some(world), Some(last)) = (MadeUpWorld::read(path), wanted.last_mut()) {
+            last.feature = Extractor::Clip(world.settings.clips());
+        }
+        Ok(wanted)
+    }
+
+    fn find(&self, path: &Path, wanted: &[Wanted], options: &Options) -> Result<Found> {
+        let kinds = recorded_kinds("RAVDESS", wanted)?;
+        Ok(found_as_wanted(find(path, &kinds, options.vocal)?, wanted))
+    }
+
+    fn census(&self, path: &Path, corpus: &Corpus) -> Vec<Census> {
+        // A made-up world has as many clips as its settings say.
+        if path.join(MadeUpWorld::FILE).exists() {
+            return Vec::new();
+        }
+        let counted = census::census(corpus).into_iter();
+        counted.filter(|census| census.found > 0 || !census.unexpected.is_empty()).collect()
+    }
+
+    fn own_split(&self) -> OwnSplit {
+        OwnSplit::None
+    }
+
+    fn same_seconds(&self) -> bool {
+        true
+    }
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { modalities: vec![Modality::Voice, Modality::Landmarks], vocal: Vocal::Speech }
+/// What `world.json` of a made-up world in this format says of its face frames.
+#[derive(Deserialize)]
+struct MadeUpWorld {
+    settings: FrameSettings,
+}
+
+#[derive(Deserialize)]
+struct FrameSettings {
+    face_size: usize,
+    video_fps: f64,
+}
+
+impl MadeUpWorld {
+    const FILE: &str = "world.json";
+
+    fn read(root: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(root.join(Self::FILE)).ok()?).ok()
+    }
+}
+
+impl FrameSettings {
+    fn clips(&self) -> ClipSettings {
+        ClipSettings {
+            height: self.face_size,
+            width: self.face_size,
+            frames_per_second: self.video_fps,
+        }
     }
 }
 
@@ -92,10 +156,7 @@ struct Counts {
 /// # Errors
 /// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
 /// input/output errors.
-pub fn find(root: &Path, options: &Options) -> Result<Corpus> {
-    if options.modalities.is_empty() {
-        return Err(Error::config("ravdess: no modality is wanted; name voice, landmarks or clip"));
-    }
+fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
@@ -111,15 +172,15 @@ pub fn find(root: &Path, options: &Options) -> Result<Corpus> {
             counts.out_of_range += 1;
             continue;
         };
-        let [medium, vocal, ..] = name.0;
-        if options.vocal.takes(vocal) {
+        let [medium, code, ..] = name.0;
+        if vocal.takes(code) {
             let files = performances.entry(name.performance()).or_default();
             files.take(medium, &ending, source, &mut counts.copies);
         }
     }
-    let mut corpus = corpus_of(&performances, options);
+    let mut corpus = corpus_of(&performances, kinds);
     if corpus.samples.is_empty() {
-        let wanted: Vec<&str> = options.modalities.iter().map(|m| m.name()).collect();
+        let wanted: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
         return Err(Error::missing(
             root,
             format!(
@@ -128,7 +189,7 @@ pub fn find(root: &Path, options: &Options) -> Result<Corpus> {
             ),
         ));
     }
-    note(&mut corpus, &performances, options, &counts);
+    note(&mut corpus, &performances, kinds, &counts);
     Ok(corpus)
 }
 
@@ -153,17 +214,20 @@ impl Files {
 }
 
 /// The samples of performances with at least one wanted file, ordered by actor and then by their codes.
-fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corpus {
+fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, kinds: &[FeatureKind]) -> Corpus {
     let mut samples: Vec<Sample> = Vec::new();
     for (&codes, found) in performances {
         let [vocal, emotion, intensity, statement, _, actor] = codes;
-        let wanted = options.modalities.iter().map(|modality| match modality {
-            Modality::Voice => &found.voice,
-            Modality::Landmarks => &found.landmarks,
-            Modality::Clip => &found.clip,
-        });
-        let files: Vec<Option<Source>> =
-            wanted.map(|found| found.as_ref().map(|(_, source)| source.clone())).collect();
+        let file = |kind: &FeatureKind| {
+            let ranked = match kind {
+                FeatureKind::Voice => &found.voice,
+                FeatureKind::Landmarks => &found.landmarks,
+                FeatureKind::Clip => &found.clip,
+                FeatureKind::Words | FeatureKind::Sequence => &None,
+            };
+            ranked.as_ref().map(|(_, source)| source.clone())
+        };
+        let files: Vec<Option<Source>> = kinds.iter().map(file).collect();
         if files.iter().all(Option::is_none) {
             continue;
         }
@@ -178,7 +242,7 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corp
     }
     samples.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));
     Corpus {
-        modalities: options.modalities.iter().map(|m| m.name().to_owned()).collect(),
+        modalities: kinds.iter().map(|kind| kind.name().to_owned()).collect(),
         classes: EMOTIONS.map(str::to_owned).to_vec(),
         samples,
         notices: Vec::new(),
@@ -189,10 +253,10 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, options: &Options) -> Corp
 fn note(
     corpus: &mut Corpus,
     performances: &BTreeMap<[u8; 6], Files>,
-    options: &Options,
+    kinds: &[FeatureKind],
     counts: &Counts,
 ) {
-    if options.modalities.contains(&Modality::Clip) {
+    if kinds.contains(&FeatureKind::Clip) {
         let clips = performances.values().filter_map(|files| files.clip.as_ref());
         let videos = clips.filter(|((video, _), _)| *video).count();
         if videos > 0 {
@@ -201,7 +265,7 @@ fn note(
             ));
         }
     }
-    if options.modalities.contains(&Modality::Landmarks) {
+    if kinds.contains(&FeatureKind::Landmarks) {
         let landmarks = performances.values().filter_map(|files| files.landmarks.as_ref());
         let own = landmarks.filter(|((own, _), _)| *own).count();
         if own > 0 {

@@ -12,9 +12,7 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn all(vocal: Vocal) -> Options {
-    Options { modalities: vec![Modality::Voice, Modality::Landmarks, Modality::Clip], vocal }
-}
+const ALL: [FeatureKind; 3] = [FeatureKind::Voice, FeatureKind::Landmarks, FeatureKind::Clip];
 
 #[test]
 fn files_of_one_performance_meet_in_one_sample() {
@@ -30,7 +28,7 @@ fn files_of_one_performance_meet_in_one_sample() {
         "Audio/Actor_02/03-01-09-01-01-01-02.wav",
         "readme.txt",
     ]);
-    let corpus = find(folder.path(), &all(Vocal::Speech)).unwrap();
+    let corpus = find(folder.path(), &ALL, Vocal::Speech).unwrap();
     let ids: Vec<&str> = corpus.samples.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["01-01-01-01-01-02", "01-06-01-02-01-12", "01-06-01-02-02-12"]);
     let sample = &corpus.samples[1];
@@ -56,9 +54,9 @@ fn songs_are_taken_when_asked_for() {
         "Actor_02/03-02-01-01-01-01-02.wav",
         "Actor_02/03-02-02-01-01-01-02.wav",
     ]);
-    let count = |vocal| find(folder.path(), &all(vocal)).unwrap().samples.len();
+    let count = |vocal| find(folder.path(), &ALL, vocal).unwrap().samples.len();
     assert_eq!([Vocal::Speech, Vocal::Song, Vocal::Both].map(count), [1, 2, 3]);
-    let notices = find(folder.path(), &all(Vocal::Song)).unwrap().notices;
+    let notices = find(folder.path(), &ALL, Vocal::Song).unwrap().notices;
     assert!(notices.iter().any(|notice| notice.contains("actor 18")), "{notices:?}");
 }
 
@@ -71,8 +69,8 @@ fn frames_come_before_videos_and_sound_before_silence() {
         "v/01-01-06-01-01-01-12.mp4",
         "v/02-01-06-01-01-01-12.npy",
     ]);
-    let options = Options { modalities: vec![Modality::Clip], vocal: Vocal::Speech };
-    let corpus = find(folder.path(), &options).unwrap();
+    let kinds = [FeatureKind::Clip];
+    let corpus = find(folder.path(), &kinds, Vocal::Speech).unwrap();
     let names: Vec<_> = corpus
         .samples
         .iter()
@@ -89,7 +87,7 @@ fn frames_come_before_videos_and_sound_before_silence() {
         corpus.notices
     );
     assert_eq!(
-        find(&folder.path().join("none"), &options).unwrap_err().kind(),
+        find(&folder.path().join("none"), &kinds, Vocal::Speech).unwrap_err().kind(),
         crate::ErrorKind::MissingData
     );
 }
@@ -104,8 +102,8 @@ fn published_landmarks_come_before_those_of_mpuc_faces() {
     ]);
     let published = folder.path().join("FacialTracking_Actors_01-24.zip");
     archive::tests::write(&published, &[("01-01-01-01-01-02-02.csv", b"points")]);
-    let options = Options { modalities: vec![Modality::Landmarks], vocal: Vocal::Speech };
-    let corpus = find(folder.path(), &options).unwrap();
+    let kinds = [FeatureKind::Landmarks];
+    let corpus = find(folder.path(), &kinds, Vocal::Speech).unwrap();
     let [own, other] = corpus.samples.as_slice() else { panic!() };
     assert!(matches!(own.files[0], Some(Source::File(_))));
     assert!(matches!(other.files[0], Some(Source::Member(_))));
@@ -128,7 +126,7 @@ fn archives_are_used_as_they_were_downloaded() {
         &folder.path().join("FacialTracking_Actors_01-24.ZIP"),
         &[("01-01-01-01-02-01-02.csv", b"points"), ("01-01-01-01-02-01-02.npy", b"frames")],
     );
-    let corpus = find(folder.path(), &all(Vocal::Speech)).unwrap();
+    let corpus = find(folder.path(), &ALL, Vocal::Speech).unwrap();
     assert_eq!(corpus.samples.len(), 2);
     assert!(matches!(corpus.samples[0].files[0], Some(Source::File(_))), "unpacked comes first");
     let Some(Source::Member(member)) = &corpus.samples[1].files[0] else { panic!() };
@@ -140,7 +138,7 @@ fn archives_are_used_as_they_were_downloaded() {
 
     let whole = std::fs::read(&audio).unwrap();
     std::fs::write(&audio, &whole[..whole.len() / 2]).unwrap();
-    let error = find(folder.path(), &all(Vocal::Speech)).unwrap_err().to_string();
+    let error = find(folder.path(), &ALL, Vocal::Speech).unwrap_err().to_string();
     assert!(error.contains("not a whole ZIP archive") && error.contains("download it"), "{error}");
 }
 

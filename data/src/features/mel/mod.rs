@@ -225,6 +225,11 @@ impl Mel {
         })
     }
 
+    /// The settings.
+    pub fn settings(&self) -> &MelSettings {
+        &self.settings
+    }
+
     /// The spectrogram of a clip, `[T, bands]` with `T = ceil((1 + floor(samples / hop)) / stride)`.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! intervals shorter than that are passed over. Rows may overlap, lie apart or come in any order: they are taken by
 //! when they start.
 
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::features::landmarks::LandmarkSettings;
-use crate::features::{Decoded, SequenceSettings};
+use crate::features::{Decoded, Decoder, Excerpt, Ready, SequenceSettings};
 use crate::formats::csd::Csd;
 use crate::formats::glove::Glove;
 use crate::formats::openface::{Columns, LEAST_CONFIDENCE, POINTS};
@@ -66,27 +65,6 @@ struct Rows {
 }
 
 impl Segment {
-    /// What the numbers depend on: the files' contents, hashed by `of`, and which part of them.
-    ///
-    /// # Errors
-    /// Those of `of`.
-    pub(crate) fn identify(
-        &self,
-        hasher: &mut blake3::Hasher,
-        of: &dyn Fn(&Path) -> Result<blake3::Hash>,
-    ) -> Result<()> {
-        hasher.update(self.sequence.hash(of)?.as_bytes());
-        if self.align != Align::None {
-            hasher.update(self.words.hash(of)?.as_bytes());
-        }
-        hasher.update(&[self.align as u8]);
-        for time in self.span {
-            hasher.update(&time.to_bits().to_le_bytes());
-        }
-        hasher.update(self.video.as_bytes());
-        Ok(())
-    }
-
     /// The places (part, row) of each step's rows.
     fn places(&self) -> Result<Vec<Vec<Place>>> {
         let all = intervals(&self.sequence, &self.video)?;
@@ -143,7 +121,7 @@ impl Segment {
 
     /// The segment as a sequence of numbers `[T, columns]`. A value that is not finite, as COVAREP and FACET have them,
     /// is left out of means; where nothing is left there is 0.
-    pub(crate) fn sequence(&self, settings: &SequenceSettings) -> Result<Decoded> {
+    fn sequence(&self, settings: &SequenceSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
         let columns = self.columns(&settings.columns, width)?;
@@ -175,7 +153,7 @@ impl Segment {
 
     /// The segment as landmarks `[T, points, 2 or 3]`. Rows without a face are left out of means; a step without any
     /// face holds the one before.
-    pub(crate) fn landmarks(&self, settings: &LandmarkSettings) -> Result<Decoded> {
+    fn landmarks(&self, settings: &LandmarkSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
         let axes = settings.coordinates.count();
@@ -243,7 +221,7 @@ impl Segment {
     }
 
     /// The segment's words as vectors `[T, dimension]`, one row a word; a pause or an unknown word is zeros.
-    pub(crate) fn embedded(&self, glove: &Glove) -> Result<Decoded> {
+    fn embedded(&self, glove: &Glove) -> Result<Decoded> {
         let mut out = Vec::new();
         let (mut steps, mut unknown) = (0usize, 0usize);
         let parts = self.sequence.parts(&self.video);
@@ -309,29 +287,46 @@ impl Segment {
             warnings.push(format!("{empty} of {length} words have no rows and are zeros"));
         }
     }
+}
 
-    /// The file, for messages.
-    pub fn path(&self) -> &Path {
+impl Excerpt for Segment {
+    fn path(&self) -> &Path {
         self.sequence.path()
     }
 
-    fn key(&self) -> (&Path, &str, [u64; 2], Align, &Path) {
-        let span = self.span.map(f64::to_bits);
-        (self.sequence.path(), &self.video, span, self.align, self.words.path())
+    fn key(&self) -> String {
+        let [start, end] = self.span.map(f64::to_bits);
+        let (sequence, words) = (self.sequence.path(), self.words.path());
+        format!("{sequence:?} {:?} {start} {end} {:?} {words:?}", self.video, self.align)
     }
-}
 
-impl PartialEq for Segment {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+    fn content(&self, hash_file: &dyn Fn(&Path) -> Result<blake3::Hash>) -> Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.sequence.hash(hash_file)?.as_bytes());
+        if self.align != Align::None {
+            hasher.update(self.words.hash(hash_file)?.as_bytes());
+        }
+        hasher.update(&[self.align as u8]);
+        for time in self.span {
+            hasher.update(&time.to_bits().to_le_bytes());
+        }
+        hasher.update(self.video.as_bytes());
+        Ok(hasher.finalize())
     }
-}
 
-impl Eq for Segment {}
-
-impl Hash for Segment {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
+    fn decode(&self, decoder: &Decoder) -> Result<Decoded> {
+        let decoded = match decoder.ready() {
+            Ready::Words(glove) => self.embedded(glove),
+            Ready::Landmarks(settings) => self.landmarks(settings),
+            Ready::Sequence(settings) => self.sequence(settings),
+            Ready::Voice(_) | Ready::Clip(_) => Err(Error::config(format!(
+                "{}: only words, landmarks and sequences can be taken from it; change the modality's feature.kind",
+                self.path().display()
+            ))),
+        }?;
+        let named = |warning| format!("{}: {warning}", self.id);
+        let warnings = decoded.warnings.into_iter().map(named).collect();
+        Ok(Decoded { warnings, ..decoded })
     }
 }
 

@@ -183,7 +183,7 @@ fn words_become_vectors_one_a_word() {
     let vectors = folder.path().join("glove.txt");
     std::fs::write(&vectors, "good 1 2\nday 3 4\nsp 9 9\n").unwrap();
     let decoder = Extractor::Words(WordSettings { vectors }).decoder(None).unwrap();
-    let source = Source::Segment(segment(&words, &words, [0.0, 2.0], Align::WordMeans));
+    let source = Source::Excerpt(Arc::new(segment(&words, &words, [0.0, 2.0], Align::WordMeans)));
     let decoded = decoder.decode(&source).unwrap();
     let expected = [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0];
     assert_eq!(numbers(&decoded), (&[4usize, 2][..], &expected[..]));
@@ -200,7 +200,10 @@ fn a_cache_entry_is_of_the_files_and_the_place_in_them() {
     let cache = Cache::open(&folder.path().join("cache")).unwrap();
     let decoder = Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap();
     let computed = |csd: &Arc<Csd>, span, align| {
-        cache.fetch(&decoder, &Source::Segment(segment(csd, &words, span, align))).unwrap().computed
+        cache
+            .fetch(&decoder, &Source::Excerpt(Arc::new(segment(csd, &words, span, align))))
+            .unwrap()
+            .computed
     };
     assert!(computed(&one, [0.0, 1.0], Align::None) && !computed(&one, [0.0, 1.0], Align::None));
     assert!(computed(&one, [0.0, 2.0], Align::None));

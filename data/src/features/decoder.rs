@@ -1,0 +1,180 @@
+//! Decoders: feature settings made ready, shared by all threads.
+
+use std::path::Path;
+
+use super::clip::ClipSettings;
+use super::landmarks::LandmarkSettings;
+use super::mel::Mel;
+use super::{Decoded, Extractor, SequenceSettings, Source};
+use crate::formats::glove::Glove;
+use crate::formats::{npy, openface, wav};
+use crate::values::Values;
+use crate::{Array, Error, Result};
+
+/// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
+const NUMBERS_VERSION: u32 = 2;
+/// Longest text file that is taken for one sample, in bytes.
+const LONGEST_TEXT: u64 = 1 << 22;
+
+/// An [`Extractor`] made ready: transforms planned, word vectors indexed.
+pub struct Decoder {
+    fingerprint: String,
+    ready: Ready,
+}
+
+/// What each kind of feature needs to be decoded.
+pub(crate) enum Ready {
+    Voice(Mel),
+    Landmarks(LandmarkSettings),
+    Clip(ClipSettings),
+    Words(Glove),
+    Sequence(SequenceSettings),
+}
+
+impl Decoder {
+    /// Makes `extractor` ready; the index of word vectors is kept in the folder `cache`.
+    ///
+    /// # Errors
+    /// Bad settings; for words, whatever is wrong with the vectors' file.
+    pub(super) fn new(extractor: &Extractor, cache: Option<&Path>) -> Result<Self> {
+        let ready = match extractor {
+            Extractor::Voice(settings) => Ready::Voice(Mel::new(settings)?),
+            Extractor::Landmarks(settings) => Ready::Landmarks(settings.clone()),
+            Extractor::Clip(settings) => {
+                settings.check()?;
+                Ready::Clip(settings.clone())
+            }
+            Extractor::Words(settings) => Ready::Words(Glove::open(&settings.vectors, cache)?),
+            Extractor::Sequence(settings) => Ready::Sequence(settings.clone()),
+        };
+        let vectors = match &ready {
+            Ready::Words(glove) => glove.fingerprint(),
+            _ => "",
+        };
+        let settings = serde_json::to_string(extractor).map_err(|e| {
+            Error::config(format!("feature settings cannot be written as JSON: {e}; report this"))
+        })?;
+        let fingerprint = format!("{NUMBERS_VERSION} {settings} {vectors}");
+        Ok(Self { fingerprint, ready })
+    }
+
+    /// Everything but the file that the numbers depend on: settings, version of the numbers, word vectors.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    pub(crate) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Reads one modality of one sample.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, with its path.
+    pub fn decode(&self, source: &Source) -> Result<Decoded> {
+        if let Source::Excerpt(excerpt) = source {
+            return excerpt.decode(self);
+        }
+        match &self.ready {
+            Ready::Voice(mel) => decode_voice(mel, source),
+            Ready::Landmarks(settings) => decode_landmarks(settings, source),
+            Ready::Clip(settings) => decode_clip(settings, source),
+            Ready::Words(glove) => decode_words(glove, source),
+            Ready::Sequence(settings) => Ok(Decoded {
+                values: Values::F32(read_sequence(source.file()?)?),
+                frames_per_second: settings.frames_per_second,
+                warnings: Vec::new(),
+            }),
+        }
+    }
+}
+
+fn decode_voice(mel: &Mel, source: &Source) -> Result<Decoded> {
+    let sound = match source {
+        Source::Member(member) => wav::parse(member.path(), &member.read()?)?,
+        source => wav::read(source.file()?)?,
+    };
+    Ok(Decoded {
+        values: Values::F32(mel.compute(&sound)?),
+        frames_per_second: Some(mel.settings().frames_per_second()),
+        warnings: Vec::new(),
+    })
+}
+
+fn decode_landmarks(settings: &LandmarkSettings, source: &Source) -> Result<Decoded> {
+    let track = match source {
+        Source::Member(member) => {
+            openface::parse(member.path(), &member.read()?, settings.coordinates)?
+        }
+        source => openface::read(source.file()?, settings.coordinates)?,
+    };
+    let (held, length) = (track.held, track.frames.shape()[0]);
+    let warning = format!("{held} of {length} frames show no face and hold another frame's points");
+    Ok(Decoded {
+        values: Values::F32(settings.apply(track.frames)?),
+        frames_per_second: track.rate,
+        warnings: (held > 0).then_some(warning).into_iter().collect(),
+    })
+}
+
+fn decode_clip(settings: &ClipSettings, source: &Source) -> Result<Decoded> {
+    let (frames, rate) = match source {
+        Source::Member(member) => settings.read_video(member.path(), &member.read()?)?,
+        source => settings.read(source.file()?)?,
+    };
+    Ok(Decoded { values: Values::U8(frames), frames_per_second: Some(rate), warnings: Vec::new() })
+}
+
+fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
+    let embedded = match source {
+        Source::Text(text) => glove.embed(text)?,
+        source => glove.embed(&read_text(source.file()?)?)?,
+    };
+    let mut warnings = Vec::new();
+    if !embedded.unknown.is_empty() {
+        let shown: Vec<&str> = embedded.unknown.iter().take(5).map(String::as_str).collect();
+        warnings.push(format!(
+            "{} words have no vector, e.g. {}",
+            embedded.unknown.len(),
+            shown.join(" ")
+        ));
+    }
+    if embedded.known == 0 {
+        warnings.push("no word has a vector; one step of zeros stands for the text".into());
+    }
+    Ok(Decoded { values: Values::F32(embedded.vectors), frames_per_second: None, warnings })
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();
+    if size > LONGEST_TEXT {
+        return Err(Error::bad(
+            path,
+            format!(
+                "{size} bytes of text for one sample; at most {LONGEST_TEXT} are read: give one short text a file"
+            ),
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    String::from_utf8(bytes).map_err(|_| Error::bad(path, "is no UTF-8 text; save it as UTF-8"))
+}
+
+fn read_sequence(path: &Path) -> Result<Array<f32>> {
+    let array = npy::read(path)?.into_f32()?;
+    if array.shape().len() < 2 || array.data().is_empty() {
+        return Err(Error::bad(
+            path,
+            format!(
+                "shape {:?} where [T, C] with at least one value is needed; save it so",
+                array.shape()
+            ),
+        ));
+    }
+    if let Some(at) = array.data().iter().position(|x| !x.is_finite()) {
+        return Err(Error::bad(
+            path,
+            format!("value {at} is {}; replace what is not a finite number", array.data()[at]),
+        ));
+    }
+    Ok(array)
+}
