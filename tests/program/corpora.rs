@@ -171,6 +171,62 @@ fn crema_d_is_read_by_its_names() {
     assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
 }
 
+/// The same recordings in a folder for each class, and in it one for each speaker.
+#[test]
+fn folders_of_classes_train_to_the_numbers_of_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("corpus");
+    let mut rows = std::collections::BTreeMap::new();
+    for file in files(world()) {
+        let Some((stem, ending)) = name(&file).split_once('.') else { continue };
+        // Files of one performance have all but the first two digits in common.
+        let [_, _, emotion, .., actor] = stem.split('-').collect::<Vec<_>>()[..] else { continue };
+        let class = ["", "calm", "anger"].get(emotion.parse::<usize>().unwrap() % 3).unwrap();
+        if class.is_empty() || ending == "npy" {
+            continue;
+        }
+        let to = root.join(class).join(actor);
+        std::fs::create_dir_all(&to).unwrap();
+        let to = to.join(format!("{}.{ending}", &stem[3..]));
+        std::fs::copy(&file, &to).unwrap();
+        let cell = to.display().to_string();
+        rows.entry((class, actor.to_owned(), stem[3..].to_owned()))
+            .or_insert_with(std::collections::BTreeMap::new)
+            .insert(ending.to_owned(), cell);
+    }
+    let mut table = String::from("id,label,group,voice,landmarks\n");
+    for ((class, actor, stem), files) in &rows {
+        let (wav, csv) = (&files["wav"], &files["csv"]);
+        table += &format!("{class}/{actor}/{stem},{class},{actor},{wav},{csv}\n");
+    }
+    let manifest = folder.path().join("table.csv");
+    std::fs::write(&manifest, table).unwrap();
+    let checked = json(&["data", "check", root.to_str().unwrap(), "--json"]);
+    assert_eq!((&checked["format"], &checked["samples"]), (&"folders".into(), &rows.len().into()));
+    assert_eq!(checked["problems"].as_array().unwrap().len(), 0, "{}", checked["problems"]);
+    let train = |path: &Path, format: &str, out: &str| {
+        let format = format!("data.format={format}");
+        let out = folder.path().join(out);
+        let settings = [
+            "--set",
+            &format,
+            "--set",
+            "controls=[]",
+            "--set",
+            "training.epochs=1",
+            "--set",
+            "modality.faces=",
+        ];
+        let mut arguments = short_run(&out, &settings);
+        arguments[2] = path.to_str().unwrap();
+        json(&arguments)
+    };
+    let (folders, table) = (train(&root, "folders", "here"), train(&manifest, "manifest", "there"));
+    for figure in ["loss_first", "loss_last", "retrieval_at_1", "mpuc"] {
+        assert_eq!(folders[figure], table[figure], "{figure}");
+    }
+}
+
 #[test]
 fn songs_train_with_the_emotions_that_are_sung() {
     let folder = tempfile::tempdir().unwrap();

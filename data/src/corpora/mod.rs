@@ -24,7 +24,7 @@ macro_rules! corpora {
     };
 }
 
-corpora! { mosei crema_d ravdess manifest }
+corpora! { mosei crema_d ravdess folders manifest }
 
 #[cfg(test)]
 mod tests {
