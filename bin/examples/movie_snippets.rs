@@ -6,12 +6,16 @@
 use data::formats::glove::Glove;
 use engine::optim::Rule;
 use engine::schedule::Schedule;
-use engine::{DType, Parameters, Pass, Philox, Tensor};
+use engine::{DType, Parameters, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
-use models::metrics::accuracy;
-use models::systems::{Batch, EncoderSettings, Input, LateFusion, LateFusionSettings};
-use models::targets::{Task, argmax};
-use models::training::{Trainer, TrainingSettings};
+use models::evaluate::evaluate;
+use models::evaluate::metrics::score;
+use models::heads::ClassifierSettings;
+use models::systems::{
+    Batch, Definition, EncoderSettings, Input, LateFusion, LateFusionSettings, Parts,
+};
+use models::targets::{Targets, Task};
+use models::train::{Epochs, Trainer, TrainingSettings, fit};
 use std::error::Error;
 use std::path::Path;
 
@@ -92,20 +96,17 @@ fn batch(snippets: &[&Snippet], width: usize) -> engine::Result<Batch> {
     })
 }
 
-fn judge(
+fn test_accuracy(
     system: &LateFusion,
     parameters: &Parameters,
     part: &[Snippet],
     width: usize,
 ) -> engine::Result<f64> {
-    let mut predicted = Vec::new();
-    for rows in part.chunks(ROWS) {
-        let batch = batch(&rows.iter().collect::<Vec<_>>(), width)?;
-        let logits = system.logits(&Pass::evaluate(parameters), &batch)?.to_vec()?;
-        predicted.extend(logits.chunks(2).map(argmax));
-    }
-    let truth: Vec<usize> = part.iter().map(|snippet| usize::from(snippet.kind)).collect();
-    Ok(accuracy(&predicted, &truth))
+    let batches = part.chunks(ROWS).map(|rows| batch(&rows.iter().collect::<Vec<_>>(), width));
+    let logits = evaluate(system, parameters, batches)?.logits;
+    let predicted = Task::OneOf(2).decide_rows(&logits);
+    let truth = part.iter().map(|snippet| usize::from(snippet.kind)).collect();
+    Ok(score(&predicted, &Targets::Classes(truth)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -142,8 +143,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         input: vec![STEPS, width],
     }];
     let mut parameters = Parameters::new(DType::F32, 0);
-    let head = LateFusionSettings { hidden: 0, dropout: 0.0 };
-    let system = LateFusion::new(&encoders, &head, Task::OneOf(2), &mut parameters)?;
+    let head = ClassifierSettings { hidden: 0, dropout: 0.0 };
+    let parts = Parts::new(&encoders, Some(&Task::OneOf(2)));
+    let system = LateFusion::new(&LateFusionSettings { head }, parts, parameters.scope())?;
     let settings = TrainingSettings {
         epochs: 8,
         batch: 32,
@@ -153,17 +155,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         patience: None,
     };
     let steps = train.len() / settings.batch;
-    let mut trainer = Trainer::new(&settings, parameters, 0, steps as u64)?;
-    while !trainer.finished() {
-        let order = Philox::new(0, "order").at(trainer.epoch()).permutation(train.len());
-        for rows in order.chunks_exact(settings.batch) {
+    let mut trainer = Trainer::new(&settings, &system, parameters, 0, steps as u64)?;
+    let epochs = Epochs(|epoch| {
+        let order = Philox::new(0, "order").at(epoch).permutation(train.len());
+        let batches = order.chunks_exact(settings.batch).map(|rows| {
             let chosen: Vec<&Snippet> = rows.iter().map(|&i| &train[i]).collect();
-            trainer.step(&system, &batch(&chosen, width)?)?;
-        }
-        let record = trainer.end_epoch(None);
+            batch(&chosen, width)
+        });
+        batches.collect::<Vec<_>>()
+    });
+    fit(&mut trainer, &system, &epochs)?;
+    for record in trainer.history() {
         println!("epoch {}: loss {:.4}", record.epoch + 1, record.loss);
     }
     let parameters = trainer.into_parameters();
-    println!("test: accuracy {:.4}", judge(&system, &parameters, &test, width)?);
+    println!("test: accuracy {:.4}", test_accuracy(&system, &parameters, &test, width)?);
     Ok(())
 }

@@ -160,7 +160,7 @@ impl From<engine::Error> for Failure {
             }
             E::Io { .. } => Kind::Io,
             // Networks refuse settings that do not go with the data under the parameter's or network's name.
-            E::Parameter { .. } => Kind::Config,
+            E::Parameter { .. } | E::Model { .. } => Kind::Config,
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Unavailable { .. })) => Kind::NoDevice,
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Findings { .. })) => Kind::CheckFailed,
             E::Op(_) => Kind::Other,

@@ -1,5 +1,6 @@
 //! The `mpuc` program as a library: its binary only calls [`main`].
 
+mod bundle;
 mod cli;
 mod commands;
 mod config;

@@ -89,6 +89,23 @@ impl Dataset {
         })
     }
 
+    /// The data set of these modalities alone, by their numbers here, in this order.
+    pub fn select(&self, modalities: &[usize]) -> Self {
+        fn pick<T: Clone>(row: &[T], chosen: &[usize]) -> Vec<T> {
+            chosen.iter().map(|&modality| row[modality].clone()).collect()
+        }
+        fn rows<T: Clone>(table: &[Vec<T>], chosen: &[usize]) -> Vec<Vec<T>> {
+            table.iter().map(|row| pick(row, chosen)).collect()
+        }
+        Self {
+            modalities: pick(&self.modalities, modalities),
+            features: rows(&self.features, modalities),
+            resident: rows(&self.resident, modalities),
+            lengths: rows(&self.lengths, modalities),
+            step_shapes: pick(&self.step_shapes, modalities),
+        }
+    }
+
     /// How many samples there are.
     pub fn len(&self) -> usize {
         self.features.len()

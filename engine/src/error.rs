@@ -60,6 +60,14 @@ pub enum Error {
         /// What is wrong and what to do.
         what: String,
     },
+    /// A network or system that cannot be made of these settings, or cannot take this batch.
+    #[error("{model}: {what}")]
+    Model {
+        /// Its name.
+        model: String,
+        /// What came, what was expected and what to do.
+        what: String,
+    },
     /// A file that is not what it should be.
     #[error("{}: {what}", path.display())]
     Corrupt {

@@ -66,8 +66,20 @@ impl Optimizer {
     /// # Errors
     /// When a parameter is of a type that is not trained.
     pub fn new(rule: Rule, parameters: &Parameters) -> Result<Self> {
+        Optimizer::of(rule, parameters, parameters.trainable())
+    }
+
+    /// An optimiser of these parameters alone, remembering nothing yet.
+    ///
+    /// # Errors
+    /// When a parameter is of a type that is not trained.
+    pub fn of(
+        rule: Rule,
+        parameters: &Parameters,
+        ids: impl IntoIterator<Item = ParameterId>,
+    ) -> Result<Self> {
         let mut memory = Vec::new();
-        for id in parameters.trainable() {
+        for id in ids {
             let value = parameters.value(id);
             with_float!(
                 value.dtype(),
@@ -86,7 +98,7 @@ impl Optimizer {
         self.steps
     }
 
-    /// Changes each trainable parameter by its gradient.
+    /// Changes each of its parameters by its gradient.
     ///
     /// # Errors
     /// When a gradient is missing.

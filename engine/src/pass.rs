@@ -9,6 +9,8 @@ pub struct Pass<'a> {
     parameters: &'a Parameters,
     tape: Option<Tape>,
     training: bool,
+    /// Whether a gradient is asked for, by parameter.
+    updated: Vec<bool>,
     leaves: RefCell<Vec<Option<Tensor>>>,
     random: Philox,
     streams: Cell<u64>,
@@ -37,11 +39,14 @@ impl<'a> Pass<'a> {
     }
 
     fn new(parameters: &'a Parameters, tape: Option<Tape>, training: bool, random: Philox) -> Self {
-        let leaves = RefCell::new(vec![None; parameters.ids().count()]);
+        let updated: Vec<bool> =
+            parameters.ids().map(|id| parameters.kind(id) == Kind::Trainable).collect();
+        let leaves = RefCell::new(vec![None; updated.len()]);
         Pass {
             parameters,
             tape,
             training,
+            updated,
             leaves,
             random,
             streams: Cell::new(0),
@@ -49,9 +54,22 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Asks for gradients of these trainable parameters alone; the others are constants.
+    pub fn updating(mut self, ids: &[ParameterId]) -> Self {
+        let mut updated = vec![false; self.updated.len()];
+        ids.iter().for_each(|id| updated[id.0] = self.updated[id.0]);
+        self.updated = updated;
+        self
+    }
+
     /// Whether dropout drops and batch norm measures.
     pub fn training(&self) -> bool {
         self.training
+    }
+
+    /// The parameters, e.g. for a pass of evaluation over frozen networks within a pass of training.
+    pub fn parameters(&self) -> &'a Parameters {
+        self.parameters
     }
 
     /// Where the parameters lie, and everything is computed.
@@ -64,11 +82,11 @@ impl<'a> Pass<'a> {
         self.parameters.dtype()
     }
 
-    /// A parameter's numbers; on the tape if it is trainable and the pass is recorded.
+    /// A parameter's numbers; on the tape if its gradient is asked for and the pass is recorded.
     pub fn get(&self, id: ParameterId) -> Tensor {
         let value = self.parameters.value(id);
         match &self.tape {
-            Some(tape) if self.parameters.kind(id) == Kind::Trainable => {
+            Some(tape) if self.updated[id.0] => {
                 self.leaves.borrow_mut()[id.0].get_or_insert_with(|| tape.leaf(value)).clone()
             }
             _ => value.detached(),
@@ -104,8 +122,8 @@ impl<'a> Pass<'a> {
             leaves.iter().map(|leaf| leaf.as_ref().and_then(|leaf| gradients.take(leaf))).collect();
         let missing: Vec<String> = self
             .parameters
-            .trainable()
-            .filter(|id| by_parameter[id.0].is_none())
+            .ids()
+            .filter(|id| self.updated[id.0] && by_parameter[id.0].is_none())
             .map(|id| self.parameters.name(id).to_owned())
             .collect();
         if !missing.is_empty() {

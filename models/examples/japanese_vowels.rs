@@ -5,12 +5,16 @@
 
 use engine::optim::Rule;
 use engine::schedule::Schedule;
-use engine::{DType, Parameters, Pass, Philox, Tensor};
+use engine::{DType, Parameters, Philox, Tensor};
 use models::backbones::{BackboneSettings, TextTransformerSettings};
-use models::metrics::accuracy;
-use models::systems::{Batch, EncoderSettings, Input, LateFusion, LateFusionSettings};
-use models::targets::{Task, argmax};
-use models::training::{Trainer, TrainingSettings};
+use models::evaluate::evaluate;
+use models::evaluate::metrics::score;
+use models::heads::ClassifierSettings;
+use models::systems::{
+    Batch, Definition, EncoderSettings, Input, LateFusion, LateFusionSettings, Parts,
+};
+use models::targets::{Targets, Task};
+use models::train::{Epochs, Trainer, TrainingSettings, fit};
 use std::error::Error;
 
 const STEPS: usize = 29;
@@ -106,8 +110,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         input: vec![STEPS, WIDTH],
     }];
     let mut parameters = Parameters::new(DType::F32, 0);
-    let head = LateFusionSettings { hidden: 0, dropout: 0.0 };
-    let system = LateFusion::new(&encoders, &head, Task::OneOf(CLASSES), &mut parameters)?;
+    let head = ClassifierSettings { hidden: 0, dropout: 0.0 };
+    let task = Task::OneOf(CLASSES);
+    let parts = Parts::new(&encoders, Some(&task));
+    let system = LateFusion::new(&LateFusionSettings { head }, parts, parameters.scope())?;
     let settings = TrainingSettings {
         epochs: 120,
         batch: 27,
@@ -117,23 +123,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         patience: None,
     };
     let steps = train.len() / settings.batch;
-    let mut trainer = Trainer::new(&settings, parameters, 0, steps as u64)?;
-    while !trainer.finished() {
-        let order = Philox::new(0, "order").at(trainer.epoch()).permutation(train.len());
-        for rows in order.chunks_exact(settings.batch) {
-            trainer.step(&system, &batch(&rows.iter().map(|&i| &train[i]).collect::<Vec<_>>())?)?;
-        }
-        let record = trainer.end_epoch(None);
-        if record.epoch % 20 == 19 {
-            println!("epoch {}: loss {:.4}", record.epoch, record.loss);
-        }
+    let mut trainer = Trainer::new(&settings, &system, parameters, 0, steps as u64)?;
+    let epochs = Epochs(|epoch| {
+        let order = Philox::new(0, "order").at(epoch).permutation(train.len());
+        let batches = order
+            .chunks_exact(settings.batch)
+            .map(|rows| batch(&rows.iter().map(|&i| &train[i]).collect::<Vec<_>>()));
+        batches.collect::<Vec<_>>()
+    });
+    fit(&mut trainer, &system, &epochs)?;
+    for record in trainer.history().iter().filter(|record| record.epoch % 20 == 19) {
+        println!("epoch {}: loss {:.4}", record.epoch, record.loss);
     }
 
     let rows: Vec<&Sequence> = test.iter().collect();
     let parameters = trainer.into_parameters();
-    let logits = system.logits(&Pass::evaluate(&parameters), &batch(&rows)?)?.to_vec()?;
-    let predicted: Vec<usize> = logits.chunks(CLASSES).map(argmax).collect();
-    let truth: Vec<usize> = test.iter().map(|s| s.class).collect();
-    println!("test: accuracy {:.4} over {} sequences", accuracy(&predicted, &truth), test.len());
+    let logits = evaluate(&system, &parameters, [batch(&rows)])?.logits;
+    let truth = Targets::Classes(test.iter().map(|s| s.class).collect());
+    let accuracy = score(&task.decide_rows(&logits), &truth);
+    println!("test: accuracy {accuracy:.4} over {} sequences", test.len());
     Ok(())
 }

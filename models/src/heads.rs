@@ -1,5 +1,6 @@
 //! The small networks behind the backbones: projection and prediction.
 
+use crate::targets::Task;
 use engine::nn::{BatchNorm, Dropout, Linear};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,22 @@ impl Projection {
     }
 }
 
+/// Sizes of a [`Prediction`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassifierSettings {
+    /// Width between the two linear maps; 0 for one linear map.
+    pub hidden: usize,
+    /// Dropout before the last linear map.
+    pub dropout: f64,
+}
+
+impl Default for ClassifierSettings {
+    fn default() -> Self {
+        ClassifierSettings { hidden: 512, dropout: 0.0 }
+    }
+}
+
 /// Linear, ReLU, linear: from features to classes. Without a hidden layer, one linear map.
 #[derive(Debug, Clone)]
 pub struct Prediction {
@@ -98,6 +115,19 @@ impl Prediction {
         let inputs = if hidden == 0 { features } else { hidden };
         let output = Linear::new(scope.sub(2), inputs, classes)?;
         Ok(Prediction { hidden: first, output, dropout: Dropout { probability: dropout } })
+    }
+
+    /// A classifier for a task.
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn from_settings(
+        settings: &ClassifierSettings,
+        scope: Scope<'_>,
+        features: usize,
+        task: &Task,
+    ) -> Result<Self> {
+        Prediction::new(scope, features, settings.hidden, task.outputs(), settings.dropout)
     }
 
     /// Features [N, features] to logits [N, classes].

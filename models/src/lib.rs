@@ -3,12 +3,11 @@
 //! Knows the engine and no files: data comes in as tensors.
 
 pub mod backbones;
+pub mod evaluate;
 pub mod faces;
 pub mod heads;
-pub mod metrics;
-pub mod probe;
 pub mod sampler;
 pub mod systems;
 pub mod targets;
-pub mod training;
+pub mod train;
 pub mod weights;

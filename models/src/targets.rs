@@ -1,6 +1,9 @@
 //! What is to be said of a sample: its one class, or yes or no to each of several labels.
 
-use engine::{Result, Tensor};
+use crate::evaluate::Rows;
+use crate::systems::{Batch, Loss, Outputs};
+use engine::{Error, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// The truth about samples, or what was predicted of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +79,8 @@ impl Targets {
 }
 
 /// What a classifier is trained for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Task {
     /// One of so many classes: softmax and cross entropy.
     OneOf(usize),
@@ -119,23 +123,66 @@ impl Task {
         }
     }
 
+    /// The loss of a system's logits with the batch's labels.
+    ///
+    /// # Errors
+    /// When the batch has no labels, or the shapes do not fit.
+    pub fn loss_of(&self, system: &str, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
+        let missing = |what: &str| Error::Model { model: system.into(), what: what.into() };
+        let logits = outputs.logits.as_ref();
+        let logits = logits.ok_or_else(|| missing("has no logits to compare with labels"))?;
+        let labels = batch.labels.as_ref();
+        let labels = labels.ok_or_else(|| {
+            missing("got a batch without labels; leave samples without a label out of its training")
+        })?;
+        self.loss(logits, labels).map(Loss::from)
+    }
+
     /// What logits [N, outputs] say: the most probable class, or the labels whose probability is above one half.
     ///
     /// # Errors
     /// When they cannot be read back from a GPU.
     pub fn decide(&self, logits: &Tensor) -> Result<Targets> {
-        let logits = logits.to_vec()?;
-        Ok(match self {
+        Ok(self.decide_values(&logits.to_vec()?))
+    }
+
+    /// The probabilities that rows of logits say: of one class each, or of each label by itself.
+    pub fn probabilities(&self, logits: &Rows) -> Rows {
+        let row = |row: &[f32]| -> Vec<f32> {
+            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            match self {
+                Task::OneOf(_) => {
+                    let powers: Vec<f64> = row.iter().map(|v| f64::from(v - most).exp()).collect();
+                    let sum: f64 = powers.iter().sum();
+                    powers.iter().map(|power| (power / sum) as f32).collect()
+                }
+                Task::EachOf(_) => {
+                    row.iter().map(|&v| (1.0 / (1.0 + (-f64::from(v)).exp())) as f32).collect()
+                }
+            }
+        };
+        let values = logits.values.chunks(logits.width.max(1)).flat_map(row).collect();
+        Rows { values, width: logits.width }
+    }
+
+    fn decide_values(&self, logits: &[f64]) -> Targets {
+        match self {
             Task::OneOf(classes) => Targets::Classes(logits.chunks(*classes).map(argmax).collect()),
             Task::EachOf(weights) => Targets::Marks {
                 width: weights.len(),
                 marks: logits.iter().map(|&logit| logit > 0.0).collect(),
             },
-        })
+        }
+    }
+
+    /// As [`decide`](Self::decide), of rows of logits.
+    pub fn decide_rows(&self, logits: &Rows) -> Targets {
+        let values: Vec<f64> = logits.values.iter().map(|&logit| f64::from(logit)).collect();
+        self.decide_values(&values)
     }
 
     /// Predictions of no sample, to be added to with [`Targets::extend`].
-    pub fn nothing(&self) -> Targets {
+    pub fn empty(&self) -> Targets {
         match self {
             Task::OneOf(_) => Targets::Classes(Vec::new()),
             Task::EachOf(weights) => Targets::Marks { width: weights.len(), marks: Vec::new() },

@@ -63,7 +63,7 @@ fn run_on(path: &Path, code: i32, wanted: &[&str], more: &[&str]) {
         "--set",
         "data.protocol=by_group",
         "--set",
-        "controls=[]",
+        "arms=[mpuc]",
         "--set",
         "training.epochs=1",
         "--set",
@@ -225,11 +225,11 @@ fn a_world_that_nobody_can_speak_says_what_to_do() {
 fn a_run_of_another_configuration_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let more = ["--set", "controls=[]", "--set", "training.epochs=1"];
+    let more = ["--set", "arms=[mpuc]", "--set", "training.epochs=1"];
     assert!(mpuc(&short_run(&run, &more)).status.success());
     let checkpoint = run.join("checkpoints/seed3-fold1-mpuc.safetensors");
     let before = fs::read(&checkpoint).unwrap();
-    let other = ["--set", "controls=[]", "--set", "training.epochs=2"];
+    let other = ["--set", "arms=[mpuc]", "--set", "training.epochs=2"];
     fails(&short_run(&run, &other), 78, &["training.epochs", "--fresh"]);
     assert_eq!(fs::read(&checkpoint).unwrap(), before);
     assert!(world().exists());
@@ -282,8 +282,8 @@ fn blocks_of_samples_without_a_modality_train_and_are_judged() {
     run_on(&path, 0, &[], &STANDARD);
     let results = fs::read_to_string(out.join("results.json")).unwrap();
     let results: serde_json::Value = serde_json::from_str(&results).unwrap();
-    assert!(results["retrieval_at_1"].is_null(), "no two test samples have both");
-    assert!(results["mpuc"]["mean"].as_f64().is_some_and(f64::is_finite), "{results}");
+    assert!(results["arms"]["mpuc"]["retrieval"].is_null(), "no two test samples have both");
+    assert!(results["arms"]["mpuc"]["score"]["mean"].as_f64().is_some_and(f64::is_finite), "{results}");
 }
 
 #[test]
@@ -306,8 +306,9 @@ fn a_test_part_without_labels_is_not_judged() {
     run_on(&path, 0, &[], &STANDARD);
     let results = fs::read_to_string(out.join("results.json")).unwrap();
     let results: serde_json::Value = serde_json::from_str(&results).unwrap();
-    assert!(results["mpuc"].is_null() && results["chance"].is_null(), "{results}");
-    assert!(results["retrieval_at_1"].as_f64().is_some());
+    let arm = &results["arms"]["mpuc"];
+    assert!(arm["score"].is_null() && results["chance"].is_null(), "{results}");
+    assert!(arm["retrieval"]["at_1"].as_f64().is_some());
 }
 
 #[test]

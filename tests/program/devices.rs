@@ -6,7 +6,7 @@ use std::path::Path;
 
 fn smoke<'a>(out: &'a Path, device: &'a str) -> Vec<&'a str> {
     let mut arguments = vec!["train", "--preset", "smoke", "--device", device, "--json"];
-    arguments.extend(["--set", "steps=3", "--set", "controls=[]", "--out", out.to_str().unwrap()]);
+    arguments.extend(["--set", "steps=3", "--set", "arms=[mpuc]", "--out", out.to_str().unwrap()]);
     arguments
 }
 

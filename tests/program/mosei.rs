@@ -35,28 +35,28 @@ fn every_emotion_is_judged() {
     let (report, said) = train(segments(), &run, &[]);
     assert_eq!(report["figure"], "weighted_accuracy");
     assert_eq!(report["chance"]["mean"], 0.5);
-    assert_eq!(report["confusion"], Value::Null);
+    assert_eq!(report["arms"]["mpuc"]["confusion"], Value::Null);
     let within = |value: &Value| {
         let mean = value["mean"].as_f64().unwrap();
-        assert!((0.0..=1.0).contains(&mean) && value["deviation"].is_number(), "{value}");
+        assert!((0.0..=1.0).contains(&mean) && value["std"].is_number(), "{value}");
         mean
     };
-    for name in
-        ["mpuc", "untrained", "late_fusion_supervised", "mpuc_shuffled_pairs", "permuted_labels"]
-    {
-        within(&report[name]);
+    let score = |name: &str| within(&report["arms"][name]["score"]);
+    for name in ["mpuc", "untrained", "late_fusion", "shuffled", "permuted_labels"] {
+        score(name);
     }
     for name in ["faces", "landmarks", "text", "voice"] {
-        within(&report["single"][name]);
+        score(&format!("single.{name}"));
     }
     // The probe works on labels of this kind: it reads them off the factors behind the world.
-    assert!(within(&report["oracle"]) > 0.6, "{}", report["oracle"]);
-    let emotions = report["emotions"].as_array().unwrap();
+    assert!(score("factors") > 0.6, "{}", report["arms"]["factors"]);
+    let arm = &report["arms"]["mpuc"];
+    let emotions = arm["emotions"].as_array().unwrap();
     let names: Vec<&str> = emotions.iter().map(|e| e["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["happy", "sad", "anger", "surprise", "disgust", "fear"]);
     for figure in ["weighted_accuracy", "f1_weighted", "f1_binary"] {
         let sum: f64 = emotions.iter().map(|emotion| within(&emotion[figure])).sum();
-        assert!((sum / 6.0 - within(&report[figure])).abs() < 1e-9, "{figure}");
+        assert!((sum / 6.0 - within(&arm[figure])).abs() < 1e-9, "{figure}");
     }
     assert!(emotions.iter().any(|emotion| emotion["positives"].as_u64().unwrap() > 0));
     assert_eq!(report["protocol"]["protocol"], "standard");
@@ -66,8 +66,10 @@ fn every_emotion_is_judged() {
     // The same figures from the checkpoint alone, as a table too.
     let again = mpuc(&["eval", run.to_str().unwrap(), "--json"]);
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
-    for name in ["mpuc", "emotions", "f1_binary", "single", "retrieval_at_1"] {
-        assert_eq!(again[name], report[name], "{name}");
+    for (name, arm) in report["arms"].as_object().unwrap() {
+        for figure in ["score", "emotions", "f1_binary", "retrieval", "loss_last"] {
+            assert_eq!(again["arms"][name][figure], arm[figure], "{name} {figure}");
+        }
     }
     let table = text(&mpuc(&["eval", run.to_str().unwrap()]).stdout);
     assert!(table.contains("surprise") && table.contains("F1 binary"), "{table}");
@@ -85,7 +87,7 @@ fn without_lists_the_folds_are_by_video_and_the_stamp_says_so() {
         }
     }
     let settings =
-        ["--set", "controls=[]", "--set", "training.epochs=1", "--set", "probe.epochs=1"];
+        ["--set", "arms=[mpuc]", "--set", "training.epochs=1", "--set", "probe.epochs=1"];
     let (report, said) = train(&copy, &folder.path().join("run"), &settings);
     assert_eq!(report["protocol"]["protocol"], "by_group");
     assert!(said.contains("split at random by group; to use the corpus's own folds"), "{said}");

@@ -61,7 +61,7 @@ fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Phil
 fn a_signal_saves_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
-    let more = ["--set", "training.epochs=6", "--set", "controls=[]"];
+    let more = ["--set", "training.epochs=6", "--set", "arms=[mpuc]"];
     assert!(mpuc(&short_run(&whole, &more)).status.success());
     let mut child =
         command(&short_run(&stopped, &more)).stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -99,7 +99,7 @@ fn a_signal_saves_and_stops() {
 fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, damaged) = (folder.path().join("whole"), folder.path().join("damaged"));
-    let more = ["--set", "controls=[]"];
+    let more = ["--set", "arms=[mpuc]"];
     assert!(mpuc(&short_run(&whole, &more)).status.success());
     assert!(mpuc(&short_run(&damaged, &more)).status.success());
     let file = damaged.join("checkpoints/seed3-fold1-mpuc.safetensors");

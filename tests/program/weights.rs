@@ -63,7 +63,7 @@ fn training_starts_from_weights_and_says_so() {
         "--set",
         &weights,
         "--set",
-        "controls=[\"untrained\"]",
+        "arms=[untrained, mpuc]",
         "--set",
         "steps=2",
     ];

@@ -53,8 +53,8 @@ pub fn short_run<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     for setting in [
         "training.epochs=3",
         "training.batch=8",
-        "supervised.training.epochs=2",
-        "supervised.training.batch=8",
+        "arm.late_fusion.training.epochs=2",
+        "arm.late_fusion.training.batch=8",
         "probe.epochs=5",
         "seeds=[3]",
         "data.run_folds=1",

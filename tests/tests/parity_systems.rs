@@ -4,7 +4,7 @@ use crate::comparison::{Comparison, demand_none};
 use crate::fixture::{self, Fixture, list, text};
 use crate::network;
 use engine::{DType, Parameters, Pass, Philox, Tensor};
-use models::systems::{Batch, EncoderSettings, Input, LateFusion, Mpuc, System};
+use models::systems::{Batch, EncoderSettings, Input, Parts, SystemSettings};
 use models::targets::Task;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -49,7 +49,7 @@ fn batch(d: &Value, encoders: &[EncoderSettings], dtype: DType) -> Batch {
         Tensor::from_slice(&labels, &[rows]).unwrap()
     });
     // The two views of the authors' loss are rows like any others here.
-    let views = if d["loss"]["denominator"] == "authors" { 2 } else { 1 };
+    let views = if d["settings"]["loss"]["denominator"] == "authors" { 2 } else { 1 };
     let modalities = encoders.iter().enumerate().map(input).collect();
     Batch { modalities, labels, samples: rows / views, views }
 }
@@ -59,18 +59,16 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
     let d = &fixture.description;
     let encoders: Vec<EncoderSettings> = parse(&d["encoders"]);
     let mut parameters = Parameters::new(dtype, 0);
-    let system: Box<dyn System> = if d["loss"].is_null() {
-        let classes = d["classes"].as_u64().unwrap() as usize;
-        let (head, task) = (parse(&d["head"]), Task::OneOf(classes));
-        Box::new(LateFusion::new(&encoders, &head, task, &mut parameters).unwrap())
-    } else {
-        let head = parse(&d["head"]);
-        Box::new(Mpuc::new(&encoders, &head, parse(&d["loss"]), &mut parameters).unwrap())
-    };
+    let mut settings = d["settings"].clone();
+    settings["system"] = d["system"].clone();
+    let settings: SystemSettings = parse(&settings);
+    let task = d["classes"].as_u64().map(|classes| Task::OneOf(classes as usize));
+    let parts = Parts::new(&encoders, task.as_ref());
+    let system = settings.build(parts, parameters.scope()).unwrap();
     network::fill(&mut parameters, d);
     let before = parameters.clone();
     let pass = Pass::train(&before, Philox::new(0, "no dropout"));
-    let loss = system.loss(&pass, &batch(d, &encoders, dtype)).unwrap().total;
+    let loss = system.loss(&pass, &batch(d, &encoders, dtype), 0).unwrap().total;
     let mut comparison = Comparison::default();
     comparison.tensor(&fixture, "train/output", &loss.to_vec().unwrap(), 0.0, tolerance);
     let outcome = pass.backward(&loss).unwrap();

@@ -2,10 +2,12 @@
 
 mod bench;
 mod faces;
+mod predict;
 mod weights;
 
 pub use bench::*;
 pub use faces::*;
+pub use predict::*;
 pub use weights::*;
 
 use crate::device::Choice;
@@ -44,6 +46,10 @@ pub enum Command {
     Train(TrainArgs),
     /// Judge a trained run again, from its checkpoints.
     Eval(EvalArgs),
+    /// Predict the emotion of recordings with a trained run.
+    Predict(PredictArgs),
+    /// Compute the frozen features of recordings with a trained run.
+    Embed(EmbedArgs),
     /// Set runs beside the tables of the paper.
     Report(ReportArgs),
     /// Make, check and describe data.

@@ -4,10 +4,12 @@ mod bench;
 mod check;
 mod data;
 mod doctor;
+mod embed;
 mod eval;
 mod faces;
 mod gradcheck;
 mod kernels;
+mod predict;
 mod prepare;
 mod report;
 mod stats;
@@ -27,6 +29,8 @@ pub fn run(command: Command, context: Context) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
+        Command::Predict(args) => predict::run(&args, &context),
+        Command::Embed(args) => embed::run(&args, &context),
         Command::Report(args) => report::run(&args),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),

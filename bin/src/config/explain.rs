@@ -1,22 +1,10 @@
 //! Errors of a configuration in words: the full key, where it was written, and the nearest one there is.
 
-use super::resolve::{Builder, Source, join};
-use super::{presets, save};
+use super::nearest::nearest;
+use super::table::{Builder, Source, join};
 use crate::failure::Failure;
 use std::collections::BTreeMap;
 use toml::Value;
-
-/// The candidate that looks most like the word, if any looks like it at all.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
 
 /// What serde says, split up: its message names things in backticks, the first being the culprit.
 struct Complaint<'a> {
@@ -37,10 +25,12 @@ impl<'a> Complaint<'a> {
     }
 }
 
-/// The failure behind an error of deserialisation.
+/// The failure behind an error of deserialisation; `default_keys` gives the keys of the default configuration, among which a
+/// misplaced name is looked for.
 pub(super) fn explain(
     builder: &Builder,
     error: &serde_path_to_error::Error<toml::de::Error>,
+    default_keys: fn() -> Vec<String>,
 ) -> Failure {
     let path = match error.path().to_string() {
         root if root == "." => String::new(),
@@ -61,7 +51,7 @@ pub(super) fn explain(
             if value_at(builder, &table).is_some_and(|value| value.get("kind").is_some()) {
                 expected.push("kind");
             }
-            unknown(builder, &table, name, &expected)
+            unknown(builder, &table, name, &expected, default_keys)
         }
         ("unknown variant", Some(name)) => {
             // Inside a table with a `kind` the path ends too early.
@@ -94,14 +84,20 @@ pub(super) fn explain(
     }
 }
 
-fn unknown(builder: &Builder, table: &str, name: &str, expected: &[&str]) -> Failure {
+fn unknown(
+    builder: &Builder,
+    table: &str,
+    name: &str,
+    expected: &[&str],
+    default_keys: fn() -> Vec<String>,
+) -> Failure {
     let key = join(table, name);
     let failure = Failure::config(format!("unknown key `{key}` ({})", origin(builder, &key)));
     if let Some(near) = nearest(name, expected.iter().copied()) {
         return failure.hint(format!("did you mean `{}`?", join(table, near)));
     }
     // Perhaps it stands at the wrong place: the same last part elsewhere.
-    match elsewhere(name) {
+    match elsewhere(name, default_keys()) {
         Some(other) => failure.hint(format!("did you mean `{other}`?")),
         None if expected.is_empty() => failure,
         None => {
@@ -112,19 +108,18 @@ fn unknown(builder: &Builder, table: &str, name: &str, expected: &[&str]) -> Fai
     }
 }
 
-/// The key of the default preset that ends in this name.
-fn elsewhere(name: &str) -> Option<String> {
-    let resolved = super::Resolved::new(&super::Layers {
-        preset: Some(presets::DEFAULT),
-        ..Default::default()
-    });
-    let table = save::to_table(&resolved.ok()?.config).ok()?;
-    let mut keys = Vec::new();
-    collect(&table, "", &mut keys);
+/// The key of the default configuration that ends in this name.
+fn elsewhere(name: &str, keys: Vec<String>) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     keys.into_iter()
         .filter(|key| strsim::jaro_winkler(&last(key), name) > 0.92)
         .min_by_key(|key| key.matches('.').count())
+}
+
+/// A setting that cannot work: its key, why, and its source.
+pub(super) fn refused(sources: &BTreeMap<String, Source>, key: &str, why: &str) -> Failure {
+    let source = source_of(sources, key).unwrap_or(&Source::Default);
+    Failure::config(format!("`{key}` {why} ({source})"))
 }
 
 /// Inside a table with a `kind` the path ends too early: the table within that has the key.
@@ -163,7 +158,8 @@ fn culprit(builder: &Builder, path: &str, message: &str) -> Option<String> {
     })
 }
 
-fn collect(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
+/// The keys of a table and of all tables in it.
+pub(super) fn collect(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
     for (key, value) in table {
         let path = join(prefix, key);
         if let Value::Table(inner) = value {

@@ -1,13 +1,18 @@
 //! Configuration: presets, files and single settings, laid over each other.
 
+mod arms;
 mod explain;
+mod migrate;
+mod nearest;
 pub mod presets;
 mod resolve;
 mod save;
 mod schema;
 mod stamp;
+mod table;
 mod validate;
 
-pub use resolve::{Layers, Resolved, Source};
+pub use arms::{Arm, EvaluationKind, Origin, Pairing};
+pub use resolve::{Layers, Resolved};
 pub use schema::*;
 pub use stamp::{Stamp, word};

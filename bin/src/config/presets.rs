@@ -1,5 +1,6 @@
 //! The recipes that come with the program.
 
+use super::nearest::among;
 use crate::failure::{Failure, Result};
 
 /// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
@@ -12,6 +13,9 @@ const PRESETS: [(&str, &str); 7] = [
     ("mosei", include_str!("../../presets/mosei.toml")),
     ("mosei_smoke", include_str!("../../presets/mosei_smoke.toml")),
 ];
+
+/// The arms that every configuration may name in `arms`: the layer below all presets.
+pub(super) const ARMS: &str = "arms";
 
 /// What `mpuc train` runs when it is told nothing.
 pub const DEFAULT: &str = "quick";
@@ -26,15 +30,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// When there is none of that name.
 pub fn text(name: &str) -> Result<&'static str> {
+    if name == ARMS {
+        return Ok(include_str!("../../presets/arms.toml"));
+    }
     PRESETS.iter().find(|(preset, _)| *preset == name).map(|(_, text)| *text).ok_or_else(|| {
         let all: Vec<&str> = names().collect();
-        let near = super::explain::nearest(name, all.iter().copied());
-        let failure = Failure::config(format!("there is no preset `{name}`"));
-        match near {
-            Some(near) => {
-                failure.hint(format!("did you mean `{near}`? There are {}.", all.join(", ")))
-            }
-            None => failure.hint(format!("there are {}", all.join(", "))),
-        }
+        Failure::config(format!("there is no preset `{name}`")).hint(among(name, &all))
     })
 }

@@ -1,7 +1,7 @@
 //! Writing a configuration down with the source of each value.
 
-use super::resolve::join;
-use super::{Config, Resolved, Source};
+use super::table::{Source, join};
+use super::{Arm, Config, Resolved};
 use crate::failure::{Failure, Result};
 use std::path::Path;
 use toml::{Table, Value};
@@ -45,26 +45,70 @@ impl Resolved {
     /// # Errors
     /// As [`to_text`](Self::to_text).
     pub fn hash(&self) -> Result<String> {
-        let mut text = String::new();
+        let mut text = format!("{:?} {:?}\n", self.config.seeds, self.config.arms);
+        text += &format!("{}\n", self.config.data.run_folds);
         write(&self.essence()?, "", &mut text, &|_| None);
         Ok(blake3::hash(text.as_bytes()).to_hex()[..10].to_owned())
     }
 
-    /// The table without what cannot change a figure.
+    /// The table without what cannot change a figure: which arms are run, on which seeds and how many folds, what they
+    /// are called, where features are kept.
     fn essence(&self) -> Result<Table> {
         let mut table = to_table(&self.config)?;
+        for key in ["version", "seeds", "arms", "baseline"] {
+            table.remove(key);
+        }
         if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {
             data.remove("cache");
+            data.remove("run_folds");
+        }
+        // A system that no arm trains says nothing of a figure.
+        if let Some(Value::Table(systems)) = table.get_mut("system") {
+            let trained = self.arms.iter().filter_map(|arm| arm.system());
+            let trained: Vec<&str> = trained.map(|settings| settings.name()).collect();
+            systems.retain(|name, _| trained.contains(&name));
+        }
+        let arms = table.get_mut("arm").and_then(Value::as_table_mut);
+        for (_, arm) in arms.into_iter().flatten() {
+            arm.as_table_mut().and_then(|arm| arm.remove("title"));
         }
         Ok(table)
     }
 
-    /// The first key whose value differs from another configuration's, with both values.
+    /// Names everything the figures of one arm depend on, beside the data: 16 hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`to_text`](Self::to_text).
+    pub fn hash_of(&self, arm: &Arm) -> Result<String> {
+        let mut table = self.essence()?;
+        table.remove("arm");
+        table.remove("system");
+        let mut text = format!("{arm:?}\n");
+        write(&table, "", &mut text, &|_| None);
+        Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
+    }
+
+    /// The first key whose value differs from another configuration's, with both values. An arm or a system that only one
+    /// of them has is no difference.
     ///
     /// # Errors
     /// As [`to_text`](Self::to_text).
     pub fn difference(&self, other: &Resolved) -> Result<Option<Difference>> {
-        Ok(first_difference(&self.essence()?, &other.essence()?, ""))
+        let (mut here, mut there) = (self.essence()?, other.essence()?);
+        for key in ["arm", "system"] {
+            let names = |table: &Table| -> Vec<String> {
+                let inside = table.get(key).and_then(Value::as_table);
+                inside.map(|inside| inside.keys().cloned().collect()).unwrap_or_default()
+            };
+            let (own, others) = (names(&here), names(&there));
+            for table in [&mut here, &mut there] {
+                if let Some(Value::Table(inside)) = table.get_mut(key) {
+                    let both = |name: &str| [&own, &others].map(|all| all.iter().any(|n| n == name));
+                    inside.retain(|name, _| both(name) == [true, true]);
+                }
+            }
+        }
+        Ok(first_difference(&here, &there, ""))
     }
 }
 

@@ -1,29 +1,34 @@
 //! What a configuration can say. Presets are complete; files and `--set` change single values.
 
-use data::corpora::Format;
+use super::arms::ArmConfig;
+use super::migrate::VERSION;
 use data::corpora::mosei::Align;
-use data::corpora::ravdess::Vocal;
+use data::corpora::ravdess::{self, Vocal};
+use data::corpora::{FORMATS, Format, OwnSplit};
 use data::features::Extractor;
 use data::loader::Padding;
 use data::synth::WorldSettings;
 use models::backbones::BackboneSettings;
-use models::heads::ProjectionSettings;
-use models::probe::ProbeSettings;
+use models::evaluate::ProbeSettings;
 use models::sampler::{Augmentation, Sampler};
-use models::systems::{ContrastiveSettings, LateFusionSettings};
-use models::training::TrainingSettings;
+use models::systems::{Refusal, SystemDefaults};
+use models::train::TrainingSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The version of this schema. Configurations of earlier versions are read too.
+    pub version: u32,
     /// Seeds to run; figures are means over them.
     pub seeds: Vec<u64>,
-    /// What is run beside MPUC.
-    pub controls: Vec<Control>,
+    /// What is compared, in the order of the table: names of `[arm.NAME]`.
+    pub arms: Vec<String>,
+    /// The arm that the others' figures are compared with in the table, where it is run.
+    pub baseline: Option<String>,
     /// Steps after which each training ends, however far it is; without it, it runs as long as it says itself.
     pub steps: Option<u64>,
     /// Where samples come from and how they are split.
@@ -33,41 +38,41 @@ pub struct Config {
     pub modality: BTreeMap<String, ModalityConfig>,
     /// How batches and windows are drawn.
     pub sampling: Sampling,
-    /// The projection heads.
-    pub projection: ProjectionSettings,
-    /// The contrastive loss.
-    pub loss: ContrastiveSettings,
-    /// The first stage.
+    /// Each system's own settings: heads and loss.
+    pub system: SystemDefaults,
+    /// How systems are trained.
     pub training: TrainingSettings,
-    /// The second stage: a head on frozen features.
+    /// How probes on frozen features are trained.
     pub probe: ProbeSettings,
-    /// Late fusion trained with labels.
-    pub supervised: Supervised,
     /// Cross-modal retrieval.
     pub retrieval: RetrievalConfig,
+    /// What can be compared.
+    pub arm: BTreeMap<String, ArmConfig>,
 }
 
-/// A control that is run beside MPUC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Control {
-    /// The same networks as they start, with batch-norm statistics measured.
-    Untrained,
-    /// The frozen MPUC features of each modality alone.
-    Single,
-    /// Late fusion, trained with labels end to end.
-    LateFusionSupervised,
-    /// MPUC with partners drawn from other samples.
-    ShuffledPairs,
-    /// The probe on permuted labels.
-    PermutedLabels,
-    /// The probe on the true factors; the made-up world alone has them.
-    Oracle,
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            version: VERSION,
+            seeds: vec![0],
+            arms: Vec::new(),
+            baseline: None,
+            steps: None,
+            data: DataConfig::default(),
+            modality: BTreeMap::new(),
+            sampling: Sampling::default(),
+            system: SystemDefaults::default(),
+            training: TrainingSettings::default(),
+            probe: ProbeSettings::default(),
+            retrieval: RetrievalConfig::default(),
+            arm: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where samples come from and how they are split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// The folder or manifest; empty for the made-up world, made on first use.
     pub path: PathBuf,
@@ -96,6 +101,68 @@ pub struct DataConfig {
     pub positive_weights: Option<Vec<f32>>,
     /// Where decoded features are kept; empty for the user's cache folder.
     pub cache: PathBuf,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        DataConfig {
+            path: PathBuf::new(),
+            world: None,
+            format: ravdess::FORMAT,
+            vocal: None,
+            align: None,
+            protocol: Protocol::ByGroup,
+            folds: 10,
+            run_folds: 1,
+            validation: ValidationPart::None,
+            split_seed: 0,
+            on_error: data::OnError::Fail,
+            positive_weights: None,
+            cache: PathBuf::new(),
+        }
+    }
+}
+
+impl DataConfig {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let refuse = |key, why: String| Err(Refusal::new(key, why));
+        if self.folds < 2 {
+            return refuse("folds", format!("is {}; at least 2 are needed", self.folds));
+        }
+        if self.run_folds == 0 || self.run_folds > self.folds {
+            let (run, folds) = (self.run_folds, self.folds);
+            let why = format!("is {run}; it must lie between 1 and data.folds = {folds}");
+            return refuse("run_folds", why);
+        }
+        if self.vocal.is_some() && self.format != ravdess::FORMAT {
+            return refuse("vocal", "is for data.format = \"ravdess\"; take it away".into());
+        }
+        if self.protocol == Protocol::ByGroupPairs && self.folds != 3 {
+            let why = format!("is {}; the protocol by_group_pairs has exactly 3", self.folds);
+            return refuse("folds", why);
+        }
+        if self.protocol == Protocol::Standard && self.format.own_split() == OwnSplit::None {
+            let with_split = FORMATS.iter().filter(|format| format.own_split() != OwnSplit::None);
+            let names: Vec<String> =
+                with_split.map(|format| format!("{:?}", format.name())).collect();
+            let why =
+                format!("is \"standard\", which only data.format = {} has", names.join(" or "));
+            return refuse("protocol", why);
+        }
+        let by_group = matches!(self.protocol, Protocol::ByGroup | Protocol::Standard);
+        if by_group && self.validation == ValidationPart::NextFold && self.folds < 3 {
+            let why = "is 2; with data.validation = \"next_fold\" at least 3 are needed";
+            return refuse("folds", why.into());
+        }
+        if self.positive_weights.iter().flatten().any(|w| !(*w > 0.0 && w.is_finite())) {
+            return refuse("positive_weights", "has a weight that is not above 0".into());
+        }
+        Ok(())
+    }
 }
 
 /// How a data set is split into folds.
@@ -135,27 +202,64 @@ pub struct ModalityConfig {
     /// Steps of an evaluation window, which starts at 0.
     pub evaluation_window: usize,
     /// Steps picked evenly from a window (video frames); all of them without it.
+    #[serde(default)]
     pub pick: Option<usize>,
     /// What fills up samples that are shorter.
+    #[serde(default)]
     pub padding: Padding,
     /// How its numbers are brought to mean 0 and deviation 1.
+    #[serde(default)]
     pub standardise: Standardise,
     /// Random offsets in training.
+    #[serde(default)]
     pub augmentation: Augmentation,
     /// Its network.
     pub backbone: BackboneSettings,
     /// A file of weights that the network starts from, but for its last layer: torchvision's R(2+1)D-18 as `torch.save`
     /// or safetensors wrote it. It starts at random without.
+    #[serde(default)]
     pub weights: Option<PathBuf>,
     /// Dropout on its features in training.
+    #[serde(default)]
     pub dropout: f64,
 }
 
-/// How a modality's numbers are brought to mean 0 and deviation 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+impl ModalityConfig {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn check(&self) -> Result<(), Refusal> {
+        for (key, steps) in
+            [("window", self.window), ("evaluation_window", self.evaluation_window)]
+        {
+            if steps == 0 {
+                return Err(Refusal::new(key, "is 0; it must be at least 1"));
+            }
+        }
+        let shorter = self.window.min(self.evaluation_window);
+        if self.pick.is_some_and(|pick| pick == 0 || pick > shorter) {
+            let why = format!("must lie between 1 and the shorter window, {shorter}");
+            return Err(Refusal::new("pick", why));
+        }
+        if self.weights.is_some() && !matches!(self.backbone, BackboneSettings::R2plus1d(_)) {
+            let why = "is only for backbones of kind \"r2plus1d\"; take it away with `weights=`";
+            return Err(Refusal::new("weights", why));
+        }
+        Refusal::dropout("dropout", self.dropout)?;
+        if !(self.augmentation.level >= 0.0 && self.augmentation.offset >= 0.0) {
+            return Err(Refusal::new("augmentation", "has a standard deviation below 0"));
+        }
+        Ok(())
+    }
+}
+
+/// How a modality's numbers are brought to mean 0 and standard deviation 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standardise {
     /// Not at all.
+    #[default]
     None,
     /// Each number of a step by its own mean and deviation over the training part.
     Each,
@@ -167,35 +271,50 @@ pub enum Standardise {
 
 /// How batches and windows are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// How batches are drawn.
     pub sampler: Sampler,
-    /// Windows of each sample in a batch; 2 for the authors' loss.
-    pub views: usize,
     /// Whether each modality's window is drawn by itself, or one for all.
     pub independent_windows: bool,
-    /// Whether the contrastive stage also sees the validation and test samples (without labels), as the
-    /// authors' code does.
+    /// Whether systems that need no labels are also trained on the validation and test samples, as the authors' code
+    /// does.
     pub transductive: bool,
 }
 
-/// Late fusion trained with labels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Supervised {
-    /// Its head.
-    pub head: LateFusionSettings,
-    /// How it is trained.
-    pub training: TrainingSettings,
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling { sampler: Sampler::Uniform, independent_windows: false, transductive: false }
+    }
 }
 
 /// Cross-modal retrieval on the test part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RetrievalConfig {
     /// Candidates each query is looked for among; all test samples where there are fewer.
     pub candidates: usize,
     /// Random draws of that many candidates.
     pub draws: usize,
+}
+
+impl Default for RetrievalConfig {
+    fn default() -> Self {
+        RetrievalConfig { candidates: 32, draws: 50 }
+    }
+}
+
+impl RetrievalConfig {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn check(&self) -> Result<(), Refusal> {
+        for (key, count) in [("candidates", self.candidates), ("draws", self.draws)] {
+            if count == 0 {
+                return Err(Refusal::new(key, "is 0; it must be at least 1"));
+            }
+        }
+        Ok(())
+    }
 }

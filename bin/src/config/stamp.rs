@@ -3,7 +3,7 @@
 use super::{Protocol, Resolved};
 use engine::Device;
 use models::sampler::Sampler;
-use models::systems::{Denominator, Reduction};
+use models::systems::SystemSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,12 +35,9 @@ pub struct Stamp {
     pub split_hash: String,
     /// The preset the configuration started from.
     pub preset: String,
-    /// The denominator of the contrastive loss.
-    pub loss: Denominator,
-    /// How the loss of a batch is put together.
-    pub reduction: Reduction,
-    /// Windows of each sample in a batch.
-    pub views: usize,
+    /// The system of each arm that trains one, with its settings. Runs of old versions do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub systems: BTreeMap<String, SystemSettings>,
     /// Whether each modality's window was drawn by itself.
     pub independent_windows: bool,
     /// How batches were drawn.
@@ -85,9 +82,11 @@ impl Stamp {
             run_folds: config.data.run_folds,
             split_hash: split_hash.into(),
             preset: resolved.preset.clone(),
-            loss: config.loss.denominator,
-            reduction: config.loss.reduction,
-            views: config.sampling.views,
+            systems: resolved
+                .arms
+                .iter()
+                .filter_map(|arm| Some((arm.name.clone(), arm.system()?.clone())))
+                .collect(),
             independent_windows: config.sampling.independent_windows,
             sampler: config.sampling.sampler,
             seeds: config.seeds.clone(),
@@ -122,15 +121,9 @@ impl fmt::Display for Stamp {
             self.seeds.len(),
             self.preset
         )?;
-        write!(
-            f,
-            ", loss {}, {} window{}",
-            word(&self.loss),
-            self.views,
-            if self.views == 1 { "" } else { "s" }
-        )?;
-        let windows = if self.independent_windows { "drawn for each modality" } else { "shared" };
-        write!(f, " {windows}, sampler {}", word(&self.sampler))?;
+        let windows =
+            if self.independent_windows { "a window for each modality" } else { "one window" };
+        write!(f, ", {windows}, sampler {}", word(&self.sampler))?;
         for (modality, file) in &self.weights {
             write!(f, ", {modality} from {file}")?;
         }

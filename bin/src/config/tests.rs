@@ -1,6 +1,7 @@
 //! Layers, sources, suggestions.
 
-use super::super::{Layers, Resolved, Source, presets, save};
+use super::super::table::{Source, join};
+use super::super::{Layers, Resolved, presets, save};
 use super::*;
 
 fn resolve(preset: &str, set: &[&str]) -> Result<Resolved> {
@@ -80,7 +81,7 @@ fn suggestions() {
     let message = refused("world", &["temperature=0.1"]);
     assert_eq!(
         message,
-        "unknown key `temperature` (--set)\nhint: did you mean `loss.temperature`?"
+        "unknown key `temperature` (--set)\nhint: did you mean `system.mpuc.loss.temperature`?"
     );
     let message = refused("world", &["modality.voic.window=3"]);
     assert_eq!(
@@ -121,20 +122,22 @@ fn wrong_types_name_the_key() {
     assert!(message.contains("`seeds` is a value, not a table"), "{message}");
 }
 
+const TEMPERATURE: &str = "system.mpuc.loss.temperature=.1";
+
 #[test]
 fn values_are_read_as_people_write_them() -> Result<()> {
     let config =
-        resolve("world", &["seeds=3,4", "loss.temperature=.1", "training.learning_rate=1"])?.config;
+        resolve("world", &["seeds=3,4", TEMPERATURE, "training.learning_rate=1"])?.config;
     assert_eq!(
-        (config.seeds, config.loss.temperature, config.training.learning_rate),
+        (config.seeds, config.system.mpuc.loss.temperature, config.training.learning_rate),
         (vec![3, 4], 0.1, 1.0)
     );
     let config =
-        resolve("world", &["controls=[untrained, single]", "data.path=2024", "data.cache="])?
+        resolve("world", &["arms=[untrained, mpuc]", "data.path=2024", "data.cache="])?
             .config;
-    assert_eq!((config.controls.len(), config.data.path), (2, PathBuf::from("2024")));
-    let config = resolve("world", &["controls=[]", "modality.faces="])?.config;
-    assert_eq!((config.controls.len(), config.modality.len()), (0, 2));
+    assert_eq!((config.arms.len(), config.data.path), (2, std::path::PathBuf::from("2024")));
+    let config = resolve("world", &["arms=[mpuc]", "modality.faces="])?.config;
+    assert_eq!((config.arms.len(), config.modality.len()), (1, 2));
     Ok(())
 }
 
@@ -207,9 +210,15 @@ fn settings_that_cannot_work_are_refused() {
         (&["data.folds=4"], "`data.folds`"),
         (&["modality.faces.pick=31"], "`modality.faces.pick`"),
         (&["modality.voice.dropout=1"], "`modality.voice.dropout`"),
-        (&["sampling.views=2"], "`sampling.views`"),
-        (&["loss.denominator=authors"], "`sampling.views`"),
-        (&["loss.temperature=0"], "`loss.temperature`"),
+        (&["system.mpuc.loss.temperature=0"], "`system.mpuc.loss.temperature`"),
+        (&["arm.mpuc.settings.loss.temperature=0"], "`arm.mpuc.settings.loss.temperature`"),
+        (&["arm.late_fusion.training.batch=1"], "`arm.late_fusion.training.batch`"),
+        (&["arm.mpuc.system=mpcu"], "`arm.mpuc.system`"),
+        (&["arm.mpuc.modalities=[voice, smell]"], "`arm.mpuc.modalities`"),
+        (&["arms=[mpuc, unimodel]"], "`arms`"),
+        (&["arms=[single]"], "`arm.single.features`"),
+        (&["arms=[]"], "`arms`"),
+        (&["baseline=nobody"], "`baseline`"),
         (&["training.patience=3"], "`training.patience`"),
         (&["training.batch=1"], "`training.batch`"),
         (&["modality.faces=", "modality.voice="], "`modality`"),
@@ -217,4 +226,55 @@ fn settings_that_cannot_work_are_refused() {
         let message = refused("world", set);
         assert!(message.contains(key), "{set:?}: {message}");
     }
+}
+
+#[test]
+fn an_arm_has_what_it_says_and_else_what_all_have() -> Result<()> {
+    let set = [
+        "arms=[mpuc, clip, unimodal]",
+        "arm.clip.system=mpuc",
+        "arm.clip.settings.loss.denominator=include_positive",
+        "arm.clip.training.epochs=3",
+        "system.mpuc.loss.temperature=0.2",
+    ];
+    let resolved = resolve("world", &set)?;
+    let [mpuc, clip, unimodal] = &resolved.arms[..] else { panic!("{:?}", resolved.arms) };
+    let loss = |arm: &Arm| match arm.system() {
+        Some(models::systems::SystemSettings::Mpuc(settings)) => settings.loss,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((loss(mpuc).temperature, loss(clip).temperature), (0.2, 0.2));
+    assert_ne!(loss(mpuc).denominator, loss(clip).denominator);
+    assert_eq!((mpuc.training.epochs, clip.training.epochs), (40, 3));
+    assert_eq!(mpuc.training.batch, clip.training.batch);
+    let names: Vec<String> =
+        unimodal.on(&["voice".into(), "faces".into()]).into_iter().map(|arm| arm.name).collect();
+    assert_eq!(names, ["unimodal.voice", "unimodal.faces"]);
+    // Saved and read back, the arms are what they were.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config.toml");
+    resolved.save(&path)?;
+    assert_eq!(Resolved::load(&path, "world")?.arms, resolved.arms);
+    Ok(())
+}
+
+/// The configuration of a run of the version before arms, word for word.
+const EARLIER: &str = include_str!("earlier.toml");
+
+#[test]
+fn a_run_of_the_version_before_arms_goes_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, EARLIER)?;
+    let earlier = Resolved::load(&path, "smoke")?;
+    let names: Vec<&str> = earlier.arms.iter().map(|arm| arm.name.as_str()).collect();
+    assert_eq!(names, ["untrained", "single", "mpuc"]);
+    assert_eq!(resolve("smoke", &[])?.difference(&earlier)?, None);
+    // A file of the user's with the old keys is laid over a preset too.
+    std::fs::write(&path, "base = \"world\"\ncontrols = [\"late_fusion_supervised\"]\n[loss]\ntemperature = 0.5\n")?;
+    let mine = Resolved::new(&Layers { file: Some(&path), ..Layers::default() })?;
+    let names: Vec<&str> = mine.arms.iter().map(|arm| arm.name.as_str()).collect();
+    assert_eq!(names, ["mpuc", "late-fusion"]);
+    assert_eq!(mine.config.system.mpuc.loss.temperature, 0.5);
+    Ok(())
 }

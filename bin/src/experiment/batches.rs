@@ -1,7 +1,7 @@
 //! From samples to batches: which, which windows of them, and how they become tensors.
 
 use super::Material;
-use crate::config::{Config, ModalityConfig, Sampling, Standardise};
+use crate::config::{Config, ModalityConfig, Pairing, Sampling, Standardise};
 use crate::failure::Result;
 use data::corpus::Label;
 use data::dataset::Dataset;
@@ -21,21 +21,17 @@ pub const AHEAD: usize = 4;
 pub struct Batches<'a> {
     material: &'a Material,
     sampling: Sampling,
+    /// The modalities of the batches, by their numbers in the data.
+    chosen: Vec<usize>,
+    /// These modalities alone.
+    dataset: Arc<Dataset>,
+    /// By modality of the batches.
     standardisers: Vec<Option<Standardiser>>,
     seed: u64,
 }
 
-/// What is done to training batches beside cutting windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Partners {
-    /// Modalities of one sample stay together.
-    Own,
-    /// Each modality but the first comes from another sample of the batch: the control without anything shared.
-    Shuffled,
-}
-
 impl<'a> Batches<'a> {
-    /// Measures means and deviations over the training samples.
+    /// Measures means and standard deviations over the training samples.
     ///
     /// # Errors
     /// When a feature cannot be read, or no training sample has a modality.
@@ -60,16 +56,39 @@ impl<'a> Batches<'a> {
             .enumerate()
             .map(fit)
             .collect::<std::result::Result<_, _>>()?;
-        Ok(Batches { material, sampling: config.sampling, standardisers, seed })
+        let chosen = (0..material.names.len()).collect();
+        let dataset = Arc::clone(&material.dataset);
+        Ok(Batches { material, sampling: config.sampling, chosen, dataset, standardisers, seed })
+    }
+
+    /// Batches of these modalities alone, by their numbers in the data.
+    pub fn select(&self, modalities: &[usize]) -> Self {
+        let dataset = match modalities == self.chosen {
+            true => Arc::clone(&self.dataset),
+            false => Arc::new(self.material.dataset.select(modalities)),
+        };
+        let standardisers = modalities.iter().map(|&m| self.standardisers[m].clone()).collect();
+        let chosen = modalities.to_vec();
+        Batches { chosen, dataset, standardisers, ..*self }
+    }
+
+    /// The standardiser of each modality.
+    pub fn standardisers(&self) -> &[Option<Standardiser>] {
+        &self.standardisers
+    }
+
+    /// The settings of each modality.
+    fn modalities(&self) -> impl Iterator<Item = &'a ModalityConfig> + Clone + '_ {
+        self.chosen.iter().map(|&number| &self.material.modalities[number])
     }
 
     /// The shape of one sample of each modality in training: [T, ..].
     pub fn shapes(&self) -> Vec<Vec<usize>> {
         let shape = |(number, modality): (usize, &ModalityConfig)| {
             let steps = modality.pick.unwrap_or(modality.window);
-            [&[steps], self.material.dataset.step_shape(number)].concat()
+            [&[steps], self.dataset.step_shape(number)].concat()
         };
-        self.material.modalities.iter().enumerate().map(shape).collect()
+        self.modalities().enumerate().map(shape).collect()
     }
 
     /// The plan of an epoch: for each batch the samples and window starts of every row. Batches in which a
@@ -83,13 +102,13 @@ impl<'a> Batches<'a> {
         views: usize,
         pairs: bool,
     ) -> Vec<Vec<Item>> {
-        let Material { dataset, groups, labels, .. } = self.material;
+        let Material { groups, labels, .. } = self.material;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
         let labels: Vec<usize> = train.iter().map(class).collect();
         let enough = |batch: &Vec<usize>| {
-            (0..self.material.names.len()).all(|m| {
-                batch.iter().filter(|&&i| dataset.length(train[i], m).is_some()).count() >= 2
+            (0..self.chosen.len()).all(|m| {
+                batch.iter().filter(|&&i| self.dataset.length(train[i], m).is_some()).count() >= 2
             }) && (!pairs || self.tells_apart(batch.iter().map(|&i| train[i])))
         };
         let rows = |batch: Vec<usize>| {
@@ -104,7 +123,7 @@ impl<'a> Batches<'a> {
 
     /// Whether at least two of these samples have the same two modalities: others have no partner to be told from.
     fn tells_apart(&self, samples: impl Iterator<Item = usize> + Clone) -> bool {
-        let (dataset, count) = (&self.material.dataset, self.material.names.len());
+        let (dataset, count) = (&self.dataset, self.chosen.len());
         let has = |sample, modality| dataset.length(sample, modality).is_some();
         (0..count).any(|m| {
             (0..m).any(|n| samples.clone().filter(|&s| has(s, m) && has(s, n)).count() >= 2)
@@ -112,14 +131,24 @@ impl<'a> Batches<'a> {
     }
 
     fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
-        let start = |(number, modality): (usize, &ModalityConfig)| {
+        // Windows and noise depend on the modality's number in the data, whichever are chosen.
+        let start = |&number: &usize| {
+            let modality = &self.material.modalities[number];
             let length = self.material.dataset.length(sample, number).unwrap_or(0);
             let places = (length + 1).saturating_sub(modality.window).max(1);
             let independent = self.sampling.independent_windows;
             let share = window_start(self.seed, epoch, sample, view, number, independent);
             (share * places as f64) as usize
         };
-        Item { sample, starts: self.material.modalities.iter().enumerate().map(start).collect() }
+        Item { sample, starts: self.chosen.iter().map(start).collect() }
+    }
+
+    /// Those of these samples that have every modality.
+    pub fn complete(&self, samples: &[usize]) -> Vec<usize> {
+        let all = |&&sample: &&usize| {
+            (0..self.chosen.len()).all(|m| self.dataset.length(sample, m).is_some())
+        };
+        samples.iter().filter(all).copied().collect()
     }
 
     /// Training batches of a plan from its `done`th on, in its order.
@@ -132,20 +161,21 @@ impl<'a> Batches<'a> {
         done: usize,
         epoch: u64,
         views: usize,
-        partners: Partners,
-    ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
-        let augmentations = self.material.modalities.iter().map(|modality| modality.augmentation);
-        let noise = Noise { augmentations: augmentations.collect(), seed: self.seed, epoch, views };
+        pairing: Pairing,
+    ) -> Result<impl Iterator<Item = Result<Batch>> + use<'a>> {
+        let augmentations = self.chosen.iter().zip(self.modalities());
+        let augmentations = augmentations.map(|(&number, m)| (number, m.augmentation)).collect();
+        let noise = Noise { augmentations, seed: self.seed, epoch, views };
         let random = Philox::new(self.seed, "shuffled pairs").at(epoch);
         let loader = Loader::finishing(
-            Arc::clone(&self.material.dataset),
+            Arc::clone(&self.dataset),
             self.windows(|modality| modality.window),
             plan[done..].to_vec(),
             WORKERS,
             AHEAD,
             move |batch| {
                 noise.add(batch);
-                if partners == Partners::Shuffled {
+                if pairing == Pairing::Shuffled {
                     shuffle(batch, random.at((done + batch.index) as u64));
                 }
             },
@@ -162,13 +192,13 @@ impl<'a> Batches<'a> {
         samples: &[usize],
         size: usize,
     ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
-        let starts = vec![0; self.material.names.len()];
+        let starts = vec![0; self.chosen.len()];
         let item = |&sample: &usize| Item { sample, starts: starts.clone() };
         let plan: Vec<Vec<Item>> =
             samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
         let windows = self.windows(|modality| modality.evaluation_window);
         let loader =
-            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+            Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
     }
 
@@ -198,7 +228,7 @@ impl<'a> Batches<'a> {
         let plan = batches.map(rows).collect();
         let windows = self.windows(|modality| modality.window);
         let loader =
-            Loader::new(Arc::clone(&self.material.dataset), windows, plan, WORKERS, AHEAD)?;
+            Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(Box::new(loader.map(move |batch| self.assemble(batch?, views))))
     }
 
@@ -209,7 +239,7 @@ impl<'a> Batches<'a> {
             padding: modality.padding,
             standardiser: standardiser.clone(),
         };
-        self.material.modalities.iter().zip(&self.standardisers).map(window).collect()
+        self.modalities().zip(&self.standardisers).map(window).collect()
     }
 
     fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
@@ -223,8 +253,8 @@ impl<'a> Batches<'a> {
 
 /// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
 struct Noise {
-    /// By modality.
-    augmentations: Vec<Augmentation>,
+    /// The number of each modality in the data, and what is added to it.
+    augmentations: Vec<(usize, Augmentation)>,
     seed: u64,
     epoch: u64,
     views: usize,
@@ -234,8 +264,8 @@ impl Noise {
     fn add(&self, batch: &mut loader::Batch) {
         let samples = batch.samples.len() / self.views;
         let random = Philox::new(self.seed, "augmentation").at(self.epoch);
-        for (number, (augmentation, stacked)) in
-            self.augmentations.iter().zip(&mut batch.modalities).enumerate()
+        for (&(number, augmentation), stacked) in
+            self.augmentations.iter().zip(&mut batch.modalities)
         {
             let features: usize = stacked.values.shape()[2..].iter().product();
             let row = stacked.values.shape()[1] * features;
@@ -249,7 +279,10 @@ impl Noise {
 }
 
 /// One modality as tensors: the rows that have it, and where they belong if some lack it.
-fn input(stacked: loader::Stacked) -> Result<Input> {
+///
+/// # Errors
+/// None in practice.
+pub fn input(stacked: loader::Stacked) -> Result<Input> {
     let loader::Stacked { values, lengths, present } = stacked;
     let lengths: Vec<u32> =
         lengths.iter().zip(&present).filter(|(_, p)| **p).map(|(&l, _)| l as u32).collect();
@@ -299,12 +332,4 @@ fn shuffle(batch: &mut loader::Batch, random: Philox) {
         stacked.lengths = order.iter().map(|&from| stacked.lengths[from]).collect();
         stacked.present = order.iter().map(|&from| stacked.present[from]).collect();
     }
-}
-
-/// Whether every sample of these has every modality.
-pub fn complete(dataset: &Dataset, samples: &[usize]) -> Vec<usize> {
-    let all = |&&sample: &&usize| {
-        (0..dataset.modalities().len()).all(|m| dataset.length(sample, m).is_some())
-    };
-    samples.iter().filter(all).copied().collect()
 }

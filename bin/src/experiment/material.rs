@@ -45,6 +45,8 @@ pub struct Material {
     pub protocol: (Protocol, usize),
     /// Weights that networks start from.
     pub pretrained: Pretrained,
+    /// The fingerprint of each modality's decoder.
+    pub decoders: Vec<String>,
     ids: Vec<String>,
     /// As [`Stamp::corpus`].
     origin: String,
@@ -59,7 +61,7 @@ impl Material {
         let config = &resolved.config;
         // First, for it takes the least time to fail.
         let pretrained = Pretrained::open(config, progress)?;
-        let Decoded { root, corpus, modalities, prepared, seconds: time } =
+        let Decoded { root, corpus, modalities, prepared, decoders, seconds: time } =
             decode(config, progress, stop)?;
         let samples = &corpus.samples;
         progress.line(format_args!(
@@ -93,6 +95,7 @@ impl Material {
             splits,
             protocol,
             pretrained,
+            decoders,
             origin,
             ids: samples.iter().map(|sample| sample.id.clone()).collect(),
         })
@@ -101,6 +104,11 @@ impl Material {
     /// Whether several labels may apply to one sample.
     pub fn several(&self) -> bool {
         self.labels.iter().any(|label| matches!(label, Some(Label::Each(_))))
+    }
+
+    /// Those of these samples that have a label.
+    pub fn labelled(&self, samples: &[usize]) -> Vec<usize> {
+        samples.iter().copied().filter(|&sample| self.labels[sample].is_some()).collect()
     }
 
     /// What is true of these samples; `None` where there is none or one has no label.
@@ -128,9 +136,7 @@ impl Material {
         if let Some(weights) = weights {
             return Task::EachOf(weights.to_vec());
         }
-        let labelled: Vec<usize> =
-            train.iter().copied().filter(|&sample| self.labels[sample].is_some()).collect();
-        match self.targets(&labelled) {
+        match self.targets(&self.labelled(train)) {
             Some(Targets::Marks { width, marks }) => Task::balanced(&marks, width),
             _ => Task::EachOf(vec![1.0; self.classes.len()]),
         }
@@ -163,7 +169,7 @@ impl Material {
     }
 
     /// A hash of all that training and judging read: samples, labels, groups, parts and what the features are made from.
-    fn hash(&self) -> String {
+    pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.split_hash().as_bytes());
         for (number, id) in self.ids.iter().enumerate() {
@@ -224,6 +230,8 @@ pub struct Decoded {
     pub modalities: Vec<ModalityConfig>,
     /// The features.
     pub prepared: Prepared,
+    /// The fingerprint of each modality's decoder.
+    pub decoders: Vec<String>,
     /// How long decoding took; finding the files is not counted.
     pub seconds: f64,
 }
@@ -267,7 +275,8 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
         progress.warn(format_args!("left out: {}", skipped.what));
     }
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Decoded { root, corpus, modalities, prepared, seconds })
+    let decoders = decoders.iter().map(|decoder| decoder.fingerprint().to_owned()).collect();
+    Ok(Decoded { root, corpus, modalities, prepared, decoders, seconds })
 }
 
 /// One line for each modality of which features come with remarks.

@@ -1,28 +1,28 @@
-//! The experiment: every seed and fold of a configuration, with its controls, resumable at any moment.
+//! The experiment: every arm on every seed and fold of a configuration, resumable at any moment.
 
 mod batches;
 mod corpora;
-mod judge;
+mod judging;
 mod material;
 mod pretrained;
 mod report;
 mod stage;
-mod unit;
+mod trial;
 
-pub use batches::{AHEAD, WORKERS};
+pub use batches::{AHEAD, WORKERS, input};
 
 pub use material::{Decoded, Material, decode};
 pub use pretrained::{lacking, matched};
-pub use report::Report;
-pub use unit::{UnitResult, judge_again};
+pub use report::{ArmReport, Report};
 
-use crate::config::Resolved;
+use crate::config::{Arm, Resolved};
 use crate::failure::Result;
 use crate::progress::Progress;
 use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
 use engine::Device;
 use std::time::Instant;
+use trial::{ArmResult, Trial};
 
 /// What every part of an experiment is handed.
 pub struct Session<'a> {
@@ -38,50 +38,99 @@ pub struct Session<'a> {
     pub stop: &'a Stop,
 }
 
-/// Runs all seeds and folds; those that were done before are taken from the run folder.
+/// Trains and judges all arms on all seeds and folds; what was done before is taken from the run folder.
 ///
 /// # Errors
 /// Whatever is wrong with the data or the configuration; a stop that was asked for, once everything is saved.
 pub fn run(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
-    let config = &session.resolved.config;
     let material = Material::open(session.resolved, session.progress, session.stop)?;
     material.hold_to(session.run)?;
     session.run.write_json("splits/splits.json", &material.splits_by_id())?;
-    let units: Vec<(u64, usize)> = config
+    let report = match each(session, &material, |trial, arm| trial.run(arm)) {
+        Ok(results) => report(session, &material, &results, started)?,
+        Err(failure) => {
+            let stopped = session.stop.asked().is_some();
+            session.run.tell(|status| {
+                status.state = if stopped { State::Stopped } else { State::Failed };
+                status.message = Some(failure.to_string());
+            })?;
+            return Err(failure);
+        }
+    };
+    session.run.write_json("results.json", &report)?;
+    session.run.tell(|status| {
+        let units = status.units;
+        *status = Status { state: State::Finished, units_done: units, units, ..Status::default() };
+    })?;
+    Ok(report)
+}
+
+/// Judges all arms again, from their checkpoints. Writes nothing but the report that it returns.
+///
+/// # Errors
+/// When the data is not there or not what it was, or a checkpoint is missing or damaged.
+pub fn judge_again(session: &Session<'_>) -> Result<Report> {
+    let started = Instant::now();
+    let material = Material::open(session.resolved, session.progress, session.stop)?;
+    material.hold_to(session.run)?;
+    let results = each(session, &material, |trial, arm| {
+        if let Some(reason) = session.stop.asked() {
+            return Err(reason.saved("nothing was changed"));
+        }
+        trial.judge_again(arm)
+    })?;
+    report(session, &material, &results, started)
+}
+
+/// Does something with every arm on every seed and fold. Arms that train come first: others take their networks.
+fn each(
+    session: &Session<'_>,
+    material: &Material,
+    mut todo: impl FnMut(&Trial<'_>, &Arm) -> Result<Option<ArmResult>>,
+) -> Result<Vec<ArmResult>> {
+    let (training, derived): (Vec<Arm>, Vec<Arm>) =
+        arms(session.resolved, material).into_iter().partition(|arm| arm.system().is_some());
+    let folds = material.splits.len();
+    let trials: Vec<(u64, usize)> = session
+        .resolved
+        .config
         .seeds
         .iter()
-        .flat_map(|&seed| (0..material.splits.len()).map(move |fold| (seed, fold)))
+        .flat_map(|&seed| (0..folds).map(move |fold| (seed, fold)))
         .collect();
     let mut results = Vec::new();
-    for (done, &(seed, fold)) in units.iter().enumerate() {
+    for (done, &(seed, fold)) in trials.iter().enumerate() {
         session.run.tell(|status| {
             *status = Status {
                 unit: format!("seed {seed}, fold {}", fold + 1),
                 units_done: done,
-                units: units.len(),
+                units: trials.len(),
                 ..Status::default()
             };
         })?;
-        match unit::run(session, &material, seed, fold) {
-            Ok(result) => results.push(result),
-            Err(failure) => {
-                let stopped = session.stop.asked().is_some();
-                session.run.tell(|status| {
-                    status.state = if stopped { State::Stopped } else { State::Failed };
-                    status.message = Some(failure.to_string());
-                })?;
-                return Err(failure);
-            }
+        let trial = Trial::new(session, material, seed, fold)?;
+        for arm in training.iter().chain(&derived) {
+            results.extend(todo(&trial, arm)?);
         }
     }
+    Ok(results)
+}
+
+/// The arms on the data's modalities, in the order of the table.
+fn arms(resolved: &Resolved, material: &Material) -> Vec<Arm> {
+    resolved.arms.iter().flat_map(|arm| arm.on(&material.names)).collect()
+}
+
+fn report(
+    session: &Session<'_>,
+    material: &Material,
+    results: &[ArmResult],
+    started: Instant,
+) -> Result<Report> {
     let stamp = material.stamp(session.resolved, session.device)?;
     let elapsed = started.elapsed().as_secs_f64();
-    let report = Report::new(&results, &material.classes, stamp, session.run.path(), elapsed);
-    session.run.write_json("results.json", &report)?;
-    session.run.tell(|status| {
-        let units = units.len();
-        *status = Status { state: State::Finished, units_done: units, units, ..Status::default() };
-    })?;
-    Ok(report)
+    let arms = arms(session.resolved, material);
+    let run = session.run.path();
+    Ok(Report::new(session.resolved, &arms, results, &material.classes, stamp, run, elapsed))
 }

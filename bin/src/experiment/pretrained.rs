@@ -66,12 +66,15 @@ impl Pretrained {
         Ok(Pretrained { networks })
     }
 
-    /// Gives the networks of a system their weights.
+    /// Gives the networks of a system their weights: those of the modalities that it has.
     ///
     /// # Errors
     /// When numbers cannot be read.
-    pub fn load(&self, parameters: &mut Parameters) -> Result<()> {
+    pub fn load(&self, parameters: &mut Parameters, has: impl Fn(&str) -> bool) -> Result<()> {
         for Network { modality, weights, matched } in &self.networks {
+            if !has(modality) {
+                continue;
+            }
             for (name, number) in &matched.found {
                 let values = weights.values(&weights.entries()[*number])?;
                 load(parameters, &format!("{modality}.{name}"), values.data())?;

@@ -1,71 +1,85 @@
-//! The outcome of an experiment: means and deviations over seeds, as a table and as JSON.
+//! The outcome of an experiment: means and standard deviations over seeds, by arm, as a table and as JSON.
 
-use super::UnitResult;
-use super::judge::{Counts, Judgement};
-use crate::config::Stamp;
+use super::trial::ArmResult;
+use crate::config::{Arm, Resolved, Stamp};
 use crate::output;
 use crate::progress::seconds;
-use models::metrics::{BinaryCounts, Confusion, Summary};
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use indexmap::IndexMap;
+use models::evaluate::metrics::{BinaryCounts, Confusion, Summary};
+use models::evaluate::{Counts, Evaluation};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Figures over all seeds and folds, of held-out samples: of each seed the mean over its folds, and of these mean and
-/// deviation over the seeds. What was not run is `null`.
-#[derive(Debug, Clone, Serialize)]
+/// standard deviation over the seeds. What was not measured is `null`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// What the single figures of systems and controls are: `accuracy` of classes, or `weighted_accuracy` of labels
-    /// that may apply together.
-    pub figure: &'static str,
-    /// The most frequent class; one half where any one answer scores that.
+    /// What `score` is: `accuracy` of classes, or `weighted_accuracy` of labels that may apply together.
+    pub figure: String,
+    /// The score of the best single answer for every sample.
     pub chance: Option<Summary>,
-    /// Frozen features of networks as they start.
-    pub untrained: Option<Summary>,
-    /// Frozen MPUC features of one modality.
-    pub single: BTreeMap<String, Summary>,
-    /// The same networks trained with labels.
-    pub late_fusion_supervised: Option<Summary>,
-    /// Frozen MPUC features of all modalities.
-    pub mpuc: Option<Summary>,
-    /// The same, trained with partners drawn from other samples.
-    pub mpuc_shuffled_pairs: Option<Summary>,
-    /// The same features under permuted labels.
-    pub permuted_labels: Option<Summary>,
-    /// The true factors.
-    pub oracle: Option<Summary>,
-    /// Weighted accuracy of MPUC (Tong et al.), mean over classes.
-    pub weighted_accuracy: Option<Summary>,
-    /// F1 of MPUC over classes, weighted by how frequent they are; of labels, that of yes and no, mean over labels.
-    pub f1_weighted: Option<Summary>,
-    /// F1 of MPUC, mean over classes.
-    pub f1_macro: Option<Summary>,
-    /// F1 of MPUC, mean over labels.
-    pub f1_binary: Option<Summary>,
-    /// MPUC's confusion matrix over all seeds and folds; rows are true classes.
-    pub confusion: Option<Confusion>,
-    /// MPUC on each of the labels that may apply together.
-    pub emotions: Vec<Emotion>,
-    /// Share of samples whose partner in another modality is the nearest of the candidates.
-    pub retrieval_at_1: Option<f64>,
-    /// The same among the five nearest.
-    pub retrieval_at_5: Option<f64>,
-    /// What chance would score at 1.
-    pub retrieval_chance: Option<f64>,
-    /// Mean contrastive loss of the first epoch.
-    pub loss_first: f64,
-    /// The same of the last.
-    pub loss_last: f64,
-    /// Time of this sitting.
+    /// The arm that the others are compared with in the table.
+    #[serde(default)]
+    pub baseline: Option<String>,
+    /// By the arm's name, in the order of the table.
+    pub arms: IndexMap<String, ArmReport>,
+    /// Time of this sitting, in seconds.
+    #[serde(default)]
     pub seconds: f64,
     /// The run folder.
+    #[serde(default)]
     pub run: PathBuf,
     /// What must stand beside every figure.
     pub protocol: Stamp,
 }
 
-/// MPUC on one of the labels that may apply together.
-#[derive(Debug, Clone, Serialize)]
+/// What an arm came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ArmReport {
+    /// Its name in tables.
+    pub title: String,
+    /// The system that it trains; absent of an arm that takes features from elsewhere.
+    pub system: Option<String>,
+    /// The one number that arms are compared by: see [`Report::figure`].
+    pub score: Option<Summary>,
+    /// Weighted accuracy (Tong et al.), mean over classes.
+    pub weighted_accuracy: Option<Summary>,
+    /// F1 over classes, weighted by how frequent they are; of labels, that of yes and no, mean over labels.
+    pub f1_weighted: Option<Summary>,
+    /// F1, mean over classes.
+    pub f1_macro: Option<Summary>,
+    /// F1, mean over labels.
+    pub f1_binary: Option<Summary>,
+    /// The confusion matrix over all seeds and folds; rows are true classes.
+    pub confusion: Option<Confusion>,
+    /// The figures of each of the labels that may apply together.
+    pub emotions: Vec<Emotion>,
+    /// Cross-modal retrieval.
+    pub retrieval: Option<RetrievalReport>,
+    /// Mean loss of the first epoch of training.
+    pub loss_first: Option<f64>,
+    /// Mean loss of the last.
+    pub loss_last: Option<f64>,
+    /// Time it took over all sittings that are known of, in seconds.
+    pub seconds: f64,
+}
+
+/// Cross-modal retrieval over all seeds and folds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RetrievalReport {
+    /// Share of samples whose partner in another modality is the nearest of the candidates.
+    pub at_1: f64,
+    /// The share among the five nearest.
+    pub at_5: f64,
+    /// What chance would score at 1.
+    pub chance: f64,
+}
+
+/// Figures of one of the labels that may apply together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Emotion {
     /// Its name.
     pub name: String,
@@ -80,16 +94,18 @@ pub struct Emotion {
 }
 
 impl Emotion {
-    /// The label of this number; `None` where units have no labels that may apply together.
-    fn new(units: &[UnitResult], number: usize, name: &str) -> Option<Self> {
-        let counts = |unit: &UnitResult| match &unit.mpuc.as_ref()?.counts {
+    /// The label of this number; `None` where results have no labels that may apply together.
+    fn new(results: &[&ArmResult], number: usize, name: &str) -> Option<Self> {
+        let counts = |result: &ArmResult| match &result.evaluation.as_ref()?.counts {
             Counts::Labels(labels) => labels.get(number).copied(),
             Counts::Confusion(_) => None,
         };
-        let over = |figure: fn(BinaryCounts) -> f64| over_seeds(units, &|u| counts(u).map(figure));
+        let over =
+            |figure: fn(BinaryCounts) -> f64| over_seeds(results, &|r| counts(r).map(figure));
+        let positives = results.iter().filter_map(|result| counts(result));
         Some(Emotion {
             name: name.to_owned(),
-            positives: units.iter().filter_map(counts).map(BinaryCounts::positives).sum(),
+            positives: positives.map(BinaryCounts::positives).sum(),
             weighted_accuracy: over(BinaryCounts::weighted_accuracy)?,
             f1_weighted: over(BinaryCounts::f1_weighted)?,
             f1_binary: over(BinaryCounts::f1)?,
@@ -97,65 +113,86 @@ impl Emotion {
     }
 }
 
+impl ArmReport {
+    /// Of an arm's results, with the names of classes or labels.
+    fn new(arm: &Arm, results: &[&ArmResult], classes: &[String]) -> Self {
+        let of = |figure: &dyn Fn(&Evaluation) -> f64| {
+            over_seeds(results, &|result| result.evaluation.as_ref().map(figure))
+        };
+        let mean = |figure: &dyn Fn(&ArmResult) -> Option<f64>| {
+            let figures: Vec<f64> = results.iter().filter_map(|result| figure(result)).collect();
+            (!figures.is_empty()).then(|| Summary::of(&figures).mean)
+        };
+        let mut confusion: Option<Confusion> = None;
+        for evaluation in results.iter().filter_map(|result| result.evaluation.as_ref()) {
+            if let Counts::Confusion(more) = &evaluation.counts {
+                match &mut confusion {
+                    Some(sum) => sum.add(more),
+                    None => confusion = Some(more.clone()),
+                }
+            }
+        }
+        let emotions = classes.iter().enumerate();
+        let emotions: Vec<Emotion> =
+            emotions.filter_map(|(number, name)| Emotion::new(results, number, name)).collect();
+        let f1 = of(&|evaluation| evaluation.f1_macro);
+        let (f1_macro, f1_binary) = if emotions.is_empty() { (f1, None) } else { (None, f1) };
+        let retrieval = || {
+            Some(RetrievalReport {
+                at_1: mean(&|result| result.retrieval.map(|r| r.at_1))?,
+                at_5: mean(&|result| result.retrieval.map(|r| r.at_5))?,
+                chance: mean(&|result| result.retrieval_chance)?,
+            })
+        };
+        ArmReport {
+            title: arm.title.clone(),
+            system: arm.system().map(|settings| settings.name().to_owned()),
+            score: of(&Evaluation::score),
+            weighted_accuracy: of(&|evaluation| evaluation.weighted_accuracy),
+            f1_weighted: of(&|evaluation| evaluation.f1_weighted),
+            f1_macro,
+            f1_binary,
+            confusion,
+            emotions,
+            retrieval: retrieval(),
+            loss_first: mean(&|result| result.loss_first),
+            loss_last: mean(&|result| result.loss_last),
+            seconds: results.iter().map(|result| result.seconds).sum(),
+        }
+    }
+}
+
 impl Report {
-    /// Of the units' results, with the names of classes or labels.
+    /// Of the arms' results, with the names of classes or labels.
     pub fn new(
-        units: &[UnitResult],
+        resolved: &Resolved,
+        arms: &[Arm],
+        results: &[ArmResult],
         classes: &[String],
         protocol: Stamp,
         run: &Path,
         seconds: f64,
     ) -> Self {
-        let over = |figure: &dyn Fn(&UnitResult) -> Option<f64>| over_seeds(units, figure);
-        let mean = |figure: fn(&UnitResult) -> f64| {
-            Summary::of(&units.iter().map(figure).collect::<Vec<_>>()).mean
-        };
-        let some_mean = |figure: fn(&UnitResult) -> Option<f64>| {
-            let figures: Vec<f64> = units.iter().filter_map(figure).collect();
-            (!figures.is_empty()).then(|| Summary::of(&figures).mean)
-        };
-        let names: BTreeSet<&String> = units.iter().flat_map(|unit| unit.single.keys()).collect();
-        let single =
-            |name: &String| over(&|unit| unit.single.get(name).copied()).map(|s| (name.clone(), s));
-        let confusion = |judgement: &Judgement| match &judgement.counts {
-            Counts::Confusion(confusion) => Some(confusion.clone()),
-            Counts::Labels(_) => None,
-        };
-        let mut confusions =
-            units.iter().filter_map(|unit| unit.mpuc.as_ref()).filter_map(confusion);
-        let first = confusions.next();
-        let confusion = first.map(|first| {
-            confusions.fold(first, |mut sum, next| {
-                sum.add(&next);
-                sum
-            })
-        });
-        let emotions = classes.iter().enumerate();
-        let emotions: Vec<Emotion> =
-            emotions.filter_map(|(number, name)| Emotion::new(units, number, name)).collect();
-        let f1 = over(&|unit| unit.mpuc.as_ref().map(|m| m.f1_macro));
-        let (f1_macro, f1_binary) = if emotions.is_empty() { (f1, None) } else { (None, f1) };
+        let mut by_name = IndexMap::new();
+        for arm in arms {
+            let own: Vec<&ArmResult> =
+                results.iter().filter(|result| result.arm == arm.name).collect();
+            if !own.is_empty() {
+                by_name.insert(arm.name.clone(), ArmReport::new(arm, &own, classes));
+            }
+        }
+        // What chance scores is a property of the test part: of any arm that was judged on it.
+        let judged = |result: &&ArmResult| result.evaluation.is_some();
+        let first = results.iter().find(judged).map(|result| &result.arm);
+        let of_first: Vec<&ArmResult> =
+            results.iter().filter(|result| Some(&result.arm) == first).collect();
+        let chance = over_seeds(&of_first, &|r| r.evaluation.as_ref().map(Evaluation::chance));
+        let labels = by_name.values().any(|arm: &ArmReport| !arm.emotions.is_empty());
         Report {
-            figure: if emotions.is_empty() { "accuracy" } else { "weighted_accuracy" },
-            chance: over(&|unit| unit.chance),
-            untrained: over(&|unit| unit.untrained),
-            single: names.into_iter().filter_map(single).collect(),
-            late_fusion_supervised: over(&|unit| unit.late_fusion_supervised),
-            mpuc: over(&|unit| unit.mpuc.as_ref().map(Judgement::score)),
-            mpuc_shuffled_pairs: over(&|unit| unit.mpuc_shuffled_pairs),
-            permuted_labels: over(&|unit| unit.permuted_labels),
-            oracle: over(&|unit| unit.oracle),
-            weighted_accuracy: over(&|unit| unit.mpuc.as_ref().map(|m| m.weighted_accuracy)),
-            f1_weighted: over(&|unit| unit.mpuc.as_ref().map(|m| m.f1_weighted)),
-            f1_macro,
-            f1_binary,
-            confusion,
-            emotions,
-            retrieval_at_1: some_mean(|unit| unit.retrieval.map(|r| r.at_1)),
-            retrieval_at_5: some_mean(|unit| unit.retrieval.map(|r| r.at_5)),
-            retrieval_chance: some_mean(|unit| unit.retrieval_chance),
-            loss_first: mean(|unit| unit.loss_first),
-            loss_last: mean(|unit| unit.loss_last),
+            figure: if labels { "weighted_accuracy" } else { "accuracy" }.into(),
+            chance,
+            baseline: resolved.config.baseline.clone(),
+            arms: by_name,
             seconds,
             run: run.into(),
             protocol,
@@ -163,15 +200,15 @@ impl Report {
     }
 }
 
-/// Mean over the folds of each seed that have the figure; of these mean and deviation.
+/// Mean over the folds of each seed that have the figure; of these mean and standard deviation.
 fn over_seeds(
-    units: &[UnitResult],
-    figure: &dyn Fn(&UnitResult) -> Option<f64>,
+    results: &[&ArmResult],
+    figure: &dyn Fn(&ArmResult) -> Option<f64>,
 ) -> Option<Summary> {
-    let seeds: BTreeSet<u64> = units.iter().map(|unit| unit.seed).collect();
+    let seeds: BTreeSet<u64> = results.iter().map(|result| result.seed).collect();
     let of_seed = |seed: u64| {
-        let figures: Vec<f64> =
-            units.iter().filter(|unit| unit.seed == seed).filter_map(figure).collect();
+        let own = results.iter().filter(|result| result.seed == seed);
+        let figures: Vec<f64> = own.filter_map(|result| figure(result)).collect();
         (!figures.is_empty()).then(|| Summary::of(&figures).mean)
     };
     let figures: Vec<f64> = seeds.into_iter().filter_map(of_seed).collect();
@@ -180,59 +217,55 @@ fn over_seeds(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = self.baseline.as_ref().and_then(|name| self.arms.get(name));
+        let base_mean = base.and_then(|arm| arm.score).map(|score| score.mean);
         let mut rows = Vec::new();
-        let base = self.untrained.map(|untrained| untrained.mean);
-        let mut row = |name: &str, summary: Option<Summary>| {
-            let Some(Summary { mean, deviation }) = summary else { return };
-            let gain = base.map_or(String::new(), |base| format!("{:+.1}", 100.0 * (mean - base)));
-            rows.push(vec![name.to_owned(), format!("{mean:.3}"), format!("{deviation:.3}"), gain]);
+        let mut row = |name: &str, score: Option<Summary>| {
+            let Some(Summary { mean, std }) = score else { return };
+            let gain =
+                base_mean.map_or(String::new(), |base| format!("{:+.1}", 100.0 * (mean - base)));
+            rows.push(vec![name.to_owned(), format!("{mean:.3}"), format!("{std:.3}"), gain]);
         };
-        let (title, chance) = match self.figure {
+        let (title, chance) = match self.figure.as_str() {
             "accuracy" => ("accuracy, held out", "chance (most frequent class)"),
             _ => ("weighted accuracy, held out", "chance (any one answer)"),
         };
         row(chance, self.chance);
-        row("permuted labels", self.permuted_labels);
-        row("untrained networks", self.untrained);
-        row("MPUC, shuffled pairs", self.mpuc_shuffled_pairs);
-        for (name, summary) in &self.single {
-            row(&format!("MPUC, {name} alone"), Some(*summary));
+        for arm in self.arms.values() {
+            row(&arm.title, arm.score);
         }
-        row("MPUC", self.mpuc);
-        row("late fusion, supervised", self.late_fusion_supervised);
-        row("true factors", self.oracle);
+        let mut header = vec![title.to_owned(), "mean".into(), "std".into()];
+        match base {
+            Some(base) => header.push(format!("vs {}", base.title)),
+            None => rows.iter_mut().for_each(|row| row.truncate(3)),
+        }
         if !rows.is_empty() {
-            writeln!(
-                f,
-                "{}\n",
-                output::table(&[title, "mean", "deviation", "vs untrained"], &rows)
-            )?;
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            writeln!(f, "{}\n", output::table(&header, &rows))?;
         }
-        if !self.emotions.is_empty() {
-            writeln!(f, "{}\n", self.table_of_emotions())?;
+        for arm in self.arms.values().filter(|arm| !arm.emotions.is_empty()) {
+            if arm.system.is_some() && arm.loss_last.is_some() {
+                writeln!(f, "{}\n", arm.table_of_emotions())?;
+            }
         }
-        match (self.retrieval_at_1, self.retrieval_at_5, self.retrieval_chance) {
-            (Some(first), Some(fifth), Some(chance)) => writeln!(
-                f,
-                "retrieval across modalities: R@1 {first:.3}, R@5 {fifth:.3} (chance at 1: {chance:.3})"
-            )?,
-            _ => writeln!(
-                f,
-                "retrieval across modalities: no two held-out samples have every modality"
-            )?,
+        for arm in self.arms.values() {
+            let (Some(first), Some(last)) = (arm.loss_first, arm.loss_last) else { continue };
+            write!(f, "{}: loss {first:.3} in the first epoch, {last:.3} in the last", arm.title)?;
+            if let Some(RetrievalReport { at_1, at_5, chance }) = arm.retrieval {
+                write!(
+                    f,
+                    "; retrieval across modalities R@1 {at_1:.3}, R@5 {at_5:.3} (chance at 1: {chance:.3})"
+                )?;
+            }
+            writeln!(f)?;
         }
-        writeln!(
-            f,
-            "contrastive loss: {:.3} in the first epoch, {:.3} in the last",
-            self.loss_first, self.loss_last
-        )?;
         writeln!(f, "protocol: {}", self.protocol)?;
         write!(f, "{} in {}", seconds(self.seconds), self.run.display())
     }
 }
 
-impl Report {
-    /// MPUC on each label and on all, as a table.
+impl ArmReport {
+    /// The figures of each label and of all, as a table.
     fn table_of_emotions(&self) -> String {
         let cells = |name: &str, positives: String, figures: [Option<Summary>; 3]| {
             let figures = figures.map(|s| s.map_or("-".into(), |s| format!("{:.3}", s.mean)));
@@ -248,9 +281,8 @@ impl Report {
             .collect();
         let all = [self.weighted_accuracy, self.f1_weighted, self.f1_binary];
         rows.push(cells("mean", String::new(), all));
-        output::table(
-            &["MPUC", "positives", "weighted accuracy", "F1 weighted", "F1 binary"],
-            &rows,
-        )
+        let header = ["positives", "weighted accuracy", "F1 weighted", "F1 binary"];
+        let header: Vec<&str> = [self.title.as_str()].into_iter().chain(header).collect();
+        output::table(&header, &rows)
     }
 }

@@ -1,16 +1,21 @@
 //! Training one system on one fold: epochs, validation, checkpoints, metrics.
 
-use super::Session;
-use super::batches::{Batches, Partners};
-use crate::failure::{Context, Result};
+use super::batches::Batches;
+use super::{Material, Session};
+use crate::config::Pairing;
+use crate::failure::{Context, Failure, Result};
+use crate::progress::Task;
 use crate::run_folder::{Metrics, Position};
 use data::folds::Split;
 use data::loader::Item;
 use engine::Parameters;
 use engine::checkpoint::Checkpoint;
-use models::systems::{Batch, System};
-use models::training::{EpochRecord, StepRecord, Trainer, TrainingSettings, validate};
+use models::systems::{Batch, Needs, System};
+use models::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit, validate};
 use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub struct Stage<'a> {
     /// The session.
     pub session: &'a Session<'a>,
-    /// The unit's name, e.g. `seed0-fold1-mpuc`: of its checkpoint and in the metrics.
+    /// The trial and the arm, e.g. `seed0-fold1-mpuc`: of its checkpoint and in the metrics.
     pub name: String,
     /// How it is trained.
     pub settings: &'a TrainingSettings,
@@ -31,12 +36,10 @@ pub struct Stage<'a> {
     pub train: &'a [usize],
     /// Samples to stop by.
     pub validation: &'a [usize],
-    /// Whether the loss is between modalities: batches must have pairs then.
-    pub pairs: bool,
-    /// Whether partners are shuffled.
-    pub partners: Partners,
-    /// Windows of each sample.
-    pub views: usize,
+    /// What the system needs of batches.
+    pub needs: &'a Needs,
+    /// Which samples' modalities stand together.
+    pub pairing: Pairing,
     /// Seed of dropout.
     pub seed: u64,
 }
@@ -62,18 +65,37 @@ struct StepMetrics {
 struct EpochMetrics {
     loss: f64,
     gradient_norm: f64,
-    pairs: Vec<f64>,
+    parts: BTreeMap<String, f64>,
     validation_loss: Option<f64>,
 }
 
-/// The samples a contrastive stage learns from.
-pub fn contrastive_samples(split: &Split, transductive: bool) -> Vec<usize> {
+/// The samples that a system learns from, and those that it stops by: the labelled ones where its loss reads labels; with
+/// `transductive` the held-out ones too where it does not.
+pub fn samples_to_learn_from(
+    material: &Material,
+    split: &Split,
+    needs: &Needs,
+    transductive: bool,
+) -> (Vec<usize>, Vec<usize>) {
+    if needs.labels {
+        return (material.labelled(&split.train), material.labelled(&split.validation));
+    }
     let mut samples = split.train.clone();
     if transductive {
         samples.extend(split.validation.iter().chain(&split.test));
         samples.sort_unstable();
     }
-    samples
+    (samples, split.validation.clone())
+}
+
+/// A stage while it runs: what changes from step to step.
+struct Running<'a> {
+    stage: &'a Stage<'a>,
+    steps_an_epoch: u64,
+    metrics: RefCell<Metrics>,
+    task: Task,
+    saved: Cell<Instant>,
+    waited: Cell<Duration>,
 }
 
 impl Stage<'_> {
@@ -82,18 +104,19 @@ impl Stage<'_> {
     /// # Errors
     /// When training diverges, data cannot be read or a checkpoint cannot be written; a stop that was asked
     /// for, once everything is saved.
-    pub fn run(&self, system: &impl System, parameters: Parameters) -> Result<Trained> {
-        let plan = self.plan(0);
-        if plan.is_empty() {
-            let message = format!(
-                "{} training samples make no batch of {} in which two have the same two modalities",
-                self.train.len(),
-                self.settings.batch
-            );
-            return Err(crate::failure::Failure::config(message)
-                .hint("lower training.batch or use more data"));
+    pub fn run(&self, system: &dyn System, parameters: Parameters) -> Result<Trained> {
+        let steps_an_epoch = self.plan(0).len() as u64;
+        if steps_an_epoch == 0 {
+            let (count, size) = (self.train.len(), self.settings.batch);
+            let pairs = match self.needs.pairs {
+                true => " in which two have the same two modalities",
+                false => "",
+            };
+            let message = format!("{count} training samples make no batch of {size}{pairs}");
+            return Err(Failure::config(message).hint("lower training.batch or use more data"));
         }
-        let mut trainer = Trainer::new(self.settings, parameters, self.seed, plan.len() as u64)?;
+        let mut trainer =
+            Trainer::new(self.settings, system, parameters, self.seed, steps_an_epoch)?;
         let path = self.checkpoint();
         if path.exists() || engine::checkpoint::previous(&path).exists() {
             let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
@@ -105,12 +128,19 @@ impl Stage<'_> {
                 ));
             }
         }
-        let mut metrics = self.metrics(&trainer)?;
-        let task = self.session.progress.task(&self.name, self.settings.epochs * plan.len() as u64);
-        let (started, mut waited) = (Instant::now(), Duration::ZERO);
-        while !trainer.finished() && !self.enough(trainer.epoch() * plan.len() as u64) {
-            waited += self.epoch(system, &mut trainer, &mut metrics, &task)?;
+        let running = Running {
+            stage: self,
+            steps_an_epoch,
+            metrics: RefCell::new(self.metrics(&trainer)?),
+            task: self.session.progress.task(&self.name, self.settings.epochs * steps_an_epoch),
+            saved: Cell::new(Instant::now()),
+            waited: Cell::new(Duration::ZERO),
+        };
+        let started = Instant::now();
+        if !self.enough(trainer.epoch() * steps_an_epoch) {
+            fit(&mut trainer, system, &running)?;
         }
+        let waited = running.waited.get();
         if waited > Duration::ZERO {
             let share = 100.0 * waited.as_secs_f64() / started.elapsed().as_secs_f64();
             let said = format!("{}: waited for data {share:.1} % of the time", self.name);
@@ -127,56 +157,8 @@ impl Stage<'_> {
     }
 
     fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
-        self.batches.plan(self.train, self.settings.batch, epoch, self.views, self.pairs)
-    }
-
-    /// One epoch; returns how long it waited for batches.
-    fn epoch(
-        &self,
-        system: &impl System,
-        trainer: &mut Trainer,
-        metrics: &mut Metrics,
-        task: &crate::progress::Task,
-    ) -> Result<Duration> {
-        let epoch = trainer.epoch();
-        let plan = self.plan(epoch);
-        let done = trainer.step_in_epoch();
-        let mut saved = Instant::now();
-        let mut batches = self.batches.training(&plan, done, epoch, self.views, self.partners)?;
-        let mut waited = Duration::ZERO;
-        loop {
-            let asked = Instant::now();
-            let Some(batch) = batches.next() else { break };
-            waited += asked.elapsed();
-            let record = trainer.step(system, &batch?)?;
-            let at =
-                Position { unit: self.name.clone(), epoch: Some(epoch), step: Some(record.step) };
-            let StepRecord { loss, gradient_norm, learning_rate, .. } = record;
-            metrics.add(&at, &StepMetrics { loss, gradient_norm, learning_rate })?;
-            task.tick(record.step + 1, format_args!("loss {:.3}", record.loss));
-            if let Some(reason) = self.session.stop.asked() {
-                self.save(trainer, metrics)?;
-                return Err(reason.saved("the same command goes on"));
-            }
-            if self.enough(record.step + 1) {
-                break;
-            }
-            if saved.elapsed() > INTERVAL {
-                self.save(trainer, metrics)?;
-                saved = Instant::now();
-            }
-        }
-        let validation = if self.validation.is_empty() {
-            None
-        } else {
-            validate(system, trainer.parameters(), self.validation_batches()?)?
-        };
-        let record = trainer.end_epoch(validation);
-        let EpochRecord { loss, gradient_norm, pairs, validation_loss, .. } = record;
-        let at = Position { unit: self.name.clone(), epoch: Some(epoch), step: None };
-        metrics.add(&at, &EpochMetrics { loss, gradient_norm, pairs, validation_loss })?;
-        self.save(trainer, metrics)?;
-        Ok(waited)
+        let Needs { views, pairs, .. } = *self.needs;
+        self.batches.plan(self.train, self.settings.batch, epoch, views, pairs)
     }
 
     /// Whether so many steps are all that the configuration allows.
@@ -188,7 +170,7 @@ impl Stage<'_> {
     fn validation_batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
         let size = self.settings.batch.min(self.validation.len());
         let samples = &self.validation[..self.validation.len() / size * size];
-        self.batches.validation(samples, size, self.views, self.pairs)
+        self.batches.validation(samples, size, self.needs.views, self.needs.pairs)
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -214,5 +196,69 @@ impl Stage<'_> {
                 || at.epoch < Some(epoch)
                 || (at.epoch == Some(epoch) && at.step.is_some_and(|s| s < step))
         })
+    }
+}
+
+impl Course for Running<'_> {
+    type Error = Failure;
+
+    fn batches(
+        &self,
+        epoch: u64,
+        done: usize,
+    ) -> Result<impl Iterator<Item = Result<Batch>>> {
+        let Stage { batches, needs, pairing, .. } = self.stage;
+        let plan = self.stage.plan(epoch);
+        let mut batches = batches.training(&plan, done, epoch, needs.views, *pairing)?;
+        self.saved.set(Instant::now());
+        Ok(std::iter::from_fn(move || {
+            let asked = Instant::now();
+            let batch = batches.next();
+            if batch.is_some() {
+                self.waited.set(self.waited.get() + asked.elapsed());
+            }
+            batch
+        }))
+    }
+
+    fn validation(&self, system: &dyn System, parameters: &Parameters) -> Result<Option<f64>> {
+        if self.stage.validation.is_empty() {
+            return Ok(None);
+        }
+        validate(system, parameters, self.stage.validation_batches()?)
+    }
+
+    fn stepped(&self, trainer: &Trainer, record: &StepRecord) -> Result<ControlFlow<()>> {
+        let Stage { session, name, .. } = self.stage;
+        let at =
+            Position { unit: name.clone(), epoch: Some(record.epoch), step: Some(record.step) };
+        let StepRecord { loss, gradient_norm, learning_rate, .. } = *record;
+        let metrics = &self.metrics;
+        metrics.borrow_mut().add(&at, &StepMetrics { loss, gradient_norm, learning_rate })?;
+        self.task.tick(record.step + 1, format_args!("loss {loss:.3}"));
+        if let Some(reason) = session.stop.asked() {
+            self.stage.save(trainer, &metrics.borrow())?;
+            return Err(reason.saved("the same command goes on"));
+        }
+        if self.stage.enough(record.step + 1) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.saved.get().elapsed() > INTERVAL {
+            self.stage.save(trainer, &metrics.borrow())?;
+            self.saved.set(Instant::now());
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn ended(&self, trainer: &Trainer, record: &EpochRecord) -> Result<ControlFlow<()>> {
+        let EpochRecord { epoch, loss, gradient_norm, parts, validation_loss } = record.clone();
+        let at = Position { unit: self.stage.name.clone(), epoch: Some(epoch), step: None };
+        let figures = EpochMetrics { loss, gradient_norm, parts, validation_loss };
+        self.metrics.borrow_mut().add(&at, &figures)?;
+        self.stage.save(trainer, &self.metrics.borrow())?;
+        match self.stage.enough(trainer.epoch() * self.steps_an_epoch) {
+            true => Ok(ControlFlow::Break(())),
+            false => Ok(ControlFlow::Continue(())),
+        }
     }
 }

@@ -16,9 +16,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What a run writes; `--fresh` removes these and nothing else.
-const FILES: [&str; 6] =
-    ["invocation.json", "metrics.jsonl", "log.jsonl", "report.html", "results.json", "status.json"];
-const FOLDERS: [&str; 6] = ["tb", "splits", "checkpoints", "eval", "embeddings", "trace"];
+const FILES: [&str; 4] = ["invocation.json", "metrics.jsonl", "results.json", "status.json"];
+const FOLDERS: [&str; 4] = ["splits", "checkpoints", "eval", "models"];
 /// Makes a folder a run folder: written first, removed last.
 const CONFIG: &str = "config.toml";
 
@@ -139,7 +138,7 @@ impl RunFolder {
             same_configuration(&config, path, resolved)?;
         }
         let found = if here && !fresh { Found::Existing } else { Found::New };
-        for folder in ["splits", "checkpoints", "eval"] {
+        for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir_all(&folder)
                 .map_err(|error| unwritable("make the folder", &folder, &error))?;

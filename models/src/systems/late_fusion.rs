@@ -1,25 +1,18 @@
-//! Late fusion: the baseline that trains the same networks with labels, end to end.
+//! Late fusion: the backbones' features side by side and a classifier, trained end to end with labels.
 
-use super::{Batch, EncoderSettings, Encoders, Loss, System};
-use crate::heads::Prediction;
+use super::{Batch, Definition, Encoders, Loss, Needs, Outputs, Parts, Phase};
+use super::{Plateau, Refusal, System};
+use crate::heads::{ClassifierSettings, Prediction};
 use crate::targets::Task;
-use engine::{Error, Parameters, Pass, Result, Tensor};
+use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// The head of [`LateFusion`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The settings of [`LateFusion`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LateFusionSettings {
-    /// Width between the two linear maps; 0 for one linear map.
-    pub hidden: usize,
-    /// Dropout before the last linear map.
-    pub dropout: f64,
-}
-
-impl Default for LateFusionSettings {
-    fn default() -> Self {
-        LateFusionSettings { hidden: 512, dropout: 0.0 }
-    }
+    /// The classifier.
+    pub head: ClassifierSettings,
 }
 
 /// Encoders, their features side by side, and a classifier.
@@ -30,49 +23,51 @@ pub struct LateFusion {
     task: Task,
 }
 
-impl LateFusion {
-    /// Makes all parameters: `{modality}.*` and `head.*`.
-    ///
-    /// # Errors
-    /// When settings do not go together.
-    pub fn new(
-        modalities: &[EncoderSettings],
-        settings: &LateFusionSettings,
-        task: Task,
-        parameters: &mut Parameters,
-    ) -> Result<Self> {
-        let mut scope = parameters.scope();
-        let encoders = Encoders::new(modalities, &mut scope)?;
-        let width = encoders.widths().iter().sum();
-        let LateFusionSettings { hidden, dropout } = *settings;
-        let head = Prediction::new(scope.sub("head"), width, hidden, task.outputs(), dropout)?;
-        Ok(LateFusion { encoders, head, task })
+impl Definition for LateFusion {
+    const NAME: &'static str = "late_fusion";
+    type Settings = LateFusionSettings;
+
+    fn check(settings: &LateFusionSettings) -> std::result::Result<(), Refusal> {
+        Refusal::dropout("head.dropout", settings.head.dropout)
     }
 
-    /// Logits [N, outputs of the task].
-    ///
-    /// # Errors
-    /// When the shapes do not fit.
-    pub fn logits(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Tensor> {
-        let features = self.encoders.forward_filled(pass, batch)?;
-        let joined = Tensor::concat(&features.iter().collect::<Vec<_>>(), 1)?;
-        self.head.forward(pass, &joined)
+    fn needs(_: &LateFusionSettings) -> Needs {
+        Needs { labels: true, pairs: false, views: 1, modalities: 1..=usize::MAX }
+    }
+
+    /// Makes `{modality}.*` and `head.*`.
+    fn new(settings: &LateFusionSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
+        let task = parts.task(Self::NAME)?.clone();
+        let encoders = Encoders::new(parts.encoders, &mut scope)?;
+        let width = encoders.widths().iter().sum();
+        let head = Prediction::from_settings(&settings.head, scope.sub("head"), width, &task)?;
+        Ok(LateFusion { encoders, head, task })
     }
 }
 
 impl System for LateFusion {
-    fn loss(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Loss> {
-        let Some(labels) = &batch.labels else {
-            return Err(Error::Parameter {
-                name: "late fusion".into(),
-                what: "needs labels in every batch".into(),
-            });
-        };
-        let total = self.task.loss(&self.logits(pass, batch)?, labels)?;
-        Ok(Loss { total, pairs: None })
-    }
-
     fn encoders(&self) -> &Encoders {
         &self.encoders
+    }
+
+    fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
+        let features = self.encoders.forward(pass, batch)?;
+        let filled = features.iter().zip(&batch.modalities).map(|(f, input)| input.fill(f));
+        let filled: Vec<Tensor> = filled.collect::<Result<_>>()?;
+        let joined = Tensor::concat(&filled.iter().collect::<Vec<_>>(), 1)?;
+        let logits = self.head.forward(pass, &joined)?;
+        Ok(Outputs { features, logits: Some(logits), ..Outputs::default() })
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![Phase::whole()]
+    }
+
+    fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
+        self.task.loss_of(Self::NAME, &self.outputs(pass, batch)?, batch)
+    }
+
+    fn plateau(&self, _batch: usize) -> Option<Plateau> {
+        None
     }
 }

@@ -1,11 +1,22 @@
 //! MPUC: every modality's embedding must find its partner in every other modality (Franceschini et al., ICPR
 //! 2022, equations 1 and 2).
 
-use super::{Batch, EncoderSettings, Encoders, Loss, System};
+use super::{Batch, Definition, EncoderSettings, Encoders, Loss, LossParts, Needs, Outputs, Parts};
+use super::{Phase, Plateau, Refusal, System};
 use crate::heads::{Projection, ProjectionSettings};
-use engine::{Parameters, Pass, Result, Tensor};
+use engine::{Pass, Result, Scope, Tensor};
 use kernels::ops::info_nce;
 use serde::{Deserialize, Serialize};
+
+/// The settings of [`Mpuc`]; the defaults are the paper's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MpucSettings {
+    /// The projection heads.
+    pub projection: ProjectionSettings,
+    /// The contrastive loss.
+    pub loss: ContrastiveSettings,
+}
 
 /// The contrastive loss; the defaults are the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -16,7 +27,7 @@ pub struct ContrastiveSettings {
     /// Which pairs stand in the denominator.
     pub denominator: Denominator,
     /// Mean over a batch, or the sum of the printed equation, which multiplies the step by the batch.
-    pub reduction: Reduction,
+    pub reduction: info_nce::Reduction,
 }
 
 /// Which pairs stand in the denominator of the contrastive loss.
@@ -31,22 +42,12 @@ pub enum Denominator {
     Authors,
 }
 
-/// How the losses of a batch's samples are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reduction {
-    /// Their mean.
-    Mean,
-    /// Their sum.
-    Sum,
-}
-
 impl Default for ContrastiveSettings {
     fn default() -> Self {
         ContrastiveSettings {
             temperature: 0.07,
             denominator: Denominator::ExcludePositive,
-            reduction: Reduction::Mean,
+            reduction: info_nce::Reduction::Mean,
         }
     }
 }
@@ -60,15 +61,12 @@ impl ContrastiveSettings {
                 Denominator::IncludePositive => info_nce::Denominator::IncludePositive,
                 Denominator::Authors => info_nce::Denominator::Authors { half: true },
             },
-            reduction: match self.reduction {
-                Reduction::Mean => info_nce::Reduction::Mean,
-                Reduction::Sum => info_nce::Reduction::Sum,
-            },
+            reduction: self.reduction,
             masked,
         }
     }
 
-    /// What a sample's loss is when all embeddings are alike: the plateau that training can start on.
+    /// The loss of a sample when all embeddings are alike.
     pub fn plateau(&self, batch: usize) -> f64 {
         match self.denominator {
             Denominator::ExcludePositive => ((batch - 1) as f64).ln(),
@@ -83,65 +81,95 @@ impl ContrastiveSettings {
 pub struct Mpuc {
     encoders: Encoders,
     projections: Vec<Projection>,
+    names: Vec<String>,
     loss: ContrastiveSettings,
 }
 
-impl Mpuc {
-    /// Makes all parameters: `{modality}.*` and `projection.{modality}.*`.
-    ///
-    /// # Errors
-    /// When settings do not go together.
-    pub fn new(
-        modalities: &[EncoderSettings],
-        projection: &ProjectionSettings,
-        loss: ContrastiveSettings,
-        parameters: &mut Parameters,
-    ) -> Result<Self> {
-        let mut scope = parameters.scope();
-        let encoders = Encoders::new(modalities, &mut scope)?;
+impl Definition for Mpuc {
+    const NAME: &'static str = "mpuc";
+    type Settings = MpucSettings;
+
+    fn check(settings: &MpucSettings) -> std::result::Result<(), Refusal> {
+        Refusal::positive("loss.temperature", settings.loss.temperature)?;
+        let ProjectionSettings { hidden, output, .. } = settings.projection;
+        for (key, width) in [("projection.hidden", hidden), ("projection.output", output)] {
+            if width == 0 {
+                return Err(Refusal::new(key, "is 0; it must be at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    fn needs(settings: &MpucSettings) -> Needs {
+        let views = if settings.loss.denominator == Denominator::Authors { 2 } else { 1 };
+        Needs { labels: false, pairs: true, views, modalities: 2..=usize::MAX }
+    }
+
+    /// Makes `{modality}.*` and `projection.{modality}.*`.
+    fn new(settings: &MpucSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
+        let encoders = Encoders::new(parts.encoders, &mut scope)?;
         let mut heads = scope.sub("projection");
-        let head = |(settings, width): (&EncoderSettings, usize)| {
-            Projection::new(projection, heads.sub(&settings.name), width)
+        let head = |(encoder, width): (&EncoderSettings, usize)| {
+            Projection::new(&settings.projection, heads.sub(&encoder.name), width)
         };
         let projections =
-            modalities.iter().zip(encoders.widths()).map(head).collect::<Result<_>>()?;
-        Ok(Mpuc { encoders, projections, loss })
-    }
-
-    /// The embedding of each modality for every row of the batch, not yet of length 1. Rows that lack a
-    /// modality hold another row's.
-    ///
-    /// # Errors
-    /// When the shapes do not fit.
-    pub fn embeddings(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
-        let features = self.encoders.forward(pass, batch)?;
-        let rows = batch.modalities.iter().map(|input| &input.rows);
-        let embedding =
-            |((projection, features), rows): ((&Projection, Tensor), &Option<Tensor>)| {
-                let embedding = projection.forward(pass, &features)?;
-                rows.as_ref().map_or(Ok(embedding.clone()), |rows| embedding.embedding(rows))
-            };
-        self.projections.iter().zip(features).zip(rows).map(embedding).collect()
-    }
-
-    /// The settings of the loss.
-    pub fn contrastive(&self) -> &ContrastiveSettings {
-        &self.loss
+            parts.encoders.iter().zip(encoders.widths()).map(head).collect::<Result<_>>()?;
+        let names = parts.encoders.iter().map(|encoder| encoder.name.clone()).collect();
+        Ok(Mpuc { encoders, projections, names, loss: settings.loss })
     }
 }
 
 impl System for Mpuc {
-    fn loss(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Loss> {
-        let embeddings = self.embeddings(pass, batch)?;
+    fn encoders(&self) -> &Encoders {
+        &self.encoders
+    }
+
+    fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
+        let features = self.encoders.forward(pass, batch)?;
+        let rows = batch.modalities.iter().map(|input| &input.rows);
+        let embedding =
+            |((projection, features), rows): ((&Projection, &Tensor), &Option<Tensor>)| {
+                let embedding = projection.forward(pass, features)?;
+                rows.as_ref().map_or(Ok(embedding.clone()), |rows| embedding.embedding(rows))
+            };
+        let embeddings =
+            self.projections.iter().zip(&features).zip(rows).map(embedding).collect::<Result<_>>()?;
+        Ok(Outputs { features, embeddings, ..Outputs::default() })
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![Phase::whole()]
+    }
+
+    fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
+        let embeddings = self.outputs(pass, batch)?.embeddings;
         let presence = batch.presence()?;
         let op = self.loss.op(presence.is_some());
         let inputs: Vec<&Tensor> = embeddings.iter().collect();
         let indices: Vec<&Tensor> = presence.iter().collect();
         let mut applied = Tensor::apply(op, &inputs, &indices)?;
-        Ok(Loss { total: applied.output, pairs: applied.saved.pop() })
+        let parts = applied.saved.pop().map(|values| LossParts { values, names: self.pairs() });
+        Ok(Loss { total: applied.output, parts })
     }
 
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
+    fn plateau(&self, batch: usize) -> Option<Plateau> {
+        Some(Plateau {
+            loss: self.loss.plateau(batch),
+            why: "that is its value when all embeddings are alike, and there its gradient all but vanishes. \
+                  Standardised inputs and batch norm in the projection head (projection.batch_norm = true) end it; with \
+                  the paper's plain head and learning rate it can last 20 epochs or more",
+        })
+    }
+}
+
+impl Mpuc {
+    /// The positions of the ordered pairs in the op's matrix [M, M], and their names.
+    fn pairs(&self) -> Vec<(usize, String)> {
+        let count = self.names.len();
+        (0..count * count)
+            .map(|at| (at, at / count, at % count))
+            .filter(|(_, from, to)| from != to)
+            .map(|(at, from, to)| (at, format!("{} to {}", self.names[from], self.names[to])))
+            .collect()
     }
 }

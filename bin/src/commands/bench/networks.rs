@@ -10,7 +10,7 @@ use models::backbones::{
     TemporalConvNetSettings, TextTransformerSettings,
 };
 use models::heads::{Projection, ProjectionSettings};
-use models::systems::{Batch, ContrastiveSettings, EncoderSettings, Input, Mpuc, System};
+use models::systems::{Batch, Definition, EncoderSettings, Mpuc, MpucSettings, Parts, System};
 use std::time::Duration;
 
 /// How long a case is repeated.
@@ -200,7 +200,7 @@ impl Network {
             let pass = Pass::calibrate(&self.parameters);
             match &self.model {
                 Model::One { backbone, input, .. } => drop(backbone.forward(&pass, input, None)?),
-                Model::All { system, batch } => drop(system.embeddings(&pass, batch)?),
+                Model::All { system, batch } => drop(system.outputs(&pass, batch)?),
             }
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Network {
                 };
                 Tensor::apply(op, &[&embedding, target], &[])?.output
             }
-            Model::All { system, batch } => system.loss(&pass, batch)?.total,
+            Model::All { system, batch } => system.loss(&pass, batch, 0)?.total,
         };
         let outcome = pass.backward(&loss)?;
         if phase == Phase::Step {
@@ -249,17 +249,11 @@ fn all(samples: usize, frames: usize, parameters: &mut Parameters) -> Result<Mod
             dropout: 0.0,
             input: sample.clone(),
         });
-        modalities.push(Input {
-            data: inputs(&sample, samples, name)?,
-            lengths: None,
-            rows: None,
-            present: None,
-        });
+        modalities.push(inputs(&sample, samples, name)?);
     }
-    let loss = ContrastiveSettings::default();
-    let system = Mpuc::new(&encoders, &ProjectionSettings::default(), loss, parameters)?;
-    let batch = Batch { modalities, labels: None, samples, views: 1 };
-    Ok(Model::All { system: Box::new(system), batch })
+    let parts = Parts::new(&encoders, None);
+    let system = Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
+    Ok(Model::All { system: Box::new(system), batch: Batch::new(modalities) })
 }
 
 #[cfg(test)]

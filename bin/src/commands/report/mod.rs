@@ -1,12 +1,13 @@
 //! `mpuc report --paper`: the paper's tables with our runs beside its rows.
 
+mod earlier;
 mod published;
 mod runs;
 
 use crate::cli::ReportArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
-use models::metrics::Summary;
+use models::evaluate::metrics::Summary;
 use published::TABLES;
 use runs::{Figures, Run};
 use serde::Serialize;
@@ -34,8 +35,8 @@ struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Percent {
     mean: f64,
-    /// Over seeds; the paper gives none.
-    deviation: Option<f64>,
+    /// Standard deviation over seeds; the paper gives none.
+    std: Option<f64>,
 }
 
 /// A run and where it went.
@@ -56,7 +57,7 @@ struct Report {
 
 impl From<Summary> for Percent {
     fn from(figure: Summary) -> Self {
-        Percent { mean: 100.0 * figure.mean, deviation: Some(100.0 * figure.deviation) }
+        Percent { mean: 100.0 * figure.mean, std: Some(100.0 * figure.std) }
     }
 }
 
@@ -96,7 +97,7 @@ fn fill(runs: &[Run]) -> Report {
         let published = table.rows.iter().map(|(system, figures)| Row {
             system: (*system).to_owned(),
             run: None,
-            cells: figures.iter().map(|&mean| Some(Percent { mean, deviation: None })).collect(),
+            cells: figures.iter().map(|&mean| Some(Percent { mean, std: None })).collect(),
         });
         let own = runs.iter().enumerate().filter(|(_, run)| run.refused(table.place).is_none());
         let own = own.flat_map(|(number, run)| {
@@ -133,10 +134,10 @@ fn fill(runs: &[Run]) -> Report {
 fn print(table: &Filled, markdown: bool) -> Result<()> {
     let cell = |cell: &Option<Percent>| match cell {
         None => String::new(),
-        Some(Percent { mean, deviation: Some(deviation) }) => {
-            format!("{mean:.2} +- {deviation:.2}")
+        Some(Percent { mean, std: Some(std) }) => {
+            format!("{mean:.2} +- {std:.2}")
         }
-        Some(Percent { mean, deviation: None }) => format!("{mean:.2}"),
+        Some(Percent { mean, std: None }) => format!("{mean:.2}"),
     };
     let rows: Vec<Vec<String>> = table
         .rows

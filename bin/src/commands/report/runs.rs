@@ -1,41 +1,15 @@
 //! Our runs as rows beside the paper's.
 
 use super::published::{EMOTIONS, Place};
-use crate::config::{Config, Protocol, Stamp};
+use super::earlier;
+use crate::config::{Arm, Config, Pairing, Protocol, Stamp};
+use crate::experiment::{ArmReport, Report};
 use crate::failure::{Failure, Kind, Result};
 use crate::run_folder::RunFolder;
 use data::corpora::ravdess::{self, Vocal};
 use data::features::Extractor;
-use models::metrics::Summary;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use models::evaluate::metrics::Summary;
 use std::path::{Path, PathBuf};
-
-/// What `results.json` says, as far as it is needed here. Runs of other versions and corpora lack some of it.
-#[derive(Debug, Deserialize)]
-struct Results {
-    #[serde(default)]
-    mpuc: Option<Summary>,
-    #[serde(default)]
-    single: BTreeMap<String, Summary>,
-    #[serde(default)]
-    late_fusion_supervised: Option<Summary>,
-    #[serde(default)]
-    weighted_accuracy: Option<Summary>,
-    #[serde(default)]
-    f1_weighted: Option<Summary>,
-    /// Of labels that may apply together, each by itself.
-    #[serde(default)]
-    emotions: Vec<Emotion>,
-    protocol: Stamp,
-}
-
-#[derive(Debug, Deserialize)]
-struct Emotion {
-    name: String,
-    weighted_accuracy: Summary,
-    f1_weighted: Summary,
-}
 
 /// A run, read from its folder.
 pub struct Run {
@@ -44,7 +18,8 @@ pub struct Run {
     /// What its figures rest on.
     pub protocol: Stamp,
     config: Config,
-    results: Results,
+    arms: Vec<Arm>,
+    results: Report,
 }
 
 /// Figures of one system in the columns of a table.
@@ -56,7 +31,7 @@ impl Run {
     /// # Errors
     /// 66 when there is no run or it has no results yet, 65 when they cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
-        let config = RunFolder::configuration(path)?.config;
+        let resolved = RunFolder::configuration(path)?;
         let file = path.join("results.json");
         let bytes = std::fs::read(&file).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Failure::new(
@@ -66,13 +41,13 @@ impl Run {
             .hint("let it come to its end: the same `mpuc train` command goes on with it"),
             _ => Failure::io("read", &file, &error),
         })?;
-        let mut results: Results = serde_json::from_slice(&bytes).map_err(|error| {
+        let results: Report = earlier::read(&bytes).map_err(|error| {
             Failure::new(Kind::BadData, format!("{}: {error}", file.display())).hint(
                 "make it again: the same `mpuc train` command takes seconds for a finished run",
             )
         })?;
-        results.single.retain(|name, _| config.modality.contains_key(name));
-        Ok(Run { path: path.into(), protocol: results.protocol.clone(), config, results })
+        let (config, arms) = (resolved.config, resolved.arms);
+        Ok(Run { path: path.into(), protocol: results.protocol.clone(), config, arms, results })
     }
 
     /// Why the run has no place in a table of this kind; `None` when it has one.
@@ -94,44 +69,61 @@ impl Run {
         songs.then(|| "has songs, and the paper speech alone".into())
     }
 
-    /// Its rows in a table: systems and their figures.
+    /// Its rows in a table: arms that train a system or probe its features, and their figures.
     pub fn rows(&self, place: Place) -> Vec<(String, Figures)> {
-        let results = &self.results;
-        let names: Vec<String> =
-            self.config.modality.iter().map(|(n, m)| word(n, &m.feature)).collect();
-        let all = format!("MPUC: {}", names.join(", "));
+        let rows = self.results.arms.iter().filter_map(|(name, report)| {
+            let title = self.title(name, report, place)?;
+            Some((title, self.figures(report, place)))
+        });
+        rows.collect()
+    }
+
+    /// What an arm is called beside the paper's rows; `None` of controls, which the paper does not have, and in the tables of
+    /// emotions of arms without figures for them.
+    fn title(&self, name: &str, report: &ArmReport, place: Place) -> Option<String> {
+        let word_of = |modality: &str| {
+            let settings = self.config.modality.get(modality)?;
+            Some(word(modality, &settings.feature))
+        };
+        let all: Vec<String> =
+            self.config.modality.iter().map(|(name, m)| word(name, &m.feature)).collect();
+        if let Some((arm, modality)) = name.split_once('.') {
+            let features = self.arm(arm)?.system().is_none();
+            let word = word_of(modality)?;
+            let title = match features {
+                true => format!("{}'s {word} alone, frozen", report.title.split(',').next()?),
+                false => format!("{}: {word}", report.title.split(',').next()?),
+            };
+            return (place == Place::Ravdess).then_some(title);
+        }
+        let arm = self.arm(name)?;
+        let trained = arm.system().is_some() && arm.training.epochs > 0;
+        if !trained || arm.pairing == Pairing::Shuffled {
+            return None;
+        }
+        (place == Place::Ravdess || !report.emotions.is_empty())
+            .then(|| format!("{}: {}", report.title, all.join(", ")))
+    }
+
+    fn arm(&self, name: &str) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.name == name)
+    }
+
+    fn figures(&self, report: &ArmReport, place: Place) -> Figures {
+        let overall = [report.weighted_accuracy, report.f1_weighted];
         match place {
-            Place::Ravdess => {
-                let column = |figure: Option<Summary>| match self.protocol.protocol {
-                    Protocol::ByGroup | Protocol::ByGroupPairs => vec![figure, None],
-                    _ => vec![None, figure],
-                };
-                let single = results.single.iter().map(|(name, figure)| {
-                    let name = self
-                        .config
-                        .modality
-                        .get(name)
-                        .map_or(name.clone(), |m| word(name, &m.feature));
-                    (format!("MPUC's {name} alone, frozen"), Some(*figure))
-                });
-                let late = results.late_fusion_supervised;
-                let late =
-                    late.map(|figure| ("late fusion, trained with labels".into(), Some(figure)));
-                let rows = single.chain(late).chain([(all, results.mpuc)]);
-                rows.map(|(name, figure)| (name, column(figure))).collect()
-            }
+            Place::Ravdess => match self.protocol.protocol {
+                Protocol::ByGroup | Protocol::ByGroupPairs => vec![report.score, None],
+                _ => vec![None, report.score],
+            },
             Place::MoseiEmotions => {
                 let of = |name: &&str| {
-                    let found = results.emotions.iter().find(|emotion| emotion.name == **name);
+                    let found = report.emotions.iter().find(|emotion| emotion.name == **name);
                     [found.map(|e| e.weighted_accuracy), found.map(|e| e.f1_weighted)]
                 };
-                let mut figures: Figures = EMOTIONS.iter().flat_map(of).collect();
-                figures.extend([results.weighted_accuracy, results.f1_weighted]);
-                vec![(all, figures)]
+                EMOTIONS.iter().flat_map(of).chain(overall).collect()
             }
-            Place::MoseiOverall => {
-                vec![(all, vec![results.weighted_accuracy, results.f1_weighted])]
-            }
+            Place::MoseiOverall => overall.to_vec(),
         }
     }
 }

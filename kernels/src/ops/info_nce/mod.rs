@@ -56,7 +56,8 @@ pub enum Denominator {
 }
 
 /// How the losses of a pair's rows become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// Their mean: keeps the step the same for any batch size.
     Mean,

@@ -1,4 +1,4 @@
-//! How good predictions are: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval.
+//! How good predictions are: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval, means over seeds.
 
 use crate::targets::Targets;
 use serde::{Deserialize, Serialize};
@@ -206,13 +206,14 @@ pub fn retrieval(queries: &[f64], candidates: &[f64], width: usize) -> Retrieval
     found
 }
 
-/// Mean and deviation over repetitions (seeds, folds); the deviation is that of the sample, 0 for one.
+/// Mean and standard deviation over repetitions (seeds, folds).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Mean.
     pub mean: f64,
-    /// Sample standard deviation.
-    pub deviation: f64,
+    /// Sample standard deviation; 0 of one value.
+    #[serde(alias = "deviation")]
+    pub std: f64,
 }
 
 impl Summary {
@@ -221,8 +222,8 @@ impl Summary {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let square = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-        let deviation = if values.len() < 2 { 0.0 } else { (square / (count - 1.0)).sqrt() };
-        Summary { mean, deviation }
+        let std = if values.len() < 2 { 0.0 } else { (square / (count - 1.0)).sqrt() };
+        Summary { mean, std }
     }
 }
 
@@ -290,10 +291,10 @@ mod tests {
 
     #[test]
     fn summaries() {
-        assert_eq!(Summary::of(&[0.5]), Summary { mean: 0.5, deviation: 0.0 });
+        assert_eq!(Summary::of(&[0.5]), Summary { mean: 0.5, std: 0.0 });
         let summary = Summary::of(&[1.0, 3.0]);
         assert!(
-            (summary.mean - 2.0).abs() < 1e-12 && (summary.deviation - 2f64.sqrt()).abs() < 1e-12
+            (summary.mean - 2.0).abs() < 1e-12 && (summary.std - 2f64.sqrt()).abs() < 1e-12
         );
     }
 }

@@ -1,0 +1,66 @@
+//! `mpuc embed`.
+
+use super::predict::open;
+use crate::Context;
+use crate::bundle::Sample;
+use crate::cli::{EmbedArgs, EmbedFormat};
+use crate::failure::{Failure, Kind, Result};
+use crate::output;
+use data::Array;
+use data::formats::npy;
+use engine::Tensor;
+use engine::checkpoint::{Checkpoint, write_whole};
+use models::evaluate::Rows;
+
+/// Runs the command.
+///
+/// # Errors
+/// 66 when there is no such bundle or file, 65 when a file is damaged, 74 when the output cannot be written.
+pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
+    let ending = args.out.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let format = match (args.format, ending.as_str()) {
+        (Some(format), _) => format,
+        (None, "npy") => EmbedFormat::Npy,
+        (None, "safetensors") => EmbedFormat::Safetensors,
+        _ => {
+            let message = format!("{}: in which format?", args.out.display());
+            return Err(Failure::new(Kind::Usage, message)
+                .hint("name a file that ends in .npy or .safetensors, or give --format"));
+        }
+    };
+    let (bundle, samples) = open(&args.bundle, context)?;
+    let files: Vec<Sample> = samples.iter().map(|(_, sample)| sample.clone()).collect();
+    let ids: Vec<&str> = samples.iter().map(|(id, _)| id.as_str()).collect();
+    let features = bundle.outputs(&files)?.features;
+    match format {
+        EmbedFormat::Npy => {
+            let all = Rows::join(&features.iter().collect::<Vec<_>>());
+            let shape = [all.len(), all.width];
+            npy::write(&args.out, &Array::new(&shape, all.values)?)?;
+            let names = args.out.with_added_extension("ids.json");
+            let text = serde_json::to_vec_pretty(&ids).unwrap_or_default();
+            write_whole(&names, &text)?;
+        }
+        EmbedFormat::Safetensors => {
+            let mut tensors = Checkpoint::new();
+            for (name, rows) in bundle.modalities().zip(&features) {
+                tensors.insert(name, Tensor::from_slice(&rows.values, &[rows.len(), rows.width])?);
+            }
+            tensors.set("ids", &ids)?;
+            tensors.set("protocol", &bundle.description.protocol)?;
+            tensors.save(&args.out)?;
+        }
+    }
+    let widths: Vec<String> = bundle
+        .modalities()
+        .zip(&features)
+        .map(|(name, rows)| format!("{name} {}", rows.width))
+        .collect();
+    output::note(format_args!(
+        "{}: {} samples, {} features",
+        args.out.display(),
+        ids.len(),
+        widths.join(" + ")
+    ));
+    Ok(())
+}

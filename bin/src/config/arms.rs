@@ -1,0 +1,357 @@
+//! Arms: what a run compares, each a system that is trained, or features that are probed.
+
+use super::explain::{refused, source_of};
+use super::nearest::among;
+use super::table::{Builder, Source};
+use super::{Config, ValidationPart, resolve::deserialize};
+use crate::failure::{Failure, Kind, Result};
+use models::evaluate::ProbeSettings;
+use models::systems::{self, Refusal, SystemSettings};
+use models::train::TrainingSettings;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// The name of the features that are the made-up world's true factors.
+pub const FACTORS: &str = "factors";
+
+/// `[arm.NAME]`: one thing that a run compares, as it is written down.
+///
+/// An arm has either `system`, which it trains, or `features`, which it takes from another arm.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArmConfig {
+    /// Its name in tables; the arm's own name without it.
+    pub title: Option<String>,
+    /// The system that it trains.
+    pub system: Option<String>,
+    /// The arm whose frozen networks it takes instead, or `factors`: the made-up world's true factors.
+    pub features: Option<String>,
+    /// The arm whose trained networks its system takes, frozen.
+    pub teacher: Option<String>,
+    /// The modalities that it is trained on, or whose features it probes; all without it.
+    #[serde(skip_serializing_if = "Modalities::is_all")]
+    pub modalities: Modalities,
+    /// Which samples' modalities stand together in training.
+    #[serde(skip_serializing_if = "Pairing::is_own")]
+    pub pairing: Pairing,
+    /// Epochs at most; 0 leaves the networks as they start, with batch-norm statistics measured. As `training.epochs`
+    /// without it.
+    pub epochs: Option<u64>,
+    /// How it is judged; without it by the system's own head where it has one, else by a probe.
+    pub evaluation: Option<EvaluationKind>,
+    /// Settings of the system that differ from `[system.NAME]`.
+    #[serde(skip_serializing_if = "Table::is_empty")]
+    pub settings: Table,
+    /// Settings of training that differ from `[training]`.
+    #[serde(skip_serializing_if = "Table::is_empty")]
+    pub training: Table,
+    /// Settings of the probe that differ from `[probe]`.
+    #[serde(skip_serializing_if = "Table::is_empty")]
+    pub probe: Table,
+}
+
+/// Which modalities an arm has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Modalities {
+    /// All of the data.
+    #[default]
+    #[serde(skip)]
+    All,
+    /// The word `each`: one arm `NAME.MODALITY` for every modality alone.
+    Word(EachWord),
+    /// These.
+    These(Vec<String>),
+}
+
+impl Modalities {
+    fn is_all(&self) -> bool {
+        *self == Modalities::All
+    }
+}
+
+/// The word `each`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EachWord {
+    /// One arm for every modality.
+    Each,
+}
+
+/// Which samples' modalities stand together in training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// Modalities of one sample stay together.
+    #[default]
+    Own,
+    /// Each modality but the first comes from another sample of the batch: the control in which pairs share nothing.
+    Shuffled,
+}
+
+impl Pairing {
+    fn is_own(&self) -> bool {
+        *self == Pairing::Own
+    }
+}
+
+/// How an arm is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluationKind {
+    /// A probe on frozen features.
+    Probe,
+    /// The system's own head.
+    Head,
+    /// A probe on frozen features under permuted labels: what it finds then is chance.
+    PermutedLabels,
+}
+
+/// Where an arm's features come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// It trains a system.
+    System(SystemSettings),
+    /// It takes the frozen networks of the arm of this name.
+    Arm(String),
+    /// The true factors.
+    Factors,
+}
+
+/// An arm with every setting in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// Its name: of its checkpoint, its results and its row.
+    pub name: String,
+    /// Its name in tables.
+    pub title: String,
+    /// Where its features come from.
+    pub origin: Origin,
+    /// The arm whose trained networks its system takes, frozen.
+    pub teacher: Option<String>,
+    /// Its modalities; all of the data without it.
+    pub modalities: Option<Vec<String>>,
+    /// Which samples' modalities stand together in training.
+    pub pairing: Pairing,
+    /// How it is judged.
+    pub evaluation: EvaluationKind,
+    /// How its system is trained.
+    pub training: TrainingSettings,
+    /// How its probe is trained.
+    pub probe: ProbeSettings,
+    each: bool,
+}
+
+impl Arm {
+    /// The system that it trains, if it does.
+    pub fn system(&self) -> Option<&SystemSettings> {
+        match &self.origin {
+            Origin::System(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The arms that stand for this one on data of these modalities: one for each where it says so, none where it names a
+    /// modality that the data lacks.
+    pub fn on(&self, modalities: &[String]) -> Vec<Arm> {
+        if self.each {
+            let alone = |modality: &String| Arm {
+                name: format!("{}.{modality}", self.name),
+                title: format!("{}, {modality} alone", self.title),
+                modalities: Some(vec![modality.clone()]),
+                each: false,
+                ..self.clone()
+            };
+            return modalities.iter().map(alone).collect();
+        }
+        vec![self.clone()]
+    }
+}
+
+/// The arms of a configuration, in the order of its list, complete and checked.
+pub(super) fn resolve(builder: &Builder, config: &Config) -> Result<Vec<Arm>> {
+    let refuse = |key: &str, why: String| refused(&builder.sources, key, &why);
+    if config.arms.is_empty() {
+        return Err(refuse("arms", "is empty; name at least one, e.g. [\"mpuc\"]".into()));
+    }
+    let mut arms: Vec<Arm> = Vec::new();
+    for name in &config.arms {
+        let Some(written) = config.arm.get(name) else {
+            let known: Vec<&str> = config.arm.keys().map(String::as_str).collect();
+            let failure = refuse("arms", format!("names `{name}`, and there is no [arm.{name}]"));
+            return Err(failure.hint(among(name, &known)));
+        };
+        if arms.iter().any(|arm| arm.name == *name) {
+            return Err(refuse("arms", format!("names `{name}` twice; each arm is run once")));
+        }
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+            let why = format!("has the arm `{name}`; use letters, digits, `_` and `-`");
+            return Err(refuse("arm", why));
+        }
+        let arm = complete(builder, config, name, written)?;
+        arms.push(arm);
+    }
+    for arm in &arms {
+        let features = match &arm.origin {
+            Origin::Arm(other) => Some(("features", other)),
+            _ => None,
+        };
+        let teacher = arm.teacher.as_ref().map(|other| ("teacher", other));
+        for (key, other) in features.into_iter().chain(teacher) {
+            let trains = |arm: &&Arm| arm.name == *other && arm.system().is_some() && !arm.each;
+            if arm.name == *other || !arms.iter().any(|arm| trains(&arm)) {
+                let why = format!(
+                    "is `{other}`, which is no other arm of `arms` that trains a system; add one to the list"
+                );
+                return Err(refuse(&format!("arm.{}.{key}", arm.name), why));
+            }
+        }
+    }
+    if let Some(baseline) = &config.baseline
+        && !config.arm.contains_key(baseline)
+    {
+        return Err(refuse("baseline", format!("is `{baseline}`, which is no arm")));
+    }
+    Ok(arms)
+}
+
+fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig) -> Result<Arm> {
+    let key = |last: &str| format!("arm.{name}.{last}");
+    let refuse = |last: &str, why: &str| refused(&builder.sources, &key(last), why);
+    let unfit = |prefix: String, Refusal { key, why }: Refusal| {
+        refused(&builder.sources, &format!("{prefix}.{key}"), &why)
+    };
+    let mut training =
+        over(builder, "training", &written.training, &key("training"))?.0.training;
+    if let Some(epochs) = written.epochs {
+        training.epochs = epochs;
+    }
+    training.check().map_err(|refusal| {
+        let own = written.training.contains_key(refusal.key);
+        unfit(if own { key("training") } else { "training".into() }, refusal)
+    })?;
+    let probe = over(builder, "probe", &written.probe, &key("probe"))?.0.probe;
+    probe.check().map_err(|refusal| unfit("probe".into(), refusal))?;
+    let patient = [
+        ("training.patience", training.patience.is_some()),
+        ("probe.patience", probe.patience.is_some()),
+    ];
+    for (key, patient) in patient {
+        if patient && config.data.validation == ValidationPart::None {
+            let why = "needs a validation part; set data.validation = \"next_fold\", or take the patience away";
+            return Err(refused(&builder.sources, key, why));
+        }
+    }
+    let origin = match (&written.system, &written.features) {
+        (Some(system), None) => Origin::System(settings(builder, system, written, name)?),
+        (None, Some(features)) if features == FACTORS => Origin::Factors,
+        (None, Some(features)) => Origin::Arm(features.clone()),
+        _ => {
+            let why = "has to have either `system` or `features`";
+            return Err(refused(&builder.sources, &format!("arm.{name}"), why));
+        }
+    };
+    let needs = match &origin {
+        Origin::System(settings) => Some(settings.needs()),
+        _ => None,
+    };
+    let each = matches!(written.modalities, Modalities::Word(EachWord::Each));
+    let modalities = match &written.modalities {
+        Modalities::These(names) => {
+            if let Some(unknown) = names.iter().find(|name| !config.modality.contains_key(*name)) {
+                let why = format!("names `{unknown}`, and there is no [modality.{unknown}]");
+                return Err(refuse("modalities", &why));
+            }
+            Some(names.clone())
+        }
+        _ => None,
+    };
+    if let Some(needs) = &needs {
+        let count = match (each, &modalities) {
+            (true, _) => 1,
+            (false, Some(names)) => names.len(),
+            (false, None) => config.modality.len(),
+        };
+        if !needs.modalities.contains(&count) {
+            let (least, most) = (needs.modalities.start(), needs.modalities.end());
+            let wanted = match (least, most) {
+                (least, &usize::MAX) => format!("at least {least}"),
+                (1, 1) => "exactly 1 (modalities = \"each\" makes an arm of each)".into(),
+                (least, most) => format!("{least} to {most}"),
+            };
+            let why = format!("are {count}, and the system takes {wanted}");
+            let at = if modalities.is_some() || each { key("modalities") } else { "modality".into() };
+            return Err(refused(&builder.sources, &at, &why));
+        }
+    }
+    let head = needs.as_ref().is_some_and(|needs| needs.labels) && training.epochs > 0;
+    let default = if head { EvaluationKind::Head } else { EvaluationKind::Probe };
+    let evaluation = written.evaluation.unwrap_or(default);
+    if evaluation == EvaluationKind::Head && !head {
+        let why = "is `head`, and the arm trains no head; use `probe`";
+        return Err(refuse("evaluation", why));
+    }
+    Ok(Arm {
+        name: name.to_owned(),
+        title: written.title.clone().unwrap_or_else(|| name.to_owned()),
+        origin,
+        teacher: written.teacher.clone(),
+        modalities,
+        pairing: written.pairing,
+        evaluation,
+        training,
+        probe,
+        each,
+    })
+}
+
+/// The settings of an arm's system: those of `[system.NAME]` with the arm's own laid over them.
+fn settings(
+    builder: &Builder,
+    system: &str,
+    written: &ArmConfig,
+    arm: &str,
+) -> Result<SystemSettings> {
+    let (base, at) = (format!("system.{system}"), format!("arm.{arm}.settings"));
+    if !systems::NAMES.contains(&system) {
+        let why = format!("is `{system}`, and there is no such system");
+        let failure = refused(&builder.sources, &format!("arm.{arm}.system"), &why);
+        return Err(failure.hint(among(system, systems::NAMES)));
+    }
+    let (_, laid) = over(builder, &base, &written.settings, &at)?;
+    let merged = laid.get(&base).cloned().unwrap_or_else(|| Table::new().into());
+    let settings = SystemSettings::read(system, merged);
+    let settings = settings.and_then(std::result::Result::ok).ok_or_else(|| {
+        Failure::new(Kind::Bug, format!("the settings of {system} cannot be read back"))
+    })?;
+    settings.check().map_err(|Refusal { key, why }| {
+        let own = builder.get(&format!("{at}.{key}")).is_some();
+        let prefix = if own { &at } else { &base };
+        refused(&builder.sources, &format!("{prefix}.{key}"), &why)
+    })?;
+    Ok(settings)
+}
+
+/// The configuration with an arm's own settings `own`, which stand at the key `at`, laid over the table at `base`.
+fn over(builder: &Builder, base: &str, own: &Table, at: &str) -> Result<(Config, Builder)> {
+    let mut laid = builder.clone();
+    let mut layer = Value::Table(own.clone());
+    for part in base.rsplit('.') {
+        layer = Value::Table(Table::from_iter([(part.to_owned(), layer)]));
+    }
+    if let Value::Table(layer) = layer {
+        let source = |key: &str| {
+            let own = format!("{at}{}", key.strip_prefix(base).unwrap_or_default());
+            source_of(&builder.sources, &own).cloned().unwrap_or(Source::Default)
+        };
+        laid.lay(layer, &source);
+    }
+    let config = deserialize(&laid).map_err(|failure| {
+        // The mistake stands in the arm, where the settings come from.
+        let text = failure.to_string().replace(&format!("`{base}."), &format!("`{at}."));
+        let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+        let failure = Failure::config(message);
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    })?;
+    Ok((config, laid))
+}

@@ -1,0 +1,463 @@
+//! One seed on one fold: every arm trained and judged.
+
+use super::batches::Batches;
+use super::judging::{Features, cross_modal, own_head};
+use super::stage::{Stage, Trained, samples_to_learn_from};
+use super::{Material, Session};
+use crate::bundle::{self, BundledModality, BundledProbe, Description};
+use crate::config::{Arm, EvaluationKind, Origin, Pairing};
+use crate::failure::{Failure, Kind, Result};
+use data::folds::Split;
+use data::standardise::Standardiser;
+use engine::checkpoint::Checkpoint;
+use engine::{DType, Parameters, Philox};
+use models::evaluate::{Evaluation, Probe};
+use models::evaluate::metrics::Retrieval;
+use models::systems::{EncoderSettings, Parts, System, SystemSettings, Teacher};
+use models::targets::Task;
+use models::train::{EpochRecord, calibrate, plateau, restore};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What one arm came to on one seed and fold. What was not measured is absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ArmResult {
+    /// The arm's name.
+    pub arm: String,
+    /// Seed.
+    pub seed: u64,
+    /// Fold, from 0.
+    pub fold: usize,
+    /// Names the configuration and the data that the figures are of.
+    pub made_by: String,
+    /// Predictions on the test part; absent where no sample has a label.
+    pub evaluation: Option<Evaluation>,
+    /// Cross-modal retrieval on the test part, where the system has embeddings and samples have every modality.
+    pub retrieval: Option<Retrieval>,
+    /// What chance would score at 1.
+    pub retrieval_chance: Option<f64>,
+    /// Mean loss of the first epoch of training.
+    pub loss_first: Option<f64>,
+    /// Mean loss of the last.
+    pub loss_last: Option<f64>,
+    /// Time it took, in seconds; of the last sitting if there were several.
+    pub seconds: f64,
+}
+
+/// Trained networks.
+pub struct Networks {
+    /// The system.
+    pub system: Box<dyn System>,
+    /// Its settings.
+    pub settings: SystemSettings,
+    /// Its encoders' settings.
+    pub encoders: Vec<EncoderSettings>,
+    /// What it learned.
+    pub parameters: Parameters,
+    /// The numbers of its modalities in the data.
+    pub modalities: Vec<usize>,
+    /// Its epochs.
+    history: Vec<EpochRecord>,
+}
+
+/// One seed on one fold, in the making.
+pub struct Trial<'a> {
+    session: &'a Session<'a>,
+    material: &'a Material,
+    split: &'a Split,
+    seed: u64,
+    fold: usize,
+    batches: Batches<'a>,
+    task: Option<Task>,
+    /// By the arm that they are of.
+    networks: RefCell<BTreeMap<String, Rc<Networks>>>,
+    features: RefCell<BTreeMap<String, Rc<Features>>>,
+}
+
+impl<'a> Trial<'a> {
+    /// A trial with nothing done.
+    ///
+    /// # Errors
+    /// When a feature cannot be read, or no training sample has a modality.
+    pub fn new(
+        session: &'a Session<'a>,
+        material: &'a Material,
+        seed: u64,
+        fold: usize,
+    ) -> Result<Self> {
+        let config = &session.resolved.config;
+        let split = &material.splits[fold];
+        let batches = Batches::new(config, material, &split.train, seed)?;
+        let some = |part: &[usize]| !material.labelled(part).is_empty();
+        let labelled = some(&split.train) && some(&split.test);
+        if !material.classes.is_empty() && !labelled {
+            session.progress.warn(format_args!(
+                "fold {}: no sample of its {} part has a label: nothing is judged by labels",
+                fold + 1,
+                if some(&split.test) { "training" } else { "test" }
+            ));
+        }
+        let weights = config.data.positive_weights.as_deref();
+        let task = labelled.then(|| material.task(&split.train, weights));
+        Ok(Trial {
+            session,
+            material,
+            split,
+            seed,
+            fold,
+            batches,
+            task,
+            networks: RefCell::default(),
+            features: RefCell::default(),
+        })
+    }
+
+    /// Trains and judges an arm, or takes its result from the run folder. `None` where the data does not have what the arm
+    /// needs: labels, or true factors.
+    ///
+    /// # Errors
+    /// Whatever its training ends with.
+    pub fn run(&self, arm: &Arm) -> Result<Option<ArmResult>> {
+        let file = format!("eval/{}.json", self.name(&arm.name));
+        let made_by = self.made_by(arm)?;
+        if let Ok(bytes) = std::fs::read(self.session.run.file(&file))
+            && let Ok(result) = serde_json::from_slice::<ArmResult>(&bytes)
+            && result.made_by == made_by
+        {
+            return Ok(Some(result));
+        }
+        if !self.can_run(arm) {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let (mut result, probe) = self.judge(arm)?;
+        if arm.system().is_some() && arm.training.epochs > 0 {
+            self.bundle(arm, probe.as_ref())?;
+        }
+        result.made_by = made_by;
+        result.seconds = started.elapsed().as_secs_f64();
+        self.session.run.write_json(&file, &result)?;
+        Ok(Some(result))
+    }
+
+    /// Judges an arm that was trained before, from its checkpoint. `None` as of [`run`](Self::run).
+    ///
+    /// # Errors
+    /// When there is no checkpoint, or it is not of this configuration.
+    pub fn judge_again(&self, arm: &Arm) -> Result<Option<ArmResult>> {
+        if !self.can_run(arm) {
+            return Ok(None);
+        }
+        if let Some(source) = self.source(arm)
+            && source.training.epochs > 0
+        {
+            self.restore(source)?;
+        }
+        Ok(Some(self.judge(arm)?.0))
+    }
+
+    fn made_by(&self, arm: &Arm) -> Result<String> {
+        let resolved = self.session.resolved;
+        let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
+        let others = [self.source(arm), teacher].into_iter().flatten();
+        let others: Vec<String> = others.map(|arm| resolved.hash_of(arm)).collect::<Result<_>>()?;
+        let parts = (resolved.hash_of(arm)?, others, self.material.hash());
+        Ok(blake3::hash(format!("{parts:?}").as_bytes()).to_hex()[..16].to_owned())
+    }
+
+    /// Whether the data has what the arm needs.
+    fn can_run(&self, arm: &Arm) -> bool {
+        let labels = self.source(arm).and_then(Arm::system).is_some_and(|s| s.needs().labels);
+        let probed = arm.origin == Origin::Factors || matches!(arm.origin, Origin::Arm(_));
+        let factors = arm.origin != Origin::Factors || self.material.factors.is_some();
+        // An untrained network is there to be probed.
+        let untrained = arm.system().is_some() && arm.training.epochs == 0;
+        factors && (self.task.is_some() || !(labels || probed || untrained))
+    }
+
+    /// The arm whose system's networks an arm is about: itself, or the one that it names; none of true factors.
+    fn source<'b>(&'b self, arm: &'b Arm) -> Option<&'b Arm> {
+        match &arm.origin {
+            Origin::System(_) => Some(arm),
+            Origin::Arm(name) => self.arm(name),
+            Origin::Factors => None,
+        }
+    }
+
+    fn arm(&self, name: &str) -> Option<&Arm> {
+        self.session.resolved.arms.iter().find(|arm| arm.name == name)
+    }
+
+    /// `seed0-fold1-ARM`: the name of an arm's checkpoint and result.
+    pub fn name(&self, arm: &str) -> String {
+        format!("seed{}-fold{}-{arm}", self.seed, self.fold + 1)
+    }
+
+    /// The numbers of an arm's modalities in the data.
+    fn modalities(&self, arm: &Arm) -> Result<Vec<usize>> {
+        let all = &self.material.names;
+        let Some(names) = &arm.modalities else { return Ok((0..all.len()).collect()) };
+        let number = |name: &String| {
+            all.iter().position(|known| known == name).ok_or_else(|| {
+                let known = all.join(", ");
+                Failure::config(format!("`arm.{}.modalities` names `{name}`", arm.name))
+                    .hint(format!("the data has {known}"))
+            })
+        };
+        names.iter().map(number).collect()
+    }
+
+    /// A system as it starts, with its parameters on the device.
+    fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
+        let modalities = self.modalities(arm)?;
+        let shapes = self.batches.select(&modalities).shapes();
+        let encoders: Vec<EncoderSettings> = modalities
+            .iter()
+            .zip(shapes)
+            .map(|(&number, input)| {
+                let modality = &self.material.modalities[number];
+                EncoderSettings {
+                    name: self.material.names[number].clone(),
+                    backbone: modality.backbone.clone(),
+                    dropout: modality.dropout,
+                    input,
+                }
+            })
+            .collect();
+        let mut parameters = Parameters::new(DType::F32, self.seed);
+        let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
+        let parts = Parts {
+            encoders: &encoders,
+            task: self.task.as_ref(),
+            teacher: teacher.and_then(Arm::system),
+        };
+        let system = settings.build(parts, parameters.scope())?;
+        if let Some(teacher) = teacher {
+            install(&self.networks(teacher)?.parameters, &mut parameters)?;
+        }
+        self.material.pretrained.load(&mut parameters, |modality| {
+            encoders.iter().any(|encoder| encoder.name == modality)
+        })?;
+        parameters.move_to(self.session.device)?;
+        let settings = settings.clone();
+        Ok(Networks { system, settings, encoders, parameters, modalities, history: Vec::new() })
+    }
+
+    /// The networks of an arm that trains a system: trained now, unless they were before.
+    ///
+    /// # Errors
+    /// Whatever training ends with.
+    pub fn networks(&self, arm: &Arm) -> Result<Rc<Networks>> {
+        if let Some(networks) = self.networks.borrow().get(&arm.name) {
+            return Ok(Rc::clone(networks));
+        }
+        let Some(settings) = arm.system() else {
+            let what = format!("arm {} has no networks of its own", arm.name);
+            return Err(Failure::new(Kind::Bug, what));
+        };
+        let mut networks = self.build(arm, settings)?;
+        let batches = self.batches.select(&networks.modalities);
+        if arm.training.epochs == 0 {
+            let plan = batches.plan(&self.split.train, arm.training.batch, 0, 1, false);
+            let drawn = batches.training(&plan, 0, 0, 1, Pairing::Own)?;
+            calibrate(&*networks.system, &mut networks.parameters, drawn)?;
+        } else {
+            let needs = settings.needs();
+            let transductive = self.session.resolved.config.sampling.transductive;
+            let (train, validation) =
+                samples_to_learn_from(self.material, self.split, &needs, transductive);
+            let stage = Stage {
+                session: self.session,
+                name: self.name(&arm.name),
+                settings: &arm.training,
+                batches: &batches,
+                train: &train,
+                validation: &validation,
+                needs: &needs,
+                pairing: arm.pairing,
+                seed: self.seed,
+            };
+            let Trained { parameters, history } =
+                stage.run(&*networks.system, networks.parameters)?;
+            let at = networks.system.plateau(arm.training.batch);
+            if let Some(notice) = at.and_then(|at| plateau(&history, &at)) {
+                self.session.progress.warn(format_args!("{}: {notice}", arm.name));
+            }
+            networks.parameters = parameters;
+            networks.history = history;
+        }
+        Ok(self.keep(arm, networks))
+    }
+
+    /// Takes the networks of an arm from its checkpoint.
+    fn restore(&self, arm: &Arm) -> Result<()> {
+        if self.networks.borrow().contains_key(&arm.name) {
+            return Ok(());
+        }
+        let Some(settings) = arm.system() else { return Ok(()) };
+        let mut networks = self.build(arm, settings)?;
+        let path = self.session.run.file(format!("checkpoints/{}.safetensors", self.name(&arm.name)));
+        if !path.exists() && !engine::checkpoint::previous(&path).exists() {
+            let message = format!("{}: there is no such checkpoint", path.display());
+            return Err(Failure::new(Kind::MissingData, message)
+                .hint("train first; the same command goes on with a run"));
+        }
+        let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
+        if from != path {
+            let warning = format_args!("{}: damaged; judged is the one before", path.display());
+            self.session.progress.warn(warning);
+        }
+        let best = checkpoint.tensors().any(|(name, _)| name.starts_with("best."));
+        restore(&checkpoint, if best { "best" } else { "model" }, &mut networks.parameters)?;
+        networks.history = models::train::history(&checkpoint)?;
+        self.keep(arm, networks);
+        Ok(())
+    }
+
+    fn keep(&self, arm: &Arm, networks: Networks) -> Rc<Networks> {
+        let networks = Rc::new(networks);
+        self.networks.borrow_mut().insert(arm.name.clone(), Rc::clone(&networks));
+        networks
+    }
+
+    /// The frozen features of an arm's networks.
+    fn features(&self, arm: &Arm) -> Result<Rc<Features>> {
+        if let Some(features) = self.features.borrow().get(&arm.name) {
+            return Ok(Rc::clone(features));
+        }
+        let networks = self.networks(arm)?;
+        let features = Rc::new(Features::from_system(
+            &*networks.system,
+            &networks.parameters,
+            &self.batches.select(&networks.modalities),
+            self.material,
+            self.split,
+        )?);
+        self.features.borrow_mut().insert(arm.name.clone(), Rc::clone(&features));
+        Ok(features)
+    }
+
+    fn judge(&self, arm: &Arm) -> Result<(ArmResult, Option<Probe>)> {
+        let mut result = ArmResult {
+            arm: arm.name.clone(),
+            seed: self.seed,
+            fold: self.fold,
+            ..ArmResult::default()
+        };
+        if arm.system().is_some() && arm.training.epochs > 0 {
+            let networks = self.networks(arm)?;
+            result.loss_first = networks.history.first().map(|epoch| epoch.loss);
+            result.loss_last = networks.history.last().map(|epoch| epoch.loss);
+            let found = cross_modal(
+                &*networks.system,
+                &networks.parameters,
+                &self.batches.select(&networks.modalities),
+                &self.split.test,
+                &self.session.resolved.config.retrieval,
+            )?;
+            result.retrieval = found.map(|(retrieval, _)| retrieval);
+            result.retrieval_chance = found.map(|(_, chance)| chance);
+        }
+        let mut probe = None;
+        if let Some(task) = &self.task {
+            let (evaluation, trained) = self.evaluate(arm, task)?;
+            result.evaluation = Some(evaluation);
+            probe = trained;
+        }
+        Ok((result, probe))
+    }
+
+    /// Judges an arm on the test part; with the probe that it trained for that, if it did.
+    fn evaluate(&self, arm: &Arm, task: &Task) -> Result<(Evaluation, Option<Probe>)> {
+        if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.material.factors) {
+            let features = Features::from_factors(factors, self.material, self.split);
+            return Ok((features.probe(&[0], &arm.probe, task, self.seed)?.0, None));
+        }
+        let Some(source) = self.source(arm) else {
+            return Err(Failure::new(Kind::Bug, format!("arm {} has no networks", arm.name)));
+        };
+        let networks = self.networks(source)?;
+        if arm.evaluation == EvaluationKind::Head {
+            let batches = self.batches.select(&networks.modalities);
+            let (system, parameters) = (&*networks.system, &networks.parameters);
+            let test = &self.split.test;
+            return Ok((own_head(system, parameters, &batches, self.material, test, task)?, None));
+        }
+        // The columns of the arm's modalities in the networks' features.
+        let wanted = self.modalities(arm)?;
+        let column = |number: &usize| networks.modalities.iter().position(|m| m == number);
+        let columns: Vec<usize> = match arm.modalities {
+            None => (0..networks.modalities.len()).collect(),
+            Some(_) => wanted.iter().filter_map(column).collect(),
+        };
+        if columns.len() < wanted.len() && arm.modalities.is_some() {
+            return Err(Failure::config(format!(
+                "`arm.{}.modalities` names one that the arm `{}` is not trained on",
+                arm.name, source.name
+            )));
+        }
+        let features = self.features(source)?;
+        let permuted;
+        let features = match arm.evaluation {
+            EvaluationKind::PermutedLabels => {
+                let random = Philox::new(self.seed, "permuted labels");
+                permuted = Features::clone(&features).permuted(random);
+                &permuted
+            }
+            _ => &*features,
+        };
+        let (evaluation, probe) = features.probe(&columns, &arm.probe, task, self.seed)?;
+        Ok((evaluation, Some(probe)))
+    }
+
+    /// Writes the bundle of an arm that was trained.
+    fn bundle(&self, arm: &Arm, probe: Option<&Probe>) -> Result<()> {
+        let networks = self.networks(arm)?;
+        let batches = self.batches.select(&networks.modalities);
+        let modality = |(&number, standardiser): (&usize, &Option<Standardiser>)| {
+            let settings = self.material.modalities[number].clone();
+            Ok(BundledModality {
+                decoder: self.material.decoders[number].clone(),
+                standardiser: standardiser.clone(),
+                frame: self.material.dataset.step_shape(number).to_vec(),
+                settings,
+            })
+        };
+        let modalities = networks.modalities.iter().zip(batches.standardisers());
+        let description = Description {
+            version: bundle::VERSION,
+            arm: arm.name.clone(),
+            seed: self.seed,
+            fold: self.fold + 1,
+            system: networks.settings.clone(),
+            teacher: arm.teacher.as_ref().and_then(|name| self.arm(name)?.system().cloned()),
+            encoders: networks.encoders.clone(),
+            modalities: modalities.map(modality).collect::<Result<_>>()?,
+            task: self.task.clone(),
+            classes: self.material.classes.clone(),
+            probe: probe.map(|probe| BundledProbe {
+                settings: arm.probe.clone(),
+                scaling: probe.scaling().clone(),
+            }),
+            protocol: self.material.stamp(self.session.resolved, self.session.device)?,
+        };
+        let path = self.session.run.file(bundle::file(&arm.name, self.seed, self.fold + 1));
+        bundle::save(&path, &description, &networks.parameters, probe)
+    }
+}
+
+/// Fills and freezes the networks of a teacher inside a student's parameters.
+fn install(teacher: &Parameters, student: &mut Parameters) -> Result<()> {
+    for id in teacher.ids() {
+        let name = format!("{}.{}", Teacher::SCOPE, teacher.name(id));
+        if let Some(own) = student.find(&name) {
+            student.import(own, &teacher.export(id)?)?;
+        }
+    }
+    student.freeze(&format!("{}.", Teacher::SCOPE));
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The one inference loop: a system's outputs over batches, in the processor's memory.
+
+use crate::systems::{Batch, System};
+use engine::{Device, Error, Parameters, Pass, Result, Tensor};
+
+/// Rows of numbers, one a sample.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    /// Row after row.
+    pub values: Vec<f32>,
+    /// Numbers of a row; 0 of no rows.
+    pub width: usize,
+}
+
+impl Rows {
+    /// Row `i`.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..][..self.width]
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width.max(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Rows of several tables side by side, which have as many rows each.
+    pub fn join(tables: &[&Rows]) -> Rows {
+        let count = tables.first().map_or(0, |rows| rows.len());
+        let width = tables.iter().map(|rows| rows.width).sum();
+        let values = (0..count).flat_map(|i| tables.iter().flat_map(move |rows| rows.row(i)));
+        Rows { values: values.copied().collect(), width }
+    }
+
+    fn extend(&mut self, tensor: &Tensor) -> Result<()> {
+        self.width = tensor.shape().features();
+        self.values.extend_from_slice(tensor.on(&Device::Cpu)?.as_slice::<f32>()?);
+        Ok(())
+    }
+}
+
+/// A system's outputs for many samples, as rows in the processor's memory. What the system does not have is empty.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostOutputs {
+    /// The features of each modality; zeros where a sample lacks it.
+    pub features: Vec<Rows>,
+    /// The embedding of each modality.
+    pub embeddings: Vec<Rows>,
+    /// The logits.
+    pub logits: Rows,
+}
+
+/// Computes a system's outputs in evaluation: no dropout, running statistics, nothing recorded.
+///
+/// # Errors
+/// When a batch does not fit the system or cannot be read.
+pub fn evaluate<E: From<Error>>(
+    system: &dyn System,
+    parameters: &Parameters,
+    batches: impl IntoIterator<Item = std::result::Result<Batch, E>>,
+) -> std::result::Result<HostOutputs, E> {
+    let mut all = HostOutputs::default();
+    for batch in batches {
+        let batch = batch?;
+        let outputs = system.outputs(&Pass::evaluate(parameters), &batch)?;
+        let filled = outputs.features.iter().zip(&batch.modalities);
+        let filled: Vec<Tensor> = filled.map(|(f, input)| input.fill(f)).collect::<Result<_>>()?;
+        extend(&mut all.features, &filled)?;
+        extend(&mut all.embeddings, &outputs.embeddings)?;
+        if let Some(logits) = &outputs.logits {
+            all.logits.extend(logits)?;
+        }
+    }
+    Ok(all)
+}
+
+fn extend(tables: &mut Vec<Rows>, tensors: &[Tensor]) -> Result<()> {
+    tables.resize(tensors.len(), Rows::default());
+    tables.iter_mut().zip(tensors).try_for_each(|(rows, tensor)| rows.extend(tensor))
+}

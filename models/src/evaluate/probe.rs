@@ -1,0 +1,320 @@
+//! The probe: a small head trained on frozen features.
+
+use super::Rows;
+use super::metrics::score;
+use crate::heads::Prediction;
+use crate::systems::{Batch, Encoders, Loss, Outputs, Phase, Plateau, Refusal, System};
+use crate::targets::{Targets, Task};
+use crate::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit};
+use engine::optim::Rule;
+use engine::schedule::Schedule;
+use engine::{DType, Error, Parameters, Pass, Philox, Result, Tensor};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// How the head is trained; the defaults are the paper's prediction layer (Franceschini et al., section III-C).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeSettings {
+    /// Width between the two linear maps; 0 for one linear map (linear evaluation).
+    pub hidden: usize,
+    /// Dropout before the last linear map.
+    pub dropout: f64,
+    /// Whether features are brought to mean 0 and standard deviation 1 over the training part first.
+    pub standardise: bool,
+    /// Epochs at most.
+    pub epochs: u64,
+    /// Samples a step.
+    pub batch: usize,
+    /// Optimiser.
+    pub optimizer: Rule,
+    /// Its learning rate at first.
+    pub learning_rate: f64,
+    /// The rate over time.
+    pub schedule: Schedule,
+    /// Early stopping: epochs without a better validation score before training stops; without it, all epochs are run
+    /// and the last head is taken.
+    pub patience: Option<u64>,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        let TrainingSettings { epochs, batch, optimizer, learning_rate, schedule, patience } =
+            TrainingSettings::default();
+        let (hidden, dropout, standardise) = (512, 0.0, false);
+        ProbeSettings {
+            hidden,
+            dropout,
+            standardise,
+            epochs,
+            batch,
+            optimizer,
+            learning_rate,
+            schedule,
+            patience,
+        }
+    }
+}
+
+impl ProbeSettings {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn check(&self) -> std::result::Result<(), Refusal> {
+        if self.batch == 0 {
+            return Err(Refusal::new("batch", "is 0; it must be at least 1"));
+        }
+        Refusal::positive("learning_rate", self.learning_rate)?;
+        Refusal::dropout("dropout", self.dropout)
+    }
+
+    fn training(&self, batch: usize) -> TrainingSettings {
+        TrainingSettings {
+            epochs: self.epochs,
+            batch,
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            patience: self.patience,
+        }
+    }
+}
+
+/// Features of samples, with their targets.
+#[derive(Debug, Clone, Copy)]
+pub struct Examples<'a> {
+    /// One row a sample.
+    pub features: &'a Rows,
+    /// The target of each row.
+    pub targets: &'a Targets,
+}
+
+/// A trained head with the standardisation of its features.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    head: Head,
+    parameters: Parameters,
+    scaling: Scaling,
+}
+
+/// The standardisation of features: (x - mean) * factor, each feature by its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// By feature.
+    pub mean: Vec<f32>,
+    /// By feature: the reciprocal of the standard deviation; 0 for a feature that never changes.
+    pub factor: Vec<f32>,
+}
+
+impl Scaling {
+    /// The mean and standard deviation of each feature, or none.
+    fn fit(examples: &Examples<'_>, standardise: bool) -> Self {
+        let (width, count) = (examples.features.width, examples.targets.len());
+        if !standardise {
+            return Scaling { mean: vec![0.0; width], factor: vec![1.0; width] };
+        }
+        let mut mean = vec![0.0f64; width];
+        let mut square = vec![0.0f64; width];
+        for row in examples.features.values.chunks(width) {
+            mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v) / count as f64);
+        }
+        for row in examples.features.values.chunks(width) {
+            for ((s, m), &v) in square.iter_mut().zip(&mean).zip(row) {
+                *s += (f64::from(v) - m).powi(2) / count as f64;
+            }
+        }
+        let factor = |&s: &f64| if s > 1e-12 { (1.0 / s.sqrt()) as f32 } else { 0.0 };
+        Scaling {
+            factor: square.iter().map(factor).collect(),
+            mean: mean.iter().map(|&m| m as f32).collect(),
+        }
+    }
+
+    /// The standardised features [rows, width] of these rows.
+    fn tensor(&self, features: &Rows, rows: &[usize]) -> Result<Tensor> {
+        let scaled = |i: &usize| {
+            let row = features.row(*i).iter().zip(&self.mean).zip(&self.factor);
+            row.map(|((v, m), f)| (v - m) * f)
+        };
+        let values: Vec<f32> = rows.iter().flat_map(scaled).collect();
+        Tensor::from_slice(&values, &[rows.len(), self.mean.len()])
+    }
+}
+
+/// The head as a system without encoders: its one modality is the features.
+#[derive(Debug, Clone)]
+struct Head {
+    encoders: Encoders,
+    prediction: Prediction,
+    task: Task,
+}
+
+impl System for Head {
+    fn encoders(&self) -> &Encoders {
+        &self.encoders
+    }
+
+    fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
+        let logits = self.prediction.forward(pass, &batch.modalities[0].data)?;
+        Ok(Outputs { logits: Some(logits), ..Outputs::default() })
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![Phase::whole()]
+    }
+
+    fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
+        self.task.loss_of("probe", &self.outputs(pass, batch)?, batch)
+    }
+
+    fn plateau(&self, _batch: usize) -> Option<Plateau> {
+        None
+    }
+}
+
+/// The epochs of a probe: shuffled rows, and the validation score to stop by.
+struct Epochs<'a> {
+    examples: Examples<'a>,
+    validation: Option<Examples<'a>>,
+    scaling: &'a Scaling,
+    task: &'a Task,
+    size: usize,
+    seed: u64,
+    patient: bool,
+}
+
+impl Course for Epochs<'_> {
+    type Error = Error;
+
+    fn batches(&self, epoch: u64, done: usize) -> Result<impl Iterator<Item = Result<Batch>>> {
+        let count = self.examples.targets.len();
+        let order = Philox::new(self.seed, "probe").at(epoch).permutation(count);
+        let batches: Vec<Vec<usize>> = order.chunks(self.size).map(<[usize]>::to_vec).collect();
+        Ok(batches.into_iter().skip(done).map(|rows| {
+            let features = self.scaling.tensor(self.examples.features, &rows)?;
+            Ok(Batch::labelled(vec![features], self.examples.targets.pick(&rows).tensor()?))
+        }))
+    }
+
+    fn validation(&self, system: &dyn System, parameters: &Parameters) -> Result<Option<f64>> {
+        let Some(validation) = self.validation.filter(|_| self.patient) else { return Ok(None) };
+        let logits = logits(system, parameters, self.scaling, validation.features)?;
+        Ok(Some(-score(&self.task.decide(&logits)?, validation.targets)))
+    }
+
+    fn stepped(&self, _: &Trainer, _: &StepRecord) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn ended(&self, _: &Trainer, _: &EpochRecord) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The logits [rows, outputs] of all rows at once.
+fn logits(
+    system: &dyn System,
+    parameters: &Parameters,
+    scaling: &Scaling,
+    features: &Rows,
+) -> Result<Tensor> {
+    let rows: Vec<usize> = (0..features.len()).collect();
+    let batch = Batch::new(vec![scaling.tensor(features, &rows)?]);
+    let outputs = system.outputs(&Pass::evaluate(parameters), &batch)?;
+    outputs.logits.ok_or(Error::Tape("a probe has logits"))
+}
+
+impl Probe {
+    /// Trains a head on `train`; `validation` is for patience alone.
+    ///
+    /// # Errors
+    /// When the loss is not finite.
+    pub fn train(
+        settings: &ProbeSettings,
+        task: &Task,
+        train: Examples<'_>,
+        validation: Option<Examples<'_>>,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut parameters = Parameters::new(DType::F32, seed);
+        let head = Head::new(settings, task, train.features.width, &mut parameters)?;
+        let scaling = Scaling::fit(&train, settings.standardise);
+        let size = settings.batch.min(train.targets.len()).max(1);
+        let epochs = Epochs {
+            examples: train,
+            validation,
+            scaling: &scaling,
+            task,
+            size,
+            seed,
+            patient: settings.patience.is_some(),
+        };
+        let steps = train.targets.len().div_ceil(size) as u64;
+        let trainer = Trainer::new(&settings.training(size), &head, parameters, seed, steps)?;
+        let mut trainer = trainer.stream("probe dropout");
+        fit(&mut trainer, &head, &epochs)?;
+        let parameters = trainer.into_parameters();
+        Ok(Probe { head, parameters, scaling })
+    }
+
+    /// A probe as it was saved: its parameters are yet to be filled.
+    ///
+    /// # Errors
+    /// When settings do not go together.
+    pub fn empty(settings: &ProbeSettings, task: &Task, scaling: Scaling) -> Result<Self> {
+        let mut parameters = Parameters::new(DType::F32, 0);
+        let head = Head::new(settings, task, scaling.mean.len(), &mut parameters)?;
+        Ok(Probe { head, parameters, scaling })
+    }
+
+    /// The parameters of its head.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The parameters of its head, to fill them.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// The standardisation of its features.
+    pub fn scaling(&self) -> &Scaling {
+        &self.scaling
+    }
+
+    /// The logits of features, one row a sample.
+    ///
+    /// # Errors
+    /// When the features are not as wide as those it was trained on.
+    pub fn logits(&self, features: &Rows) -> Result<Rows> {
+        if features.is_empty() {
+            return Ok(Rows { values: Vec::new(), width: self.head.task.outputs() });
+        }
+        let logits = logits(&self.head, &self.parameters, &self.scaling, features)?;
+        Ok(Rows { width: logits.shape().features(), values: logits.as_slice::<f32>()?.to_vec() })
+    }
+
+    /// The predicted targets of features, one row a sample.
+    ///
+    /// # Errors
+    /// When the features are not as wide as those it was trained on.
+    pub fn predict(&self, features: &Rows) -> Result<Targets> {
+        Ok(self.head.task.decide_rows(&self.logits(features)?))
+    }
+}
+
+impl Head {
+    /// Makes `0.*` and `2.*`.
+    fn new(
+        settings: &ProbeSettings,
+        task: &Task,
+        width: usize,
+        parameters: &mut Parameters,
+    ) -> Result<Self> {
+        let ProbeSettings { hidden, dropout, .. } = *settings;
+        let scope = parameters.scope();
+        let prediction = Prediction::new(scope, width, hidden, task.outputs(), dropout)?;
+        Ok(Head { encoders: Encoders::empty(), prediction, task: task.clone() })
+    }
+}

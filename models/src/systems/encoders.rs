@@ -1,0 +1,76 @@
+//! The backbones of a system's modalities, side by side.
+
+use super::{Batch, Input};
+use crate::backbones::{Backbone, BackboneSettings};
+use engine::nn::Dropout;
+use engine::{Pass, Result, Scope, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// One modality of a system: its name, its backbone and the shape of its samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderSettings {
+    /// The modality's name, which prefixes its parameters' names.
+    pub name: String,
+    /// Its backbone.
+    pub backbone: BackboneSettings,
+    /// Dropout on the features, in training.
+    pub dropout: f64,
+    /// Shape of one sample [T, ..] in training.
+    pub input: Vec<usize>,
+}
+
+/// The backbones of all modalities.
+#[derive(Debug, Clone)]
+pub struct Encoders {
+    encoders: Vec<(Backbone, Dropout)>,
+}
+
+impl Encoders {
+    /// Makes all backbones' parameters, each in the scope of its modality's name.
+    ///
+    /// # Errors
+    /// When a backbone cannot take its input's shape, or two modalities have one name.
+    pub fn new(settings: &[EncoderSettings], scope: &mut Scope<'_>) -> Result<Self> {
+        let encoder = |s: &EncoderSettings| {
+            let backbone = Backbone::new(&s.backbone, scope.sub(&s.name), &s.input)?;
+            Ok((backbone, Dropout { probability: s.dropout }))
+        };
+        Ok(Encoders { encoders: settings.iter().map(encoder).collect::<Result<_>>()? })
+    }
+
+    /// The encoders of no modality, for a system on features.
+    pub fn empty() -> Self {
+        Encoders { encoders: Vec::new() }
+    }
+
+    /// How many features each modality has.
+    pub fn widths(&self) -> Vec<usize> {
+        self.encoders.iter().map(|(backbone, _)| backbone.features()).collect()
+    }
+
+    /// The features [R, C] of each modality, for the rows of the batch that have it; one row of zeros where none has.
+    ///
+    /// # Errors
+    /// When an input is not of its backbone's shape.
+    pub fn forward(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
+        let features = |((backbone, dropout), input): (&(Backbone, Dropout), &Input)| {
+            if input.data.shape()[0] == 0 {
+                let zeros = Tensor::zeros(&[1, backbone.features()], pass.dtype());
+                return zeros.on(pass.device());
+            }
+            let features = backbone.forward(pass, &input.data, input.lengths.as_ref())?;
+            dropout.forward(pass, &features)
+        };
+        self.encoders.iter().zip(&batch.modalities).map(features).collect()
+    }
+
+    /// The features [N, C] of each modality for every row of the batch; zeros where a row lacks the modality.
+    ///
+    /// # Errors
+    /// When an input is not of its backbone's shape.
+    pub fn forward_filled(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
+        let features = self.forward(pass, batch)?;
+        features.iter().zip(&batch.modalities).map(|(f, input)| input.fill(f)).collect()
+    }
+}
