@@ -49,6 +49,33 @@ impl MultiheadAttention {
         let projected = self.projection.forward(pass, x)?;
         let width = x.shape().features();
         let part = |number: usize| projected.slice(2, number * width, width);
+        self.attend(pass, [part(0)?, part(1)?, part(2)?], lengths)
+    }
+
+    /// Attention of queries [N, T, width] to keys and values [N, S, width]. Each is projected by its own third of
+    /// `in_proj_weight`. With `lengths` `[N]` only the first so many keys of each sample are attended to.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward_cross(
+        &self,
+        pass: &Pass<'_>,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let width = queries.shape().features();
+        let part = |number: usize, x: &Tensor| self.projection.columns(pass, x, number * width, width);
+        self.attend(pass, [part(0, queries)?, part(1, keys)?, part(2, values)?], lengths)
+    }
+
+    fn attend(
+        &self,
+        pass: &Pass<'_>,
+        [queries, keys, values]: [Tensor; 3],
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let dropout = if pass.training() { self.dropout } else { 0.0 };
         let op = Attention {
             heads: self.heads,
@@ -57,7 +84,7 @@ impl MultiheadAttention {
             stream: pass.stream(),
             masked: lengths.is_some(),
         };
-        let attended = part(0)?.attention(op, &part(1)?, &part(2)?, lengths)?;
+        let attended = queries.attention(op, &keys, &values, lengths)?;
         self.output.forward(pass, &attended)
     }
 }

@@ -64,4 +64,20 @@ impl Linear {
         let bias = self.bias.map(|bias| pass.get(bias));
         x.linear(&pass.get(self.weight), bias.as_ref(), self.relu)
     }
+
+    /// x [.., inputs] to columns `start..start + count` of what [`forward`](Self::forward) gives.
+    ///
+    /// # Errors
+    /// When the features of x are not `inputs`, or there are no such columns.
+    pub fn columns(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        start: usize,
+        count: usize,
+    ) -> Result<Tensor> {
+        let weight = pass.get(self.weight).slice(1, start, count)?;
+        let bias = self.bias.map(|bias| pass.get(bias).slice(0, start, count)).transpose()?;
+        x.linear(&weight, bias.as_ref(), self.relu)
+    }
 }
