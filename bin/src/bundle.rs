@@ -170,8 +170,9 @@ impl Bundle {
             match &modality.settings.feature {
                 Extractor::Voice(_) => ending == "wav",
                 Extractor::Landmarks(_) => ending == "csv",
-                Extractor::Clip(_) => ["npy", "mp4", "avi", "mov", "mkv", "webm", "flv"]
-                    .contains(&ending.as_str()),
+                Extractor::Clip(_) => {
+                    ["npy", "mp4", "avi", "mov", "mkv", "webm", "flv"].contains(&ending.as_str())
+                }
                 Extractor::Words(_) => ending == "txt",
                 Extractor::Sequence(_) => ending == "npy",
             }
@@ -197,8 +198,10 @@ impl Bundle {
     /// 78 when the system has learned nothing that can be predicted.
     pub fn probabilities(&self, outputs: &HostOutputs) -> Result<Rows> {
         let Some(task) = &self.description.task else {
-            return Err(Failure::config("this system was trained without labels: nothing to predict")
-                .hint("`mpuc embed` gives its features"));
+            return Err(Failure::config(
+                "this system was trained without labels: nothing to predict",
+            )
+            .hint("`mpuc embed` gives its features"));
         };
         let logits = match &self.probe {
             Some(probe) => {
@@ -219,8 +222,9 @@ impl Bundle {
                 let message = format!(
                     "`{name}`: its features are made with other settings or word vectors than in training"
                 );
-                return Err(Failure::config(message)
-                    .hint("put the word vectors of the training at the path of its configuration"));
+                return Err(Failure::config(message).hint(
+                    "put the word vectors of the training at the path of its configuration",
+                ));
             }
             decoders.push((name, decoder));
         }
@@ -263,9 +267,8 @@ impl Bundle {
             standardiser: modality.standardiser.clone(),
         });
         let starts = vec![0; dataset.modalities().len()];
-        let items: Vec<Item> = (0..samples.len())
-            .map(|sample| Item { sample, starts: starts.clone() })
-            .collect();
+        let items: Vec<Item> =
+            (0..samples.len()).map(|sample| Item { sample, starts: starts.clone() }).collect();
         let plan = items.chunks(ROWS).map(<[Item]>::to_vec).collect();
         let loader = Loader::new(Arc::new(dataset), windows.collect(), plan, 1, 1)?;
         Ok(loader.map(move |batch| {

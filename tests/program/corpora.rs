@@ -212,7 +212,7 @@ fn folders_of_classes_train_to_the_numbers_of_a_manifest() {
             "--set",
             &format,
             "--set",
-            "controls=[]",
+            "arms=[mpuc]",
             "--set",
             "training.epochs=1",
             "--set",
@@ -223,8 +223,9 @@ fn folders_of_classes_train_to_the_numbers_of_a_manifest() {
         json(&arguments)
     };
     let (folders, table) = (train(&root, "folders", "here"), train(&manifest, "manifest", "there"));
-    for figure in ["loss_first", "loss_last", "retrieval_at_1", "mpuc"] {
-        assert_eq!(folders[figure], table[figure], "{figure}");
+    for figure in ["loss_first", "loss_last", "retrieval", "score"] {
+        let of = |report: &Value| report["arms"]["mpuc"][figure].clone();
+        assert_eq!(of(&folders), of(&table), "{figure}");
     }
 }
 
@@ -249,7 +250,11 @@ fn songs_train_with_the_emotions_that_are_sung() {
     assert!(output.status.success(), "{message}");
     assert!(message.contains("no sample is disgust or surprised"), "{message}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["confusion"]["counts"].as_array().map(Vec::len), Some(6), "{report}");
+    assert_eq!(
+        report["arms"]["mpuc"]["confusion"]["counts"].as_array().map(Vec::len),
+        Some(6),
+        "{report}"
+    );
 }
 
 /// MESM's cut of CMU-MOSEI, as data/README.md makes a manifest of it: pictures of a segment in a folder, any number of
@@ -289,7 +294,7 @@ fn a_manifest_of_several_labels_and_folders_of_pictures_trains() {
     let report = json(&[&train[..], &[out.to_str().unwrap()]].concat());
     assert_eq!(report["protocol"]["protocol"], "standard");
     assert_eq!(report["figure"], "weighted_accuracy", "{report}");
-    assert_eq!(report["emotions"].as_array().map(Vec::len), Some(3), "{report}");
+    assert_eq!(report["arms"]["mpuc"]["emotions"].as_array().map(Vec::len), Some(3), "{report}");
 
     // A speaker in two parts would tell one of the other.
     std::fs::write(&manifest, table.replace("4,video 2,train", "4,video 2,test")).unwrap();

@@ -107,7 +107,7 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    std::fs::remove_file(damaged.join("eval/seed3-fold1.json")).unwrap();
+    std::fs::remove_file(damaged.join("eval/seed3-fold1-mpuc.json")).unwrap();
     let output = mpuc(&short_run(&damaged, &more));
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("damaged"), "{}", text(&output.stderr));

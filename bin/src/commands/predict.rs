@@ -61,8 +61,12 @@ pub fn run(args: &PredictArgs, context: &Context) -> Result<()> {
     let rows: Vec<Vec<String>> = predictions
         .iter()
         .map(|prediction| {
-            let figures = classes.iter().map(|class| format!("{:.3}", prediction.probabilities[class]));
-            [prediction.id.clone(), prediction.predicted.join(" ")].into_iter().chain(figures).collect()
+            let figures =
+                classes.iter().map(|class| format!("{:.3}", prediction.probabilities[class]));
+            [prediction.id.clone(), prediction.predicted.join(" ")]
+                .into_iter()
+                .chain(figures)
+                .collect()
         })
         .collect();
     output::text_lines(output::table(&header, &rows))?;
@@ -106,7 +110,10 @@ fn prediction(
 ///
 /// # Errors
 /// 66 when there is no such bundle, 2 when a file cannot be given to a modality.
-pub(super) fn open(args: &BundleArgs, context: &Context) -> Result<(Bundle, Vec<(String, Sample)>)> {
+pub(super) fn open(
+    args: &BundleArgs,
+    context: &Context,
+) -> Result<(Bundle, Vec<(String, Sample)>)> {
     let device = args.device.open(&context.progress)?;
     let bundle = Bundle::load(&path(args)?, &device)?;
     let samples = samples(&bundle, &args.files)?;
@@ -183,7 +190,8 @@ fn modality(bundle: &Bundle, file: &str) -> Result<(String, PathBuf)> {
     }
     let name = name.or_else(|| bundle.modality_of(path)).ok_or_else(|| {
         let message = format!("{}: of which modality is it?", path.display());
-        let hint = format!("write MODALITY={}; the modalities are {}", path.display(), known.join(", "));
+        let hint =
+            format!("write MODALITY={}; the modalities are {}", path.display(), known.join(", "));
         Failure::new(Kind::Usage, message).hint(hint)
     })?;
     Ok((name.to_owned(), path.to_owned()))

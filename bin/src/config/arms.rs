@@ -221,8 +221,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
     let unfit = |prefix: String, Refusal { key, why }: Refusal| {
         refused(&builder.sources, &format!("{prefix}.{key}"), &why)
     };
-    let mut training =
-        over(builder, "training", &written.training, &key("training"))?.0.training;
+    let mut training = over(builder, "training", &written.training, &key("training"))?.0.training;
     if let Some(epochs) = written.epochs {
         training.epochs = epochs;
     }
@@ -280,7 +279,8 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
                 (least, most) => format!("{least} to {most}"),
             };
             let why = format!("are {count}, and the system takes {wanted}");
-            let at = if modalities.is_some() || each { key("modalities") } else { "modality".into() };
+            let at =
+                if modalities.is_some() || each { key("modalities") } else { "modality".into() };
             return Err(refused(&builder.sources, &at, &why));
         }
     }

@@ -127,32 +127,32 @@ fn note_lines(
 
 /// Lays a preset, and those that it is based on, over what is there.
 fn lay_preset(builder: &mut Builder, name: &str, depth: usize) -> Result<()> {
-        let mut table: Table = toml::from_str(presets::text(name)?)
-            .map_err(|error| Failure::new(Kind::Bug, format!("preset {name}: {error}")))?;
-        if let Some(Value::String(base)) = table.remove("base") {
-            if depth > 4 {
-                return Err(Failure::new(Kind::Bug, format!("preset {name} is its own base")));
-            }
-            lay_preset(builder, &base, depth + 1)?;
+    let mut table: Table = toml::from_str(presets::text(name)?)
+        .map_err(|error| Failure::new(Kind::Bug, format!("preset {name}: {error}")))?;
+    if let Some(Value::String(base)) = table.remove("base") {
+        if depth > 4 {
+            return Err(Failure::new(Kind::Bug, format!("preset {name} is its own base")));
         }
-        builder.lay(table, &|_| Source::Preset(name.into()));
-        Ok(())
+        lay_preset(builder, &base, depth + 1)?;
     }
+    builder.lay(table, &|_| Source::Preset(name.into()));
+    Ok(())
+}
 
-    /// One `key=value` of the command line.
+/// One `key=value` of the command line.
 fn set(builder: &mut Builder, pair: &str) -> Result<()> {
-        let Some((key, value)) = pair.split_once('=') else {
-            return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`"))
-                .hint("write --set key=value, e.g. --set training.epochs=10"));
-        };
-        let (key, value) = (key.trim(), value.trim());
-        let old = builder.get(key);
-        if value.is_empty() && !matches!(old, Some(Value::String(_))) {
-            return remove(builder, key);
-        }
-        let value = parse(value, old);
-        put(builder, key, value, Source::Set)
+    let Some((key, value)) = pair.split_once('=') else {
+        return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`"))
+            .hint("write --set key=value, e.g. --set training.epochs=10"));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let old = builder.get(key);
+    if value.is_empty() && !matches!(old, Some(Value::String(_))) {
+        return remove(builder, key);
     }
+    let value = parse(value, old);
+    put(builder, key, value, Source::Set)
+}
 
 /// Puts a value in place. A modality is made by naming its network and feature in full, not by setting a single value of
 /// it.
@@ -165,34 +165,34 @@ fn put(builder: &mut Builder, key: &str, value: Value, source: Source) -> Result
 }
 
 fn known_modality(builder: &Builder, name: &str, source: &Source) -> Result<()> {
-        let all: Vec<&str> = match builder.table.get("modality").and_then(Value::as_table) {
-            Some(table) if !table.contains_key(name) => table.keys().map(String::as_str).collect(),
-            _ => return Ok(()),
-        };
-        let failure = Failure::config(format!("unknown modality `modality.{name}` ({source})"));
-        Err(failure.hint(match nearest(name, all.iter().copied()) {
-            Some(near) => format!("did you mean `modality.{near}`?"),
-            None => format!(
-                "there are {}; a new one is written as a table of its own in a file",
-                all.join(", ")
-            ),
-        }))
-    }
+    let all: Vec<&str> = match builder.table.get("modality").and_then(Value::as_table) {
+        Some(table) if !table.contains_key(name) => table.keys().map(String::as_str).collect(),
+        _ => return Ok(()),
+    };
+    let failure = Failure::config(format!("unknown modality `modality.{name}` ({source})"));
+    Err(failure.hint(match nearest(name, all.iter().copied()) {
+        Some(near) => format!("did you mean `modality.{near}`?"),
+        None => format!(
+            "there are {}; a new one is written as a table of its own in a file",
+            all.join(", ")
+        ),
+    }))
+}
 
-    /// Takes an optional value or a modality away.
+/// Takes an optional value or a modality away.
 fn remove(builder: &mut Builder, key: &str) -> Result<()> {
-        if builder.get(key).is_none() {
-            // Nothing to take away, unless the name is wrong.
-            let mut probe = builder.clone();
-            put(&mut probe, key, Value::Boolean(false), Source::Set)?;
-            return match deserialize(&probe) {
-                Err(failure) if failure.to_string().contains("unknown") => Err(failure),
-                _ => Ok(()),
-            };
-        }
-        builder.drop(key);
-        Ok(())
+    if builder.get(key).is_none() {
+        // Nothing to take away, unless the name is wrong.
+        let mut probe = builder.clone();
+        put(&mut probe, key, Value::Boolean(false), Source::Set)?;
+        return match deserialize(&probe) {
+            Err(failure) if failure.to_string().contains("unknown") => Err(failure),
+            _ => Ok(()),
+        };
     }
+    builder.drop(key);
+    Ok(())
+}
 
 /// The configuration that the tables say.
 ///

@@ -103,7 +103,8 @@ impl Resolved {
             let (own, others) = (names(&here), names(&there));
             for table in [&mut here, &mut there] {
                 if let Some(Value::Table(inside)) = table.get_mut(key) {
-                    let both = |name: &str| [&own, &others].map(|all| all.iter().any(|n| n == name));
+                    let both =
+                        |name: &str| [&own, &others].map(|all| all.iter().any(|n| n == name));
                     inside.retain(|name, _| both(name) == [true, true]);
                 }
             }

@@ -230,8 +230,7 @@ impl ModalityConfig {
     /// # Errors
     /// The first setting that cannot work.
     pub fn check(&self) -> Result<(), Refusal> {
-        for (key, steps) in
-            [("window", self.window), ("evaluation_window", self.evaluation_window)]
+        for (key, steps) in [("window", self.window), ("evaluation_window", self.evaluation_window)]
         {
             if steps == 0 {
                 return Err(Refusal::new(key, "is 0; it must be at least 1"));

@@ -126,15 +126,13 @@ const TEMPERATURE: &str = "system.mpuc.loss.temperature=.1";
 
 #[test]
 fn values_are_read_as_people_write_them() -> Result<()> {
-    let config =
-        resolve("world", &["seeds=3,4", TEMPERATURE, "training.learning_rate=1"])?.config;
+    let config = resolve("world", &["seeds=3,4", TEMPERATURE, "training.learning_rate=1"])?.config;
     assert_eq!(
         (config.seeds, config.system.mpuc.loss.temperature, config.training.learning_rate),
         (vec![3, 4], 0.1, 1.0)
     );
     let config =
-        resolve("world", &["arms=[untrained, mpuc]", "data.path=2024", "data.cache="])?
-            .config;
+        resolve("world", &["arms=[untrained, mpuc]", "data.path=2024", "data.cache="])?.config;
     assert_eq!((config.arms.len(), config.data.path), (2, std::path::PathBuf::from("2024")));
     let config = resolve("world", &["arms=[mpuc]", "modality.faces="])?.config;
     assert_eq!((config.arms.len(), config.modality.len()), (1, 2));
@@ -271,7 +269,10 @@ fn a_run_of_the_version_before_arms_goes_on() -> Result<()> {
     assert_eq!(names, ["untrained", "single", "mpuc"]);
     assert_eq!(resolve("smoke", &[])?.difference(&earlier)?, None);
     // A file of the user's with the old keys is laid over a preset too.
-    std::fs::write(&path, "base = \"world\"\ncontrols = [\"late_fusion_supervised\"]\n[loss]\ntemperature = 0.5\n")?;
+    std::fs::write(
+        &path,
+        "base = \"world\"\ncontrols = [\"late_fusion_supervised\"]\n[loss]\ntemperature = 0.5\n",
+    )?;
     let mine = Resolved::new(&Layers { file: Some(&path), ..Layers::default() })?;
     let names: Vec<&str> = mine.arms.iter().map(|arm| arm.name.as_str()).collect();
     assert_eq!(names, ["mpuc", "late-fusion"]);

@@ -197,8 +197,7 @@ impl<'a> Batches<'a> {
         let plan: Vec<Vec<Item>> =
             samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
         let windows = self.windows(|modality| modality.evaluation_window);
-        let loader =
-            Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
+        let loader = Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
     }
 
@@ -227,8 +226,7 @@ impl<'a> Batches<'a> {
         };
         let plan = batches.map(rows).collect();
         let windows = self.windows(|modality| modality.window);
-        let loader =
-            Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
+        let loader = Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
         Ok(Box::new(loader.map(move |batch| self.assemble(batch?, views))))
     }
 

@@ -58,10 +58,7 @@ impl Features {
             let values: Vec<f32> =
                 samples.iter().flat_map(|&sample| rows[sample].iter().copied()).collect();
             let width = rows.first().map_or(0, Vec::len);
-            Part {
-                modalities: vec![Rows { values, width }],
-                targets: material.targets(&samples),
-            }
+            Part { modalities: vec![Rows { values, width }], targets: material.targets(&samples) }
         };
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }

@@ -202,11 +202,7 @@ impl Stage<'_> {
 impl Course for Running<'_> {
     type Error = Failure;
 
-    fn batches(
-        &self,
-        epoch: u64,
-        done: usize,
-    ) -> Result<impl Iterator<Item = Result<Batch>>> {
+    fn batches(&self, epoch: u64, done: usize) -> Result<impl Iterator<Item = Result<Batch>>> {
         let Stage { batches, needs, pairing, .. } = self.stage;
         let plan = self.stage.plan(epoch);
         let mut batches = batches.training(&plan, done, epoch, needs.views, *pairing)?;

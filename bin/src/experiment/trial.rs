@@ -11,8 +11,8 @@ use data::folds::Split;
 use data::standardise::Standardiser;
 use engine::checkpoint::Checkpoint;
 use engine::{DType, Parameters, Philox};
-use models::evaluate::{Evaluation, Probe};
 use models::evaluate::metrics::Retrieval;
+use models::evaluate::{Evaluation, Probe};
 use models::systems::{EncoderSettings, Parts, System, SystemSettings, Teacher};
 use models::targets::Task;
 use models::train::{EpochRecord, calibrate, plateau, restore};
@@ -300,7 +300,8 @@ impl<'a> Trial<'a> {
         }
         let Some(settings) = arm.system() else { return Ok(()) };
         let mut networks = self.build(arm, settings)?;
-        let path = self.session.run.file(format!("checkpoints/{}.safetensors", self.name(&arm.name)));
+        let path =
+            self.session.run.file(format!("checkpoints/{}.safetensors", self.name(&arm.name)));
         if !path.exists() && !engine::checkpoint::previous(&path).exists() {
             let message = format!("{}: there is no such checkpoint", path.display());
             return Err(Failure::new(Kind::MissingData, message)

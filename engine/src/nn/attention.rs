@@ -66,7 +66,8 @@ impl MultiheadAttention {
         lengths: Option<&Tensor>,
     ) -> Result<Tensor> {
         let width = queries.shape().features();
-        let part = |number: usize, x: &Tensor| self.projection.columns(pass, x, number * width, width);
+        let part =
+            |number: usize, x: &Tensor| self.projection.columns(pass, x, number * width, width);
         self.attend(pass, [part(0, queries)?, part(1, keys)?, part(2, values)?], lengths)
     }
 

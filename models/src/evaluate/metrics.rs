@@ -293,8 +293,6 @@ mod tests {
     fn summaries() {
         assert_eq!(Summary::of(&[0.5]), Summary { mean: 0.5, std: 0.0 });
         let summary = Summary::of(&[1.0, 3.0]);
-        assert!(
-            (summary.mean - 2.0).abs() < 1e-12 && (summary.std - 2f64.sqrt()).abs() < 1e-12
-        );
+        assert!((summary.mean - 2.0).abs() < 1e-12 && (summary.std - 2f64.sqrt()).abs() < 1e-12);
     }
 }

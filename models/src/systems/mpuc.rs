@@ -132,8 +132,13 @@ impl System for Mpuc {
                 let embedding = projection.forward(pass, features)?;
                 rows.as_ref().map_or(Ok(embedding.clone()), |rows| embedding.embedding(rows))
             };
-        let embeddings =
-            self.projections.iter().zip(&features).zip(rows).map(embedding).collect::<Result<_>>()?;
+        let embeddings = self
+            .projections
+            .iter()
+            .zip(&features)
+            .zip(rows)
+            .map(embedding)
+            .collect::<Result<_>>()?;
         Ok(Outputs { features, embeddings, ..Outputs::default() })
     }
 

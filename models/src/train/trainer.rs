@@ -48,7 +48,8 @@ impl TrainingSettings {
     /// The first setting that cannot work.
     pub fn check(&self) -> std::result::Result<(), Refusal> {
         if self.batch < 2 {
-            let why = format!("is {}; batch norm and contrastive losses need at least 2", self.batch);
+            let why =
+                format!("is {}; batch norm and contrastive losses need at least 2", self.batch);
             return Err(Refusal::new("batch", why));
         }
         Refusal::positive("learning_rate", self.learning_rate)
@@ -296,7 +297,8 @@ impl Trainer {
                 checkpoint.insert(format!("optimizer.{name}"), tensor);
             }
         }
-        let updates: Vec<u64> = self.modules.iter().map(|module| module.optimizer.steps()).collect();
+        let updates: Vec<u64> =
+            self.modules.iter().map(|module| module.optimizer.steps()).collect();
         checkpoint.set("updates", &updates)?;
         checkpoint.set("state", &self.state)?;
         checkpoint.set("seed", &self.seed)?;
@@ -451,8 +453,6 @@ mod tests {
         let stuck = vec![epoch(3.43), epoch(3.44), epoch(3.435), epoch(3.434)];
         assert!(plateau(&stuck, &at).is_some());
         assert!(plateau(&stuck[..3], &at).is_none());
-        assert!(
-            plateau(&[stuck[0].clone(), epoch(3.2), epoch(3.1), epoch(3.0)], &at).is_none()
-        );
+        assert!(plateau(&[stuck[0].clone(), epoch(3.2), epoch(3.1), epoch(3.0)], &at).is_none());
     }
 }

@@ -216,7 +216,7 @@ mod tests {
         let results = json!({
             "mpuc": figure(0.7), "single": { "voice": figure(0.5) }, "protocol": stamp(Some("ravdess"), "by_group"),
         });
-        let folder = folder("paper", &["data.path=somewhere"], results);
+        let folder = folder("paper", &["data.path=somewhere", "arms=[single, mpuc]"], results);
         let report = report(&[&folder]);
         let own: Vec<&Row> = report.tables[0].rows.iter().filter(|row| row.run.is_some()).collect();
         assert_eq!(own.len(), 2);

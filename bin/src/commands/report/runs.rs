@@ -1,7 +1,7 @@
 //! Our runs as rows beside the paper's.
 
-use super::published::{EMOTIONS, Place};
 use super::earlier;
+use super::published::{EMOTIONS, Place};
 use crate::config::{Arm, Config, Pairing, Protocol, Stamp};
 use crate::experiment::{ArmReport, Report};
 use crate::failure::{Failure, Kind, Result};
