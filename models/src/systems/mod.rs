@@ -101,6 +101,7 @@ systems! {
     mpuc::Mpuc,
     late_fusion::LateFusion,
     unimodal::Unimodal,
+    attention::Attention,
 }
 
 #[cfg(test)]
@@ -114,6 +115,8 @@ mod tests {
             let settings = defaults.get(name).unwrap_or_else(|| panic!("no [system.{name}]"));
             let read = SystemSettings::read(name, settings).unwrap().unwrap();
             assert_eq!((read.name(), read.check()), (name, Ok(())));
+            let written = serde_json::to_value(&read).unwrap();
+            assert_eq!(written["system"], name, "the struct's name in snake case is the system's");
         }
         assert_eq!(defaults.as_object().map(|all| all.len()), Some(NAMES.len()));
         assert!(SystemSettings::read("nobody", serde_json::Value::Null).is_none());
