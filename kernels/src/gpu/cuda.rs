@@ -1,7 +1,7 @@
 //! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins of this very GPU.
 
 use super::driver::{Description, Driver, Function, Launch, Mark};
-use super::{Error, Program, Result, libraries, nvrtc};
+use super::{Error, Program, ProgramId, Result, libraries, nvrtc};
 use cudarc::driver::{DriverError, result, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -23,7 +23,7 @@ pub(super) struct Cuda {
 
 #[derive(Debug, Default)]
 struct State {
-    modules: HashMap<&'static str, sys::CUmodule>,
+    modules: HashMap<ProgramId, sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
     marks: HashMap<u64, sys::CUevent>,
     next_mark: u64,
@@ -155,11 +155,11 @@ impl Driver for Cuda {
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
         self.enter()?;
         let mut state = self.state();
-        let module = match state.modules.get(program.name) {
+        let module = match state.modules.get(&program.id()) {
             Some(&module) => module,
             None => {
                 let module = self.load(program)?;
-                state.modules.insert(program.name, module);
+                state.modules.insert(program.id(), module);
                 module
             }
         };

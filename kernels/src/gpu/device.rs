@@ -2,7 +2,7 @@
 
 use super::memory::Memory;
 use super::{
-    Block, Description, Driver, Error, Function, Grid, Launch, Pointer, Program, Result,
+    Block, Description, Driver, Error, Function, Grid, Launch, Pointer, Program, ProgramId, Result,
     Simulation, Statistics,
 };
 use bytemuck::NoUninit;
@@ -16,7 +16,8 @@ pub struct Device(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     driver: Box<dyn Driver>,
-    functions: Mutex<HashMap<&'static str, Function>>,
+    /// By program and kernel: two programs may have kernels of the same name.
+    functions: Mutex<HashMap<(ProgramId, &'static str), Function>>,
     memory: Memory,
 }
 
@@ -133,11 +134,45 @@ impl Device {
 
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
         let mut functions = self.0.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&function) = functions.get(kernel) {
+        if let Some(&function) = functions.get(&(program.id(), kernel)) {
             return Ok(function);
         }
         let function = self.driver().function(program, kernel)?;
-        functions.insert(kernel, function);
+        functions.insert((program.id(), kernel), function);
         Ok(function)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Part;
+
+    /// A program whose one kernel writes a number to the address it is given.
+    fn writing(variant: &'static str, part: &'static Part, number: u32) -> &'static Program {
+        let parts = std::slice::from_ref(part);
+        let key = Program::new("test", parts, "").key();
+        let ptx = format!(
+            "// source {key}\n.version 7.0\n.target sm_80\n.address_size 64\n\
+             .visible .entry write(\n.param .u64 write_param_0\n)\n{{\n\
+             .reg .b32 %r<2>;\n.reg .b64 %rd<3>;\n\
+             ld.param.u64 %rd1, [write_param_0];\ncvta.to.global.u64 %rd2, %rd1;\n\
+             mov.u32 %r1, {number};\nst.global.u32 [%rd2], %r1;\nret;\n}}\n"
+        );
+        Box::leak(Box::new(Program::new("test", parts, ptx.leak()).variant(variant)))
+    }
+
+    #[test]
+    fn variants_of_a_program_have_their_own_kernels() {
+        static PART: Part = Part { file: "test.cu", text: "" };
+        let device = Device::simulated(Simulation::CHECKED);
+        let block = device.allocate(4).unwrap();
+        for (variant, number) in [("f32", 1), ("bf16", 2), ("f32", 1)] {
+            let program = writing(variant, &PART, number);
+            let mut found = [0u32];
+            device.launch(program, "write", Grid::blocks(1), &block.pointer()).unwrap();
+            device.download(block.pointer(), &mut found).unwrap();
+            assert_eq!(found, [number], "{variant}");
+        }
     }
 }

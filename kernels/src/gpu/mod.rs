@@ -29,7 +29,7 @@ pub use libraries::NVRTC_VARIABLE;
 pub use memory::{Block, Statistics};
 pub use nvrtc::{Target, compile, version as nvrtc_version};
 pub use op::{Backward, Forward, GpuOp, Gradient};
-pub use program::{Part, Program};
+pub use program::{Part, Program, ProgramId};
 pub use resources::{Resources, budget, budget_of, resources};
 pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
 

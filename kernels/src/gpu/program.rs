@@ -27,19 +27,38 @@ impl Part {
 pub struct Program {
     /// The op's name.
     pub name: &'static str,
+    /// Which of the op's programs: those of one op may have kernels of the same name.
+    pub variant: &'static str,
     /// The source.
     pub parts: &'static [Part],
     /// PTX made of it once, in `kernels/ptx`; may be that of an older source.
     committed: &'static str,
 }
 
+/// A program's name and variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProgramId {
+    name: &'static str,
+    variant: &'static str,
+}
+
 /// What every program is compiled with, beside its target.
 pub(super) const OPTIONS: [&str; 3] = ["--std=c++17", "-lineinfo", "-default-device"];
 
 impl Program {
-    /// A program of these parts.
+    /// The f32 program of these parts.
     pub const fn new(name: &'static str, parts: &'static [Part], committed: &'static str) -> Self {
-        Program { name, parts, committed }
+        Program { name, variant: "f32", parts, committed }
+    }
+
+    /// The program as another variant of its op.
+    pub const fn variant(self, variant: &'static str) -> Self {
+        Program { variant, ..self }
+    }
+
+    /// Names the program among all that a device loads.
+    pub fn id(&self) -> ProgramId {
+        ProgramId { name: self.name, variant: self.variant }
     }
 
     /// The whole source; messages about it name the file and line of the part they are about.

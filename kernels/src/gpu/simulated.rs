@@ -1,7 +1,7 @@
 //! A GPU that is simulated on the CPU: the same launches of the same PTX, with every access checked.
 
 use super::driver::{Description, Driver, Function, Launch, Mark};
-use super::{Error, Program, Result, nvrtc};
+use super::{Error, Program, ProgramId, Result, nvrtc};
 use ptx_sim::{Finding, Memory, Mode, Module, Settings};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -37,7 +37,7 @@ pub struct Simulator {
 #[derive(Default)]
 struct State {
     memory: Memory,
-    modules: HashMap<&'static str, Arc<Module>>,
+    modules: HashMap<ProgramId, Arc<Module>>,
     functions: Vec<(Arc<Module>, &'static str)>,
     counters: BTreeMap<&'static str, Counters>,
     marks: HashMap<u64, Instant>,
@@ -130,13 +130,13 @@ impl Driver for Simulator {
 
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
         let mut state = self.state();
-        let module = match state.modules.get(program.name) {
+        let module = match state.modules.get(&program.id()) {
             Some(module) => module.clone(),
             None => {
                 let module =
                     Module::parse(&ptx(program)?).map_err(|e| refused(program.name, &e))?;
                 let module = Arc::new(module);
-                state.modules.insert(program.name, module.clone());
+                state.modules.insert(program.id(), module.clone());
                 module
             }
         };
