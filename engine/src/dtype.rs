@@ -1,6 +1,7 @@
 //! The types of numbers a tensor can hold.
 
 use half::bf16;
+use kernels::op::Numbers;
 use std::fmt;
 
 /// The type of a tensor's numbers.
@@ -17,6 +18,16 @@ pub enum DType {
 }
 
 impl DType {
+    /// The type of a buffer that an op makes, where its first input is of type `input`.
+    pub(crate) fn of(numbers: Numbers, input: DType) -> DType {
+        match (numbers, input) {
+            (Numbers::Input, _) => input,
+            (Numbers::Sum, DType::F64) => DType::F64,
+            (Numbers::Sum, _) => DType::F32,
+            (Numbers::Index, _) => DType::U32,
+        }
+    }
+
     /// Bytes of one number.
     pub fn size(self) -> usize {
         match self {

@@ -1,7 +1,7 @@
 //! The tape: a straight list of what was computed, played back once for the gradients.
 
 use crate::tensor::{Tensor, accumulate};
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 use kernels::Shape;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,8 +53,8 @@ pub(crate) trait Record: Send {
     fn name(&self) -> &'static str;
     /// Writes or adds the gradient of each input into its slot.
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()>;
-    /// The shapes of its inputs.
-    fn input_shapes(&self) -> &[Shape];
+    /// Shape and type of each input, and so of its gradient.
+    fn inputs(&self) -> Vec<(Shape, DType)>;
 }
 
 /// What stands on the tape: an op, or a change of shape, through which gradients pass without a copy.
@@ -166,9 +166,9 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                 .try_for_each(|node| gather(&mut gradients[node], through.clone()))
         }
         Step::Op(record) => {
-            let (dtype, device) = (grad_output.dtype(), grad_output.device());
+            let device = grad_output.device();
             // A tensor that is two inputs of one op gets a slot of its own for each, added up afterwards.
-            let fill = |(node, &shape): (&Option<usize>, &Shape)| {
+            let fill = |(node, (shape, dtype)): (&Option<usize>, (Shape, DType))| {
                 let fill = |node: usize| match gradients[node].take() {
                     Some(gradient) => Ok(Slot { gradient, add: true }),
                     None => {
@@ -179,7 +179,7 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                 node.map(fill).transpose()
             };
             let mut slots: Vec<_> =
-                entry.inputs.iter().zip(record.input_shapes()).map(fill).collect::<Result<_>>()?;
+                entry.inputs.iter().zip(record.inputs()).map(fill).collect::<Result<_>>()?;
             record.backward(grad_output, &mut slots)?;
             let filled = entry
                 .inputs

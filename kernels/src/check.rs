@@ -4,7 +4,7 @@
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::{Cell, RefCell};
 
-use crate::op::{Backward, Case, Compiled, Forward, Gradient, Plan, Values};
+use crate::op::{Backward, Buffer, Case, Compiled, Forward, Gradient, Numbers, Plan, Values};
 use crate::philox::Philox;
 use crate::{Float, Shape};
 
@@ -144,13 +144,30 @@ pub(crate) struct Reference {
     pub(crate) gradients: Vec<Option<Vec<f64>>>,
 }
 
+/// What saved indices start out as; no op saves it.
+const UNWRITTEN: u32 = u32::MAX;
+
+/// What a forward pass made.
+struct Made<T> {
+    output: Vec<T>,
+    saved: Vec<Vec<T>>,
+    saved_indices: Vec<Vec<u32>>,
+}
+
 impl<O: Compiled> Call<'_, O, f64> {
     /// Runs both passes on the CPU.
     pub(crate) fn reference(&self, grad_output: Vec<f64>) -> Reference {
         let forward = self.forward();
         let differentiable = |i: usize| self.case.inputs[i].differentiable;
         let gradients = self.backward(&forward, &grad_output, None, differentiable);
-        let made = std::iter::once(forward.0).chain(forward.1).collect();
+        let Made { output, saved, saved_indices } = forward;
+        let (mut floats, mut indices) = (saved.into_iter(), saved_indices.into_iter());
+        let wide = |indices: Vec<u32>| indices.into_iter().map(f64::from).collect();
+        let saved = self.plan.saved.iter().filter_map(|buffer| match buffer.numbers {
+            Numbers::Index => indices.next().map(wide),
+            Numbers::Input | Numbers::Sum => floats.next(),
+        });
+        let made = std::iter::once(output).chain(saved).collect();
         Reference { made, grad_output, gradients }
     }
 }
@@ -168,11 +185,16 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
         self.case.indices.iter().map(|(_, values)| &values[..]).collect()
     }
 
-    /// Output and saved buffers, which start out as NaN.
-    fn forward(&self) -> (Vec<T>, Vec<Vec<T>>) {
+    /// Output and saved buffers. They start out as NaN, indices as [`UNWRITTEN`].
+    fn forward(&self) -> Made<T> {
         let nan = T::from_f64(f64::NAN);
-        let mut output = vec![nan; self.plan.output.count()];
-        let mut saved: Vec<Vec<T>> = self.plan.saved.iter().map(|s| vec![nan; s.count()]).collect();
+        let mut output = vec![nan; self.plan.output.shape.count()];
+        let (indices, floats): (Vec<Buffer>, Vec<Buffer>) =
+            self.plan.saved.iter().partition(|buffer| buffer.numbers == Numbers::Index);
+        let mut saved: Vec<Vec<T>> =
+            floats.iter().map(|buffer| vec![nan; buffer.shape.count()]).collect();
+        let mut saved_indices: Vec<Vec<u32>> =
+            indices.iter().map(|buffer| vec![UNWRITTEN; buffer.shape.count()]).collect();
         let inputs: Vec<&[T]> = self.inputs.iter().map(|x| &x[..]).collect();
         T::forward(
             &self.case.op,
@@ -183,15 +205,19 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
                 indices: &self.indices(),
                 output: &mut output,
                 saved: &mut saved.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(),
+                saved_indices: &mut saved_indices
+                    .iter_mut()
+                    .map(|s| &mut s[..])
+                    .collect::<Vec<_>>(),
             },
         );
-        (output, saved)
+        Made { output, saved, saved_indices }
     }
 
     /// Gradients of the inputs for which `wanted` says so; they start out as `start`.
     fn backward(
         &self,
-        forward: &(Vec<T>, Vec<Vec<T>>),
+        forward: &Made<T>,
         grad_output: &[T],
         start: Option<f64>,
         wanted: impl Fn(usize) -> bool,
@@ -218,8 +244,9 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
                 inputs: &inputs,
                 index_shapes: &self.index_shapes,
                 indices: &self.indices(),
-                output: if keep.output { &forward.0 } else { &[] },
-                saved: &forward.1.iter().map(|s| &s[..]).collect::<Vec<_>>(),
+                output: if keep.output { &forward.output } else { &[] },
+                saved: &forward.saved.iter().map(|s| &s[..]).collect::<Vec<_>>(),
+                saved_indices: &forward.saved_indices.iter().map(|s| &s[..]).collect::<Vec<_>>(),
                 grad_output,
                 gradients: slots,
             },
@@ -232,14 +259,20 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
     let values = inputs(case, seed);
     let mut call = Call::<O, f64>::new(case, &values)?;
     let forward = call.forward();
-    finite("output", &forward.0)?;
-    for saved in &forward.1 {
+    finite("output", &forward.output)?;
+    for saved in &forward.saved {
         finite("saved buffer", saved)?;
     }
-    single_precision(case, &values, &forward.0)?;
+    for saved in &forward.saved_indices {
+        if let Some(at) = saved.iter().position(|&index| index == UNWRITTEN) {
+            return Err(format!("saved indices: element {at} was never written"));
+        }
+    }
+    single_precision(case, &values, &forward.output)?;
 
     let random = Philox::new(seed, "grad_output");
-    let grad_output: Vec<f64> = (0..forward.0.len()).map(|i| random.normal(i as u64)).collect();
+    let grad_output: Vec<f64> =
+        (0..forward.output.len()).map(|i| random.normal(i as u64)).collect();
     let differentiable = |i: usize| case.inputs[i].differentiable;
     let gradients = call.backward(&forward, &grad_output, None, differentiable);
     for (i, gradient) in gradients.iter().enumerate() {
@@ -280,7 +313,7 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
             for step in [1e-5, 1e-6, 1e-7, 1e-4] {
                 let mut output_at = |x: f64| {
                     call.inputs[i][element] = x;
-                    call.forward().0
+                    call.forward().output
                 };
                 let (up, down) = (output_at(here + step), output_at(here - step));
                 let difference: f64 = up
@@ -342,7 +375,7 @@ fn single_precision<O: Compiled>(
 ) -> Result<(), String> {
     let rounded: Vec<Vec<f64>> =
         values.iter().map(|x| x.iter().map(|&v| f64::from(v as f32)).collect()).collect();
-    let output = Call::<O, f32>::new(case, &rounded)?.forward().0;
+    let output = Call::<O, f32>::new(case, &rounded)?.forward().output;
     let wide: Vec<f64> = output.iter().map(|&y| f64::from(y)).collect();
     finite("output in f32", &wide)?;
     same("output in f32 and in f64", Some(&wide), expected, 1e-4)

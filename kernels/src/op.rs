@@ -55,25 +55,53 @@ pub trait Compiled: crate::gpu::GpuOp {
     fn backward_f64(&self, call: Backward<'_, f64>);
 }
 
-/// What an op will make: the output's shape, and the small buffers it saves for its backward pass.
+/// What an op will make: the output, and the small buffers it saves for its backward pass. The gradient of an input
+/// has the shape and the type of the input.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Shape of the output.
-    pub output: Shape,
-    /// Shapes of the saved buffers: means, reciprocal deviations, log-sums.
-    pub saved: Vec<Shape>,
+    /// The output.
+    pub output: Buffer,
+    /// The saved buffers: means, reciprocal deviations, log-sums, places of maxima.
+    pub saved: Vec<Buffer>,
 }
 
 impl Plan {
-    /// A plan with nothing to save.
+    /// An output of the inputs' type and nothing to save.
     pub fn new(output: Shape) -> Self {
-        Plan { output, saved: Vec::new() }
+        Plan { output: Buffer { shape: output, numbers: Numbers::Input }, saved: Vec::new() }
     }
 
-    /// The same with these saved buffers.
+    /// An output of the inputs' type, and saved buffers that hold sums.
     pub fn saving(output: Shape, saved: Vec<Shape>) -> Self {
-        Plan { output, saved }
+        let sums = saved.into_iter().map(|shape| Buffer { shape, numbers: Numbers::Sum });
+        Plan { saved: sums.collect(), ..Plan::new(output) }
     }
+
+    /// The plan with one more saved buffer, of indices.
+    pub fn saving_indices(mut self, shape: Shape) -> Self {
+        self.saved.push(Buffer { shape, numbers: Numbers::Index });
+        self
+    }
+}
+
+/// A buffer that an op makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffer {
+    /// Its shape.
+    pub shape: Shape,
+    /// The type of its numbers.
+    pub numbers: Numbers,
+}
+
+/// The type of a buffer's numbers, given that of the op's first input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// The type of the first input.
+    Input,
+    /// The type that sums are kept in: f64 where the first input is f64, else f32.
+    Sum,
+    /// u32.
+    Index,
 }
 
 /// Which buffers a backward pass reads.
@@ -127,8 +155,10 @@ pub struct Forward<'a, T> {
     pub indices: &'a [&'a [u32]],
     /// Where the output goes, every element of it.
     pub output: &'a mut [T],
-    /// Where the saved buffers go, in the order of [`Plan::saved`].
+    /// Where the saved floating point buffers go, in the order of [`Plan::saved`].
     pub saved: &'a mut [&'a mut [T]],
+    /// Where the saved indices go, likewise.
+    pub saved_indices: &'a mut [&'a mut [u32]],
 }
 
 /// The buffers of one backward pass.
@@ -144,8 +174,10 @@ pub struct Backward<'a, T> {
     pub indices: &'a [&'a [u32]],
     /// The output; empty where [`Op::keep`] did not ask for it.
     pub output: &'a [T],
-    /// The saved buffers of the forward pass.
+    /// The saved floating point buffers of the forward pass.
     pub saved: &'a [&'a [T]],
+    /// The saved indices of the forward pass.
+    pub saved_indices: &'a [&'a [u32]],
     /// The gradient of the output.
     pub grad_output: &'a [T],
     /// Where the gradient of each input goes; `None` where nobody needs it.

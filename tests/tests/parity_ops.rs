@@ -124,6 +124,17 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
         "sequence_pool" => {
             apply(SequencePool { deviation: flag("deviation"), masked: flag("masked") }, x, indices)
         }
+        "max_unpool" => {
+            let op = MaxUnpool { output: triple("output") };
+            if s["pooled"] != true {
+                return x[0].max_unpool(op, &indices[0]);
+            }
+            let (kernel, stride, padding) = (triple("kernel"), triple("stride"), triple("padding"));
+            let kind = pool::PoolKind::Max;
+            let (y, indices) =
+                x[0].pool_with_indices(Pool { kind, kernel, stride, padding, ceil: false })?;
+            y.multiply(&y)?.max_unpool(op, &indices)
+        }
         "embedding" => x[0].embedding(&indices[0]),
         "permute" => x[0].permute(&list(&s["axes"])),
         "concat" => Tensor::concat(&x.iter().collect::<Vec<_>>(), count("axis")),

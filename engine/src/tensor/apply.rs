@@ -6,7 +6,7 @@ use crate::dtype::with_float;
 use crate::tape::{Record, Slot, Step, Tape};
 use crate::{DType, Device, Error, Result};
 use kernels::gpu::{self, Pointer};
-use kernels::op::{Backward, Compiled, Forward, Gradient, Plan};
+use kernels::op::{Backward, Buffer, Compiled, Forward, Gradient, Plan};
 use kernels::{Float, Shape};
 
 /// What an op made.
@@ -40,12 +40,11 @@ impl Tensor {
             tensors.iter().map(|x| Ok(x.on(&device)?.detached())).collect()
         };
         let (there, index_there) = (bring(inputs)?, bring(indices)?);
-        let mut output = Tensor::uninitialised_on(plan.output, dtype, &device)?;
-        let mut saved: Vec<Tensor> = plan
-            .saved
-            .iter()
-            .map(|&s| Tensor::uninitialised_on(s, dtype, &device))
-            .collect::<Result<_>>()?;
+        let make = |buffer: &Buffer| {
+            Tensor::uninitialised_on(buffer.shape, DType::of(buffer.numbers, dtype), &device)
+        };
+        let mut output = make(&plan.output)?;
+        let mut saved: Vec<Tensor> = plan.saved.iter().map(make).collect::<Result<_>>()?;
         match &device {
             Device::Gpu(gpu) => op.forward_gpu(
                 gpu,
@@ -58,18 +57,23 @@ impl Tensor {
                     saved: &saved.iter().map(Tensor::pointer).collect::<Vec<_>>(),
                 },
             )?,
-            Device::Cpu => with_float!(
-                dtype,
-                T => <T as Float>::forward(&op, Forward {
-                    shapes: &shapes,
-                    inputs: &there.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
-                    index_shapes: &index_shapes,
-                    indices: &index_there.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
-                    output: output.cast_mut::<T>(),
-                    saved: &mut saved.iter_mut().map(|s| s.cast_mut::<T>()).collect::<Vec<_>>(),
-                }),
-                return Err(Error::DType { what: O::NAME.into(), got: dtype, expected: DType::F32 })
-            ),
+            Device::Cpu => {
+                let (indices, floats): (Vec<&mut Tensor>, Vec<&mut Tensor>) =
+                    saved.iter_mut().partition(|s| s.dtype == DType::U32);
+                with_float!(
+                    dtype,
+                    T => <T as Float>::forward(&op, Forward {
+                        shapes: &shapes,
+                        inputs: &there.iter().map(|x| x.cast::<T>()).collect::<Vec<_>>(),
+                        index_shapes: &index_shapes,
+                        indices: &index_there.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
+                        output: output.cast_mut::<T>(),
+                        saved: &mut floats.into_iter().map(|s| s.cast_mut::<T>()).collect::<Vec<_>>(),
+                        saved_indices: &mut indices.into_iter().map(|s| s.cast_mut::<u32>()).collect::<Vec<_>>(),
+                    }),
+                    return Err(Error::DType { what: O::NAME.into(), got: dtype, expected: DType::F32 })
+                )
+            }
         }
         let output = match Tape::of(inputs)? {
             None => output,
@@ -83,6 +87,7 @@ impl Tensor {
                 let recorded = Recorded {
                     op,
                     plan,
+                    dtype,
                     shapes,
                     index_shapes,
                     inputs: kept,
@@ -111,6 +116,8 @@ fn common_device<'a>(tensors: impl Iterator<Item = &'a &'a Tensor>) -> Result<De
 struct Recorded<O> {
     op: O,
     plan: Plan,
+    /// Of the inputs.
+    dtype: DType,
     shapes: Vec<Shape>,
     index_shapes: Vec<Shape>,
     inputs: Vec<Option<Kept>>,
@@ -124,12 +131,12 @@ impl<O: Compiled> Record for Recorded<O> {
         O::NAME
     }
 
-    fn input_shapes(&self) -> &[Shape] {
-        &self.shapes
+    fn inputs(&self) -> Vec<(Shape, DType)> {
+        self.shapes.iter().map(|&shape| (shape, self.dtype)).collect()
     }
 
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
-        debug_assert_eq!(grad_output.shape, self.plan.output);
+        debug_assert_eq!(grad_output.shape, self.plan.output.shape);
         crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
         let inputs: Vec<Option<Tensor>> = self
             .inputs
@@ -156,8 +163,10 @@ impl<O: Compiled> Record for Recorded<O> {
             )?;
             return Ok(());
         }
+        let (saved_indices, saved): (Vec<&Tensor>, Vec<&Tensor>) =
+            self.saved.iter().partition(|s| s.dtype == DType::U32);
         with_float!(
-            grad_output.dtype,
+            self.dtype,
             T => <T as Float>::backward(&self.op, Backward {
                 shapes: &self.shapes,
                 inputs: &inputs
@@ -167,7 +176,8 @@ impl<O: Compiled> Record for Recorded<O> {
                 index_shapes: &self.index_shapes,
                 indices: &self.indices.iter().map(|x| x.cast::<u32>()).collect::<Vec<_>>(),
                 output: self.output.as_ref().map_or(&[], |y| y.cast::<T>()),
-                saved: &self.saved.iter().map(|s| s.cast::<T>()).collect::<Vec<_>>(),
+                saved: &saved.into_iter().map(|s| s.cast::<T>()).collect::<Vec<_>>(),
+                saved_indices: &saved_indices.into_iter().map(|s| s.cast::<u32>()).collect::<Vec<_>>(),
                 grad_output: grad_output.cast::<T>(),
                 gradients: slots
                     .iter_mut()
@@ -176,6 +186,47 @@ impl<O: Compiled> Record for Recorded<O> {
             }),
             return Err(Error::Tape("only f32 and f64 tensors have gradients"))
         );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{DType, Device, Result, Simulation, Tape, Tensor};
+    use kernels::ops::MaxUnpool;
+    use kernels::ops::pool::{Pool, PoolKind};
+
+    /// Saved indices are u32 in calls of any type, and outlive the op as an index input of another.
+    #[test]
+    fn a_saved_buffer_has_the_type_that_the_plan_says() -> Result<()> {
+        let sim = Device::simulated(Simulation::CHECKED);
+        let pool = Pool {
+            kind: PoolKind::Max,
+            kernel: [1, 1, 2],
+            stride: [1, 1, 2],
+            padding: [0; 3],
+            ceil: false,
+        };
+        for (dtype, device) in
+            [(DType::F32, &Device::Cpu), (DType::F64, &Device::Cpu), (DType::F32, &sim)]
+        {
+            let x = Tensor::from_slice(&[1.0f32, 4.0, 3.0, -2.0], &[1, 1, 1, 4, 1])?;
+            let tape = Tape::new();
+            let x = tape.leaf(&x.to(dtype)?.on(device)?);
+            let (y, indices) = x.pool_with_indices(pool)?;
+            assert_eq!((y.dtype(), indices.dtype()), (dtype, DType::U32));
+            assert_eq!((y.to_vec()?, indices.to_vec()?), (vec![4.0, 3.0], vec![1.0, 2.0]));
+            let back = y.max_unpool(MaxUnpool { output: [1, 1, 4] }, &indices)?;
+            assert_eq!(back.to_vec()?, [0.0, 4.0, 3.0, 0.0]);
+            let loss = back.reshape(&[1, 4])?.mse(&Tensor::zeros(&[1, 4], dtype).on(device)?)?;
+            let gradients = tape.backward(&loss)?;
+            let gradient = gradients.get(&x).map_or(Ok(Vec::new()), Tensor::to_vec)?;
+            assert_eq!(gradient, [0.0, 2.0, 1.5, 0.0]);
+            assert_eq!(gradients.get(&x).map(Tensor::dtype), Some(dtype));
+        }
+        let average = Pool { kind: PoolKind::Average, ..pool };
+        let refused = Tensor::zeros(&[1, 1, 1, 4, 1], DType::F32).pool_with_indices(average);
+        assert!(refused.is_err_and(|error| error.to_string().contains("PoolKind::Max")));
         Ok(())
     }
 }

@@ -160,6 +160,24 @@ impl Tensor {
         one(op, &[self], &[])
     }
 
+    /// [`Pool`] of [N, D, H, W, C] for the largest elements, and their indices in D·H·W of their sample, u32 in the shape
+    /// of the output: what [`max_unpool`](Tensor::max_unpool) takes.
+    pub fn pool_with_indices(&self, op: Pool) -> Result<(Tensor, Tensor)> {
+        let Applied { output, mut saved } = Tensor::apply(op, &[self], &[])?;
+        match saved.pop() {
+            Some(indices) => Ok((output, indices)),
+            None => Err(Error::Op(kernels::Error::Setting {
+                op: "pool",
+                what: "averages have no indices: pool with PoolKind::Max".into(),
+            })),
+        }
+    }
+
+    /// [`MaxUnpool`]: each number of [N, D', H', W', C] at its index, zeros elsewhere.
+    pub fn max_unpool(&self, op: MaxUnpool, indices: &Tensor) -> Result<Tensor> {
+        one(op, &[self], &[indices])
+    }
+
     /// [N, T, C] to [N, C]: the mean over all steps, or over the first `lengths` of each.
     pub fn mean_over_steps(&self, lengths: Option<&Tensor>) -> Result<Tensor> {
         one(

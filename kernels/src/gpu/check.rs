@@ -3,8 +3,9 @@
 
 use super::{Backward, Block, Device, Forward, Gradient, Pointer};
 use crate::check::{Call, Reference, Report, inputs, over_cases};
-use crate::op::{Case, Compiled};
+use crate::op::{Case, Compiled, Numbers};
 use crate::philox::Philox;
+use bytemuck::Pod;
 use std::cell::RefCell;
 
 /// The largest relative error that passes, against f64.
@@ -51,7 +52,7 @@ impl<'a, O: Compiled> Trial<'a, O> {
             .collect();
         let call = Call::<O, f64>::new(case, &values)?;
         let random = Philox::new(seed, "grad_output");
-        let grad_output = (0..call.plan.output.count())
+        let grad_output = (0..call.plan.output.shape.count())
             .map(|i| f64::from(random.normal(i as u64) as f32))
             .collect();
         let reference = call.reference(grad_output);
@@ -75,13 +76,25 @@ impl<'a, O: Compiled> Trial<'a, O> {
         .map_err(text)
     }
 
-    fn read(&self, what: &str, block: &Block, count: usize) -> Outcome<Vec<f32>> {
+    fn read<T: Pod>(&self, what: &str, block: &Block, count: usize) -> Outcome<Vec<T>> {
         if let Some(at) = self.device.driver().unwritten(block.pointer().0, 4 * count) {
             return Err(format!("{what}: element {} was never written", at / 4));
         }
-        let mut values = vec![0.0; count];
+        let mut values = vec![T::zeroed(); count];
         self.device.download(block.pointer(), &mut values).map_err(text)?;
         Ok(values)
+    }
+
+    /// Saved indices must be the very ones that the CPU saves.
+    fn same_indices(&self, what: &str, block: &Block, expected: &[f64]) -> Outcome<()> {
+        let got = self.read::<u32>(what, block, expected.len())?;
+        match got.iter().zip(expected).position(|(&got, &expected)| f64::from(got) != expected) {
+            None => Ok(()),
+            Some(at) => Err(format!(
+                "{what}: element {at} is {} on the device, {} on the CPU",
+                got[at], expected[at]
+            )),
+        }
     }
 
     fn run(&self) -> Outcome<(f64, String)> {
@@ -103,6 +116,11 @@ impl<'a, O: Compiled> Trial<'a, O> {
         };
         for (i, (block, expected)) in forward.iter().zip(&self.reference.made).enumerate() {
             let what = if i == 0 { "output".to_owned() } else { format!("saved buffer {}", i - 1) };
+            if i > 0 && self.call.plan.saved[i - 1].numbers == Numbers::Index {
+                self.same_indices(&what, block, expected)?;
+                self.same_indices(&what, &again[i], expected)?;
+                continue;
+            }
             let got = self.read(&what, block, expected.len())?;
             if bits(&got) != bits(&self.read(&what, &again[i], expected.len())?) {
                 return Err(format!("{what}: other bits the second time"));
@@ -135,9 +153,10 @@ impl<'a, O: Compiled> Trial<'a, O> {
     /// The output, then the saved buffers.
     fn forward(&self) -> Outcome<Vec<Block>> {
         let plan = &self.call.plan;
-        let shapes = std::iter::once(&plan.output).chain(&plan.saved);
-        let made =
-            shapes.map(|shape| self.fresh(shape.count(), None)).collect::<Outcome<Vec<Block>>>()?;
+        let buffers = std::iter::once(&plan.output).chain(&plan.saved);
+        let made = buffers
+            .map(|buffer| self.fresh(buffer.shape.count(), None))
+            .collect::<Outcome<Vec<Block>>>()?;
         let pointers: Vec<Pointer> = made.iter().map(Block::pointer).collect();
         let call = Forward {
             shapes: &self.call.shapes,

@@ -113,7 +113,7 @@ struct Optimise {
 const SHARE: u32 = 64;
 
 impl Device {
-    /// Scratch memory for so many numbers.
+    /// Scratch memory for so many f32 or u32 numbers: f32 is what every variant of a kernel sums in.
     ///
     /// # Errors
     /// When there is not so much.

@@ -38,7 +38,7 @@ pub struct Forward<'a> {
     pub indices: &'a [Pointer],
     /// Where the output goes.
     pub output: Pointer,
-    /// Where the saved buffers go, in the order of [`Plan::saved`](crate::op::Plan::saved).
+    /// Where the saved buffers go, floating point and indices, in the order of [`Plan::saved`](crate::op::Plan::saved).
     pub saved: &'a [Pointer],
 }
 
@@ -55,7 +55,7 @@ pub struct Backward<'a> {
     pub indices: &'a [Pointer],
     /// The output; null where [`Op::keep`] did not ask for it.
     pub output: Pointer,
-    /// The saved buffers of the forward pass.
+    /// The saved buffers of the forward pass, in that order.
     pub saved: &'a [Pointer],
     /// The gradient of the output.
     pub grad_output: Pointer,

@@ -51,6 +51,7 @@ ops! {
     mse::Mse,
     ccc::Ccc,
     pool::Pool,
+    max_unpool::MaxUnpool,
     sequence_pool::SequencePool,
     embedding::Embedding,
     permute::Permute,

@@ -4,7 +4,7 @@ use super::case::{Case, Ready};
 use crate::failure::Result;
 use engine::{DType, Philox, Tensor};
 use kernels::Shape;
-use kernels::op::{self, Backward, Compiled, Forward, Gradient, Values};
+use kernels::op::{self, Backward, Buffer, Compiled, Forward, Gradient, Numbers, Values};
 use std::time::Duration;
 
 /// How long a case is repeated.
@@ -121,6 +121,7 @@ struct Call<O> {
     indices: Vec<Vec<u32>>,
     output: Tensor,
     saved: Vec<Tensor>,
+    saved_indices: Vec<Vec<u32>>,
     grad_output: Option<Tensor>,
     gradients: Vec<Option<Tensor>>,
 }
@@ -131,11 +132,14 @@ impl<O: Compiled> Call<O> {
         let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
         let plan = case.op.plan(&shapes, &index_shapes)?;
         let zeros = |shape: &Shape| Tensor::zeros(shape, DType::F32);
+        let (indices, floats): (Vec<Buffer>, Vec<Buffer>) =
+            plan.saved.iter().partition(|buffer| buffer.numbers == Numbers::Index);
         let inputs = case.inputs.iter().enumerate();
         let inputs =
             inputs.map(|(i, input)| filled(input.shape, input.values, &format!("input {i}")));
         let backward = pass != Pass::Forward;
-        let grad_output = backward.then(|| filled(plan.output, Values::Normal, "grad_output"));
+        let grad_output =
+            backward.then(|| filled(plan.output.shape, Values::Normal, "grad_output"));
         let gradients =
             case.inputs.iter().enumerate().map(|(i, input)| {
                 (input.differentiable && pass.wants(i)).then(|| zeros(&input.shape))
@@ -144,8 +148,9 @@ impl<O: Compiled> Call<O> {
             op: case.op.clone(),
             inputs: inputs.collect::<Result<_>>()?,
             indices: case.indices.iter().map(|(_, values)| values.clone()).collect(),
-            output: zeros(&plan.output),
-            saved: plan.saved.iter().map(zeros).collect(),
+            output: zeros(&plan.output.shape),
+            saved: floats.iter().map(|buffer| zeros(&buffer.shape)).collect(),
+            saved_indices: indices.iter().map(|buffer| vec![0; buffer.shape.count()]).collect(),
             grad_output: grad_output.transpose()?,
             gradients: gradients.collect(),
             shapes,
@@ -164,6 +169,11 @@ impl<O: Compiled> Call<O> {
             indices: &indices,
             output: self.output.as_mut_slice()?,
             saved: &mut saved.collect::<engine::Result<Vec<_>>>()?,
+            saved_indices: &mut self
+                .saved_indices
+                .iter_mut()
+                .map(|s| &mut s[..])
+                .collect::<Vec<_>>(),
         });
         Ok(())
     }
@@ -188,6 +198,7 @@ impl<O: Compiled> Call<O> {
             indices: &indices,
             output: if keep.output { self.output.as_slice()? } else { &[] },
             saved: &slices(&self.saved)?,
+            saved_indices: &self.saved_indices.iter().map(|s| &s[..]).collect::<Vec<_>>(),
             grad_output: self.grad_output.as_ref().map_or(Ok(&[][..]), Tensor::as_slice)?,
             gradients: gradients.collect::<Result<_>>()?,
         });

@@ -12,8 +12,8 @@ fn run<T: Float>(
     let indices: Vec<&[u32]> = lengths.into_iter().collect();
     let plan = op.plan(shapes, &index_shapes).unwrap();
     let owned = inputs.map(|x| x.iter().map(|&x| T::from_f64(x)).collect::<Vec<T>>());
-    let mut output = vec![T::from_f64(f64::NAN); plan.output.count()];
-    let mut saved = vec![T::ZERO; plan.saved[0].count()];
+    let mut output = vec![T::from_f64(f64::NAN); plan.output.shape.count()];
+    let mut saved = vec![T::ZERO; plan.saved[0].shape.count()];
     op.forward(Forward {
         shapes,
         inputs: &owned.each_ref().map(|x| &x[..]),
@@ -21,6 +21,7 @@ fn run<T: Float>(
         indices: &indices,
         output: &mut output,
         saved: &mut [&mut saved],
+        saved_indices: &mut [],
     });
     output.iter().map(|y| y.to_f64()).collect()
 }

@@ -133,6 +133,7 @@ mod tests {
             indices: &[],
             output: &mut y,
             saved: &mut [],
+            saved_indices: &mut [],
         });
         assert_eq!(y, [1.0, 3.0, 4.0, 2.0, 5.0, 6.0]);
         assert!(op.plan(&[shapes[0], Shape::new(&[3, 2])], &[]).is_err());

@@ -227,7 +227,7 @@ mod tests {
     /// Output, gradient of x and of the weight.
     fn run<T: Float>(op: &Conv3d, shapes: &[Shape; 2]) -> [Vec<T>; 3] {
         let (x, weight) = (numbers::<T>(shapes[0], "x"), numbers::<T>(shapes[1], "weight"));
-        let output_shape = op.plan(shapes, &[]).unwrap().output;
+        let output_shape = op.plan(shapes, &[]).unwrap().output.shape;
         let grad_output = numbers::<T>(output_shape, "grad_output");
         let nan = T::from_f64(f64::NAN);
         let inputs: [&[T]; 2] = [&x, &weight];
@@ -239,6 +239,7 @@ mod tests {
             indices: &[],
             output: &mut output,
             saved: &mut [],
+            saved_indices: &mut [],
         });
         let (mut grad_x, mut grad_weight) = (vec![nan; x.len()], vec![nan; weight.len()]);
         op.backward(Backward {
@@ -248,6 +249,7 @@ mod tests {
             indices: &[],
             output: &output,
             saved: &[],
+            saved_indices: &[],
             grad_output: &grad_output,
             gradients: vec![
                 Some(Gradient { data: &mut grad_x, add: false }),
@@ -290,7 +292,7 @@ mod tests {
         for (op, shapes) in layers() {
             let [output, ..] = run::<f32>(&op, &shapes);
             let (x, weight) = (numbers::<f32>(shapes[0], "x"), numbers::<f32>(shapes[1], "weight"));
-            let out = op.plan(&shapes, &[]).unwrap().output;
+            let out = op.plan(&shapes, &[]).unwrap().output.shape;
             let [xs, ws] = shapes;
             // The transforms' worst error is some 1e-5 of a sum's deviation.
             let deviation = ((ws.count() / ws[4]) as f64).sqrt();

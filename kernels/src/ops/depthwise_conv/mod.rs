@@ -82,7 +82,7 @@ impl Op for DepthwiseConv {
     fn cost(&self, inputs: &[Shape], indices: &[Shape]) -> Cost {
         let (x, weight) = (inputs[0].count() as f64, inputs[1].count() as f64);
         let kernel = inputs[1][0] as f64;
-        let y = self.plan(inputs, indices).map_or(0.0, |plan| plan.output.count() as f64);
+        let y = self.plan(inputs, indices).map_or(0.0, |plan| plan.output.shape.count() as f64);
         Cost {
             forward_flops: 2.0 * y * kernel,
             backward_flops: 4.0 * y * kernel,

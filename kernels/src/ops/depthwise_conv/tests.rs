@@ -3,7 +3,7 @@ use crate::check;
 
 fn run<T: Float>(op: DepthwiseConv, shapes: &[Shape], inputs: &[&[T]]) -> Vec<T> {
     let plan = op.plan(shapes, &[]).unwrap();
-    let mut output = vec![T::from_f64(f64::NAN); plan.output.count()];
+    let mut output = vec![T::from_f64(f64::NAN); plan.output.shape.count()];
     op.forward(Forward {
         shapes,
         inputs,
@@ -11,6 +11,7 @@ fn run<T: Float>(op: DepthwiseConv, shapes: &[Shape], inputs: &[&[T]]) -> Vec<T>
         indices: &[],
         output: &mut output,
         saved: &mut [],
+        saved_indices: &mut [],
     });
     output
 }
@@ -50,7 +51,7 @@ fn every_length_and_setting_is_the_definition() {
                 let y = run(op, &shapes, &inputs.iter().map(|x| &x[..]).collect::<Vec<_>>());
                 let mut at = 0;
                 for clip in 0..2 {
-                    for t in 0..plan.output[1] {
+                    for t in 0..plan.output.shape[1] {
                         for c in 0..features {
                             let term = |k: usize| {
                                 let from = (t * stride + k * dilation).checked_sub(padding)?;

@@ -16,7 +16,7 @@ fn run<T: Float>(
     let plan = op.plan(shapes, &index_shapes).unwrap();
     let owned: Vec<Vec<T>> =
         inputs.iter().map(|x| x.iter().map(|&x| T::from_f64(x)).collect()).collect();
-    let mut output = vec![T::from_f64(f64::NAN); plan.output.count()];
+    let mut output = vec![T::from_f64(f64::NAN); plan.output.shape.count()];
     op.forward(Forward {
         shapes,
         inputs: &owned.iter().map(|x| &x[..]).collect::<Vec<_>>(),
@@ -24,6 +24,7 @@ fn run<T: Float>(
         indices: &indices.iter().map(|i| &i[..]).collect::<Vec<_>>(),
         output: &mut output,
         saved: &mut [],
+        saved_indices: &mut [],
     });
     output.iter().map(|y| y.to_f64()).collect()
 }

@@ -34,7 +34,7 @@ fn run<T: Float>(
     let inputs: Vec<&[T]> = owned.iter().map(|z| &z[..]).collect();
     let nan = T::from_f64(f64::NAN);
     let mut output = [nan];
-    let mut saved: Vec<Vec<T>> = plan.saved.iter().map(|s| vec![nan; s.count()]).collect();
+    let mut saved: Vec<Vec<T>> = plan.saved.iter().map(|s| vec![nan; s.shape.count()]).collect();
     op.forward(Forward {
         shapes: &shapes,
         inputs: &inputs,
@@ -42,6 +42,7 @@ fn run<T: Float>(
         indices: &indices,
         output: &mut output,
         saved: &mut saved.iter_mut().map(|s| &mut s[..]).collect::<Vec<_>>(),
+        saved_indices: &mut [],
     });
     let mut gradients = vec![vec![nan; rows * features]; m];
     op.backward(Backward {
@@ -51,6 +52,7 @@ fn run<T: Float>(
         indices: &indices,
         output: &[],
         saved: &saved.iter().map(|s| &s[..]).collect::<Vec<_>>(),
+        saved_indices: &[],
         grad_output: &[T::ONE],
         gradients: gradients
             .iter_mut()

@@ -27,9 +27,9 @@ impl Window {
         self.kernel.iter().product()
     }
 
-    /// Calls the body with each tap of an output pixel that is no padding, and the input pixel there.
+    /// Calls the body with each input pixel of an output pixel's window.
     #[inline(always)]
-    fn inputs_of(self, pixel: usize, mut body: impl FnMut(usize, usize)) {
+    fn inputs_of(self, pixel: usize, mut body: impl FnMut(usize)) {
         let (sample, [d, h, w]) = split(pixel, self.output);
         let at = |axis: usize, output: usize, tap: usize| {
             let place = (output * self.stride[axis] + tap).wrapping_sub(self.padding[axis]);
@@ -41,16 +41,15 @@ impl Window {
                 let Some(h) = at(1, h, kh) else { continue };
                 for kw in 0..self.kernel[2] {
                     let Some(w) = at(2, w, kw) else { continue };
-                    let tap = (kd * self.kernel[1] + kh) * self.kernel[2] + kw;
-                    body(tap, join(sample, [d, h, w], self.input));
+                    body(join(sample, [d, h, w], self.input));
                 }
             }
         }
     }
 
-    /// Calls the body with each tap and output pixel that an input pixel goes to.
+    /// Calls the body with each output pixel whose window an input pixel is in.
     #[inline(always)]
-    fn outputs_of(self, pixel: usize, mut body: impl FnMut(usize, usize)) {
+    fn outputs_of(self, pixel: usize, mut body: impl FnMut(usize)) {
         let (sample, [d, h, w]) = split(pixel, self.input);
         let at = |axis: usize, input: usize, tap: usize| {
             let start = (input + self.padding[axis]).checked_sub(tap)?;
@@ -63,39 +62,41 @@ impl Window {
                 let Some(h) = at(1, h, kh) else { continue };
                 for kw in 0..self.kernel[2] {
                     let Some(w) = at(2, w, kw) else { continue };
-                    let tap = (kd * self.kernel[1] + kh) * self.kernel[2] + kw;
-                    body(tap, join(sample, [d, h, w], self.output));
+                    body(join(sample, [d, h, w], self.output));
                 }
             }
         }
     }
 
-    pub(super) fn max<T: Float>(self, x: &[T], output: &mut [T], taps: &mut [T]) {
+    /// The largest of each window, and its place in D·H·W of its sample.
+    pub(super) fn max<T: Float>(self, x: &[T], output: &mut [T], places: &mut [u32]) {
         let width = self.features;
-        let taps = parallel::Shared::new(taps);
+        let [inputs, outputs] = [self.input, self.output].map(|e| e.iter().product::<usize>());
+        let places = parallel::Shared::new(places);
         parallel::rows(output, width, (self.taps() + 2) * width, |first, output| {
             // SAFETY: the same part as that of the output, which is this task's alone.
-            let taps = unsafe { taps.part(first * width, output.len()) };
+            let places = unsafe { places.part(first * width, output.len()) };
             simd::vectorised(
                 #[inline(always)]
                 || {
-                    let rows = output.chunks_exact_mut(width).zip(taps.chunks_exact_mut(width));
-                    for (pixel, (output, taps)) in (first..).zip(rows) {
+                    let rows = output.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
+                    for (pixel, (output, places)) in (first..).zip(rows) {
+                        let start = pixel / outputs * inputs;
                         let mut fresh = true;
-                        self.inputs_of(pixel, |tap, source| {
+                        self.inputs_of(pixel, |source| {
                             let x = &x[source * width..][..width];
-                            let tap = T::from_usize(tap);
+                            let place = (source - start) as u32;
                             if fresh {
                                 fresh = false;
                                 output.copy_from_slice(x);
-                                return taps.fill(tap);
+                                return places.fill(place);
                             }
-                            for ((y, t), &x) in output.iter_mut().zip(taps.iter_mut()).zip(x) {
+                            for ((y, p), &x) in output.iter_mut().zip(places.iter_mut()).zip(x) {
                                 // A NaN is taken and then kept.
                                 #[allow(clippy::eq_op, reason = "asks for NaN")]
                                 let larger = x > *y || x != x;
                                 *y = if larger { x } else { *y };
-                                *t = if larger { tap } else { *t };
+                                *p = if larger { place } else { *p };
                             }
                         });
                     }
@@ -113,7 +114,7 @@ impl Window {
                 || {
                     for (pixel, output) in (first..).zip(output.chunks_exact_mut(width)) {
                         output.fill(T::ZERO);
-                        self.inputs_of(pixel, |_, source| {
+                        self.inputs_of(pixel, |source| {
                             for (y, &x) in output.iter_mut().zip(&x[source * width..]) {
                                 *y += x;
                             }
@@ -125,12 +126,13 @@ impl Window {
         });
     }
 
-    pub(super) fn grad_max<T: Float>(self, taps: &[T], dy: &[T], gradient: &mut Gradient<T>) {
-        self.gather(gradient, |gradient, tap, target| {
+    pub(super) fn grad_max<T: Float>(self, places: &[u32], dy: &[T], gradient: &mut Gradient<T>) {
+        let inputs: usize = self.input.iter().product();
+        self.gather(gradient, |gradient, pixel, target| {
             let range = target * self.features..(target + 1) * self.features;
-            let tap = T::from_usize(tap);
-            for ((g, &t), &dy) in gradient.iter_mut().zip(&taps[range.clone()]).zip(&dy[range]) {
-                *g += if t == tap { dy } else { T::ZERO };
+            let place = (pixel % inputs) as u32;
+            for ((g, &p), &dy) in gradient.iter_mut().zip(&places[range.clone()]).zip(&dy[range]) {
+                *g += if p == place { dy } else { T::ZERO };
             }
         });
     }
@@ -144,7 +146,8 @@ impl Window {
         });
     }
 
-    /// Sums for each input pixel over the windows it is in, so that no two tasks write to one place.
+    /// Sums for each input pixel over the windows it is in, so that no two tasks write to one place: `add` is called
+    /// with the pixel's numbers, the pixel and the output pixel of the window.
     fn gather<T: Float>(
         self,
         gradient: &mut Gradient<T>,
@@ -159,7 +162,7 @@ impl Window {
                         if !keep {
                             gradient.fill(T::ZERO);
                         }
-                        self.outputs_of(pixel, |tap, target| add(gradient, tap, target));
+                        self.outputs_of(pixel, |target| add(gradient, pixel, target));
                     }
                 },
             );

@@ -15,7 +15,7 @@ static PROGRAM: Program = Program::new(
 #[repr(C)]
 struct Arguments {
     from: Pointer,
-    taps: Pointer,
+    places: Pointer,
     to: Pointer,
     count: i64,
     features: i64,
@@ -30,13 +30,13 @@ struct Arguments {
 
 impl Pool {
     /// For an x that the plan took, with nothing to write to yet.
-    fn arguments(&self, x: Shape, taps: Option<&Pointer>) -> Arguments {
+    fn arguments(&self, x: Shape, places: Option<&Pointer>) -> Arguments {
         let input = [x[1], x[2], x[3]];
         let output = std::array::from_fn(|axis| self.windows(axis, input[axis]) as i64);
         let whole = |extents: [usize; 3]| extents.map(|extent| extent as i64);
         Arguments {
             from: Pointer::NULL,
-            taps: taps.copied().unwrap_or(Pointer::NULL),
+            places: places.copied().unwrap_or(Pointer::NULL),
             to: Pointer::NULL,
             count: 0,
             features: x.features() as i64,

@@ -21,8 +21,8 @@ pub enum PoolKind {
 /// (input + 2 padding - kernel) / stride + 1 windows, rounded down; or up, if the last window then begins before the
 /// padding behind the input does (PyTorch's `ceil_mode`).
 ///
-/// Input: x `[N, D, H, W, C]`. Output: `[N, D', H', W', C]`. Saved by max pooling: the tap of the largest element of
-/// each window, counted in D, H, W order, in the output's shape (a number type holds it exactly: windows are small).
+/// Input: x `[N, D, H, W, C]`. Output: `[N, D', H', W', C]`. Saved by max pooling, in the output's shape: the index of
+/// each window's largest element in D·H·W of its sample, which [`MaxUnpool`](super::MaxUnpool) takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Max or average.
@@ -78,14 +78,14 @@ impl Op for Pool {
             "averages have no windows that reach beyond the padding: set ceil for the largest alone"
                 .into()
         })?;
-        let taps: usize = self.kernel.iter().product();
-        expect::setting(Self::NAME, taps < 1 << 24, || {
-            format!("kernel {:?} has 2^24 taps or more: shrink it", self.kernel)
+        let pixels: usize = x[1..4].iter().product();
+        expect::setting(Self::NAME, u32::try_from(pixels).is_ok(), || {
+            format!("samples of x {x} have 2^32 pixels or more: split them")
         })?;
-        let output = Shape::from(output);
+        let plan = Plan::new(Shape::from(output));
         Ok(match self.kind {
-            PoolKind::Max => Plan::saving(output, vec![output]),
-            PoolKind::Average => Plan::new(output),
+            PoolKind::Max => plan.saving_indices(Shape::from(output)),
+            PoolKind::Average => plan,
         })
     }
 
@@ -95,8 +95,8 @@ impl Op for Pool {
 
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
         let window = cpu::Window::new(self, call.shapes[0]);
-        match (self.kind, call.saved) {
-            (PoolKind::Max, [taps]) => window.max(call.inputs[0], call.output, taps),
+        match (self.kind, call.saved_indices) {
+            (PoolKind::Max, [places]) => window.max(call.inputs[0], call.output, places),
             _ => window.average(call.inputs[0], call.output),
         }
     }
@@ -105,7 +105,7 @@ impl Op for Pool {
         let window = cpu::Window::new(self, call.shapes[0]);
         let Some(gradient) = &mut call.gradients[0] else { return };
         match self.kind {
-            PoolKind::Max => window.grad_max(call.saved[0], call.grad_output, gradient),
+            PoolKind::Max => window.grad_max(call.saved_indices[0], call.grad_output, gradient),
             PoolKind::Average => window.grad_average(call.grad_output, gradient),
         }
     }
@@ -113,7 +113,7 @@ impl Op for Pool {
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
         let taps: usize = self.kernel.iter().product();
         let input = inputs[0].count() as f64;
-        let output = self.plan(inputs, &[]).map_or(0, |plan| plan.output.count()) as f64;
+        let output = self.plan(inputs, &[]).map_or(0, |plan| plan.output.shape.count()) as f64;
         let saved = if self.kind == PoolKind::Max { output } else { 0.0 };
         Cost {
             forward_flops: taps as f64 * output,
@@ -176,9 +176,9 @@ mod tests {
             ceil: false,
         };
         let window = cpu::Window::new(&op, Shape::new(&[1, 1, 1, 3, 1]));
-        let (mut y, mut taps) = ([f32::NAN; 3], [f32::NAN; 3]);
-        window.max(&[-2.0, -2.0, f32::NEG_INFINITY], &mut y, &mut taps);
-        assert_eq!((y, taps), ([-2.0; 3], [1.0, 0.0, 0.0]));
+        let (mut y, mut places) = ([f32::NAN; 3], [u32::MAX; 3]);
+        window.max(&[-2.0, -2.0, f32::NEG_INFINITY], &mut y, &mut places);
+        assert_eq!((y, places), ([-2.0; 3], [0, 0, 1]));
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
                     ceil,
                 };
                 let plan = op.plan(&[Shape::new(&[1, 1, 1, input, 1])], &[]).unwrap();
-                assert_eq!(plan.output[3], windows, "{op:?} of {input}");
+                assert_eq!(plan.output.shape[3], windows, "{op:?} of {input}");
             }
         }
         let op = Pool {

@@ -3,7 +3,7 @@
 
 struct Arguments {
     const float* from;  // x [samples, input, features]; backward the gradient of the output
-    float* taps;        // [samples, output, features]: which tap was the largest; null for averages
+    u32* places;        // [samples, output, features]: of the largest, in D, H, W of its sample; null for averages
     float* to;          // output [samples, output, features], or gradient of x
     i64 count;          // elements of `to`
     i64 features;
@@ -39,7 +39,10 @@ __device__ inline i64 index(const Place& place, i64 d, i64 h, i64 w, const i64* 
     return (((place.sample * extents[0] + d) * extents[1] + h) * extents[2] + w) * features + place.feature;
 }
 
-// Calls body(tap, element of x) for each tap of a window that is no padding.
+// Pixels of a sample.
+__device__ inline i64 pixels(const i64* extents) { return extents[0] * extents[1] * extents[2]; }
+
+// Calls body(element of x) for each element of a window that is no padding.
 template <class Body>
 __device__ inline void inputs_of(const Arguments& a, const Place& place, Body body) {
     const i64 d0 = place.at[0] * a.stride[0] - a.padding[0], h0 = place.at[1] * a.stride[1] - a.padding[1];
@@ -50,8 +53,7 @@ __device__ inline void inputs_of(const Arguments& a, const Place& place, Body bo
             if (h0 + kh < 0 || h0 + kh >= a.input[1]) continue;
             for (i64 kw = 0; kw < a.kernel[2]; kw++) {
                 if (w0 + kw < 0 || w0 + kw >= a.input[2]) continue;
-                body((kd * a.kernel[1] + kh) * a.kernel[2] + kw,
-                     index(place, d0 + kd, h0 + kh, w0 + kw, a.input, a.features));
+                body(index(place, d0 + kd, h0 + kh, w0 + kw, a.input, a.features));
             }
         }
     }
@@ -63,16 +65,16 @@ extern "C" __global__ void pool_max(const Arguments a) {
     const Place place(i, a.output, a.features);
     float largest = 0.0f;
     i64 taken = -1;
-    inputs_of(a, place, [&](i64 tap, i64 source) {
+    inputs_of(a, place, [&](i64 source) {
         const float x = a.from[source];
         // A NaN is taken and then kept.
         if (taken < 0 || x > largest || x != x) {
             largest = x;
-            taken = tap;
+            taken = source;
         }
     });
     a.to[i] = largest;
-    a.taps[i] = (float)taken;
+    a.places[i] = (u32)(taken / a.features - place.sample * pixels(a.input));
 }
 
 extern "C" __global__ void pool_average(const Arguments a) {
@@ -80,7 +82,7 @@ extern "C" __global__ void pool_average(const Arguments a) {
     if (i >= a.count) return;
     const Place place(i, a.output, a.features);
     float sum = 0.0f;
-    inputs_of(a, place, [&](i64, i64 source) { sum += a.from[source]; });
+    inputs_of(a, place, [&](i64 source) { sum += a.from[source]; });
     a.to[i] = sum * a.share;
 }
 
@@ -102,20 +104,17 @@ extern "C" __global__ void pool_backward(const Arguments a) {
     if (i >= a.count) return;
     const Place place(i, a.input, a.features);
     const Windows ds(a, 0, place.at[0]), hs(a, 1, place.at[1]), ws(a, 2, place.at[2]);
+    const u32 own = (u32)(i / a.features - place.sample * pixels(a.input));
     float sum = 0.0f;
     for (i64 d = ds.first; d <= ds.last; d++) {
         for (i64 h = hs.first; h <= hs.last; h++) {
             for (i64 w = ws.first; w <= ws.last; w++) {
                 const i64 source = index(place, d, h, w, a.output, a.features);
-                if (!a.taps) {
+                if (!a.places) {
                     sum += a.from[source] * a.share;
-                    continue;
+                } else if (a.places[source] == own) {
+                    sum += a.from[source];
                 }
-                const i64 kd = place.at[0] + a.padding[0] - d * a.stride[0];
-                const i64 kh = place.at[1] + a.padding[1] - h * a.stride[1];
-                const i64 kw = place.at[2] + a.padding[2] - w * a.stride[2];
-                const i64 tap = (kd * a.kernel[1] + kh) * a.kernel[2] + kw;
-                if (a.taps[source] == (float)tap) sum += a.from[source];
             }
         }
     }

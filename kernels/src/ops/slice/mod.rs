@@ -69,7 +69,7 @@ impl Op for Slice {
     }
 
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
-        let output = self.plan(inputs, &[]).map_or(0, |plan| plan.output.count()) as f64;
+        let output = self.plan(inputs, &[]).map_or(0, |plan| plan.output.shape.count()) as f64;
         Cost {
             forward_bytes: 8.0 * output,
             backward_bytes: 4.0 * (output + inputs[0].count() as f64),
