@@ -159,6 +159,10 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
             apply(GraphConv { adjacency, bias: flag("bias"), relu: flag("relu") }, x, indices)
         }
         "linear" => x[0].linear(&x[1], x.get(2), flag("relu")),
+        "matmul" => {
+            let transpose_left = flag("transpose_left");
+            x[0].matmul(Matmul { transpose_left, transpose_right: flag("transpose_right") }, &x[1])
+        }
         "conv3d" => {
             let dilation = triple("dilation");
             let op = Conv3d::new(triple("stride"), triple("padding"));

@@ -109,6 +109,11 @@ impl Tensor {
         one(Linear { bias: bias.is_some(), relu }, &with(&[self, weight], bias), &[])
     }
 
+    /// [`Matmul`]: the product of this matrix, or of each of a batch, and another, [.., M, K] and [.., K, N].
+    pub fn matmul(&self, op: Matmul, right: &Tensor) -> Result<Tensor> {
+        one(op, &[self, right], &[])
+    }
+
     /// [`Conv3d`] of [N, D, H, W, C].
     pub fn conv3d(&self, op: Conv3d, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         one(op, &with(&[self, weight], bias), &[])

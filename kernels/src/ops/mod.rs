@@ -62,6 +62,7 @@ ops! {
     graph_conv::GraphConv,
     info_nce::InfoNce,
     linear::Linear,
+    matmul::Matmul,
     conv3d::Conv3d,
 }
 
