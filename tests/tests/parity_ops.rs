@@ -172,6 +172,16 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
                 x.get(2),
             )
         }
+        "conv_transpose3d" => {
+            let op = ConvTranspose3d {
+                stride: triple("stride"),
+                padding: triple("padding"),
+                output_padding: triple("output_padding"),
+                dilation: triple("dilation"),
+                bias: flag("bias"),
+            };
+            x[0].conv_transpose3d(op, &x[1], x.get(2))
+        }
         "info_nce" => apply(info_nce(s), x, indices),
         other => panic!("no test knows the op {other}"),
     }

@@ -1,5 +1,5 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
-use kernels::ops::{Conv3d, DepthwiseConv as DepthwiseOp};
+use kernels::ops::{Conv3d, ConvTranspose3d, DepthwiseConv as DepthwiseOp};
 
 /// The geometry of a convolution over three axes; 1 leaves an axis alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,49 @@ fn operation(settings: ConvSettings, bias: bool) -> Conv3d {
     Conv3d { stride, padding, dilation, bias, relu: false }
 }
 
+/// A transposed convolution over up to three axes of [N, D, H, W, C]: the layer of decoders, whose output is about
+/// `stride` times as large as its input. Shorter inputs are seen as [N, 1, H, W, C] and [N, 1, 1, W, C].
+#[derive(Debug, Clone)]
+pub struct ConvTranspose {
+    op: ConvTranspose3d,
+    weight: ParameterId,
+    bias: Option<ParameterId>,
+}
+
+impl ConvTranspose {
+    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` `[outputs]`, as PyTorch starts them; of
+    /// `output_padding` on each axis, which is below the stride ([`ConvTranspose3d`]).
+    ///
+    /// # Errors
+    /// When the scope has these names already.
+    pub fn new(
+        mut scope: Scope<'_>,
+        settings: ConvSettings,
+        output_padding: [usize; 3],
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Self> {
+        // PyTorch counts the outputs of this layer as its fan-in.
+        let init = Init::fan_in(settings.taps() * outputs);
+        let bias = bias.then(|| scope.parameter("bias", &[outputs], init)).transpose()?;
+        let weight = scope.parameter("weight", &shape(settings, inputs, outputs), init)?;
+        let ConvSettings { stride, padding, dilation, .. } = settings;
+        let bias_given = bias.is_some();
+        let op = ConvTranspose3d { stride, padding, output_padding, dilation, bias: bias_given };
+        Ok(ConvTranspose { op, weight, bias })
+    }
+
+    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs].
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        let bias = self.bias.map(|bias| pass.get(bias));
+        x.conv_transpose3d(self.op, &pass.get(self.weight), bias.as_ref())
+    }
+}
+
 /// A convolution over time of each feature by itself.
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv {
@@ -169,5 +212,30 @@ impl DepthwiseConv {
     /// When the shapes do not fit.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         x.depthwise_conv(self.op, &pass.get(self.weight), Some(&pass.get(self.bias)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Parameters, Philox};
+
+    /// A convolution that halves an image, and the transposed one that doubles it again.
+    #[test]
+    fn a_transposed_convolution_leads_back_to_the_size() -> Result<()> {
+        let mut parameters = Parameters::new(DType::F32, 1);
+        let settings = ConvSettings::new([1, 3, 3]).stride([1, 2, 2]).padding([0, 1, 1]);
+        let half = Conv::new(parameters.scope().sub("half"), settings, 3, 5, true)?;
+        let double =
+            ConvTranspose::new(parameters.scope().sub("double"), settings, [0, 1, 1], 5, 3, true)?;
+        let pass = Pass::train(&parameters, Philox::new(1, "pass"));
+        let x = Tensor::zeros(&[2, 1, 8, 6, 3], DType::F32);
+        let small = half.forward(&pass, &x)?;
+        assert_eq!(small.shape()[..], [2, 1, 4, 3, 5]);
+        let back = double.forward(&pass, &small)?;
+        assert_eq!(back.shape(), x.shape());
+        // Fails where a parameter has no gradient.
+        pass.backward(&back.mse(&x)?)?;
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ mod norm;
 mod simple;
 
 pub use attention::{MultiheadAttention, TransformerEncoderLayer, positional_encoding};
-pub use conv::{Conv, ConvSettings, DepthwiseConv, padded_channels};
+pub use conv::{Conv, ConvSettings, ConvTranspose, DepthwiseConv, padded_channels};
 pub use linear::Linear;
 pub use norm::{BatchNorm, LayerNorm};
 pub use simple::{Dropout, Prelu};

@@ -119,6 +119,16 @@ impl Tensor {
         one(op, &with(&[self, weight], bias), &[])
     }
 
+    /// [`ConvTranspose3d`] of [N, D, H, W, C].
+    pub fn conv_transpose3d(
+        &self,
+        op: ConvTranspose3d,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        one(op, &with(&[self, weight], bias), &[])
+    }
+
     /// [`DepthwiseConv`] of [N, T, C].
     pub fn depthwise_conv(
         &self,

@@ -64,6 +64,7 @@ ops! {
     linear::Linear,
     matmul::Matmul,
     conv3d::Conv3d,
+    conv_transpose3d::ConvTranspose3d,
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn offsets(mut index: usize, axes: &[Axis]) -> (usize, usize) {
 }
 
 /// Writes or adds x, of this shape, with its axes in this order.
-pub(super) fn permute<T: Float>(
+pub(crate) fn permute<T: Float>(
     shape: &[usize],
     axes: &[usize],
     x: &[T],

@@ -31,7 +31,7 @@ const SQUARE: usize = 32;
 const SHORT: usize = 8;
 
 /// Writes or adds x, of this shape, with its axes in this order.
-fn permute(
+pub(crate) fn permute(
     device: &Device,
     shape: &[usize],
     axes: &[usize],

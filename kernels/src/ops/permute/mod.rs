@@ -1,7 +1,7 @@
 //! Axes in another order.
 
-mod cpu;
-mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Float, MAX_RANK, Op, Result, Shape};
