@@ -135,6 +135,7 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
                 x[0].pool_with_indices(Pool { kind, kernel, stride, padding, ceil: false })?;
             y.multiply(&y)?.max_unpool(op, &indices)
         }
+        "scatter_rows" => x[0].scatter_rows(&indices[0], count("rows")),
         "embedding" => x[0].embedding(&indices[0]),
         "permute" => x[0].permute(&list(&s["axes"])),
         "concat" => Tensor::concat(&x.iter().collect::<Vec<_>>(), count("axis")),

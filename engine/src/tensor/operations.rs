@@ -212,6 +212,11 @@ impl Tensor {
         one(Embedding, &[self], &[rows])
     }
 
+    /// [`ScatterRows`]: rows of [.., C] summed into `rows` rows by number, [rows, C].
+    pub fn scatter_rows(&self, numbers: &Tensor, rows: usize) -> Result<Tensor> {
+        one(ScatterRows { rows }, &[self], &[numbers])
+    }
+
     /// The axes in another order.
     pub fn permute(&self, axes: &[usize]) -> Result<Tensor> {
         one(Permute::new(axes), &[self], &[])

@@ -54,6 +54,7 @@ ops! {
     max_unpool::MaxUnpool,
     sequence_pool::SequencePool,
     embedding::Embedding,
+    scatter_rows::ScatterRows,
     permute::Permute,
     concat::Concat,
     slice::Slice,

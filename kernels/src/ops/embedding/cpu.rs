@@ -5,7 +5,7 @@ use crate::op::Gradient;
 /// Tokens that are summed in the working precision before the sum is flushed to f64.
 const BLOCK: usize = 128;
 
-pub(super) fn forward<T: Float>(width: usize, table: &[T], tokens: &[u32], output: &mut [T]) {
+pub(crate) fn forward<T: Float>(width: usize, table: &[T], tokens: &[u32], output: &mut [T]) {
     parallel::rows(output, width, 2 * width, |first, output| {
         for (row, &token) in output.chunks_exact_mut(width).zip(&tokens[first..]) {
             match table.chunks_exact(width).nth(token as usize) {
@@ -16,7 +16,7 @@ pub(super) fn forward<T: Float>(width: usize, table: &[T], tokens: &[u32], outpu
     });
 }
 
-pub(super) fn backward<T: Float>(
+pub(crate) fn backward<T: Float>(
     width: usize,
     tokens: &[u32],
     grad_output: &[T],

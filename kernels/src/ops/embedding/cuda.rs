@@ -2,7 +2,7 @@
 
 use super::Embedding;
 use crate::Result;
-use crate::gpu::{Backward, Device, Forward, GpuOp, Grid, Part, Pointer, Program};
+use crate::gpu::{Backward, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program};
 use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
@@ -55,18 +55,31 @@ impl GpuOp for Embedding {
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
         let Some(gradient) = call.gradients[0] else { return Ok(()) };
         let (table, count) = (call.shapes[0], call.index_shapes[0].count());
-        let arguments = Arguments {
-            table: Pointer::NULL,
-            tokens: call.indices[0],
-            grad_output: call.grad_output,
-            to: gradient.data,
-            entries: table[0] as i64,
-            width: table[1] as i64,
-            count: count as i64,
-            add: gradient.add.into(),
-            unused: 0,
-        };
-        let grid = Grid::tiles(table[0], table[1].div_ceil(TILE));
-        Ok(device.launch(&PROGRAM, "embedding_backward", grid, &arguments)?)
+        let extents = [table[0], table[1]];
+        sum_rows(device, call.grad_output, call.indices[0], count, extents, gradient)
     }
+}
+
+/// Sums `count` rows by their tokens, in order, into a matrix of these entries and width.
+pub(crate) fn sum_rows(
+    device: &Device,
+    rows: Pointer,
+    tokens: Pointer,
+    count: usize,
+    [entries, width]: [usize; 2],
+    to: Gradient,
+) -> Result<()> {
+    let arguments = Arguments {
+        table: Pointer::NULL,
+        tokens,
+        grad_output: rows,
+        to: to.data,
+        entries: entries as i64,
+        width: width as i64,
+        count: count as i64,
+        add: to.add.into(),
+        unused: 0,
+    };
+    let grid = Grid::tiles(entries, width.div_ceil(TILE));
+    Ok(device.launch(&PROGRAM, "embedding_backward", grid, &arguments)?)
 }

@@ -1,7 +1,7 @@
 //! Rows of a table by number.
 
-mod cpu;
-mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 
 use crate::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
