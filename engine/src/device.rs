@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use kernels::gpu;
 use std::fmt;
 
-pub use kernels::gpu::Simulation;
+pub use kernels::gpu::{Counting, Counts, Simulation};
 
 /// The CPU, a GPU, or a simulated GPU.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,11 @@ impl Device {
     /// A GPU that is simulated on the CPU: the same kernels, with every access checked if asked for.
     pub fn simulated(simulation: Simulation) -> Device {
         Device::Gpu(gpu::Device::simulated(simulation))
+    }
+
+    /// A GPU that executes nothing and counts what it is asked for: launches, transfers, waits.
+    pub fn counting(counting: &Counting) -> Device {
+        Device::Gpu(gpu::Device::counting(counting))
     }
 
     /// The GPU it is, if it is one.

@@ -37,7 +37,7 @@ mod tape;
 mod tensor;
 pub mod work;
 
-pub use device::{Device, Simulation};
+pub use device::{Counting, Counts, Device, Simulation};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use kernels::philox::Philox;

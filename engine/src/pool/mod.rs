@@ -1,15 +1,16 @@
-//! Memory of the CPU's tensors, kept from step to step: a training step that ran twice needs no more than the last.
+//! Memory of the CPU's tensors, kept from step to step: a training step that ran twice takes no fresh memory.
 //!
 //! Large blocks are cut from one long stretch of addresses, where they fit best, and grow together when they come
 //! back. (A list of free blocks for each size keeps 1.6 times what MPUC's step ever has at once: what one size left
-//! serves no other.) Where a block fits nowhere, and holes between the others add up to more than a [`HOLES`]th of
-//! what was ever in use, their memory goes back to the system. Small blocks stand on free lists by size class.
+//! serves no other.) Free memory goes back to the system where a block fits nowhere and the pool holds more than
+//! [`HOLD`] times what was ever in use. Small blocks stand on free lists by size class.
 
 mod ranges;
 
 use memmap2::{MmapMut, MmapOptions};
 use ranges::Ranges;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::sync::Mutex;
 
 /// Blocks start on a cache line.
@@ -22,9 +23,10 @@ const LARGE: usize = 16 * PAGE;
 const STRETCH: usize = 64 << 30;
 /// A stretch starts on a huge page, and what it gives back is whole huge pages.
 const HUGE: usize = 2 << 20;
-/// What free blocks may keep besides the most that was ever in use: a part of it,
-const HOLES: usize = 10;
-/// and so many bytes in any case.
+/// Large blocks, used and free, hold at most so many times the most bytes that were ever in use. The holes between
+/// blocks of MPUC's step are 3 % of that; a limit below them has every step return memory and fault it in again.
+const HOLD: usize = 2;
+/// They may hold the most bytes that were ever in use and so many more in any case.
 const SPARE: usize = 64 << 20;
 /// Size classes of small blocks: four to each doubling, from 64 bytes up.
 const CLASSES: usize = 4 * 10;
@@ -49,6 +51,8 @@ struct Pool {
     stretches: Vec<Stretch>,
     small: [Vec<Block>; CLASSES],
     statistics: Statistics,
+    /// [`SPARE`]; less in a test.
+    spare: usize,
 }
 
 /// Addresses that large blocks are cut from.
@@ -59,11 +63,7 @@ struct Stretch {
     ranges: Ranges,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    stretches: Vec::new(),
-    small: [const { Vec::new() }; CLASSES],
-    statistics: Statistics { in_use: 0, peak: 0, cached: 0, requests: 0, fresh: 0 },
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool::new(SPARE));
 
 /// A piece of memory that goes back to the pool when dropped.
 #[derive(Debug)]
@@ -106,6 +106,15 @@ pub(crate) fn take(bytes: usize) -> Block {
 }
 
 impl Pool {
+    const fn new(spare: usize) -> Self {
+        Pool {
+            stretches: Vec::new(),
+            small: [const { Vec::new() }; CLASSES],
+            statistics: Statistics { in_use: 0, peak: 0, cached: 0, requests: 0, fresh: 0 },
+            spare,
+        }
+    }
+
     fn take(&mut self, bytes: usize) -> Option<Block> {
         let small = class_of(bytes).1 < LARGE;
         let block = if small { self.small(bytes) } else { self.large(bytes) }?;
@@ -148,9 +157,25 @@ impl Pool {
         if cold > 0 {
             self.got(cold);
             let peak = self.statistics.peak.max(self.statistics.in_use + length);
-            self.cool(peak + (peak / HOLES).max(SPARE));
+            self.cool((HOLD * peak).max(peak + self.spare));
         }
         Some(Block { start, length, stretch: Some(number) })
+    }
+
+    /// Takes a block back.
+    fn give(&mut self, block: Block) {
+        let block = ManuallyDrop::new(block);
+        let Block { start, length, stretch } = *block;
+        self.statistics.in_use -= length;
+        self.statistics.cached += length;
+        match stretch {
+            None => self.small[class_of(length).0].push(Block { start, length, stretch }),
+            Some(number) => {
+                let Stretch { memory, first, ranges } = &mut self.stretches[number];
+                let at = start.addr() - memory.as_ptr().addr() - *first;
+                ranges.give(at..at + length);
+            }
+        }
     }
 
     /// Gives memory of free large blocks back to the system until they and those in use have no more than `limit`.
@@ -227,17 +252,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let Block { start, length, stretch } = *self;
-        let mut pool = lock();
-        pool.statistics.in_use -= length;
-        pool.statistics.cached += length;
-        match stretch {
-            None => pool.small[class_of(length).0].push(Block { start, length, stretch }),
-            Some(number) => {
-                let Stretch { memory, first, ranges } = &mut pool.stretches[number];
-                let at = start.addr() - memory.as_ptr().addr() - *first;
-                ranges.give(at..at + length);
-            }
-        }
+        lock().give(Block { start, length, stretch });
     }
 }
 
@@ -301,5 +316,26 @@ mod tests {
         let mut again = take(5 << 20);
         again.bytes_mut().fill(7);
         assert!(again.bytes().len() >= 5 << 20 && again.bytes().ends_with(&[7]));
+    }
+
+    /// A step whose first blocks leave holes, kept apart by others, that the blocks after them do not fit into.
+    fn step(pool: &mut Pool) {
+        let mut take = |length| pool.take(length).unwrap();
+        let pairs: Vec<[Block; 2]> = (0..40).map(|_| [1 << 20, LARGE].map(&mut take)).collect();
+        let (holes, mut kept): (Vec<_>, Vec<_>) = pairs.into_iter().map(|[a, b]| (a, b)).unzip();
+        holes.into_iter().for_each(|block| pool.give(block));
+        kept.extend((0..30).map(|_| pool.take(3 << 19).unwrap()));
+        kept.into_iter().for_each(|block| pool.give(block));
+    }
+
+    #[test]
+    fn a_step_that_ran_twice_takes_no_fresh_memory() {
+        let mut pool = Pool::new(0);
+        (0..2).for_each(|_| step(&mut pool));
+        let warm = pool.statistics;
+        assert!(warm.fresh > 0 && warm.cached > warm.peak + warm.peak / 10, "no holes: {warm:?}");
+        (0..3).for_each(|_| step(&mut pool));
+        assert_eq!(pool.statistics.fresh, warm.fresh);
+        assert!(warm.cached <= HOLD * warm.peak, "{warm:?}");
     }
 }

@@ -3,7 +3,7 @@
 use super::{Program, Result};
 use std::fmt::Debug;
 
-/// A GPU, real or simulated. Work is done in the order it is asked for.
+/// A GPU: real, simulated, or counting. Work is done in the order it is asked for.
 pub trait Driver: Debug + Send + Sync {
     /// What the device is.
     fn description(&self) -> &Description;

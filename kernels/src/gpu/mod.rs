@@ -1,12 +1,13 @@
 //! Running ops on a GPU, or on a simulated one.
 //!
-//! A [`Device`] launches an op's kernels through a [`Driver`]: the CUDA driver, or the simulator, which runs the
-//! same PTX on the CPU and checks every access. Everything above the driver is shared: programs, argument structs,
-//! launch sizes, memory. An op says what to launch by implementing [`GpuOp`] in its `cuda.rs`.
+//! A [`Device`] launches an op's kernels through a [`Driver`]: the CUDA driver; the simulator, which runs the same PTX
+//! on the CPU and checks every access; or the [`Counting`] one, which executes nothing. Everything above the driver is
+//! shared: programs, argument structs, launch sizes, memory. An op says what to launch by implementing [`GpuOp`] in its `cuda.rs`.
 
 mod arguments;
 pub mod check;
 mod common;
+mod counting;
 mod cuda;
 mod device;
 mod driver;
@@ -21,6 +22,7 @@ mod simulated;
 
 pub use arguments::Pointer;
 pub use common::{Parameter, Rates, Slices};
+pub use counting::{Counting, Counts};
 pub use cuda::{Doctor, doctor};
 pub use device::Device;
 pub use driver::{Description, Driver, Function, Grid, Launch, Mark};

@@ -1,0 +1,197 @@
+//! A GPU that executes nothing and counts what it is asked for: the cost of a step in launches, transfers and waits,
+//! measured on a machine without a GPU.
+
+use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::{Program, Result};
+use std::collections::BTreeMap;
+use std::ops::Sub;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a device was asked for since it was made. Differences of two of them are the counts between.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Launches of each kernel, by its name.
+    pub kernels: BTreeMap<&'static str, u64>,
+    /// Copies and fills within the device.
+    pub copies: u64,
+    /// Copies from the host to the device.
+    pub uploads: u64,
+    /// Their bytes.
+    pub uploaded: u64,
+    /// Copies from the device to the host.
+    pub downloads: u64,
+    /// Their bytes.
+    pub downloaded: u64,
+    /// How often the host waited for the device: downloads that block, synchronisations, marks.
+    pub waits: u64,
+    /// Blocks of memory got from the driver.
+    pub fresh: u64,
+}
+
+impl Counts {
+    /// Launches of all kernels.
+    pub fn launches(&self) -> u64 {
+        self.kernels.values().sum()
+    }
+}
+
+impl Sub<&Counts> for Counts {
+    type Output = Counts;
+
+    fn sub(mut self, before: &Counts) -> Counts {
+        for (kernel, launches) in &mut self.kernels {
+            *launches -= before.kernels.get(kernel).copied().unwrap_or(0);
+        }
+        self.kernels.retain(|_, launches| *launches > 0);
+        self.copies -= before.copies;
+        self.uploads -= before.uploads;
+        self.uploaded -= before.uploaded;
+        self.downloads -= before.downloads;
+        self.downloaded -= before.downloaded;
+        self.waits -= before.waits;
+        self.fresh -= before.fresh;
+        self
+    }
+}
+
+/// The driver that counts; clones are the same one. What is downloaded from it is zeros.
+#[derive(Debug, Clone)]
+pub struct Counting {
+    description: Description,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: Counts,
+    /// Functions and marks handed out.
+    handles: usize,
+    /// The first address that was never handed out.
+    address: u64,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        let description = Description {
+            name: "counting GPU".into(),
+            capability: (8, 0),
+            multiprocessors: 1,
+            memory: usize::MAX,
+            shared_memory: 48 << 10,
+            // Memory is kept and used again as on a real GPU.
+            simulated: false,
+        };
+        let state = State { address: 4096, ..State::default() };
+        Counting { description, state: Arc::new(Mutex::new(state)) }
+    }
+}
+
+impl Counting {
+    /// What was asked for so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self) -> usize {
+        let mut state = self.state();
+        state.handles += 1;
+        state.handles
+    }
+}
+
+impl Driver for Counting {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64> {
+        let mut state = self.state();
+        state.counts.fresh += 1;
+        let address = state.address;
+        state.address += (bytes as u64).next_multiple_of(256);
+        Ok(address)
+    }
+
+    fn free(&self, _: u64) {}
+
+    fn upload(&self, _: u64, bytes: &[u8]) -> Result<()> {
+        let mut state = self.state();
+        state.counts.uploads += 1;
+        state.counts.uploaded += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn download(&self, _: u64, bytes: &mut [u8]) -> Result<()> {
+        bytes.fill(0);
+        let mut state = self.state();
+        state.counts.downloads += 1;
+        state.counts.downloaded += bytes.len() as u64;
+        state.counts.waits += 1;
+        Ok(())
+    }
+
+    fn copy(&self, _: u64, _: u64, _: usize) -> Result<()> {
+        self.state().counts.copies += 1;
+        Ok(())
+    }
+
+    fn fill(&self, _: u64, _: u8, _: usize) -> Result<()> {
+        self.state().counts.copies += 1;
+        Ok(())
+    }
+
+    fn function(&self, _: &'static Program, _: &'static str) -> Result<Function> {
+        Ok(Function(self.handle()))
+    }
+
+    fn launch(&self, _: Function, launch: &Launch<'_>) -> Result<()> {
+        *self.state().counts.kernels.entry(launch.kernel).or_default() += 1;
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.state().counts.waits += 1;
+        Ok(())
+    }
+
+    fn unwritten(&self, _: u64, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark(self.handle() as u64))
+    }
+
+    fn seconds(&self, _: Mark, _: Mark) -> Result<f64> {
+        self.synchronize()?;
+        Ok(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Device;
+
+    #[test]
+    fn what_is_asked_for_is_counted() -> Result<()> {
+        let counting = Counting::default();
+        let device = Device::counting(&counting);
+        let block = device.upload(&[1.0f32; 100])?;
+        let before = counting.counts();
+        device.accumulate(block.pointer(), block.pointer(), 100)?;
+        device.accumulate(block.pointer(), block.pointer(), 100)?;
+        let mut numbers = [7.0f32; 100];
+        device.download(block.pointer(), &mut numbers)?;
+        let counts = counting.counts() - &before;
+        assert_eq!((before.uploads, before.uploaded, before.fresh), (1, 400, 1));
+        assert_eq!((counts.launches(), counts.kernels["accumulate"]), (2, 2));
+        assert_eq!((counts.downloads, counts.downloaded, counts.waits), (1, 400, 1));
+        assert_eq!((counts.uploads, counts.fresh, numbers[99]), (0, 0, 0.0));
+        Ok(())
+    }
+}

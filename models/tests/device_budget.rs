@@ -1,0 +1,164 @@
+//! What a training step asks of a GPU: launches, transfers, waits and fresh memory, counted without a GPU and held
+//! against `device_budget.csv`. Shapes and batch are the paper's.
+
+use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
+use models::backbones::*;
+use models::heads::ProjectionSettings;
+use models::systems::{
+    Batch, ContrastiveSettings, EncoderSettings, Encoders, Input, Loss, Mpuc, System,
+};
+use models::training::{Trainer, TrainingSettings};
+use std::collections::BTreeMap;
+
+const SAMPLES: usize = 32;
+/// Steps before the one that is counted: what is uploaded once is there then, and memory is warm.
+const WARM: u64 = 3;
+const BUDGET: &str = include_str!("device_budget.csv");
+const HEADER: &str = "case,launches,copies,uploads,bytes up,downloads,bytes down,waits,fresh";
+
+/// One network that learns to give its batch's labels.
+struct One(Encoders);
+
+impl System for One {
+    fn loss(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Loss> {
+        let features = self.0.forward(pass, batch)?.remove(0);
+        let target = batch.labels.as_ref().ok_or(engine::Error::Tape("the batch has labels"))?;
+        Ok(Loss { total: features.mse(target)?, pairs: None })
+    }
+
+    fn encoders(&self) -> &Encoders {
+        &self.0
+    }
+}
+
+fn encoder(name: &str, backbone: BackboneSettings, input: &[usize]) -> EncoderSettings {
+    EncoderSettings { name: name.into(), backbone, dropout: 0.1, input: input.to_vec() }
+}
+
+fn voice() -> EncoderSettings {
+    encoder("voice", BackboneSettings::Tcn(TemporalConvNetSettings::default()), &[128, 80])
+}
+
+fn landmarks() -> EncoderSettings {
+    encoder("landmarks", BackboneSettings::Stgcn(StgcnSettings::default()), &[90, 51, 2])
+}
+
+fn faces() -> EncoderSettings {
+    let settings = BackboneSettings::R2plus1d(R2Plus1dSettings::default());
+    encoder("faces", settings, &[8, 112, 112, 3])
+}
+
+fn text() -> EncoderSettings {
+    let settings = BackboneSettings::TextTransformer(TextTransformerSettings::default());
+    encoder("text", settings, &[30, 300])
+}
+
+/// The networks that the paper does not have.
+fn others() -> Vec<EncoderSettings> {
+    let graph = SpatialTemporalGraphNetSettings::default();
+    vec![
+        encoder("st_gcn", BackboneSettings::StGcn(graph), &[90, 68, 2]),
+        encoder("strided_conv", BackboneSettings::StridedConv(Default::default()), &[128, 80]),
+        encoder("strided_clip", BackboneSettings::StridedClip(Default::default()), &[8, 48, 48, 1]),
+    ]
+}
+
+fn tensor(shape: &[usize]) -> Result<Tensor> {
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i % 7) as f32).collect();
+    Tensor::from_slice(&numbers, shape)
+}
+
+fn batch(encoders: &[EncoderSettings], labels: Option<Tensor>) -> Result<Batch> {
+    let input = |encoder: &EncoderSettings| {
+        let words = encoder.name == "text";
+        let lengths = words.then(|| Tensor::from_slice(&[20u32; SAMPLES], &[SAMPLES]));
+        Ok(Input {
+            data: tensor(&[&[SAMPLES], &encoder.input[..]].concat())?,
+            lengths: lengths.transpose()?,
+            rows: None,
+            present: None,
+        })
+    };
+    let modalities = encoders.iter().map(input).collect::<Result<_>>()?;
+    Ok(Batch { modalities, labels, samples: SAMPLES, views: 1 })
+}
+
+/// The counts of one warm step.
+fn count(system: &impl System, mut parameters: Parameters, batch: &Batch) -> Result<Counts> {
+    let counting = Counting::default();
+    parameters.move_to(&Device::counting(&counting))?;
+    let settings = TrainingSettings {
+        epochs: 1,
+        batch: SAMPLES,
+        optimizer: engine::optim::Rule::sgd(0.9, 1e-3),
+        learning_rate: 1e-3,
+        schedule: engine::schedule::Schedule::Constant,
+        patience: None,
+    };
+    let mut trainer = Trainer::new(&settings, parameters, 0, WARM + 1)?;
+    for _ in 0..WARM {
+        trainer.step(system, batch)?;
+    }
+    let before = counting.counts();
+    trainer.step(system, batch)?;
+    Ok(counting.counts() - &before)
+}
+
+fn one(settings: EncoderSettings) -> Result<Counts> {
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let encoders = Encoders::new(std::slice::from_ref(&settings), &mut parameters.scope())?;
+    let labels = tensor(&[SAMPLES, encoders.widths()[0]])?;
+    count(&One(encoders), parameters, &batch(&[settings], Some(labels))?)
+}
+
+fn mpuc(settings: &[EncoderSettings]) -> Result<Counts> {
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let (heads, loss) = (ProjectionSettings::default(), ContrastiveSettings::default());
+    let system = Mpuc::new(settings, &heads, loss, &mut parameters)?;
+    count(&system, parameters, &batch(settings, None)?)
+}
+
+fn columns(counts: &Counts) -> [u64; 8] {
+    let Counts { copies, uploads, uploaded, downloads, downloaded, waits, fresh, .. } = *counts;
+    [counts.launches(), copies, uploads, uploaded, downloads, downloaded, waits, fresh]
+}
+
+#[test]
+fn a_step_stays_within_its_budget() -> Result<()> {
+    let mut found = Vec::new();
+    for settings in [voice(), landmarks(), faces(), text()].into_iter().chain(others()) {
+        found.push((settings.name.clone(), one(settings)?));
+    }
+    let paper = [voice(), landmarks(), faces()];
+    found.push(("mpuc_paper".into(), mpuc(&paper)?));
+    found.push(("mpuc_four".into(), mpuc(&[paper.as_slice(), &[text()]].concat())?));
+
+    let line = |(case, counts): &(String, Counts)| {
+        let cells = columns(counts).map(|number| number.to_string());
+        format!("{case},{}", cells.join(","))
+    };
+    let table: Vec<String> = found.iter().map(line).collect();
+    println!("{HEADER}\n{}", table.join("\n"));
+
+    let mut lines = BUDGET.lines();
+    assert_eq!(lines.next(), Some(HEADER));
+    let budget: BTreeMap<&str, Vec<u64>> = lines
+        .filter_map(|line| line.split_once(','))
+        .map(|(case, cells)| (case, cells.split(',').map(|cell| cell.parse().unwrap()).collect()))
+        .collect();
+    let mut complaints = Vec::new();
+    for (case, counts) in &found {
+        let Some(allowed) = budget.get(case.as_str()) else {
+            complaints.push(format!("{case}: not in the budget"));
+            continue;
+        };
+        let names = HEADER.split(',').skip(1);
+        for ((name, count), allowed) in names.zip(columns(counts)).zip(allowed) {
+            if count > *allowed {
+                complaints.push(format!("{case}: {count} {name}, {allowed} allowed"));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}\n{HEADER}\n{}", complaints.join("\n"), table.join("\n"));
+    Ok(())
+}
