@@ -160,7 +160,7 @@ impl From<engine::Error> for Failure {
             }
             E::Io { .. } => Kind::Io,
             // Networks refuse settings that do not go with the data under the parameter's or network's name.
-            E::Parameter { .. } | E::Model { .. } => Kind::Config,
+            E::Parameter { .. } | E::Model { .. } | E::State { .. } => Kind::Config,
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Unavailable { .. })) => Kind::NoDevice,
             E::Op(kernels::Error::Gpu(kernels::gpu::Error::Findings { .. })) => Kind::CheckFailed,
             E::Op(_) => Kind::Other,
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn errors_have_their_codes() {
-        let diverged = Failure::from(engine::Error::NotFinite { what: "the loss".into() });
+        let diverged =
+            Failure::from(engine::Error::NotFinite { what: "the loss".into(), update: 1 });
         assert_eq!(diverged.code(), 3);
         let missing = data::Error::MissingData { path: "x.wav".into(), message: "gone".into() };
         assert_eq!(Failure::from(missing).code(), 66);

@@ -86,10 +86,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             let pass = Pass::train(&parameters, Philox::new(0, "dropout").at(step));
             let loss = net.forward(&pass, &x)?.cross_entropy(&digits)?;
             let outcome = pass.backward(&loss)?;
-            total += outcome.loss;
-            outcome.statistics.apply(&mut parameters);
             let rate = 3e-3 * schedule.factor(epoch, step, steps);
-            optimizer.step(&mut parameters, &outcome.gradients, rate)?;
+            total += optimizer.step(&mut parameters, outcome, rate)?.wait()?.loss;
         }
         println!("epoch {epoch}: loss {:.4}", total / (train.len() / BATCH) as f64);
     }

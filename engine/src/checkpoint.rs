@@ -56,8 +56,8 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn set<T: Serialize>(&mut self, key: &str, value: &T) -> Result<()> {
-        let value = serde_json::to_value(value).map_err(|error| Error::Parameter {
-            name: key.into(),
+        let value = serde_json::to_value(value).map_err(|error| Error::State {
+            key: key.into(),
             what: format!("not JSON: {error}"),
         })?;
         self.state.insert(key.into(), value);
@@ -69,10 +69,13 @@ impl Checkpoint {
     /// # Errors
     /// When it is missing or of another form.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        let value = self.state.get(key).cloned().unwrap_or_default();
-        serde_json::from_value(value).map_err(|error| Error::Parameter {
-            name: key.into(),
-            what: format!("not in the checkpoint: {error}"),
+        let refused = |what: String| Error::State { key: key.into(), what };
+        let value = self.state.get(key).cloned();
+        // What is absent reads as null: an optional value that nobody set.
+        let absent = value.is_none();
+        serde_json::from_value(value.unwrap_or_default()).map_err(|error| match absent {
+            true => refused("absent; was the file made by an older version?".into()),
+            false => refused(error.to_string()),
         })
     }
 

@@ -35,6 +35,21 @@ impl Device {
         Device::Gpu(gpu::Device::counting(counting))
     }
 
+    /// Whether both are one device.
+    pub fn is(&self, other: &Device) -> bool {
+        match (self, other) {
+            (Device::Cpu, Device::Cpu) => true,
+            (Device::Gpu(gpu), Device::Gpu(other)) => gpu.is(other),
+            _ => false,
+        }
+    }
+
+    /// Whether numbers that are cheap to compute are computed again in the backward pass instead of kept: on the CPU
+    /// that takes less time than the page faults of the memory, on a GPU more.
+    pub(crate) fn recomputes(&self) -> bool {
+        matches!(self, Device::Cpu)
+    }
+
     /// The GPU it is, if it is one.
     pub fn gpu(&self) -> Option<&gpu::Device> {
         match self {

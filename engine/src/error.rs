@@ -46,11 +46,13 @@ pub enum Error {
     },
     /// Not a number, or infinite.
     #[error(
-        "{what} is not finite: the update was not applied; lower the learning rate or look at the data"
+        "{what} is not finite: update {update} was not applied; lower the learning rate or look at the data"
     )]
     NotFinite {
         /// What is not: the loss, or the gradient of a parameter by name.
         what: String,
+        /// Which update of the optimiser, from 1.
+        update: u64,
     },
     /// A parameter name that is taken, or not there.
     #[error("parameter {name}: {what}")]
@@ -66,6 +68,14 @@ pub enum Error {
         /// Its name.
         model: String,
         /// What came, what was expected and what to do.
+        what: String,
+    },
+    /// A value of a checkpoint's state that cannot be written or read.
+    #[error("checkpoint: state {key:?}: {what}")]
+    State {
+        /// Its key.
+        key: String,
+        /// What is wrong.
         what: String,
     },
     /// A file that is not what it should be.

@@ -17,12 +17,14 @@
 //! let y = x.linear(&pass.get(weight), None, false)?;
 //! let loss = y.mse(&Tensor::zeros(&[1, 2], DType::F32))?;
 //! let outcome = pass.backward(&loss)?;
-//! optimizer.step(&mut parameters, &outcome.gradients, 0.1)?;
+//! let figures = optimizer.step(&mut parameters, outcome, 0.1)?.wait()?;
+//! assert!(figures.loss > 0.0 && figures.gradient_norm > 0.0);
 //! # Ok(())
 //! # }
 //! ```
 
 pub mod checkpoint;
+mod constants;
 mod device;
 mod dtype;
 mod error;
@@ -37,6 +39,7 @@ mod tape;
 mod tensor;
 pub mod work;
 
+pub use constants::Constants;
 pub use device::{Counting, Counts, Device, Simulation};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

@@ -1,13 +1,23 @@
 //! Optimisers: SGD with momentum (PyTorch's rule) and Adam.
+//!
+//! A step on a GPU waits for nothing. Loss and norm stay there until its [`Reading`] is waited for, best after the next
+//! step was started; whether they are finite is found out on the GPU too, before anything is changed.
+
+mod reading;
+
+pub use reading::{Figures, Reading};
 
 use crate::device::gpu_error;
 use crate::dtype::with_float;
-use crate::{DType, Device, Error, ParameterGradients, ParameterId, Parameters, Result, Tensor};
+use crate::{
+    DType, Device, Error, Outcome, ParameterGradients, ParameterId, Parameters, Result, Tensor,
+};
 use kernels::Float;
 use kernels::cpu::{parallel, simd};
-use kernels::gpu::{self, Pointer};
+use kernels::gpu::{self, Pointer, Table, Verdict};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How a gradient changes a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -57,7 +67,26 @@ impl Rule {
 pub struct Optimizer {
     rule: Rule,
     memory: Vec<(ParameterId, Vec<Tensor>)>,
+    /// The parameters' names, for messages that come late.
+    names: Arc<[String]>,
     steps: u64,
+    gpu: OnGpu,
+}
+
+/// What a step on a GPU uses again.
+#[derive(Debug, Default)]
+struct OnGpu {
+    parameters: Table<gpu::Parameter>,
+    statistics: Table<gpu::Statistic>,
+    /// See [`Verdict`].
+    latch: Option<Arc<gpu::Block>>,
+}
+
+impl Clone for OnGpu {
+    /// Nothing: another optimiser works on other addresses, and behind a latch of its own.
+    fn clone(&self) -> Self {
+        OnGpu::default()
+    }
 }
 
 impl Optimizer {
@@ -90,74 +119,167 @@ impl Optimizer {
                 rule.slots().iter().map(|_| Tensor::zeros(&value.shape(), value.dtype())).collect();
             memory.push((id, zeros));
         }
-        Ok(Optimizer { rule, memory, steps: 0 })
+        let names = memory.iter().map(|(id, _)| parameters.name(*id).to_owned()).collect();
+        Ok(Optimizer { rule, memory, names, steps: 0, gpu: OnGpu::default() })
     }
 
-    /// Updates of the parameters so far.
+    /// Updates of the parameters so far, on a GPU those of which no reading was waited for included.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Changes each of its parameters by its gradient.
+    /// Learns from a pass: moves the running statistics to the batch's, and changes each trainable parameter by its
+    /// gradient. Where the loss or a gradient is not finite, nothing is changed.
+    ///
+    /// On the CPU everything is done when this returns. On a GPU it is launched, and the [`Reading`] tells how it went:
+    /// until that is waited for, a loss or gradient that is not finite stops the updates after it too.
+    ///
+    /// # Errors
+    /// When a gradient is missing; on the CPU also when the loss or a gradient is not finite.
+    pub fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        outcome: Outcome,
+        rate: f64,
+    ) -> Result<Reading> {
+        if let Some(gpu) = parameters.device().gpu().cloned() {
+            return self.step_on_gpu(&gpu, parameters, outcome, rate);
+        }
+        let Outcome { loss, gradients, statistics, watched } = outcome;
+        let loss = loss.item()?;
+        if !loss.is_finite() {
+            return Err(Error::NotFinite { what: "the loss".into(), update: self.steps + 1 });
+        }
+        let gradient_norm = self.norm(parameters, &gradients)?;
+        statistics.apply(parameters)?;
+        self.update(parameters, &gradients, rate)?;
+        let watched = watched.iter().map(Tensor::to_vec).collect::<Result<_>>()?;
+        Ok(Reading::known(Figures { loss, gradient_norm, watched }))
+    }
+
+    /// The Euclidean norm of all gradients together, summed in the order of the parameters.
+    fn norm(&self, parameters: &Parameters, gradients: &ParameterGradients) -> Result<f64> {
+        let mut total = 0.0;
+        for ((id, _), name) in self.memory.iter().zip(self.names.iter()) {
+            let square =
+                sum_of_squares(&gradient(parameters, gradients, *id)?.on(&Device::Cpu)?)?;
+            if !square.is_finite() {
+                let what = format!("the gradient of {name}");
+                return Err(Error::NotFinite { what, update: self.steps + 1 });
+            }
+            total += square;
+        }
+        Ok(total.sqrt())
+    }
+
+    /// Changes each trainable parameter by its gradient, whatever that is: the part of [`step`](Self::step) that follows
+    /// its checks.
     ///
     /// # Errors
     /// When a gradient is missing.
-    pub fn step(
+    pub fn update(
         &mut self,
         parameters: &mut Parameters,
         gradients: &ParameterGradients,
         rate: f64,
     ) -> Result<()> {
-        self.steps += 1;
-        let device = parameters.device().clone();
-        if let Some(gpu) = device.gpu() {
-            return self.step_on_gpu(gpu, &device, parameters, gradients, rate);
+        if let Some(gpu) = parameters.device().gpu().cloned() {
+            self.tabulate(&gpu, parameters, gradients)?;
+            return self.update_on_gpu(&gpu, rate, Pointer::NULL);
         }
+        self.steps += 1;
         for (id, memory) in &mut self.memory {
-            let Some(gradient) = gradients.get(*id) else {
-                return Err(Error::NoGradient { names: vec![parameters.name(*id).into()] });
-            };
+            let gradient = gradient(parameters, gradients, *id)?;
             let value = parameters.value_mut(*id);
+            let got = value.dtype();
             with_float!(
-                value.dtype(),
+                got,
                 T => update(self.rule, self.steps, rate, value.as_mut_slice::<T>()?, gradient.as_slice::<T>()?, memory)?,
-                return Err(Error::Tape("only f32 and f64 parameters are trained"))
+                return Err(Error::DType { what: parameters.name(*id).into(), got, expected: DType::F32 })
             );
         }
         Ok(())
     }
 
-    /// The same in one launch for all parameters.
+    /// [`step`](Self::step), launched: the verdict on the loss and the gradients, then the updates, which obey it.
     fn step_on_gpu(
         &mut self,
         gpu: &gpu::Device,
-        device: &Device,
+        parameters: &mut Parameters,
+        outcome: Outcome,
+        rate: f64,
+    ) -> Result<Reading> {
+        let Outcome { loss, gradients, statistics, watched } = outcome;
+        let device = Device::Gpu(gpu.clone());
+        let (loss, watched) = (loss.on(&device)?, on_device(watched, &device)?);
+        self.tabulate(gpu, parameters, &gradients)?;
+        let latch = self.latch(gpu)?;
+        let (shut, update) = (latch.pointer(), self.steps + 1);
+        let lengths: Vec<usize> = watched.iter().map(Tensor::count).collect();
+        let bytes = size_of::<Verdict>() + 4 * lengths.iter().sum::<usize>();
+        let verdict = gpu.allocate(bytes).map_err(gpu_error)?;
+        gpu.judge(&self.gpu.parameters, loss.pointer(), shut, update, verdict.pointer())
+            .map_err(gpu_error)?;
+        statistics.apply_on_gpu(gpu, parameters, &mut self.gpu.statistics, shut)?;
+        self.update_on_gpu(gpu, rate, shut)?;
+        let mut to = verdict.pointer().offset(size_of::<Verdict>());
+        for tensor in &watched {
+            let bytes = 4 * tensor.count();
+            gpu.driver().copy(to.0, tensor.pointer().0, bytes).map_err(gpu_error)?;
+            to = to.offset(bytes);
+        }
+        let reading = gpu.read(verdict.pointer(), bytes).map_err(gpu_error)?;
+        Ok(Reading::late(reading, update, Arc::clone(&self.names), lengths, latch))
+    }
+
+    /// Where the first loss or gradient that is not finite leaves its mark.
+    fn latch(&mut self, gpu: &gpu::Device) -> Result<Arc<gpu::Block>> {
+        match &self.gpu.latch {
+            Some(latch) if latch.device().is(gpu) => Ok(Arc::clone(latch)),
+            _ => {
+                let latch = Arc::new(gpu.allocate(Verdict::LATCH).map_err(gpu_error)?);
+                reading::open(&latch)?;
+                Ok(Arc::clone(self.gpu.latch.insert(latch)))
+            }
+        }
+    }
+
+    /// Brings the table of parameters, gradients and what is remembered up to date.
+    fn tabulate(
+        &mut self,
+        gpu: &gpu::Device,
         parameters: &mut Parameters,
         gradients: &ParameterGradients,
-        rate: f64,
     ) -> Result<()> {
+        let device = Device::Gpu(gpu.clone());
         let mut table = Vec::new();
         for (id, memory) in &mut self.memory {
-            let Some(gradient) = gradients.get(*id) else {
-                return Err(Error::NoGradient { names: vec![parameters.name(*id).into()] });
-            };
+            let gradient = gradient(parameters, gradients, *id)?.pointer();
             for tensor in memory.iter_mut() {
-                tensor.make_own(device)?;
+                tensor.make_own(&device)?;
             }
             let value = parameters.value_mut(*id);
-            value.make_own(device)?;
+            value.make_own(&device)?;
             table.push(gpu::Parameter {
                 weight: value.pointer(),
                 first: memory[0].pointer(),
                 second: memory.get(1).map_or(Pointer::NULL, Tensor::pointer),
-                gradient: gradient.pointer(),
+                gradient,
                 count: value.count() as i64,
             });
         }
+        self.gpu.parameters.replace(gpu, table).map_err(gpu_error)
+    }
+
+    /// Launches the update of all parameters of the table, unless the latch is shut.
+    fn update_on_gpu(&mut self, gpu: &gpu::Device, rate: f64, latch: Pointer) -> Result<()> {
+        self.steps += 1;
+        let table = &self.gpu.parameters;
         let done = match self.rule {
             Rule::Sgd { momentum, weight_decay } => {
                 let [rate, decay, momentum] = [rate, weight_decay, momentum].map(|x| x as f32);
-                gpu.sgd(&table, gpu::Rates { rate, decay, momentum, ..gpu::Rates::default() })
+                let rates = gpu::Rates { rate, decay, momentum, ..gpu::Rates::default() };
+                gpu.sgd(table, rates, latch)
             }
             Rule::Adam { betas, epsilon, weight_decay } => {
                 let correction = betas.map(|beta| 1.0 - beta.powi(self.steps as i32));
@@ -170,7 +292,8 @@ impl Optimizer {
                     1.0 / correction[1].sqrt(),
                 ]
                 .map(|x| x as f32);
-                gpu.adam(&table, gpu::Rates { rate, decay, momentum, beta, epsilon, root })
+                let rates = gpu::Rates { rate, decay, momentum, beta, epsilon, root };
+                gpu.adam(table, rates, latch)
             }
         };
         done.map_err(gpu_error)
@@ -226,6 +349,52 @@ impl Optimizer {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// A parameter's gradient, which must be there.
+fn gradient<'a>(
+    parameters: &Parameters,
+    gradients: &'a ParameterGradients,
+    id: ParameterId,
+) -> Result<&'a Tensor> {
+    gradients.get(id).ok_or_else(|| Error::NoGradient { names: vec![parameters.name(id).into()] })
+}
+
+/// Tensors brought to a device.
+fn on_device(tensors: Vec<Tensor>, device: &Device) -> Result<Vec<Tensor>> {
+    tensors.iter().map(|tensor| tensor.on(device)).collect()
+}
+
+/// Learns from one pass with several optimisers, each of parameters of its own: as [`Optimizer::step`] of one.
+///
+/// With more than one, a GPU is waited for: the figures are known when this returns.
+///
+/// # Errors
+/// When a gradient is missing, or the loss or a gradient is not finite: then nothing is changed.
+pub fn step_together(
+    optimizers: &mut [&mut Optimizer],
+    parameters: &mut Parameters,
+    outcome: Outcome,
+    rate: f64,
+) -> Result<Reading> {
+    if let [one] = optimizers {
+        return one.step(parameters, outcome, rate);
+    }
+    let Outcome { loss, gradients, statistics, watched } = outcome;
+    let loss = loss.item()?;
+    if !loss.is_finite() {
+        let update = optimizers.first().map_or(0, |optimizer| optimizer.steps) + 1;
+        return Err(Error::NotFinite { what: "the loss".into(), update });
+    }
+    let norms = optimizers.iter().map(|optimizer| optimizer.norm(parameters, &gradients));
+    let norms: Vec<f64> = norms.collect::<Result<_>>()?;
+    let gradient_norm = norms.into_iter().reduce(f64::hypot).unwrap_or(0.0);
+    statistics.apply(parameters)?;
+    for optimizer in optimizers {
+        optimizer.update(parameters, &gradients, rate)?;
+    }
+    let watched = watched.iter().map(Tensor::to_vec).collect::<Result<_>>()?;
+    Ok(Reading::known(Figures { loss, gradient_norm, watched }))
 }
 
 fn update<T: Float + crate::Element>(
@@ -286,27 +455,13 @@ fn update<T: Float + crate::Element>(
                 );
             });
         }
-        _ => return Err(Error::Tape("an optimiser's memory does not fit its rule")),
+        // As many buffers as the rule has slots are made with the optimiser.
+        _ => unreachable!("an optimiser remembers what its rule needs"),
     }
     Ok(())
 }
 
-/// The sum of squares of each gradient: on a GPU all in one launch, else in blocks of fixed length that are combined
-/// in f64 in a fixed order.
-pub(crate) fn squares(gradients: &[&Tensor]) -> Result<Vec<f64>> {
-    let Some(gpu) = gradients.first().and_then(|gradient| gradient.gpu()) else {
-        return gradients.iter().map(|gradient| sum_of_squares(gradient)).collect();
-    };
-    let entry = |gradient: &&Tensor| gpu::Parameter {
-        weight: Pointer::NULL,
-        first: Pointer::NULL,
-        second: Pointer::NULL,
-        gradient: gradient.pointer(),
-        count: gradient.count() as i64,
-    };
-    gpu.squares(&gradients.iter().map(entry).collect::<Vec<_>>()).map_err(gpu_error)
-}
-
+/// The sum of squares, in blocks of fixed length that are combined in f64 in a fixed order.
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     fn sum<T: Float>(values: &[T]) -> f64 {
         let block = |block: &[T]| {
@@ -327,7 +482,11 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
         let partial: Vec<f64> = values.par_chunks(4096).map(block).collect();
         partial.iter().sum()
     }
-    with_float!(tensor.dtype(), T => Ok(sum(tensor.cast::<T>())), Err(Error::Tape("only floats have a norm")))
+    with_float!(tensor.dtype(), T => Ok(sum(tensor.cast::<T>())), Err(Error::DType {
+        what: "a gradient's norm".into(),
+        got: tensor.dtype(),
+        expected: DType::F32
+    }))
 }
 
 #[cfg(test)]
@@ -348,7 +507,7 @@ mod tests {
                 // loss = mean((w - 3)^2), gradient 2 (w - 3)
                 let loss = pass.get(id).mse(&Tensor::from_slice(&[3.0f64], &[1])?)?;
                 let outcome = pass.backward(&loss)?;
-                optimizer.step(&mut parameters, &outcome.gradients, rate)?;
+                optimizer.step(&mut parameters, outcome, rate)?;
                 path.push(parameters.value(id).item()?);
             }
             Ok(path)
@@ -390,8 +549,7 @@ mod tests {
             }
             let loss = loss.ok_or(Error::Tape("no parameters"))?;
             let outcome = pass.backward(&loss)?;
-            norm = outcome.gradients.norm(&parameters)?;
-            optimizer.step(&mut parameters, &outcome.gradients, 0.05)?;
+            norm = optimizer.step(&mut parameters, outcome, 0.05)?.wait()?.gradient_norm;
         }
         let mut numbers = vec![norm];
         for &id in &ids {
@@ -410,6 +568,60 @@ mod tests {
             assert_eq!(cpu.len(), sim.len());
             for (cpu, sim) in cpu.iter().zip(&sim) {
                 assert!((cpu - sim).abs() <= 1e-5 * cpu.abs().max(1.0), "{rule:?}: {cpu} {sim}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps on a weight whose loss is multiplied by `scales`, on a simulated GPU, each reading waited for after the
+    /// next step: the weight after each reading, and what the readings said.
+    #[allow(clippy::type_complexity, reason = "a test's own")]
+    fn read_late(scales: &[f32]) -> Result<(Vec<Vec<f64>>, Vec<Result<Figures>>)> {
+        let device = Device::simulated(crate::Simulation::CHECKED);
+        let mut parameters = Parameters::new(DType::F32, 0);
+        let id = parameters.scope().parameter("w", &[3], Init::Constant(0.1))?;
+        let other = parameters.scope().parameter("v", &[2], Init::Constant(1.0))?;
+        let statistic = parameters.scope().statistic("mean", &[3], &[3], 0.0)?;
+        parameters.move_to(&device)?;
+        let mut optimizer = Optimizer::new(Rule::sgd(0.9, 0.0), &parameters)?;
+        let (mut pending, mut values, mut said) = (None, Vec::new(), Vec::new());
+        for step in 0..=scales.len() {
+            let next = scales.get(step).map(|&scale| {
+                let pass = Pass::train(&parameters, Philox::new(0, "t"));
+                let scale = Tensor::from_slice(&[scale; 3], &[3])?;
+                let x = pass.get(id).multiply(&scale)?;
+                pass.note_statistic(statistic, x.detached(), 0.5, 0.5);
+                let zeros = |n: usize| Tensor::zeros(&[n], DType::F32);
+                let loss = x.mse(&zeros(3))?.add(&pass.get(other).mse(&zeros(2))?)?;
+                let outcome = pass.backward(&loss)?.watching(&x);
+                optimizer.step(&mut parameters, outcome, 0.01)
+            });
+            if let Some(reading) = std::mem::replace(&mut pending, next.transpose()?) {
+                said.push(reading.wait());
+            }
+            let all = [id, other, statistic].map(|id| parameters.value(id).to_vec());
+            values.push(all.into_iter().collect::<Result<Vec<_>>>()?.concat());
+        }
+        Ok((values, said))
+    }
+
+    #[test]
+    fn what_is_not_finite_changes_nothing_and_is_named_late() -> Result<()> {
+        // With w at 0.1, a scale of 1e20 gives a loss of 1e38 and a gradient of 7e38, which is beyond f32.
+        for (scale, culprit) in [(1e21, "the loss"), (f32::NAN, "the loss"), (1e20, "of w")] {
+            let (values, said) = read_late(&[1.0, scale, 1.0, 1.0])?;
+            assert!(values[0][0] < 0.1 && values[0][3] < 1.0 && values[0][5] > 0.0, "{values:?}");
+            // The second update is bad and the third was launched before that was known: neither changes anything.
+            assert_eq!((&values[1], &values[2]), (&values[0], &values[0]), "{scale}");
+            assert_ne!(values[3], values[2], "once it was said, learning goes on");
+            assert!(
+                said[0].as_ref().is_ok_and(|figures| figures.watched == [[f64::from(0.1f32); 3]])
+            );
+            assert!(said[3].is_ok());
+            for late in &said[1..3] {
+                let Err(error) = late else { panic!("{scale}: {late:?}") };
+                let message = error.to_string();
+                assert!(message.contains(culprit) && message.contains("update 2"), "{message}");
             }
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! One pass over a model: its parameters on a tape (or not), its random streams, its new statistics.
 
+use crate::device::gpu_error;
 use crate::{DType, Device, Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
+use kernels::gpu::{self, Pointer, Table};
 use std::cell::{Cell, RefCell};
 
 /// What a model's forward function is handed besides its input.
@@ -14,7 +16,7 @@ pub struct Pass<'a> {
     leaves: RefCell<Vec<Option<Tensor>>>,
     random: Philox,
     streams: Cell<u64>,
-    statistics: RefCell<Vec<(ParameterId, Tensor)>>,
+    statistics: RefCell<Statistics>,
 }
 
 impl<'a> Pass<'a> {
@@ -99,20 +101,20 @@ impl<'a> Pass<'a> {
         self.random.at(self.streams.get())
     }
 
-    /// Notes the new value of a statistic; it takes effect with [`Statistics::apply`].
-    pub fn note_statistic(&self, id: ParameterId, value: Tensor) {
-        self.statistics.borrow_mut().push((id, value));
+    /// Notes what a batch says of a statistic, of the statistic's shape: its new value is `keep` of the old and `take`
+    /// of `now`. It takes effect with [`Optimizer::step`](crate::optim::Optimizer::step) or [`Statistics::apply`]; of
+    /// several notes of one statistic the last counts.
+    pub fn note_statistic(&self, id: ParameterId, now: Tensor, keep: f64, take: f64) {
+        let mut statistics = self.statistics.borrow_mut();
+        statistics.0.retain(|note| note.id != id);
+        statistics.0.push(Note { id, now, keep, take });
     }
 
-    /// Plays the tape back from the loss.
+    /// Plays the tape back from the loss, without waiting for a GPU.
     ///
     /// # Errors
-    /// When the loss is not finite, or a trainable parameter received no gradient.
+    /// When a trainable parameter received no gradient.
     pub fn backward(self, loss: &Tensor) -> Result<Outcome> {
-        let value = loss.item()?;
-        if !value.is_finite() {
-            return Err(Error::NotFinite { what: "the loss".into() });
-        }
         let Some(tape) = self.tape else {
             return Err(Error::Tape("this pass was not recorded; use Pass::train"));
         };
@@ -130,39 +132,95 @@ impl<'a> Pass<'a> {
             return Err(Error::NoGradient { names: missing });
         }
         Ok(Outcome {
-            loss: value,
+            loss: loss.detached(),
             gradients: ParameterGradients { by_parameter },
-            statistics: Statistics(self.statistics.into_inner()),
+            statistics: self.statistics.into_inner(),
+            watched: Vec::new(),
         })
     }
 
     /// Ends a pass without gradients: what it measured.
     pub fn finish(self) -> Statistics {
-        Statistics(self.statistics.into_inner())
+        self.statistics.into_inner()
     }
 }
 
-/// What a pass of training leaves: gradients and new statistics.
+/// What a pass of training leaves, for [`Optimizer::step`](crate::optim::Optimizer::step).
 #[derive(Debug)]
 pub struct Outcome {
-    /// The loss.
-    pub loss: f64,
+    /// The loss, one number, where it was computed.
+    pub loss: Tensor,
     /// The gradient of every trainable parameter.
     pub gradients: ParameterGradients,
-    /// The new running statistics.
+    /// What the batch says of the running statistics.
     pub statistics: Statistics,
+    pub(crate) watched: Vec<Tensor>,
 }
 
-/// New values of statistics.
+impl Outcome {
+    /// The same outcome with a tensor that is to be read together with the loss, e.g. the loss's parts.
+    pub fn watching(mut self, tensor: &Tensor) -> Self {
+        self.watched.push(tensor.detached());
+        self
+    }
+}
+
+/// What a batch says of running statistics.
 #[derive(Debug, Default)]
-pub struct Statistics(Vec<(ParameterId, Tensor)>);
+pub struct Statistics(pub(crate) Vec<Note>);
+
+/// The new value of a statistic: `keep` of the old and `take` of what is now.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub id: ParameterId,
+    pub now: Tensor,
+    pub keep: f64,
+    pub take: f64,
+}
 
 impl Statistics {
-    /// Puts the new values in place.
-    pub fn apply(self, parameters: &mut Parameters) {
-        for (id, value) in self.0 {
-            *parameters.value_mut(id) = value;
+    /// Moves the running statistics, after a pass of [`Pass::calibrate`]; in training the optimiser does.
+    ///
+    /// # Errors
+    /// When work on a GPU fails.
+    pub fn apply(self, parameters: &mut Parameters) -> Result<()> {
+        match parameters.device().clone() {
+            Device::Gpu(gpu) => {
+                let mut table = Table::default();
+                self.apply_on_gpu(&gpu, parameters, &mut table, Pointer::NULL)
+            }
+            Device::Cpu => {
+                for Note { id, now, keep, take } in self.0 {
+                    let old = parameters.value(id);
+                    let pairs = old.to_vec()?.into_iter().zip(now.to_vec()?);
+                    let mixed: Vec<f64> = pairs.map(|(old, now)| keep * old + take * now).collect();
+                    let mixed = Tensor::from_slice(&mixed, &old.shape())?.to(old.dtype())?;
+                    *parameters.value_mut(id) = mixed;
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// The same in one launch, unless the latch is shut.
+    pub(crate) fn apply_on_gpu(
+        self,
+        gpu: &gpu::Device,
+        parameters: &mut Parameters,
+        table: &mut Table<gpu::Statistic>,
+        latch: Pointer,
+    ) -> Result<()> {
+        let device = Device::Gpu(gpu.clone());
+        let mut rows = Vec::new();
+        let mut there = Vec::new();
+        for Note { id, now, keep, take } in self.0 {
+            let (value, now) = (parameters.value_mut(id), now.on(&device)?);
+            value.make_own(&device)?;
+            let (value, count) = (value.pointer(), value.count() as i64);
+            rows.push(gpu::Statistic { value, now: now.pointer(), count, keep, take });
+            there.push(now);
+        }
+        table.replace(gpu, rows).and_then(|()| gpu.blend(table, latch)).map_err(gpu_error)
     }
 }
 
@@ -176,24 +234,5 @@ impl ParameterGradients {
     /// The gradient of a parameter; `None` for frozen ones and statistics.
     pub fn get(&self, id: ParameterId) -> Option<&Tensor> {
         self.by_parameter.get(id.0)?.as_ref()
-    }
-
-    /// The Euclidean norm of all gradients together, summed in the order of the parameters.
-    ///
-    /// # Errors
-    /// When a gradient is not finite; the message names its parameter.
-    pub fn norm(&self, parameters: &Parameters) -> Result<f64> {
-        let present = parameters.trainable().filter_map(|id| Some((id, self.get(id)?)));
-        let (ids, gradients): (Vec<_>, Vec<_>) = present.unzip();
-        let mut total = 0.0;
-        for (id, square) in ids.into_iter().zip(crate::optim::squares(&gradients)?) {
-            if !square.is_finite() {
-                return Err(Error::NotFinite {
-                    what: format!("the gradient of {}", parameters.name(id)),
-                });
-            }
-            total += square;
-        }
-        Ok(total.sqrt())
     }
 }

@@ -135,8 +135,7 @@ impl Tape {
                 "the loss is not on this tape: nothing it was computed from is a leaf",
             ));
         };
-        let one =
-            Tensor::scalar(1.0f64).to(loss.dtype())?.on(&loss.device())?.reshaped(loss.shape());
+        let one = Tensor::ones(loss)?;
         let start = place.node;
         let (mut entries, nodes) = {
             let mut list = self.list();

@@ -83,7 +83,7 @@ pub fn compare(
         };
         comparison.tensor(fixture, &name, &found, size, tolerance);
     }
-    outcome.statistics.apply(parameters);
+    outcome.statistics.apply(parameters).unwrap();
     if mode != "train" {
         return;
     }

@@ -199,6 +199,21 @@ impl Stage<'_> {
     }
 }
 
+impl Running<'_> {
+    /// Writes down a step's record, where there is one.
+    fn note(&self, record: Option<StepRecord>) -> Result<()> {
+        let Some(StepRecord { epoch, step, loss, gradient_norm, learning_rate }) = record else {
+            return Ok(());
+        };
+        let unit = self.stage.name.clone();
+        let at = Position { unit, epoch: Some(epoch), step: Some(step) };
+        let figures = StepMetrics { loss, gradient_norm, learning_rate };
+        self.metrics.borrow_mut().add(&at, &figures)?;
+        self.task.tick(step + 1, format_args!("loss {loss:.3}"));
+        Ok(())
+    }
+}
+
 impl Course for Running<'_> {
     type Error = Failure;
 
@@ -224,26 +239,29 @@ impl Course for Running<'_> {
         validate(system, parameters, self.stage.validation_batches()?)
     }
 
-    fn stepped(&self, trainer: &Trainer, record: &StepRecord) -> Result<ControlFlow<()>> {
-        let Stage { session, name, .. } = self.stage;
-        let at =
-            Position { unit: name.clone(), epoch: Some(record.epoch), step: Some(record.step) };
-        let StepRecord { loss, gradient_norm, learning_rate, .. } = *record;
-        let metrics = &self.metrics;
-        metrics.borrow_mut().add(&at, &StepMetrics { loss, gradient_norm, learning_rate })?;
-        self.task.tick(record.step + 1, format_args!("loss {loss:.3}"));
-        if let Some(reason) = session.stop.asked() {
-            self.stage.save(trainer, &metrics.borrow())?;
-            return Err(reason.saved("the same command goes on"));
-        }
-        if self.stage.enough(record.step + 1) {
-            return Ok(ControlFlow::Break(()));
-        }
-        if self.saved.get().elapsed() > INTERVAL {
-            self.stage.save(trainer, &metrics.borrow())?;
+    fn stepped(
+        &self,
+        trainer: &mut Trainer,
+        record: Option<StepRecord>,
+    ) -> Result<ControlFlow<()>> {
+        self.note(record)?;
+        let stopped = self.stage.session.stop.asked();
+        if stopped.is_some() || self.saved.get().elapsed() > INTERVAL {
+            self.note(trainer.settle()?)?;
+            self.stage.save(trainer, &self.metrics.borrow())?;
             self.saved.set(Instant::now());
         }
-        Ok(ControlFlow::Continue(()))
+        if let Some(reason) = stopped {
+            return Err(reason.saved("the same command goes on"));
+        }
+        match self.stage.enough(trainer.steps()) {
+            true => Ok(ControlFlow::Break(())),
+            false => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    fn settled(&self, record: Option<StepRecord>) -> Result<()> {
+        self.note(record)
     }
 
     fn ended(&self, trainer: &Trainer, record: &EpochRecord) -> Result<ControlFlow<()>> {

@@ -97,19 +97,19 @@ impl Conv {
         x.conv3d(self.op, &pass.get(self.weight), bias.as_ref())
     }
 
-    /// The same numbers, which are not kept for the backward pass but computed again from x: for outputs that take
-    /// much memory and little work.
+    /// The output of [`forward`](Self::forward), which the device may compute again in the backward pass instead of
+    /// keeping it: for outputs that take much memory and little work.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward_again(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+    pub fn forward_recomputable(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let y = self.forward(pass, x)?;
         if y.place().is_none() {
             return Ok(y);
         }
         let (op, x, weight) = (self.op, x.kept(), pass.get(self.weight).detached());
         let bias = self.bias.map(|bias| pass.get(bias).detached());
-        Ok(y.made_again_by(move || x.get()?.conv3d(op, &weight, bias.as_ref())))
+        Ok(y.recompute_with(move || x.get()?.conv3d(op, &weight, bias.as_ref())))
     }
 
     /// x [N, T, inputs] to [N, T', outputs], the kernel lying along the last of the three axes.

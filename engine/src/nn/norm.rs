@@ -1,4 +1,3 @@
-use crate::device::gpu_error;
 use crate::tensor::Kept;
 use crate::{Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
@@ -96,63 +95,42 @@ impl BatchNorm {
             axis: self.axis,
         };
         let (weight, bias) = (pass.get(self.weight), pass.get(self.bias));
-        let (mean, variance) = (pass.get(self.running_mean), pass.get(self.running_var));
+        let running = [self.running_mean, self.running_var].map(|id| pass.get(id));
         let mut inputs = vec![x, &weight, &bias];
         if !pass.training() {
-            inputs.extend([&mean, &variance]);
+            inputs.extend(&running);
         }
         inputs.extend(residual);
         let applied = Tensor::apply(op, &inputs, &[])?;
         if pass.training() {
             let count = x.count() / x.shape()[axis];
             if count < 2 {
-                return Err(Error::Parameter {
-                    name: "batch_norm".into(),
-                    what: format!(
-                        "x {} has one number a feature in training; use a batch of 2 or more",
-                        x.shape()
-                    ),
-                });
+                return Err(Error::Op(kernels::Error::Shape {
+                    op: "batch_norm",
+                    what: "x in training".into(),
+                    got: x.shape(),
+                    expected: "two numbers or more a feature: a batch of 2 or more".into(),
+                }));
             }
             // The running variance is the unbiased one (PyTorch's rule).
             let unbiased = count as f64 / (count - 1) as f64;
-            pass.note_statistic(
-                self.running_mean,
-                blend(&mean, &applied.saved[0], 1.0, self.momentum)?,
-            );
-            pass.note_statistic(
-                self.running_var,
-                blend(&variance, &applied.saved[1], unbiased, self.momentum)?,
-            );
+            let (keep, take) = (1.0 - self.momentum, self.momentum);
+            let [mean, variance] = [0, 1].map(|i| applied.saved[i].clone());
+            pass.note_statistic(self.running_mean, mean, keep, take);
+            pass.note_statistic(self.running_var, variance, keep, take * unbiased);
         }
         let recorded = weight.place().is_some() && !applied.saved.is_empty();
         if !recorded || residual.is_some() || activation.is_none() {
             return Ok(applied.output);
         }
-        // One pass over memory against an activation less to keep: with the statistics at hand the same numbers.
+        // With the statistics at hand, one pass over memory gives the same numbers again.
         let inputs = [x, &weight, &bias, &applied.saved[0], &applied.saved[1]].map(Tensor::kept);
         let given = BatchNormOp { statistics: batch_norm::Statistics::Given, ..op };
-        Ok(applied.output.made_again_by(move || {
+        Ok(applied.output.recompute_with(move || {
             let inputs = inputs.iter().map(Kept::get).collect::<Result<Vec<_>>>()?;
             Ok(Tensor::apply(given, &inputs.iter().collect::<Vec<_>>(), &[])?.output)
         }))
     }
-}
-
-/// (1 - momentum) old + momentum scale new, where the new one lies.
-fn blend(old: &Tensor, new: &Tensor, scale: f64, momentum: f64) -> Result<Tensor> {
-    let (keep, take) = (1.0 - momentum, momentum * scale);
-    let device = new.device();
-    if let Some(gpu) = device.gpu() {
-        let old = old.on(&device)?;
-        let out = Tensor::uninitialised_on(old.shape(), old.dtype(), &device)?;
-        gpu.blend(out.pointer(), old.count(), (keep, old.pointer()), (take, new.pointer()))
-            .map_err(gpu_error)?;
-        return Ok(out);
-    }
-    let mixed: Vec<f64> =
-        old.to_vec()?.iter().zip(new.to_vec()?).map(|(o, n)| keep * o + take * n).collect();
-    Tensor::from_slice(&mixed, &old.shape())?.to(old.dtype())
 }
 
 /// Ba et al. 2016 over the last axis, or over the last two (TCN's global layer norm), with an affine map a

@@ -1,4 +1,4 @@
-//! Numbers that are cheaper to compute again than to keep: what a backward pass reads of them is made when it is read.
+//! Recomputation: tensors that are cheaper to compute again in the backward pass than to keep until then.
 
 use super::{Storage, Tensor};
 use crate::{DType, Result};
@@ -38,7 +38,7 @@ pub(crate) enum Kept {
     Again(Reader),
 }
 
-/// One of those who will ask for numbers that are made again; gone once it is dropped.
+/// A pending backward read of a recomputed tensor; over once it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reader {
     again: Arc<Again>,
@@ -47,12 +47,15 @@ pub(crate) struct Reader {
 }
 
 impl Tensor {
-    /// The tensor, whose numbers a tape does not keep for the backward pass: `make` computes them again, to the same
-    /// bits, from what it has [`kept`](Tensor::kept).
-    pub(crate) fn made_again_by(
+    /// The tensor, which a device that [recomputes](crate::Device::recomputes) does not keep for the backward pass:
+    /// `make` computes it again, to the same bits, from what it has [`kept`](Tensor::kept).
+    pub(crate) fn recompute_with(
         mut self,
         make: impl Fn() -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
+        if !self.device().recomputes() {
+            return self;
+        }
         let made = Made { numbers: Arc::downgrade(&self.buffer), ..Made::default() };
         self.again = Some(Arc::new(Again { make: Box::new(make), made: Mutex::new(made) }));
         self
@@ -115,7 +118,7 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         if again {
             let (x, count) = (x.detached(), Arc::clone(&count));
-            y = y.made_again_by(move || {
+            y = y.recompute_with(move || {
                 count.fetch_add(1, Ordering::Relaxed);
                 x.multiply(&x)
             });
@@ -137,7 +140,7 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
         let kept = x.kept();
-        let y = x.multiply(&x)?.made_again_by(move || {
+        let y = x.multiply(&x)?.recompute_with(move || {
             counted.fetch_add(1, Ordering::Relaxed);
             let x = kept.get()?;
             x.multiply(&x)

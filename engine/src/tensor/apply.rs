@@ -184,7 +184,7 @@ impl<O: Compiled> Record for Recorded<O> {
                     .map(|slot| slot.as_mut().map(|s| Gradient { data: s.gradient.cast_mut::<T>(), add: s.add }))
                     .collect(),
             }),
-            return Err(Error::Tape("only f32 and f64 tensors have gradients"))
+            return Err(Error::DType { what: "a gradient".into(), got: grad_output.dtype, expected: DType::F32 })
         );
         Ok(())
     }

@@ -63,6 +63,18 @@ impl Tensor {
         tensor
     }
 
+    /// Ones of another tensor's shape and type, where that lies.
+    pub(crate) fn ones(like: &Tensor) -> Result<Self> {
+        let ones = Tensor::uninitialised_on(like.shape, like.dtype, &like.device())?;
+        match ones.gpu() {
+            Some(gpu) => gpu.set(ones.pointer(), ones.count(), 1.0).map_err(gpu_error)?,
+            None => {
+                return Tensor::from_slice(&vec![1.0; like.count()], &like.shape)?.to(like.dtype);
+            }
+        }
+        Ok(ones)
+    }
+
     /// A tensor with a copy of these numbers.
     ///
     /// # Errors
@@ -331,6 +343,6 @@ pub(crate) fn accumulate(to: &mut Tensor, from: &Tensor) -> Result<()> {
             });
             Ok(())
         },
-        Err(Error::Tape("only f32 and f64 tensors have gradients"))
+        Err(Error::DType { what: "a gradient".into(), got: to.dtype, expected: DType::F32 })
     )
 }

@@ -29,22 +29,52 @@ extern "C" __global__ void accumulate(const Accumulate a) {
     if (i < a.count) a.to[i] += a.from[i];
 }
 
-struct Blend {
-    const float* old;  // [count]
-    const float* now;  // [count]
-    float* to;         // [count]
+struct Set {
+    float* to;  // [count]
     i64 count;
-    double keep;  // of the old
-    double take;  // of the new
+    float value;
+    u32 unused;
 };
 
-// A running statistic's new value; in double, as the CPU has it.
-extern "C" __global__ void blend(const Blend a) {
+// The same number everywhere.
+extern "C" __global__ void set(const Set a) {
     const i64 i = element();
-    if (i < a.count) a.to[i] = (float)(a.keep * a.old[i] + a.take * a.now[i]);
+    if (i < a.count) a.to[i] = a.value;
 }
 
-// The optimiser works on all parameters in one launch: blockIdx.y names one, the blocks along x share its elements.
+// Shut by the first update whose loss or gradient is not finite: from then on nothing is changed until the host, which
+// reads verdicts late, opens it.
+struct Latch {
+    i64 update;   // which one shut it
+    i64 culprit;  // 0: it is open; 1: the loss; 2 + i: the gradient of parameter i
+};
+
+__device__ inline bool shut(const Latch* latch) { return latch && latch->culprit != 0; }
+
+// The kernels below work on a table in one launch: blockIdx.y names a row, the blocks along x share its elements.
+__device__ inline i64 first() { return element(); }
+__device__ inline i64 stride() { return (i64)gridDim.x * blockDim.x; }
+
+struct Statistic {
+    float* value;      // [count]
+    const float* now;  // [count]: of this batch
+    i64 count;
+    double keep;  // of the value
+    double take;  // of what is now
+};
+
+struct Blend {
+    const Statistic* statistics;  // [rows]
+    const Latch* latch;           // or null
+};
+
+// Running statistics move to those of the batch; in double, as on the CPU.
+extern "C" __global__ void blend(const Blend a) {
+    if (shut(a.latch)) return;
+    const Statistic s = a.statistics[blockIdx.y];
+    for (i64 i = first(); i < s.count; i += stride()) s.value[i] = (float)(s.keep * s.value[i] + s.take * s.now[i]);
+}
+
 struct Parameter {
     float* weight;          // [count]
     float* first;           // [count]: velocity, or Adam's first moment
@@ -56,6 +86,7 @@ struct Parameter {
 struct Optimise {
     const Parameter* parameters;  // [parameters]
     double* squares;              // [parameters, blocks]: of squares
+    const Latch* latch;           // or null
     float rate;
     float decay;
     float momentum;  // or Adam's first beta
@@ -66,11 +97,9 @@ struct Optimise {
     float root;  // what the second moment's root is multiplied by
 };
 
-__device__ inline i64 first() { return element(); }
-__device__ inline i64 stride() { return (i64)gridDim.x * blockDim.x; }
-
 // v = momentum v + (g + decay w); w -= rate v: PyTorch's rule.
 extern "C" __global__ void sgd(const Optimise a) {
+    if (shut(a.latch)) return;
     const Parameter p = a.parameters[blockIdx.y];
     for (i64 i = first(); i < p.count; i += stride()) {
         const float w = p.weight[i];
@@ -82,6 +111,7 @@ extern "C" __global__ void sgd(const Optimise a) {
 
 // Kingma & Ba 2015; the host folds the bias corrections into rate and root.
 extern "C" __global__ void adam(const Optimise a) {
+    if (shut(a.latch)) return;
     const Parameter p = a.parameters[blockIdx.y];
     for (i64 i = first(); i < p.count; i += stride()) {
         const float w = p.weight[i];
@@ -102,4 +132,55 @@ extern "C" __global__ void squares(const Optimise a) {
     for (i64 i = first(); i < p.count; i += stride()) sum += (double)p.gradient[i] * p.gradient[i];
     sum = block_sum(sum, sums);
     if (threadIdx.x == 0) a.squares[(i64)blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+struct Verdict {
+    i64 update;   // the one that shut the latch
+    i64 culprit;  // as the latch's
+    double loss;
+    double square;  // of all gradients' norm
+};
+
+struct Judge {
+    const double* squares;  // [parameters, parts], as `squares` leaves them
+    const float* loss;      // [1]
+    Latch* latch;
+    Verdict* verdict;
+    i64 update;
+    u32 parameters;
+    u32 parts;
+};
+
+// Whether an update may change anything. One block; sums in the order of the host's: parts, then parameters.
+extern "C" __global__ void judge(const Judge a) {
+    __shared__ double sums[THREADS];
+    const double infinite = INFINITE;
+    const double loss = a.loss[0];
+    i64 culprit = fabs(loss) < infinite ? 0 : 1;
+    double square = 0.0;
+    for (u32 start = 0; start < a.parameters; start += THREADS) {
+        const u32 parameter = start + threadIdx.x;
+        double sum = 0.0;
+        if (parameter < a.parameters) {
+            for (u32 part = 0; part < a.parts; part++) sum += a.squares[(i64)parameter * a.parts + part];
+        }
+        __syncthreads();
+        sums[threadIdx.x] = sum;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            for (u32 i = 0; i < THREADS && start + i < a.parameters; i++) {
+                if (culprit == 0 && !(fabs(sums[i]) < infinite)) culprit = 2 + start + i;
+                square += sums[i];
+            }
+        }
+    }
+    if (threadIdx.x > 0) return;
+    if (a.latch->culprit == 0 && culprit != 0) {
+        a.latch->update = a.update;
+        a.latch->culprit = culprit;
+    }
+    a.verdict->update = a.latch->update;
+    a.verdict->culprit = a.latch->culprit;
+    a.verdict->loss = loss;
+    a.verdict->square = square;
 }

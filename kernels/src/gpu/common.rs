@@ -1,7 +1,7 @@
 //! Kernels that belong to no single op, and the arithmetic of split reductions.
 
-use super::{Block, Device, Gradient, Grid, Part, Pointer, Program, Result};
-use bytemuck::NoUninit;
+use super::{Block, Device, Gradient, Grid, Part, Pointer, Program, Result, Table};
+use bytemuck::{NoUninit, Pod, Zeroable};
 
 static PROGRAM: Program = Program::new(
     "common",
@@ -32,6 +32,23 @@ impl Slices {
     }
 }
 
+/// Partial sums of a gradient, [slices, count].
+#[derive(Debug)]
+pub struct Partial {
+    /// None where the one slice is the gradient itself.
+    scratch: Option<Block>,
+    gradient: Gradient,
+    slices: u32,
+    count: usize,
+}
+
+impl Partial {
+    /// Where the slices go.
+    pub fn pointer(&self) -> Pointer {
+        self.scratch.as_ref().map_or(self.gradient.data, Block::pointer)
+    }
+}
+
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct SumSlices {
@@ -52,17 +69,72 @@ struct Accumulate {
 
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
-struct Blend {
-    old: Pointer,
-    now: Pointer,
+struct Set {
     to: Pointer,
     count: i64,
-    keep: f64,
-    take: f64,
+    value: f32,
+    unused: u32,
+}
+
+#[derive(Debug, Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Blend {
+    statistics: Pointer,
+    latch: Pointer,
+}
+
+#[derive(Debug, Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Judge {
+    squares: Pointer,
+    loss: Pointer,
+    latch: Pointer,
+    verdict: Pointer,
+    update: i64,
+    parameters: u32,
+    parts: u32,
+}
+
+/// One running statistic, of `count` numbers: value = keep value + take now.
+#[derive(Debug, Clone, Copy, PartialEq, NoUninit)]
+#[repr(C)]
+pub struct Statistic {
+    /// Its numbers, changed in place.
+    pub value: Pointer,
+    /// Those of the batch.
+    pub now: Pointer,
+    /// How many numbers.
+    pub count: i64,
+    /// The share of the value that stays.
+    pub keep: f64,
+    /// The share of what is now.
+    pub take: f64,
+}
+
+/// Which update shut a latch, and why.
+///
+/// A latch is 16 zeroed bytes on a device. The first update whose loss or gradient is not finite shuts it, and as long
+/// as it is shut no update changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Verdict {
+    /// The update that shut the latch; this one or one before.
+    pub update: i64,
+    /// 0: it is open; 1: the loss is not finite; 2 + i: the gradient of the table's row i.
+    pub culprit: i64,
+    /// The loss of this update.
+    pub loss: f64,
+    /// The square of the norm of all gradients.
+    pub square: f64,
+}
+
+impl Verdict {
+    /// Bytes of a latch.
+    pub const LATCH: usize = 16;
 }
 
 /// One parameter of an optimiser's step, all of `count` numbers.
-#[derive(Debug, Clone, Copy, NoUninit)]
+#[derive(Debug, Clone, Copy, PartialEq, NoUninit)]
 #[repr(C)]
 pub struct Parameter {
     /// Its numbers.
@@ -99,6 +171,7 @@ pub struct Rates {
 struct Optimise {
     parameters: Pointer,
     squares: Pointer,
+    latch: Pointer,
     rate: f32,
     decay: f32,
     momentum: f32,
@@ -121,19 +194,27 @@ impl Device {
         self.allocate(4 * numbers)
     }
 
-    /// Adds up `partial` [slices, count] over the slices, in order, into a gradient of `count` numbers.
+    /// Where the slices of a split reduction go: [slices, count] partial sums, for [`sum_slices`](Self::sum_slices) to
+    /// add up into a gradient of `count` numbers. The only slice of a gradient that is not added to is the gradient.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn partial(&self, slices: u32, count: usize, gradient: Gradient) -> Result<Partial> {
+        let direct = slices == 1 && !gradient.add;
+        let scratch = (!direct).then(|| self.scratch(slices as usize * count)).transpose()?;
+        Ok(Partial { scratch, gradient, slices, count })
+    }
+
+    /// Adds partial sums up over the slices, in order, once every slice is written.
     ///
     /// # Errors
     /// When the launch is refused.
-    pub fn sum_slices(
-        &self,
-        partial: &Block,
-        slices: u32,
-        count: usize,
-        gradient: Gradient,
-    ) -> Result<()> {
+    pub fn sum_slices(&self, partial: Partial) -> Result<()> {
+        let Partial { scratch: Some(scratch), gradient, slices, count } = partial else {
+            return Ok(());
+        };
         let arguments = SumSlices {
-            partial: partial.pointer(),
+            partial: scratch.pointer(),
             output: gradient.data,
             count: count as i64,
             slices,
@@ -151,64 +232,79 @@ impl Device {
         self.launch(&PROGRAM, "accumulate", Grid::elements(count), &arguments)
     }
 
-    /// to = keep old + take now, `count` numbers each.
+    /// Writes `value` to `count` numbers.
     ///
     /// # Errors
     /// When the launch is refused.
-    pub fn blend(
+    pub fn set(&self, to: Pointer, count: usize, value: f32) -> Result<()> {
+        let arguments = Set { to, count: count as i64, value, unused: 0 };
+        self.launch(&PROGRAM, "set", Grid::elements(count), &arguments)
+    }
+
+    /// Moves running statistics to those of a batch, unless the latch is shut; a null latch is open.
+    ///
+    /// # Errors
+    /// When the launch is refused.
+    pub fn blend(&self, statistics: &Table<Statistic>, latch: Pointer) -> Result<()> {
+        let arguments = Blend { statistics: statistics.pointer(), latch };
+        self.launch(&PROGRAM, "blend", rows(1, statistics.len()), &arguments)
+    }
+
+    /// One step of SGD on all parameters, unless the latch is shut; a null latch is open.
+    ///
+    /// # Errors
+    /// When the launch is refused.
+    pub fn sgd(&self, parameters: &Table<Parameter>, rates: Rates, latch: Pointer) -> Result<()> {
+        self.optimise("sgd", parameters, rates, Pointer::NULL, latch)
+    }
+
+    /// One step of Adam on all parameters, unless the latch is shut; a null latch is open.
+    ///
+    /// # Errors
+    /// When the launch is refused.
+    pub fn adam(&self, parameters: &Table<Parameter>, rates: Rates, latch: Pointer) -> Result<()> {
+        self.optimise("adam", parameters, rates, Pointer::NULL, latch)
+    }
+
+    /// Shuts the latch if the loss, one number, or a parameter's gradient is not finite, and writes a [`Verdict`].
+    ///
+    /// # Errors
+    /// When a launch is refused.
+    pub fn judge(
         &self,
-        to: Pointer,
-        count: usize,
-        (keep, old): (f64, Pointer),
-        (take, now): (f64, Pointer),
+        parameters: &Table<Parameter>,
+        loss: Pointer,
+        latch: Pointer,
+        update: u64,
+        verdict: Pointer,
     ) -> Result<()> {
-        let arguments = Blend { old, now, to, count: count as i64, keep, take };
-        self.launch(&PROGRAM, "blend", Grid::elements(count), &arguments)
-    }
-
-    /// One step of SGD on all parameters.
-    ///
-    /// # Errors
-    /// When the launch is refused.
-    pub fn sgd(&self, parameters: &[Parameter], rates: Rates) -> Result<()> {
-        self.optimise("sgd", parameters, rates, Pointer::NULL)
-    }
-
-    /// One step of Adam on all parameters.
-    ///
-    /// # Errors
-    /// When the launch is refused.
-    pub fn adam(&self, parameters: &[Parameter], rates: Rates) -> Result<()> {
-        self.optimise("adam", parameters, rates, Pointer::NULL)
-    }
-
-    /// The sum of squares of each parameter's gradient.
-    ///
-    /// # Errors
-    /// When the launch is refused, or work before it failed.
-    pub fn squares(&self, parameters: &[Parameter]) -> Result<Vec<f64>> {
-        let parts = SHARE as usize;
-        let block = self.allocate(8 * parts * parameters.len())?;
-        self.optimise("squares", parameters, Rates::default(), block.pointer())?;
-        let mut sums = vec![0.0f64; parts * parameters.len()];
-        self.download(block.pointer(), &mut sums)?;
-        Ok(sums.chunks(parts).map(|parts| parts.iter().sum()).collect())
+        let squares = self.allocate(8 * SHARE as usize * parameters.len())?;
+        let (rates, to) = (Rates::default(), squares.pointer());
+        self.optimise("squares", parameters, rates, to, Pointer::NULL)?;
+        let arguments = Judge {
+            squares: squares.pointer(),
+            loss,
+            latch,
+            verdict,
+            update: update as i64,
+            parameters: parameters.len() as u32,
+            parts: SHARE,
+        };
+        self.launch(&PROGRAM, "judge", Grid::blocks(1), &arguments)
     }
 
     fn optimise(
         &self,
         kernel: &'static str,
-        parameters: &[Parameter],
+        parameters: &Table<Parameter>,
         rates: Rates,
         squares: Pointer,
+        latch: Pointer,
     ) -> Result<()> {
-        if parameters.is_empty() {
-            return Ok(());
-        }
-        let table = self.upload(parameters)?;
         let arguments = Optimise {
-            parameters: table.pointer(),
+            parameters: parameters.pointer(),
             squares,
+            latch,
             rate: rates.rate,
             decay: rates.decay,
             momentum: rates.momentum,
@@ -218,8 +314,13 @@ impl Device {
             epsilon: rates.epsilon,
             root: rates.root,
         };
-        let mut grid = Grid::blocks(SHARE as usize);
-        grid.blocks[1] = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
-        self.launch(&PROGRAM, kernel, grid, &arguments)
+        self.launch(&PROGRAM, kernel, rows(SHARE as usize, parameters.len()), &arguments)
     }
+}
+
+/// So many blocks along x for each row of a table; none for an empty one.
+fn rows(blocks: usize, rows: usize) -> Grid {
+    let mut grid = Grid::blocks(blocks);
+    grid.blocks[1] = u32::try_from(rows).unwrap_or(u32::MAX);
+    grid
 }

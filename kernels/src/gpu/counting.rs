@@ -1,9 +1,9 @@
 //! A GPU that executes nothing and counts what it is asked for: the cost of a step in launches, transfers and waits,
 //! measured on a machine without a GPU.
 
-use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Program, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Sub;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,8 @@ pub struct Counts {
     pub downloads: u64,
     /// Their bytes.
     pub downloaded: u64,
-    /// How often the host waited for the device: downloads that block, synchronisations, marks.
+    /// How often the host waited with no work queued behind what it waited for: downloads that block, synchronisations,
+    /// and what was fetched collected before the next launch.
     pub waits: u64,
     /// Blocks of memory got from the driver.
     pub fresh: u64,
@@ -64,8 +65,10 @@ pub struct Counting {
 #[derive(Debug, Default)]
 struct State {
     counts: Counts,
-    /// Functions and marks handed out.
+    /// Functions, marks and fetches handed out.
     handles: usize,
+    /// Launches before each fetch that was not collected yet.
+    fetches: HashMap<u64, u64>,
     /// The first address that was never handed out.
     address: u64,
 }
@@ -134,6 +137,24 @@ impl Driver for Counting {
         Ok(())
     }
 
+    fn fetch(&self, _: u64, bytes: usize) -> Result<Fetch> {
+        let number = self.handle() as u64;
+        let mut state = self.state();
+        state.counts.downloads += 1;
+        state.counts.downloaded += bytes as u64;
+        let launches = state.counts.launches();
+        state.fetches.insert(number, launches);
+        Ok(Fetch(number))
+    }
+
+    fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()> {
+        bytes.fill(0);
+        let mut state = self.state();
+        let before = state.fetches.remove(&fetch.0);
+        state.counts.waits += u64::from(before == Some(state.counts.launches()));
+        Ok(())
+    }
+
     fn copy(&self, _: u64, _: u64, _: usize) -> Result<()> {
         self.state().counts.copies += 1;
         Ok(())
@@ -192,6 +213,15 @@ mod tests {
         assert_eq!((counts.launches(), counts.kernels["accumulate"]), (2, 2));
         assert_eq!((counts.downloads, counts.downloaded, counts.waits), (1, 400, 1));
         assert_eq!((counts.uploads, counts.fresh, numbers[99]), (0, 0, 0.0));
+
+        let before = counting.counts();
+        let late = device.read(block.pointer(), 8)?;
+        device.accumulate(block.pointer(), block.pointer(), 100)?;
+        assert_eq!(late.wait()?, [0; 8]);
+        assert_eq!((counting.counts() - &before).waits, 0);
+        device.read(block.pointer(), 8)?.wait()?;
+        let counts = counting.counts() - &before;
+        assert_eq!((counts.downloads, counts.downloaded, counts.waits), (2, 16, 1));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins of this very GPU.
 
-use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Program, ProgramId, Result, libraries, nvrtc};
 use cudarc::driver::{DriverError, result, sys};
 use std::collections::HashMap;
@@ -11,6 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const OLDEST_DRIVER: i32 = 12_080;
 /// The oldest compute capability the kernels are written for.
 const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// Pinned memory comes in pieces of so many bytes.
+const PAGE: usize = 4096;
 
 /// A GPU behind NVIDIA's driver.
 #[derive(Debug)]
@@ -26,7 +29,34 @@ struct State {
     modules: HashMap<ProgramId, sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
     marks: HashMap<u64, sys::CUevent>,
-    next_mark: u64,
+    fetches: HashMap<u64, (sys::CUevent, Pinned)>,
+    /// Pinned memory that no fetch uses.
+    pinned: Vec<Pinned>,
+    next_handle: u64,
+}
+
+/// Memory of the host's that the GPU writes to while the host goes on.
+#[derive(Debug)]
+struct Pinned {
+    start: *mut c_void,
+    bytes: usize,
+}
+
+impl Pinned {
+    fn new(bytes: usize) -> Result<Self> {
+        // SAFETY: the caller has made a context current. Another context may use the memory too.
+        let start = unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }
+            .map_err(failed("cuMemHostAlloc"))?;
+        Ok(Pinned { start, bytes })
+    }
+}
+
+impl State {
+    /// A number of its own for each mark and fetch.
+    fn handle(&mut self) -> u64 {
+        self.next_handle += 1;
+        self.next_handle
+    }
 }
 
 // SAFETY: the driver's handles may be used from any thread; each call makes the context current first.
@@ -138,6 +168,47 @@ impl Driver for Cuda {
         self.synchronize()
     }
 
+    fn fetch(&self, from: u64, bytes: usize) -> Result<Fetch> {
+        self.enter()?;
+        let mut state = self.state();
+        let fits = state.pinned.iter().position(|pinned| pinned.bytes >= bytes);
+        let pinned = match fits {
+            Some(place) => state.pinned.swap_remove(place),
+            None => Pinned::new(bytes.next_multiple_of(PAGE))?,
+        };
+        // SAFETY: as long as `bytes` and ours; nobody reads it before the event below has come.
+        let to = unsafe { std::slice::from_raw_parts_mut(pinned.start.cast::<u8>(), bytes) };
+        // SAFETY: `from` is a device address, or the driver refuses; the memory is kept until the event has come.
+        unsafe { result::memcpy_dtoh_async(to, from, self.stream) }
+            .map_err(failed("cuMemcpyDtoHAsync"))?;
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+            .map_err(failed("cuEventCreate"))?;
+        // SAFETY: both are ours.
+        unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
+        let number = state.handle();
+        state.fetches.insert(number, (event, pinned));
+        Ok(Fetch(number))
+    }
+
+    fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()> {
+        self.enter()?;
+        let taken = self.state().fetches.remove(&fetch.0);
+        let Some((event, pinned)) = taken else { return Ok(()) };
+        // SAFETY: created by `fetch`, and destroyed below.
+        let waited =
+            unsafe { result::event::synchronize(event) }.map_err(failed("cuEventSynchronize"));
+        // SAFETY: taken out of the state, so destroyed once; a failure changes nothing.
+        let _ = unsafe { result::event::destroy(event) };
+        // After a failure the copy may not have come: the memory is left alone for good.
+        waited?;
+        let length = bytes.len().min(pinned.bytes);
+        // SAFETY: so many bytes are there, written by the copy that the event came after, or by one before.
+        let from = unsafe { std::slice::from_raw_parts(pinned.start.cast::<u8>(), length) };
+        bytes[..length].copy_from_slice(from);
+        self.state().pinned.push(pinned);
+        Ok(())
+    }
+
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
         self.enter()?;
         // SAFETY: both are device addresses; the driver refuses others.
@@ -209,8 +280,7 @@ impl Driver for Cuda {
         // SAFETY: both are ours.
         unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
         let mut state = self.state();
-        state.next_mark += 1;
-        let number = state.next_mark;
+        let number = state.handle();
         state.marks.insert(number, event);
         Ok(Mark(number))
     }
@@ -238,11 +308,21 @@ impl Driver for Cuda {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
+        // Copies that are under way write to pinned memory: it is freed once they are done, or never.
+        let done = self.synchronize().is_ok();
         if self.enter().is_ok() {
-            for &event in self.state().marks.values() {
-                // SAFETY: created by `mark` and destroyed once; a failure changes nothing.
+            let mut state = self.state();
+            let fetches = std::mem::take(&mut state.fetches);
+            let (events, pinned): (Vec<_>, Vec<_>) = fetches.into_values().unzip();
+            for event in state.marks.drain().map(|(_, event)| event).chain(events) {
+                // SAFETY: created by `mark` or `fetch` and destroyed once; a failure changes nothing.
                 let _ = unsafe { result::event::destroy(event) };
             }
+            for pinned in state.pinned.drain(..).chain(pinned).filter(|_| done) {
+                // SAFETY: from `malloc_host`, freed once, and no copy writes to it any more.
+                let _ = unsafe { result::free_host(pinned.start) };
+            }
+            drop(state);
             // SAFETY: as above.
             let _ = unsafe { result::stream::destroy(self.stream) };
         }

@@ -29,6 +29,18 @@ pub trait Driver: Debug + Send + Sync {
     /// When the device refuses, or work before failed.
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()>;
 
+    /// Starts a copy from the device into memory of the driver's own, in the order of work.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    fn fetch(&self, from: u64, bytes: usize) -> Result<Fetch>;
+
+    /// Waits until a fetch is done, and copies as many of its bytes out as there is room for. It is used up.
+    ///
+    /// # Errors
+    /// When work before the fetch failed.
+    fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()>;
+
     /// Copies within the device.
     ///
     /// # Errors
@@ -99,6 +111,10 @@ pub struct Function(pub usize);
 /// A place in the order of work.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mark(pub u64);
+
+/// A copy from the device that was started; [`Driver::collect`] ends it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fetch(pub u64);
 
 /// How many threads run a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,10 @@
 //! A device's memory: free lists by size, so that a training step that ran twice allocates nothing new.
+//!
+//! The lowest free address of a size is taken first. Free memory is then a set without an order, and a step that is
+//! repeated meets the same addresses: tables of addresses stay as they are.
 
 use super::{Device, Driver, Pointer, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a device's memory holds, in bytes and counts.
@@ -26,7 +29,7 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    free: HashMap<usize, Vec<u64>>,
+    free: HashMap<usize, BTreeSet<u64>>,
     statistics: Statistics,
 }
 
@@ -71,7 +74,7 @@ impl Memory {
         let exact = driver.description().simulated;
         let size = if exact { bytes.max(1) } else { class(bytes) };
         let mut state = self.lock();
-        let recycled = state.free.get_mut(&size).and_then(Vec::pop);
+        let recycled = state.free.get_mut(&size).and_then(BTreeSet::pop_first);
         let address = match recycled {
             Some(address) => {
                 state.statistics.cached -= size;
@@ -100,7 +103,7 @@ impl Memory {
             driver.free(address);
         } else {
             state.statistics.cached += size;
-            state.free.entry(size).or_default().push(address);
+            state.free.entry(size).or_default().insert(address);
         }
     }
 
@@ -141,7 +144,7 @@ fn class(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::driver::{Description, Function, Launch, Mark};
+    use crate::gpu::driver::{Description, Fetch, Function, Launch, Mark};
     use crate::gpu::{Error, Program};
 
     /// A device with room for `room` bytes that does nothing else.
@@ -185,6 +188,12 @@ mod tests {
             Ok(())
         }
         fn download(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+        fn fetch(&self, _: u64, _: usize) -> Result<Fetch> {
+            Ok(Fetch(0))
+        }
+        fn collect(&self, _: Fetch, _: &mut [u8]) -> Result<()> {
             Ok(())
         }
         fn copy(&self, _: u64, _: u64, _: usize) -> Result<()> {

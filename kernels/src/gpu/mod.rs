@@ -17,23 +17,27 @@ mod memory;
 mod nvrtc;
 mod op;
 mod program;
+mod reading;
 mod resources;
 mod simulated;
+mod table;
 
 pub use arguments::Pointer;
-pub use common::{Parameter, Rates, Slices};
+pub use common::{Parameter, Partial, Rates, Slices, Statistic, Verdict};
 pub use counting::{Counting, Counts};
 pub use cuda::{Doctor, doctor};
 pub use device::Device;
-pub use driver::{Description, Driver, Function, Grid, Launch, Mark};
+pub use driver::{Description, Driver, Fetch, Function, Grid, Launch, Mark};
 pub use error::{Error, Result};
 pub use libraries::NVRTC_VARIABLE;
 pub use memory::{Block, Statistics};
 pub use nvrtc::{Target, compile, version as nvrtc_version};
 pub use op::{Backward, Forward, GpuOp, Gradient};
 pub use program::{Part, Program, ProgramId};
+pub use reading::Reading;
 pub use resources::{Resources, budget, budget_of, resources};
 pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
+pub use table::Table;
 
 /// Every program: those of the ops in the order of their list, then the one that belongs to none.
 pub fn programs() -> Vec<&'static Program> {

@@ -1,6 +1,6 @@
 //! A GPU that is simulated on the CPU: the same launches of the same PTX, with every access checked.
 
-use super::driver::{Description, Driver, Function, Launch, Mark};
+use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Program, ProgramId, Result, nvrtc};
 use ptx_sim::{Finding, Memory, Mode, Module, Settings};
 use std::collections::{BTreeMap, HashMap};
@@ -41,7 +41,8 @@ struct State {
     functions: Vec<(Arc<Module>, &'static str)>,
     counters: BTreeMap<&'static str, Counters>,
     marks: HashMap<u64, Instant>,
-    next_mark: u64,
+    fetches: HashMap<u64, Vec<u8>>,
+    next_handle: u64,
 }
 
 impl fmt::Debug for Simulator {
@@ -73,6 +74,14 @@ impl Simulator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A number of its own for each mark and fetch.
+    fn handle(&mut self) -> u64 {
+        self.next_handle += 1;
+        self.next_handle
     }
 }
 
@@ -118,6 +127,21 @@ impl Driver for Simulator {
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.state().memory.read(from, bytes).map_err(|e| refused("download", &e))
+    }
+
+    fn fetch(&self, from: u64, bytes: usize) -> Result<Fetch> {
+        let mut copied = vec![0; bytes];
+        self.download(from, &mut copied)?;
+        let mut state = self.state();
+        let number = state.handle();
+        state.fetches.insert(number, copied);
+        Ok(Fetch(number))
+    }
+
+    fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()> {
+        let copied = self.state().fetches.remove(&fetch.0).unwrap_or_default();
+        bytes.iter_mut().zip(copied).for_each(|(to, from)| *to = from);
+        Ok(())
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
@@ -188,8 +212,7 @@ impl Driver for Simulator {
 
     fn mark(&self) -> Result<Mark> {
         let mut state = self.state();
-        state.next_mark += 1;
-        let number = state.next_mark;
+        let number = state.handle();
         state.marks.insert(number, Instant::now());
         Ok(Mark(number))
     }

@@ -27,8 +27,8 @@ impl Default for R2Plus1dSettings {
     }
 }
 
-/// Up to so many channels of its input, the outputs of a convolution over space are computed again in the backward
-/// pass instead of kept.
+/// Up to so many channels of its input, the output of a convolution over space may be computed again in the backward
+/// pass instead of kept; the device chooses.
 const FEW: usize = 64;
 
 /// A residual network whose 3-D convolutions are split into one over space and one over time.
@@ -97,8 +97,11 @@ impl Split {
     fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         // Where few channels become many, what they become takes the most memory and the least work.
         let few = x.shape().features() <= FEW;
-        let wide =
-            if few { self.space.forward_again(pass, x)? } else { self.space.forward(pass, x)? };
+        let wide = if few {
+            self.space.forward_recomputable(pass, x)?
+        } else {
+            self.space.forward(pass, x)?
+        };
         let between = self.norm.forward_relu(pass, &wide)?;
         self.time.forward(pass, &between)
     }

@@ -1,6 +1,6 @@
 //! The graph of facial landmarks: the 68-point markup, its edges, and how they are normalised.
 
-use engine::{DType, Result, Tensor};
+use engine::{Constants, Pass, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Edges between the 51 inner points, in the numbers of the 68-point markup: those of the paper's authors,
@@ -113,6 +113,8 @@ pub struct FaceGraph {
     /// How many partitions its edges fall into.
     pub partitions: usize,
     edges: Vec<Edge>,
+    /// Its tensors, by name.
+    tensors: Constants<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -180,43 +182,53 @@ impl FaceGraph {
                 }
             }
         }
-        FaceGraph { points, partitions: matrices.len(), edges }
+        FaceGraph { points, partitions: matrices.len(), edges, tensors: Constants::default() }
     }
 
-    /// The edges' values `[E]`.
+    /// The edges' values `[E]`, of the type of the pass.
     ///
     /// # Errors
-    /// Never for f32 and f64.
-    pub fn values(&self, dtype: DType) -> Result<Tensor> {
-        let values: Vec<f64> = self.edges.iter().map(|edge| edge.value).collect();
-        Tensor::from_slice(&values, &[values.len()])?.to(dtype)
+    /// When the device has no room.
+    pub fn values(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        pass.constant(&self.tensors, "values", || {
+            let values: Vec<f64> = self.edges.iter().map(|edge| edge.value).collect();
+            Tensor::from_slice(&values, &[values.len()])?.to(pass.dtype())
+        })
     }
 
     /// The edges' targets, sources and partitions, `[E]` each.
     ///
     /// # Errors
-    /// Never.
-    pub fn structure(&self) -> Result<[Tensor; 3]> {
-        let list = |field: fn(&Edge) -> usize| {
-            let numbers: Vec<u32> = self.edges.iter().map(|edge| field(edge) as u32).collect();
-            Tensor::from_slice(&numbers, &[numbers.len()])
-        };
-        Ok([list(|e| e.target)?, list(|e| e.source)?, list(|e| e.partition)?])
+    /// When the device has no room.
+    pub fn structure(&self, pass: &Pass<'_>) -> Result<[Tensor; 3]> {
+        Ok([
+            self.list(pass, "targets", |e| e.target)?,
+            self.list(pass, "sources", |e| e.source)?,
+            self.list(pass, "partitions", |e| e.partition)?,
+        ])
     }
 
-    /// Where each edge stands in a [partitions, points, points] array whose second axis is the source: the
-    /// layout of st-gcn's edge importance.
+    /// Where each edge stands in a [partitions, points, points] array whose second axis is the source `[E]`: the layout
+    /// of st-gcn's edge importance.
     ///
     /// # Errors
-    /// Never.
-    pub fn positions(&self) -> Result<Tensor> {
+    /// When the device has no room.
+    pub fn positions(&self, pass: &Pass<'_>) -> Result<Tensor> {
         let n = self.points;
-        let numbers: Vec<u32> = self
-            .edges
-            .iter()
-            .map(|e| ((e.partition * n + e.source) * n + e.target) as u32)
-            .collect();
-        Tensor::from_slice(&numbers, &[numbers.len()])
+        self.list(pass, "positions", |e| (e.partition * n + e.source) * n + e.target)
+    }
+
+    /// A number of each edge `[E]`.
+    fn list(
+        &self,
+        pass: &Pass<'_>,
+        name: &'static str,
+        number: impl Fn(&Edge) -> usize,
+    ) -> Result<Tensor> {
+        pass.constant(&self.tensors, name, || {
+            let numbers: Vec<u32> = self.edges.iter().map(|edge| number(edge) as u32).collect();
+            Tensor::from_slice(&numbers, &[numbers.len()])
+        })
     }
 }
 

@@ -111,8 +111,9 @@ impl Block {
 
     fn forward(&self, pass: &Pass<'_>, x: &Tensor, graph: &FaceGraph) -> Result<Tensor> {
         let x = self.time1.forward(pass, x)?;
-        let values = graph.values(x.dtype())?;
-        let x = x.graph_conv(&values, &graph.structure()?, &pass.get(self.theta), None, true)?;
+        let values = graph.values(pass)?;
+        let x =
+            x.graph_conv(&values, &graph.structure(pass)?, &pass.get(self.theta), None, true)?;
         self.norm.forward(pass, &self.time2.forward(pass, &x)?)
     }
 }

@@ -106,8 +106,9 @@ impl Backbone {
     /// When x is not of the shape the network was made for.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let x = &x.on(pass.device())?;
+        let lengths = lengths.map(|lengths| lengths.on(pass.device())).transpose()?;
         match self {
-            Backbone::TextTransformer(net) => net.forward(pass, x, lengths),
+            Backbone::TextTransformer(net) => net.forward(pass, x, lengths.as_ref()),
             Backbone::R2plus1d(net) => net.forward(pass, x),
             Backbone::Stgcn(net) => net.forward(pass, x),
             Backbone::StGcn(net) => net.forward(pass, x),

@@ -115,16 +115,16 @@ impl Unit {
 
     /// x [N, 1, T, V, C] to [N, 1, T', V, C'].
     fn forward(&self, pass: &Pass<'_>, x: &Tensor, graph: &FaceGraph) -> Result<Tensor> {
-        let constant = graph.values(x.dtype())?;
+        let constant = graph.values(pass)?;
         let values = match self.importance {
             None => constant,
             Some(importance) => {
-                let learned = pass.get(importance).embedding(&graph.positions()?)?;
+                let learned = pass.get(importance).embedding(&graph.positions(pass)?)?;
                 learned.reshape(&constant.shape())?.multiply(&constant)?
             }
         };
         let (weight, bias) = (pass.get(self.weight), pass.get(self.bias));
-        let y = x.graph_conv(&values, &graph.structure()?, &weight, Some(&bias), false)?;
+        let y = x.graph_conv(&values, &graph.structure(pass)?, &weight, Some(&bias), false)?;
         let y = self.time.forward(pass, &self.norm1.forward_relu(pass, &y)?)?;
         let shortcut = match &self.residual {
             Residual::None => None,

@@ -2,7 +2,7 @@
 
 use super::refuse;
 use engine::nn::{Dropout, Linear, TransformerEncoderLayer, positional_encoding};
-use engine::{Pass, Result, Scope, Tensor};
+use engine::{Constants, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of [`TextTransformer`]; the defaults are the paper's, where it prints them, and its authors' code's.
@@ -45,6 +45,8 @@ pub struct TextTransformer {
     dropout: Dropout,
     features: usize,
     position_by_batch: bool,
+    /// Of so many samples and words.
+    encodings: Constants<[usize; 2]>,
 }
 
 impl TextTransformer {
@@ -72,6 +74,7 @@ impl TextTransformer {
             dropout: Dropout { probability: settings.dropout },
             features: settings.features,
             position_by_batch: settings.position_by_batch,
+            encodings: Constants::default(),
         })
     }
 
@@ -90,21 +93,28 @@ impl TextTransformer {
         words: &Tensor,
         lengths: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let [n, t, width] = words.extents("text-transformer")?;
-        let encoding = if self.position_by_batch {
-            let by_sample = positional_encoding(n, width);
-            let rows = (0..n * t * width)
-                .map(|i| by_sample[i / (t * width) * width + i % width])
-                .collect::<Vec<_>>();
-            Tensor::from_slice(&rows, &[n, t, width])?
-        } else {
-            Tensor::from_slice(&positional_encoding(t, width), &[t, width])?
-        };
-        let mut x = self.dropout.forward(pass, &words.add(&encoding.to(words.dtype())?)?)?;
+        let encoding = self.encoding(pass, words.extents("text-transformer")?)?;
+        let mut x = self.dropout.forward(pass, &words.add(&encoding)?)?;
         for layer in &self.layers {
             x = layer.forward(pass, &x, lengths)?;
         }
         let mean = self.dropout.forward(pass, &x.mean_over_steps(lengths)?)?;
         self.output.forward(pass, &mean)
+    }
+
+    /// What is added to words [N, T, width]: [T, width], or [N, T, width] where it goes along the batch.
+    fn encoding(&self, pass: &Pass<'_>, [n, t, width]: [usize; 3]) -> Result<Tensor> {
+        if !self.position_by_batch {
+            return pass.constant(&self.encodings, [1, t], || {
+                Tensor::from_slice(&positional_encoding(t, width), &[t, width])?.to(pass.dtype())
+            });
+        }
+        pass.constant(&self.encodings, [n, t], || {
+            let by_sample = positional_encoding(n, width);
+            let rows: Vec<f64> = (0..n * t * width)
+                .map(|i| by_sample[i / (t * width) * width + i % width])
+                .collect();
+            Tensor::from_slice(&rows, &[n, t, width])?.to(pass.dtype())
+        })
     }
 }

@@ -203,8 +203,12 @@ impl Course for Epochs<'_> {
         Ok(Some(-score(&self.task.decide(&logits)?, validation.targets)))
     }
 
-    fn stepped(&self, _: &Trainer, _: &StepRecord) -> Result<ControlFlow<()>> {
+    fn stepped(&self, _: &mut Trainer, _: Option<StepRecord>) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn settled(&self, _: Option<StepRecord>) -> Result<()> {
+        Ok(())
     }
 
     fn ended(&self, _: &Trainer, _: &EpochRecord) -> Result<ControlFlow<()>> {

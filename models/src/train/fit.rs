@@ -33,15 +33,22 @@ pub trait Course {
         parameters: &Parameters,
     ) -> Result<Option<f64>, Self::Error>;
 
-    /// Called after each step; `Break` ends the epoch.
+    /// Called after each step with the record that [`Trainer::step`] gave; `Break` ends the epoch. Before it saves the
+    /// trainer it settles it.
     ///
     /// # Errors
     /// Whatever is to end training, e.g. a stop that was asked for.
     fn stepped(
         &self,
-        trainer: &Trainer,
-        record: &StepRecord,
+        trainer: &mut Trainer,
+        record: Option<StepRecord>,
     ) -> Result<ControlFlow<()>, Self::Error>;
+
+    /// Called with the last record of an epoch, where it was still on its way from a GPU.
+    ///
+    /// # Errors
+    /// Whatever is to end training.
+    fn settled(&self, record: Option<StepRecord>) -> Result<(), Self::Error>;
 
     /// Called after each epoch; `Break` ends training.
     ///
@@ -66,12 +73,13 @@ pub fn fit<C: Course>(
     while !trainer.finished() {
         for batch in course.batches(trainer.epoch(), trainer.step_in_epoch())? {
             let record = trainer.step(system, &batch?)?;
-            if course.stepped(trainer, &record)?.is_break() {
+            if course.stepped(trainer, record)?.is_break() {
                 break;
             }
         }
+        course.settled(trainer.settle()?)?;
         let validation = course.validation(system, trainer.parameters())?;
-        let record = trainer.end_epoch(validation);
+        let record = trainer.end_epoch(validation)?;
         if course.ended(trainer, &record)?.is_break() {
             break;
         }
@@ -103,8 +111,12 @@ where
         Ok(None)
     }
 
-    fn stepped(&self, _: &Trainer, _: &StepRecord) -> engine::Result<ControlFlow<()>> {
+    fn stepped(&self, _: &mut Trainer, _: Option<StepRecord>) -> engine::Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn settled(&self, _: Option<StepRecord>) -> engine::Result<()> {
+        Ok(())
     }
 
     fn ended(&self, _: &Trainer, _: &EpochRecord) -> engine::Result<ControlFlow<()>> {
@@ -148,7 +160,7 @@ pub fn calibrate<E: From<Error>>(
         let pass = Pass::calibrate(parameters);
         system.outputs(&pass, &batch?)?;
         let statistics: Statistics = pass.finish();
-        statistics.apply(parameters);
+        statistics.apply(parameters)?;
     }
     Ok(())
 }

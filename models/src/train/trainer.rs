@@ -1,8 +1,8 @@
 //! Steps and epochs of a training run, and the state that the run is taken up from.
 
-use crate::systems::{Batch, LossParts, Phase, Plateau, Refusal, System};
+use crate::systems::{Batch, Loss, Phase, Plateau, Refusal, System};
 use engine::checkpoint::Checkpoint;
-use engine::optim::{Optimizer, Rule};
+use engine::optim::{Figures, Optimizer, Reading, Rule, step_together};
 use engine::schedule::{Patience, Schedule};
 use engine::{Error, ParameterId, Parameters, Pass, Philox, Result};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,17 @@ pub struct Trainer {
     modules: Vec<Module>,
     best: Option<Parameters>,
     state: State,
+    /// The last step, while its figures are on their way from a GPU.
+    pending: Option<Pending>,
+}
+
+/// A step whose figures are on their way.
+#[derive(Debug)]
+struct Pending {
+    step: u64,
+    learning_rate: f64,
+    /// Of each phase, with the names of the parts of its loss.
+    readings: Vec<(Reading, Vec<(usize, String)>)>,
 }
 
 /// Parameters that are updated together.
@@ -155,6 +166,7 @@ impl Trainer {
             parameters,
             best: None,
             state,
+            pending: None,
         })
     }
 
@@ -200,36 +212,64 @@ impl Trainer {
         self.best.unwrap_or(self.parameters)
     }
 
-    /// Learns from one batch, phase after phase.
+    /// Learns from one batch, phase after phase. Gives the record of this step on the CPU; on a GPU that of the step
+    /// before, if it was not [settled](Self::settle), since this one's figures are still on their way.
     ///
     /// # Errors
-    /// When the loss or a gradient is not finite; the phase updates nothing then.
-    pub fn step(&mut self, system: &dyn System, batch: &Batch) -> Result<StepRecord> {
+    /// When the loss or a gradient of the step whose record is due was not finite: that phase changed nothing, and
+    /// neither did one launched after it.
+    pub fn step(&mut self, system: &dyn System, batch: &Batch) -> Result<Option<StepRecord>> {
         let step = self.steps();
         let steps = self.steps_an_epoch * self.settings.epochs;
         let factor = self.settings.schedule.factor(self.state.epoch, step, steps);
         let learning_rate = self.settings.learning_rate * factor;
-        let (mut losses, mut norms) = (Vec::new(), Vec::new());
+        let mut readings = Vec::new();
         for (number, phase) in system.phases().iter().enumerate() {
             let mut random = Philox::new(self.seed, self.stream).at(step);
             if number > 0 {
                 random = random.at(number as u64);
             }
-            let (loss, norm, parts) =
-                self.phase(system, batch, number, phase, random, learning_rate)?;
+            readings.push(self.phase(system, batch, number, phase, random, learning_rate)?);
+        }
+        self.state.step_in_epoch += 1;
+        let known = readings.iter().all(|(reading, _)| reading.is_known());
+        let before = self.pending.replace(Pending { step, learning_rate, readings });
+        match before {
+            Some(pending) => self.record(pending).map(Some),
+            None if known => self.settle(),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the last step and gives its record, where [`step`](Self::step) did not. Call it before
+    /// [`save`](Self::save), and before [`end_epoch`](Self::end_epoch) where every record is wanted.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn settle(&mut self) -> Result<Option<StepRecord>> {
+        self.pending.take().map(|pending| self.record(pending)).transpose()
+    }
+
+    fn record(&mut self, pending: Pending) -> Result<StepRecord> {
+        let Pending { step, learning_rate, readings } = pending;
+        let (mut losses, mut norms) = (Vec::new(), Vec::new());
+        for (reading, names) in readings {
+            let Figures { loss, gradient_norm, watched } = reading.wait()?;
             losses.push(loss);
-            norms.push(norm);
-            self.state.sums.add_parts(parts)?;
+            norms.push(gradient_norm);
+            for (position, name) in names {
+                let value = watched.first().and_then(|values| values.get(position));
+                *self.state.sums.parts.entry(name).or_default() += value.copied().unwrap_or(0.0);
+            }
         }
         let loss = losses.iter().sum();
         let gradient_norm = norms.into_iter().reduce(f64::hypot).unwrap_or(0.0);
-        self.state.step_in_epoch += 1;
         self.state.sums.loss += loss;
         self.state.sums.gradient_norm += gradient_norm;
         Ok(StepRecord { epoch: self.state.epoch, step, loss, gradient_norm, learning_rate })
     }
 
-    /// One update; returns the loss, the norm of its gradients and the parts of the loss.
+    /// One update; returns the reading of its figures, and the names of the parts of the loss.
     fn phase(
         &mut self,
         system: &dyn System,
@@ -238,7 +278,7 @@ impl Trainer {
         phase: &Phase,
         random: Philox,
         learning_rate: f64,
-    ) -> Result<(f64, f64, Option<LossParts>)> {
+    ) -> Result<(Reading, Vec<(usize, String)>)> {
         let updates = |module: &&Module| phase.updates.contains(&module.prefix);
         let ids = self.modules.iter().filter(updates).flat_map(|module| module.ids.iter().copied());
         let ids: Vec<ParameterId> = ids.collect();
@@ -247,21 +287,28 @@ impl Trainer {
             false => Pass::evaluate_recorded(&self.parameters),
         };
         let pass = pass.updating(&ids);
-        let loss = system.loss(&pass, batch, number)?;
-        let outcome = pass.backward(&loss.total)?;
-        let norm = outcome.gradients.norm(&self.parameters)?;
-        outcome.statistics.apply(&mut self.parameters);
-        for module in &mut self.modules {
-            if phase.updates.contains(&module.prefix) {
-                let gradients = &outcome.gradients;
-                module.optimizer.step(&mut self.parameters, gradients, learning_rate)?;
-            }
+        let Loss { total, parts } = system.loss(&pass, batch, number)?;
+        let mut outcome = pass.backward(&total)?;
+        let mut names = Vec::new();
+        if let Some(parts) = parts {
+            outcome = outcome.watching(&parts.values);
+            names = parts.names;
         }
-        Ok((outcome.loss, norm, loss.parts))
+        let modules = self.modules.iter_mut();
+        let modules = modules.filter(|module| phase.updates.contains(&module.prefix));
+        let mut optimizers: Vec<&mut Optimizer> =
+            modules.map(|module| &mut module.optimizer).collect();
+        let reading =
+            step_together(&mut optimizers, &mut self.parameters, outcome, learning_rate)?;
+        Ok((reading, names))
     }
 
-    /// Ends an epoch with its validation loss, where there is one.
-    pub fn end_epoch(&mut self, validation_loss: Option<f64>) -> EpochRecord {
+    /// Ends an epoch with its validation loss, where there is one. [Settles](Self::settle) the last step.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn end_epoch(&mut self, validation_loss: Option<f64>) -> Result<EpochRecord> {
+        self.settle()?;
         let steps = self.state.step_in_epoch.max(1) as f64;
         let sums = std::mem::take(&mut self.state.sums);
         let record = EpochRecord {
@@ -279,14 +326,19 @@ impl Trainer {
         self.state.epoch += 1;
         self.state.step_in_epoch = 0;
         self.state.history.push(record.clone());
-        record
+        Ok(record)
     }
 
     /// Everything needed to go on as if never stopped.
     ///
     /// # Errors
-    /// When a number of the state cannot be written.
+    /// When a number of the state cannot be written, or the last step is not [settled](Self::settle).
     pub fn save(&self) -> Result<Checkpoint> {
+        if self.pending.is_some() {
+            return Err(Error::Tape(
+                "the last step is on its way; call Trainer::settle before save",
+            ));
+        }
         let mut checkpoint = Checkpoint::new();
         insert(&mut checkpoint, "model", &self.parameters)?;
         if let Some(best) = &self.best {
@@ -343,6 +395,7 @@ impl Trainer {
             module.optimizer.restore(&self.parameters, updates, find)?;
         }
         self.state = checkpoint.get("state")?;
+        self.pending = None;
         Ok(())
     }
 }
@@ -379,17 +432,6 @@ fn modules(phases: &[Phase], rule: Rule, parameters: &Parameters) -> Result<Vec<
         return Err(Error::NoGradient { names: vec![parameters.name(id).into()] });
     }
     Ok(modules)
-}
-
-impl Sums {
-    fn add_parts(&mut self, parts: Option<LossParts>) -> Result<()> {
-        let Some(LossParts { values, names }) = parts else { return Ok(()) };
-        let values = values.to_vec()?;
-        for (position, name) in names {
-            *self.parts.entry(name).or_default() += values[position];
-        }
-        Ok(())
-    }
 }
 
 /// Adds all parameters to a checkpoint as `prefix.name`, without padding.

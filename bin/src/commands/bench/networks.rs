@@ -2,7 +2,7 @@
 
 use super::case::{Case, Ready};
 use crate::failure::Result;
-use engine::optim::{Optimizer, Rule};
+use engine::optim::{Optimizer, Reading, Rule};
 use engine::{DType, Device, Parameters, Pass, Philox, Tensor};
 use kernels::ops::info_nce::{Denominator, InfoNce, Reduction};
 use models::backbones::{
@@ -119,6 +119,7 @@ struct Network {
     model: Model,
     parameters: Parameters,
     optimizer: Optimizer,
+    reading: Option<Reading>,
     steps: u64,
 }
 
@@ -191,7 +192,7 @@ impl Network {
         };
         parameters.move_to(device)?;
         let optimizer = Optimizer::new(Rule::sgd(0.9, 1e-3), &parameters)?;
-        Ok(Network { model, parameters, optimizer, steps: 0 })
+        Ok(Network { model, parameters, optimizer, reading: None, steps: 0 })
     }
 
     /// Runs once.
@@ -222,10 +223,9 @@ impl Network {
         };
         let outcome = pass.backward(&loss)?;
         if phase == Phase::Step {
-            // As in training: a gradient that is not finite is found before it does harm.
-            outcome.gradients.norm(&self.parameters)?;
-            outcome.statistics.apply(&mut self.parameters);
-            self.optimizer.step(&mut self.parameters, &outcome.gradients, 1e-3)?;
+            let reading = self.optimizer.step(&mut self.parameters, outcome, 1e-3)?;
+            // As in training: a step's figures are waited for once the next one is on its way.
+            self.reading.replace(reading).map(Reading::wait).transpose()?;
         }
         Ok(())
     }

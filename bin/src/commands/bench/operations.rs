@@ -87,8 +87,9 @@ fn sequences() -> Vec<Case> {
 fn graphs() -> Vec<Case> {
     let layer = |name: &str, graph: FaceGraph, x: &[usize], outputs: usize, learned: bool| {
         let edges = |list: &Tensor| list.as_slice::<u32>().map(<[u32]>::to_vec);
+        let parameters = Parameters::new(DType::F32, 0);
         let Ok(structure) = graph
-            .structure()
+            .structure(&engine::Pass::evaluate(&parameters))
             .and_then(|lists| lists.iter().map(edges).collect::<engine::Result<Vec<_>>>())
         else {
             return Vec::new();
@@ -191,7 +192,7 @@ fn sgd() -> Result<Ready> {
         loss = pass.get(id).mse(&zero)?.add(&loss)?;
     }
     let gradients = pass.backward(&loss)?.gradients;
-    let run = move || Ok(optimizer.step(&mut parameters, &gradients, 1e-3)?);
+    let run = move || Ok(optimizer.update(&mut parameters, &gradients, 1e-3)?);
     // Reads weight, momentum and gradient; writes weight and momentum.
     let count = (TENSORS * EACH) as f64;
     Ok(Ready::new(run).work(5.0 * count, 20.0 * count))

@@ -58,7 +58,7 @@ fn grad_repeated(
 ) -> Result<()> {
     let slices =
         if width == 1 { Slices::of(count, SLICE) } else { Slices::of(count / width, ROWS) };
-    let partial = device.scratch(slices.count as usize * width)?;
+    let partial = device.partial(slices.count, width, gradient)?;
     let arguments = Arguments { to: partial.pointer(), length: slices.length, ..arguments };
     if width == 1 {
         let grid = Grid::blocks(slices.count as usize);
@@ -67,7 +67,7 @@ fn grad_repeated(
         let grid = Grid::tiles(width.div_ceil(32), slices.count as usize);
         device.launch(&PROGRAM, "arithmetic_grad_second_rows", grid, &arguments)?;
     }
-    Ok(device.sum_slices(&partial, slices.count, width, gradient)?)
+    Ok(device.sum_slices(partial)?)
 }
 
 impl GpuOp for Arithmetic {

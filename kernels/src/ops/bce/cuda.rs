@@ -56,19 +56,15 @@ impl GpuOp for Bce {
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let slices = Slices::of(call.shapes[0].count(), SLICE);
-        let partial = device.scratch(slices.count as usize)?;
+        let output = Gradient { data: call.output, add: false };
+        let partial = device.partial(slices.count, 1, output)?;
         let arguments = Arguments {
             to: partial.pointer(),
             length: slices.length,
             ..Arguments::new(call.shapes[0], call.inputs, Pointer::NULL)
         };
         device.launch(&PROGRAM, "bce_forward", Grid::blocks(slices.count as usize), &arguments)?;
-        Ok(device.sum_slices(
-            &partial,
-            slices.count,
-            1,
-            Gradient { data: call.output, add: false },
-        )?)
+        Ok(device.sum_slices(partial)?)
     }
 
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
@@ -83,11 +79,11 @@ impl GpuOp for Bce {
         if let Some(gradient) = call.gradients[2] {
             let width = logits.features();
             let slices = Slices::of(logits.rows(), ROWS);
-            let partial = device.scratch(slices.count as usize * width)?;
+            let partial = device.partial(slices.count, width, gradient)?;
             let arguments = Arguments { to: partial.pointer(), length: slices.length, ..arguments };
             let grid = Grid::tiles(width.div_ceil(32), slices.count as usize);
             device.launch(&PROGRAM, "bce_grad_weights", grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, width, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

@@ -30,7 +30,8 @@ impl GpuOp for Ccc {
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let (rows, width) = (call.shapes[0].rows(), call.shapes[0].features());
-        let losses = device.scratch(width)?;
+        let output = Gradient { data: call.output, add: false };
+        let losses = device.partial(width as u32, 1, output)?;
         let arguments = Arguments {
             prediction: call.inputs[0],
             target: call.inputs[1],
@@ -44,12 +45,7 @@ impl GpuOp for Ccc {
         };
         device.launch(&PROGRAM, "ccc_forward", Grid::blocks(width), &arguments)?;
         // A column is a slice of the loss.
-        Ok(device.sum_slices(
-            &losses,
-            width as u32,
-            1,
-            Gradient { data: call.output, add: false },
-        )?)
+        Ok(device.sum_slices(losses)?)
     }
 
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {

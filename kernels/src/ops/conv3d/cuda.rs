@@ -116,21 +116,21 @@ impl GpuOp for Conv3d {
             let tiles = rows.div_ceil(TILE) * out.div_ceil(TILE);
             let most = BLOCKS.div_ceil(tiles.max(1));
             let slices = Slices::of(pixels, SHORT_SLICE.max(pixels.div_ceil(most)));
-            let partial = device.scratch(slices.count as usize * weight.count())?;
+            let partial = device.partial(slices.count, weight.count(), gradient)?;
             grid.blocks[2] = slices.count;
             let arguments =
                 Arguments { to: partial.pointer(), pixels_a_slice: slices.length, ..arguments };
             device.launch(&PROGRAM, "conv3d_grad_weight", grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, weight.count(), gradient)?;
+            device.sum_slices(partial)?;
         }
         if let Some(gradient) = call.gradients.get(2).copied().flatten() {
             let slices = Slices::of(pixels, SLICE);
-            let partial = device.scratch(slices.count as usize * out)?;
+            let partial = device.partial(slices.count, out, gradient)?;
             let grid = Grid::tiles(out.div_ceil(32), slices.count as usize);
             let arguments =
                 Arguments { to: partial.pointer(), pixels_a_slice: slices.length, ..arguments };
             device.launch(&PROGRAM, "conv3d_grad_bias", grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, out, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

@@ -104,11 +104,11 @@ impl GpuOp for DepthwiseConv {
         ];
         for (kernel, position, columns) in sums {
             let Some(gradient) = call.gradients.get(position).copied().flatten() else { continue };
-            let partial = device.scratch(slices.count as usize * columns)?;
+            let partial = device.partial(slices.count, columns, gradient)?;
             let grid = Grid::tiles(columns.div_ceil(32), slices.count as usize);
             let arguments = Arguments { to: partial.pointer(), ..arguments };
             device.launch(&PROGRAM, kernel, grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, columns, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

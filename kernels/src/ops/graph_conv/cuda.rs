@@ -209,11 +209,11 @@ impl GpuOp for GraphConv {
             if let Some(gradient) = grad_weight {
                 let (grid, slices) = split(partitions * inward, outward, rows * nodes);
                 let count = partitions * inward * outward;
-                let partial = device.scratch(slices.count as usize * count)?;
+                let partial = device.partial(slices.count, count, gradient)?;
                 let arguments =
                     Arguments { to: partial.pointer(), a_slice: slices.length, ..arguments };
                 device.launch(&PROGRAM, "graph_conv_grad_weight", grid, &arguments)?;
-                device.sum_slices(&partial, slices.count, count, gradient)?;
+                device.sum_slices(partial)?;
             }
             if let Some(gradient) = grad_bias {
                 let summed = sum_rows(device, sizes, &arguments)?;
@@ -251,11 +251,11 @@ impl GpuOp for GraphConv {
                     ("graph_conv_grad_edges", (Grid::tiles(edges, slices.count as usize), slices))
                 }
             };
-            let partial = device.scratch(slices.count as usize * edges)?;
+            let partial = device.partial(slices.count, edges, gradient)?;
             let arguments =
                 Arguments { to: partial.pointer(), a_slice: slices.length, ..arguments };
             device.launch(&PROGRAM, kernel, grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, edges, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }
@@ -265,12 +265,12 @@ impl GpuOp for GraphConv {
 fn sum_rows(device: &Device, sizes: Sizes, arguments: &Arguments) -> Result<Block> {
     let columns = sizes.nodes * sizes.outward;
     let slices = Slices::of(sizes.rows, SLICE);
-    let partial = device.scratch(slices.count as usize * columns)?;
+    let summed = device.scratch(columns)?;
+    let all = crate::gpu::Gradient { data: summed.pointer(), add: false };
+    let partial = device.partial(slices.count, columns, all)?;
     let grid = Grid::tiles(columns.div_ceil(32), slices.count as usize);
     let arguments = Arguments { to: partial.pointer(), a_slice: slices.length, ..*arguments };
     device.launch(&PROGRAM, "graph_conv_sum_rows", grid, &arguments)?;
-    let summed = device.scratch(columns)?;
-    let all = crate::gpu::Gradient { data: summed.pointer(), add: false };
-    device.sum_slices(&partial, slices.count, columns, all)?;
+    device.sum_slices(partial)?;
     Ok(summed)
 }

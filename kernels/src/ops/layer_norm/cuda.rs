@@ -78,12 +78,12 @@ impl GpuOp for LayerNorm {
         let kernels = ["layer_norm_grad_weight", "layer_norm_grad_bias"];
         for (gradient, kernel) in call.gradients[1..].iter().zip(kernels) {
             let Some(gradient) = gradient else { continue };
-            let partial = device.scratch(slices.count as usize * x.features())?;
+            let partial = device.partial(slices.count, x.features(), *gradient)?;
             let arguments =
                 Arguments { to: partial.pointer(), rows_a_slice: slices.length, ..arguments };
             let grid = Grid::tiles(x.features().div_ceil(32), slices.count as usize);
             device.launch(&PROGRAM, kernel, grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, x.features(), *gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ impl GpuOp for Linear {
             device.launch(&PROGRAM, "linear_grad_input", grid, &arguments)?;
         }
         if let Some(gradient) = call.gradients[1] {
-            let partial = device.scratch(slices.count as usize * features * out)?;
+            let partial = device.partial(slices.count, features * out, gradient)?;
             let mut grid = Grid::tiles(features.div_ceil(TILE), out.div_ceil(TILE));
             grid.blocks[2] = slices.count;
             device.launch(
@@ -88,10 +88,10 @@ impl GpuOp for Linear {
                 grid,
                 &Arguments { to: partial.pointer(), ..arguments },
             )?;
-            device.sum_slices(&partial, slices.count, features * out, gradient)?;
+            device.sum_slices(partial)?;
         }
         if let Some(gradient) = call.gradients.get(2).copied().flatten() {
-            let partial = device.scratch(slices.count as usize * out)?;
+            let partial = device.partial(slices.count, out, gradient)?;
             let grid = Grid::tiles(out.div_ceil(32), slices.count as usize);
             device.launch(
                 &PROGRAM,
@@ -99,7 +99,7 @@ impl GpuOp for Linear {
                 grid,
                 &Arguments { to: partial.pointer(), ..arguments },
             )?;
-            device.sum_slices(&partial, slices.count, out, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

@@ -35,7 +35,8 @@ impl GpuOp for Mse {
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let count = call.shapes[0].count();
         let slices = Slices::of(count, SLICE);
-        let partial = device.scratch(slices.count as usize)?;
+        let output = Gradient { data: call.output, add: false };
+        let partial = device.partial(slices.count, 1, output)?;
         let arguments = Arguments {
             prediction: call.inputs[0],
             target: call.inputs[1],
@@ -47,12 +48,7 @@ impl GpuOp for Mse {
             add: 0,
         };
         device.launch(&PROGRAM, "mse_forward", Grid::blocks(slices.count as usize), &arguments)?;
-        Ok(device.sum_slices(
-            &partial,
-            slices.count,
-            1,
-            Gradient { data: call.output, add: false },
-        )?)
+        Ok(device.sum_slices(partial)?)
     }
 
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {

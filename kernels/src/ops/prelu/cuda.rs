@@ -69,7 +69,7 @@ impl GpuOp for Prelu {
         if let Some(gradient) = call.gradients[1] {
             let slices =
                 if width == 1 { Slices::of(count, SLICE) } else { Slices::of(count / width, ROWS) };
-            let partial = device.scratch(slices.count as usize * width)?;
+            let partial = device.partial(slices.count, width, gradient)?;
             let arguments = Arguments { to: partial.pointer(), length: slices.length, ..arguments };
             if width == 1 {
                 device.launch(
@@ -82,7 +82,7 @@ impl GpuOp for Prelu {
                 let grid = Grid::tiles(width.div_ceil(32), slices.count as usize);
                 device.launch(&PROGRAM, "prelu_grad_weight", grid, &arguments)?;
             }
-            device.sum_slices(&partial, slices.count, width, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }
