@@ -1,7 +1,7 @@
 //! Checkpoints: the whole state of a training run in one safetensors file.
 //!
-//! The file is written aside, synced and renamed, so that whatever happens there is a whole one; the one
-//! before it is kept, for the day the disk corrupts the last. Same state, same bytes.
+//! The file is written under a temporary name, synced and renamed, so a crash never leaves a partial file. The
+//! previous checkpoint can be kept, in case the disk damages the last one. Equal states give equal bytes.
 
 use crate::{DType, Error, Result, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -11,12 +11,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The key of the file's metadata that holds ours.
+/// The key of this crate's entry in the file's metadata.
 const KEY: &str = "mpuc";
-/// Changes when an older program could not read the file.
+/// The format version; raised when older programs cannot read the file.
 const VERSION: u32 = 1;
 
-/// Tensors by name, and whatever else the run must remember.
+/// The state of a run: tensors by name and JSON values by key.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
@@ -31,30 +31,30 @@ struct Metadata {
 }
 
 impl Checkpoint {
-    /// An empty one.
+    /// An empty checkpoint.
     pub fn new() -> Self {
         Checkpoint::default()
     }
 
-    /// Adds a tensor.
+    /// Adds or replaces a tensor.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
         self.tensors.insert(name.into(), tensor.detached());
     }
 
-    /// A tensor by name.
+    /// Finds a tensor by name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
 
-    /// All tensors, by name.
+    /// All tensors, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Adds something else: a cursor, a schedule's counters, a configuration.
+    /// Adds a value, such as the counters of a schedule or a configuration.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// When the value cannot be serialised as JSON.
     pub fn set<T: Serialize>(&mut self, key: &str, value: &T) -> Result<()> {
         let value = serde_json::to_value(value).map_err(|error| Error::State {
             key: key.into(),
@@ -64,10 +64,10 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Takes it back.
+    /// Reads a value that [`set`](Self::set) added.
     ///
     /// # Errors
-    /// When it is missing or of another form.
+    /// When the value is missing or has another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         let refused = |what: String| Error::State { key: key.into(), what };
         let value = self.state.get(key).cloned();
@@ -82,14 +82,14 @@ impl Checkpoint {
     /// The file's bytes.
     ///
     /// # Errors
-    /// When the state cannot be written as JSON.
+    /// When the state cannot be serialised as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let checksum =
             |(name, tensor): (&String, &Tensor)| Ok((name.clone(), checksum(tensor.bytes()?)));
         let checksums = self.tensors.iter().map(checksum).collect::<Result<_>>()?;
         let metadata = Metadata { version: VERSION, state: self.state.clone(), checksums };
         let fail = |what: String| Error::Corrupt { path: PathBuf::from("checkpoint"), what };
-        // One key, because the order of several would be random.
+        // One key, because the order of several keys would be random.
         let text = serde_json::to_string(&metadata).map_err(|error| fail(error.to_string()))?;
         let views: Vec<(&String, TensorView<'_>)> = self
             .tensors
@@ -107,22 +107,22 @@ impl Checkpoint {
             .map_err(|error| fail(error.to_string()))
     }
 
-    /// Writes the file so that a crash at any moment leaves the old one or the new one, whole.
+    /// Writes the file atomically: a crash at any moment leaves the complete old or the complete new file.
     ///
     /// # Errors
-    /// When the operating system refuses; the old file is then untouched and the new one removed.
+    /// When the operating system reports an error; the old file is then unchanged and the new one removed.
     pub fn save(&self, path: &Path) -> Result<()> {
         write_whole(path, &self.to_bytes()?)
     }
 
-    /// The same, keeping the file that was there under [`previous`].
+    /// Writes the file atomically and keeps the old one at [`previous`].
     ///
     /// # Errors
     /// As [`save`](Self::save).
     pub fn save_keeping_previous(&self, path: &Path) -> Result<()> {
         let bytes = self.to_bytes()?;
         if path.exists() {
-            // A hard link, so that at no moment `path` is missing.
+            // A hard link, so that `path` exists at every moment.
             let previous = previous(path);
             let aside = aside(&previous);
             let _ = fs::remove_file(&aside);
@@ -136,20 +136,22 @@ impl Checkpoint {
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// When it cannot be read, is not whole, or a tensor's checksum does not match: the message names it.
+    /// When the file cannot be read or is truncated, or a tensor's checksum does not match.
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(|e| io(path, "cannot read", e))?;
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
         let broken = |error| {
-            corrupt(format!("not a whole safetensors file ({error}); use the checkpoint before it"))
+            corrupt(format!(
+                "not a complete safetensors file ({error}); use the previous checkpoint"
+            ))
         };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned().unwrap_or_default();
         let metadata: Metadata = serde_json::from_str(&text)
-            .map_err(|error| corrupt(format!("not a checkpoint of mpuc: {error}")))?;
+            .map_err(|error| corrupt(format!("not an mpuc checkpoint: {error}")))?;
         if metadata.version != VERSION {
             return Err(corrupt(format!(
-                "written as version {}, this program reads version {VERSION}",
+                "got format version {}, expected {VERSION}; use the program that wrote the file",
                 metadata.version
             )));
         }
@@ -158,23 +160,24 @@ impl Checkpoint {
         for (name, view) in file.tensors() {
             if metadata.checksums.get(&name) != Some(&checksum(view.data())) {
                 return Err(corrupt(format!(
-                    "tensor {name} is damaged; use the checkpoint before it"
+                    "tensor {name} is damaged; use the previous checkpoint"
                 )));
             }
-            let tensor = from_view(&view)
-                .ok_or_else(|| corrupt(format!("tensor {name} is {:?}", view.dtype())))?;
+            let tensor = from_view(&view).ok_or_else(|| {
+                corrupt(format!("tensor {name} has the unsupported type {:?}", view.dtype()))
+            })?;
             tensors.insert(name, tensor);
         }
         if let Some(name) = metadata.checksums.keys().find(|name| !tensors.contains_key(*name)) {
-            return Err(corrupt(format!("tensor {name} is missing; use the checkpoint before it")));
+            return Err(corrupt(format!("tensor {name} is missing; use the previous checkpoint")));
         }
         Ok(Checkpoint { tensors, state: metadata.state })
     }
 
-    /// Reads the file, or the one before it where the file is damaged; says which it was.
+    /// Reads the file or, if it is damaged, the one at [`previous`]; also returns the path that was read.
     ///
     /// # Errors
-    /// The first file's error when neither can be read.
+    /// The error of the first file when neither can be read.
     pub fn load_or_previous(path: &Path) -> Result<(Self, PathBuf)> {
         match Checkpoint::load(path) {
             Ok(checkpoint) => Ok((checkpoint, path.into())),
@@ -188,7 +191,7 @@ impl Checkpoint {
     }
 }
 
-/// Where the checkpoint before `path` is kept.
+/// The path of the checkpoint before `path`: `NAME-previous.EXTENSION`.
 pub fn previous(path: &Path) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_os_string();
     name.push("-previous");
@@ -209,10 +212,10 @@ fn io(path: &Path, what: &'static str, source: std::io::Error) -> Error {
     Error::Io { path: path.into(), what, source }
 }
 
-/// Writes a file aside, syncs it, renames it and syncs the folder.
+/// Writes a file atomically: writes and syncs a temporary file, renames it, and syncs the folder.
 ///
 /// # Errors
-/// When the operating system refuses; what stood there is then untouched.
+/// When the operating system reports an error; an existing file is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let aside = aside(path);
     let written = File::create(&aside).and_then(|mut file| {
@@ -226,7 +229,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&aside);
         return renamed;
     }
-    // A folder can be synced on Unix only; elsewhere the rename has to do.
+    // Only Unix can sync a folder.
     if cfg!(unix) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)
@@ -314,7 +317,7 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             match Checkpoint::load(&path) {
                 Err(_) => {}
-                // A flip in the JSON may leave another valid state; tensors it may not touch.
+                // A flipped bit in the JSON may give another valid state, but must not change a tensor.
                 Ok(loaded) => {
                     for (name, tensor) in example()?.tensors() {
                         let unharmed = loaded

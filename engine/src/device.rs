@@ -1,4 +1,4 @@
-//! Where tensors lie and ops run.
+//! Devices: where tensors are stored and ops run.
 
 use crate::{Error, Result};
 use kernels::gpu;
@@ -9,7 +9,7 @@ pub use kernels::gpu::{Counting, Counts, Simulation};
 /// The CPU, a GPU, or a simulated GPU.
 #[derive(Debug, Clone, Default)]
 pub enum Device {
-    /// This machine's processor: f32 and f64.
+    /// The CPU: f32 and f64.
     #[default]
     Cpu,
     /// A GPU, real or simulated: f32.
@@ -17,7 +17,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// The NVIDIA GPU of this number.
+    /// The NVIDIA GPU with this index.
     ///
     /// # Errors
     /// When there is none, or its driver is missing or too old; the message says what to do.
@@ -25,7 +25,7 @@ impl Device {
         gpu::Device::cuda(ordinal).map(Device::Gpu).map_err(gpu_error)
     }
 
-    /// A GPU that is simulated on the CPU: the same kernels, with every access checked if asked for.
+    /// A GPU simulated on the CPU: it runs the CUDA kernels, and can check every access.
     pub fn simulated(simulation: Simulation) -> Device {
         Device::Gpu(gpu::Device::simulated(simulation))
     }

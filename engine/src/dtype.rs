@@ -1,19 +1,19 @@
-//! The types of numbers a tensor can hold.
+//! The element types of tensors.
 
 use half::bf16;
 use kernels::op::Numbers;
 use std::fmt;
 
-/// The type of a tensor's numbers.
+/// The element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
-    /// 32-bit floating point: what training runs in.
+    /// 32-bit floating point, for training and inference.
     F32,
-    /// 64-bit floating point: what checks run in.
+    /// 64-bit floating point, for gradient checks.
     F64,
-    /// bfloat16: storage only on the CPU.
+    /// bfloat16; on the CPU for storage only.
     Bf16,
-    /// 32-bit whole numbers: classes, lengths, graph structure.
+    /// 32-bit unsigned integers, for class indices, lengths and graph structure.
     U32,
 }
 
@@ -49,9 +49,9 @@ impl fmt::Display for DType {
     }
 }
 
-/// A Rust type that tensors can hold.
+/// A Rust type that can be a tensor's element.
 pub trait Element: bytemuck::Pod + Send + Sync {
-    /// Its name as a [`DType`].
+    /// The corresponding [`DType`].
     const DTYPE: DType;
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong in the engine.
+//! Errors of the engine.
 
 use crate::DType;
 use std::path::PathBuf;
@@ -6,55 +6,55 @@ use std::path::PathBuf;
 /// An error of the engine. Its message names the op, the parameter or the file, and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An op refused its inputs.
+    /// An op does not accept its inputs.
     #[error(transparent)]
     Op(#[from] kernels::Error),
-    /// Numbers of one type where another was needed.
+    /// A tensor has the wrong element type.
     #[error("{what}: got {got}, expected {expected}; convert it with Tensor::to")]
     DType {
         /// Where.
         what: String,
-        /// The type that came.
+        /// The type of the tensor.
         got: DType,
-        /// The type that was needed.
+        /// The type that is needed.
         expected: DType,
     },
-    /// Numbers that lie on a GPU where the processor needs them.
-    #[error("the tensor lies on {device}; bring it over with Tensor::on")]
+    /// A tensor is on a GPU where the CPU needs it.
+    #[error("the tensor is on {device}; copy it to the CPU with Tensor::on")]
     Place {
-        /// Where it lies.
+        /// The tensor's device.
         device: crate::Device,
     },
-    /// A number of elements that does not fill a shape.
-    #[error("{what}: {got} elements do not fill {expected}")]
+    /// A number of elements that does not match a shape.
+    #[error("{what}: got {got} elements, expected {expected}")]
     Count {
         /// Where.
         what: &'static str,
-        /// How many there are.
+        /// The number of elements.
         got: usize,
-        /// The shape they should fill.
+        /// The shape.
         expected: kernels::Shape,
     },
-    /// A misuse of the tape.
+    /// An invalid use of the tape.
     #[error("tape: {0}")]
     Tape(&'static str),
-    /// Trainable parameters that no gradient reached.
+    /// Trainable parameters without a gradient.
     #[error("no gradient reached {}: freeze what is not trained, or use it in the loss", names.join(", "))]
     NoGradient {
         /// Their names.
         names: Vec<String>,
     },
-    /// Not a number, or infinite.
+    /// A value that is NaN or infinite.
     #[error(
         "{what} is not finite: update {update} was not applied; lower the learning rate or look at the data"
     )]
     NotFinite {
-        /// What is not: the loss, or the gradient of a parameter by name.
+        /// The value: the loss, or the gradient of a parameter, by name.
         what: String,
         /// Which update of the optimiser, from 1.
         update: u64,
     },
-    /// A parameter name that is taken, or not there.
+    /// A parameter name that is in use or missing.
     #[error("parameter {name}: {what}")]
     Parameter {
         /// Its name.
@@ -86,14 +86,14 @@ pub enum Error {
         /// What is wrong and what to do.
         what: String,
     },
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("{}: {what}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// Its answer.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }

@@ -1,10 +1,10 @@
 //! A small automatic differentiation engine: tensors, a tape, parameters with names, layers, optimisers,
 //! schedules and checkpoints.
 //!
-//! What computes lives in [`kernels`]; this crate gives its ops buffers from a pool, records them on a
-//! [`Tape`] and plays the tape back. It knows no model.
+//! The ops are in [`kernels`]; this crate gives them buffers from a pool, records them on a [`Tape`] and runs the
+//! backward pass. It has no models.
 //!
-//! A training step reads:
+//! A training step:
 //! ```
 //! use engine::{DType, Init, Parameters, Pass, Tensor, optim::{Optimizer, Rule}};
 //! # fn main() -> engine::Result<()> {

@@ -1,36 +1,36 @@
-//! Everything a model learns or measures, by name.
+//! The parameters and running statistics of a model, by name.
 //!
-//! A model's structs hold [`ParameterId`]s and no numbers; the numbers stand here, in one place, for the
-//! optimiser to change and a checkpoint to save.
+//! A model's structs hold [`ParameterId`]s. The values are in [`Parameters`], where the optimiser changes them and a
+//! checkpoint saves them.
 
 use crate::dtype::with_float;
 use crate::{DType, Device, Error, Philox, Result, Tensor};
 use kernels::{Float, Shape};
 use std::collections::HashMap;
 
-/// Names a parameter in its [`Parameters`].
+/// The index of a parameter in its [`Parameters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
 
-/// What may change a parameter.
+/// Who may change a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The optimiser.
+    /// Changed by the optimiser.
     Trainable,
-    /// Nothing.
+    /// Not changed.
     Frozen,
-    /// The forward passes of training: running statistics.
+    /// A running statistic, changed by the forward passes of training.
     Statistic,
 }
 
-/// How a parameter starts out. Random ones depend on the seed and the parameter's name alone.
+/// The initial value of a parameter. Random values are a function of the seed and the parameter's name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// The same number everywhere.
+    /// One value for all elements.
     Constant(f64),
-    /// Uniform between -bound and bound.
+    /// Uniform in ±bound.
     Uniform(f64),
-    /// Normal with mean 0 and this deviation.
+    /// Normal with mean 0 and this standard deviation.
     Normal(f64),
 }
 
@@ -40,7 +40,7 @@ impl Init {
         Init::Uniform(1.0 / (fan_in as f64).sqrt())
     }
 
-    /// He et al. 2015 for ReLU: normal with deviation √(2/fan_out), as torchvision's video networks start.
+    /// He et al. 2015 for ReLU: normal with standard deviation √(2/fan_out), as in torchvision's video networks.
     pub fn kaiming_fan_out(fan_out: usize) -> Self {
         Init::Normal((2.0 / fan_out as f64).sqrt())
     }
@@ -59,7 +59,7 @@ struct Entry {
     logical: Shape,
 }
 
-/// The parameters of a model, in the order they were made.
+/// The parameters of a model, in the order of their creation.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     entries: Vec<Entry>,
@@ -70,16 +70,16 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// No parameters yet; those to come hold numbers of this type and start from this seed.
+    /// An empty set. Its parameters will have this type and this seed for their initial values.
     pub fn new(dtype: DType, seed: u64) -> Self {
         let device = Device::Cpu;
         Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed, device }
     }
 
-    /// Moves all of them to a device, where whatever is computed with them is computed too.
+    /// Moves all parameters to a device, on which passes over them then run.
     ///
     /// # Errors
-    /// When the device has no room or fails, or they are of a type its kernels do not take.
+    /// When the device has not enough memory or fails, or does not support their type.
     pub fn move_to(&mut self, device: &Device) -> Result<()> {
         for entry in &mut self.entries {
             entry.value = entry.value.on(device)?;
@@ -88,32 +88,32 @@ impl Parameters {
         Ok(())
     }
 
-    /// Where they lie.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The place to make parameters whose names have no prefix.
+    /// The scope in which parameters are made, without a name prefix.
     pub fn scope(&mut self) -> Scope<'_> {
         Scope { parameters: self, prefix: String::new() }
     }
 
-    /// The type of the numbers.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// All of them, in the order they were made.
+    /// All parameters, in the order of their creation.
     pub fn ids(&self) -> impl Iterator<Item = ParameterId> + use<> {
         (0..self.entries.len()).map(ParameterId)
     }
 
-    /// Those the optimiser changes.
+    /// The trainable parameters.
     pub fn trainable(&self) -> impl Iterator<Item = ParameterId> {
         self.ids().filter(|&id| self.kind(id) == Kind::Trainable)
     }
 
-    /// The parameter of this name.
+    /// Finds a parameter by its full name.
     pub fn find(&self, name: &str) -> Option<ParameterId> {
         self.by_name.get(name).copied()
     }
@@ -123,27 +123,27 @@ impl Parameters {
         &self.entries[id.0].name
     }
 
-    /// A parameter's numbers, as they are stored: with padded channels.
+    /// A parameter's stored value, padded channels included.
     pub fn value(&self, id: ParameterId) -> &Tensor {
         &self.entries[id.0].value
     }
 
-    /// The same, to change them.
+    /// A parameter's stored value, mutable. Padded channels must stay zero.
     pub fn value_mut(&mut self, id: ParameterId) -> &mut Tensor {
         &mut self.entries[id.0].value
     }
 
-    /// What may change it.
+    /// Who may change a parameter.
     pub fn kind(&self, id: ParameterId) -> Kind {
         self.entries[id.0].kind
     }
 
-    /// Its shape without padding: what the literature means by it, and what files hold.
+    /// A parameter's shape without padding, as in the literature and in files.
     pub fn logical(&self, id: ParameterId) -> Shape {
         self.entries[id.0].logical
     }
 
-    /// How many numbers are learned, without padding.
+    /// The number of trainable elements, without padding.
     pub fn count(&self) -> usize {
         self.ids()
             .filter(|&id| self.kind(id) != Kind::Statistic)
@@ -151,7 +151,7 @@ impl Parameters {
             .sum()
     }
 
-    /// Freezes every trainable parameter whose name starts so, and says how many it froze.
+    /// Freezes every trainable parameter whose name starts with `prefix`; returns their number.
     pub fn freeze(&mut self, prefix: &str) -> usize {
         let matching = self
             .entries
@@ -160,19 +160,19 @@ impl Parameters {
         matching.map(|entry| entry.kind = Kind::Frozen).count()
     }
 
-    /// A parameter's numbers without padding, of its logical shape, in the processor's memory.
+    /// A parameter's value on the CPU, in its logical shape, without padding.
     ///
     /// # Errors
-    /// When work on a GPU failed.
+    /// When earlier work on the GPU failed.
     pub fn export(&self, id: ParameterId) -> Result<Tensor> {
         let entry = &self.entries[id.0];
         Ok(crop(&entry.value.on(&Device::Cpu)?, entry.logical))
     }
 
-    /// Replaces a parameter's numbers; padding stays zero.
+    /// Replaces a parameter's value by one of its logical shape; padding stays zero.
     ///
     /// # Errors
-    /// When the shape is not the parameter's logical one.
+    /// When the shape is not the parameter's logical shape.
     pub fn import(&mut self, id: ParameterId, value: &Tensor) -> Result<()> {
         let entry = &mut self.entries[id.0];
         if value.shape() != entry.logical {
@@ -201,7 +201,7 @@ impl Parameters {
         if self.by_name.contains_key(&name) {
             return Err(Error::Parameter {
                 name,
-                what: "the name is taken; give each layer its own scope".into(),
+                what: "the name is in use; give each layer its own scope".into(),
             });
         }
         let random = Philox::new(self.seed, &format!("init {name}"));
@@ -223,7 +223,7 @@ impl Parameters {
     }
 }
 
-/// Where parameters are made: a prefix for their names.
+/// A scope in which parameters are made; it prefixes their names.
 #[derive(Debug)]
 pub struct Scope<'a> {
     parameters: &'a mut Parameters,
@@ -231,7 +231,7 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// The scope below this one: its names start with `prefix.name.`.
+    /// A scope inside this one, whose names start with `prefix.name.`.
     pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         let prefix = format!("{}{name}.", self.prefix);
         Scope { parameters: self.parameters, prefix }
@@ -240,16 +240,16 @@ impl Scope<'_> {
     /// Makes a trainable parameter.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// When the name is in use.
     pub fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Result<ParameterId> {
         self.padded(name, shape, shape, init)
     }
 
-    /// Makes a trainable parameter whose storage is larger than its logical shape. What lies outside is zero,
-    /// and stays zero as long as the layers' channels are padded alike: its gradient is then zero too.
+    /// Makes a trainable parameter whose stored shape is larger than its logical shape. The padding is zero and has
+    /// zero gradient as long as all layers pad their channels alike.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// When the name is in use.
     pub fn padded(
         &mut self,
         name: &str,
@@ -261,10 +261,10 @@ impl Scope<'_> {
         self.parameters.insert(name, Kind::Trainable, logical.into(), stored.into(), init)
     }
 
-    /// Makes a statistic: a buffer that forward passes of training change.
+    /// Makes a running statistic, which forward passes of training change.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// When the name is in use.
     pub fn statistic(
         &mut self,
         name: &str,
@@ -283,7 +283,7 @@ impl Scope<'_> {
     }
 }
 
-/// The corner of a tensor that starts at 0 on every axis.
+/// The part of a tensor that starts at 0 on every axis and has this shape.
 fn crop(tensor: &Tensor, shape: Shape) -> Tensor {
     if tensor.shape() == shape {
         return tensor.detached();
@@ -293,7 +293,7 @@ fn crop(tensor: &Tensor, shape: Shape) -> Tensor {
     out
 }
 
-/// A tensor in the corner of a larger one of zeros.
+/// Pads a tensor with zeros at the end of every axis.
 fn pad(tensor: &Tensor, shape: Shape) -> Tensor {
     if tensor.shape() == shape {
         return tensor.detached();

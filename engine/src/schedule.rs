@@ -1,34 +1,34 @@
-//! Learning rates over time, and when to stop.
+//! Learning rate schedules and early stopping.
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes. Epochs and steps count from 0.
+/// A learning rate schedule. Epochs and steps count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// It does not.
+    /// A constant rate.
     Constant,
-    /// Times `factor` every `epochs` epochs (PyTorch's StepLR; the paper: 0.9 every 5 or 100).
+    /// Multiplies by `factor` every `epochs` epochs (PyTorch's StepLR; the paper: 0.9 every 5 or 100).
     Step {
-        /// Epochs between two changes.
+        /// Epochs between changes.
         epochs: u64,
-        /// What it is multiplied by.
+        /// The factor.
         factor: f64,
     },
-    /// Times `factor` every epoch (PyTorch's ExponentialLR).
+    /// Multiplies by `factor` every epoch (PyTorch's ExponentialLR).
     Exponential {
-        /// What it is multiplied by.
+        /// The factor.
         factor: f64,
     },
-    /// Linear from 0 over `warm_up` steps, times half a cosine down to 0 at the last step.
+    /// A linear warm-up from 0 over `warm_up` steps, times a half cosine that falls to 0 at the last step.
     Cosine {
-        /// Steps until the full rate.
+        /// Steps of the warm-up.
         warm_up: u64,
     },
 }
 
 impl Schedule {
-    /// The factor on the base rate in `epoch`, at `step` of `steps` in all.
+    /// The factor of the base rate in `epoch`, at step `step` of `steps` in total.
     pub fn factor(&self, epoch: u64, step: u64, steps: u64) -> f64 {
         match *self {
             Schedule::Constant => 1.0,
@@ -44,22 +44,22 @@ impl Schedule {
     }
 }
 
-/// Stops when a metric has not improved for so many epochs.
+/// Early stopping: stops when a metric has not improved for a number of epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Patience {
-    /// Epochs without improvement that are endured.
+    /// Epochs without improvement before training stops.
     pub epochs: u64,
     best: Option<f64>,
     since: u64,
 }
 
 impl Patience {
-    /// Endures `epochs` epochs without improvement.
+    /// Stops after `epochs` epochs without improvement.
     pub fn new(epochs: u64) -> Self {
         Patience { epochs, best: None, since: 0 }
     }
 
-    /// Notes the metric of an epoch, lower being better, and says whether it is the best so far.
+    /// Records the metric of an epoch (lower is better); returns whether it is the best so far.
     pub fn improved(&mut self, metric: f64) -> bool {
         let better = self.best.is_none_or(|best| metric < best);
         if better {
@@ -71,7 +71,7 @@ impl Patience {
         better
     }
 
-    /// Whether patience is at an end.
+    /// Whether training should stop.
     pub fn exhausted(&self) -> bool {
         self.since >= self.epochs
     }

@@ -1,15 +1,15 @@
-//! Counting the work of ops, for benches: what each op says it costs, added up as it runs.
+//! Counts the work of ops for benches: the sum of [`Op::cost`](kernels::Op::cost) of every op that runs.
 
 use kernels::op::Cost;
 use std::cell::Cell;
 
 thread_local! {
-    /// What the ops of this thread have cost since somebody asked; `None` while nobody does.
+    /// The cost of this thread's ops inside [`count`]; `None` outside.
     static COUNT: Cell<Option<Cost>> = const { Cell::new(None) };
 }
 
-/// Runs something and adds up what the ops that it ran on this thread say they cost: forward passes and, where
-/// tapes were played back, backward passes.
+/// Runs the body and returns its result and the cost of all ops that it runs on this thread: forward passes, and
+/// backward passes of tapes.
 pub fn count<T>(body: impl FnOnce() -> T) -> (T, Cost) {
     let before = COUNT.replace(Some(Cost::default()));
     let value = body();

@@ -1,5 +1,5 @@
-//! Checks of an op that need nothing but the op: its gradients against central differences in f64, every
-//! element written, adding against writing, gradients left out, f32 against f64.
+//! Checks of any op on the CPU: gradients against central differences in f64, uninitialised elements,
+//! accumulation into gradients, single gradients, f32 against f64.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::{Cell, RefCell};
@@ -8,23 +8,23 @@ use crate::op::{Backward, Buffer, Case, Compiled, Forward, Gradient, Numbers, Pl
 use crate::philox::Philox;
 use crate::{Float, Shape};
 
-/// The largest relative error of a gradient that passes.
+/// The largest accepted relative error of a gradient.
 pub const TOLERANCE: f64 = 1e-6;
 
-/// What the checks of one op found.
+/// The result of the checks of one op.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The op's name.
     pub op: &'static str,
-    /// How many cases it was tried on.
+    /// The number of cases.
     pub cases: usize,
-    /// The worst relative error of a gradient over all cases.
+    /// The largest relative error of a gradient over all cases.
     pub worst_relative_error: f64,
-    /// The error that is too large.
+    /// The check fails if the error is this large or larger.
     pub tolerance: f64,
-    /// The case, input and element of that error.
+    /// The case, input and element of the largest error.
     pub worst: String,
-    /// Everything that is wrong, a line each, with the smallest case that shows it.
+    /// Everything that is wrong, one line each, with the smallest case that shows it.
     pub findings: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Report {
     }
 }
 
-/// Tries an op on its own cases and on `ragged` random ones that follow from the seed.
+/// Checks an op on [`Op::cases`](crate::Op::cases) and on `ragged` random cases, a function of the seed.
 pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     let found = RefCell::new((0.0, String::new()));
     let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
@@ -57,8 +57,8 @@ pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     report
 }
 
-/// Calls `try_case` with each of an op's own cases and with `ragged` random ones; a random one that fails is made
-/// small. The report has everything but the worst error.
+/// Calls `try_case` with each of an op's cases and with `ragged` random ones; a random case that fails is shrunk.
+/// The report lacks the largest error.
 pub(crate) fn over_cases<O: Compiled>(
     tolerance: f64,
     ragged: u32,
@@ -111,7 +111,7 @@ struct Worst {
     numeric: f64,
 }
 
-/// Numbers for the inputs of a case.
+/// Random numbers for the inputs of a case, a function of the seed.
 pub fn inputs<O>(case: &Case<O>, seed: u64) -> Vec<Vec<f64>> {
     let draw = |(position, input): (usize, &crate::op::Input)| {
         let stream = Philox::new(seed, "check").at(position as u64);
@@ -125,7 +125,7 @@ pub fn inputs<O>(case: &Case<O>, seed: u64) -> Vec<Vec<f64>> {
     case.inputs.iter().enumerate().map(draw).collect()
 }
 
-/// Everything one call of an op needs, owned.
+/// One call of an op with owned inputs.
 pub(crate) struct Call<'a, O: Compiled, T> {
     case: &'a Case<O>,
     pub(crate) shapes: Vec<Shape>,
@@ -134,11 +134,11 @@ pub(crate) struct Call<'a, O: Compiled, T> {
     inputs: Vec<Vec<T>>,
 }
 
-/// What a call makes in f64, for others to be held against.
+/// The results of a call in f64, the reference for other devices.
 pub(crate) struct Reference {
     /// The output, then the saved buffers.
     pub(crate) made: Vec<Vec<f64>>,
-    /// The gradient of the output that the others follow from.
+    /// The gradient of the output, from which the others are computed.
     pub(crate) grad_output: Vec<f64>,
     /// The gradient of each input that has one.
     pub(crate) gradients: Vec<Option<Vec<f64>>>,
@@ -214,7 +214,8 @@ impl<'a, O: Compiled, T: Float> Call<'a, O, T> {
         Made { output, saved, saved_indices }
     }
 
-    /// Gradients of the inputs for which `wanted` says so; they start out as `start`.
+    /// Gradients of the inputs for which `wanted` is true, added to `start`; without `start` they are NaN before the
+    /// call.
     fn backward(
         &self,
         forward: &Made<T>,
@@ -307,7 +308,7 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
                 (analytic - numeric).abs() / size
             };
             let here = call.inputs[i][element];
-            // A kink (ReLU, max pooling) inside the step spoils a difference; a smaller step leaves it out.
+            // A kink (ReLU, max pooling) inside the step makes the difference wrong; a smaller step avoids it.
             let mut best = f64::INFINITY;
             let mut numeric = f64::NAN;
             for step in [1e-5, 1e-6, 1e-7, 1e-4] {
@@ -341,7 +342,7 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
     Ok(worst)
 }
 
-/// Which elements to check: all of a small input, a random hundred of a large one.
+/// The elements to check: all if at most 100, otherwise 100 random ones.
 fn sample(count: usize, seed: u64) -> Vec<usize> {
     let mut elements = Philox::new(seed, "elements").permutation(count);
     elements.truncate(100);
@@ -351,7 +352,10 @@ fn sample(count: usize, seed: u64) -> Vec<usize> {
 fn finite(what: &str, values: &[f64]) -> Result<(), String> {
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(format!("{what}: element {at} is {} (never written?)", values[at])),
+        Some(at) => Err(format!(
+            "{what}: element {at} is {}, expected a finite number; write every element",
+            values[at]
+        )),
     }
 }
 
@@ -362,12 +366,14 @@ fn same(what: &str, got: Option<&[f64]>, expected: &[f64], tolerance: f64) -> Re
         |(a, b): (&f64, &f64)| (a - b).abs() > tolerance * scale || a.is_nan() != b.is_nan();
     match got.iter().zip(expected).position(differs) {
         None if got.len() == expected.len() => Ok(()),
-        None => Err(format!("{what}: {} elements against {}", got.len(), expected.len())),
-        Some(at) => Err(format!("{what}: element {at} is {} against {}", got[at], expected[at])),
+        None => Err(format!("{what}: got {} elements, expected {}", got.len(), expected.len())),
+        Some(at) => {
+            Err(format!("{what}: element {at}: got {}, expected {}", got[at], expected[at]))
+        }
     }
 }
 
-/// The output in f32 must be the f64 one up to rounding.
+/// Compares the output in f32 with the one in f64, up to rounding.
 fn single_precision<O: Compiled>(
     case: &Case<O>,
     values: &[Vec<f64>],

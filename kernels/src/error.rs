@@ -1,44 +1,44 @@
-//! What can be wrong with a call of an op.
+//! Errors of a call of an op.
 
 use crate::Shape;
 
-/// An op was given shapes or settings that it has no meaning for.
+/// Shapes or settings for which an op is not defined, or a GPU error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Two shapes that do not go together.
+    /// An input whose shape the op does not accept.
     #[error("{op}: {what}: got {got}, expected {expected}")]
     Shape {
         /// The op's name.
         op: &'static str,
-        /// Which input it is about and what to do.
+        /// The input, and what to do about it.
         what: String,
-        /// The shape that came.
+        /// The shape of the input.
         got: Shape,
-        /// The shape that would have fitted, in words where it is not one shape.
+        /// The shape that the op accepts, described in words if there are several.
         expected: String,
     },
-    /// A number of inputs the op does not take.
+    /// A number of inputs that the op does not accept.
     #[error("{op}: got {got} inputs, expected {expected}")]
     Arity {
         /// The op's name.
         op: &'static str,
-        /// How many came.
+        /// The number of inputs.
         got: usize,
-        /// How many it takes.
+        /// The number that the op accepts.
         expected: usize,
     },
-    /// A setting of the op itself, such as a stride of 0 or a temperature below it.
+    /// An invalid setting of the op, such as a stride of 0 or a negative temperature.
     #[error("{op}: {what}")]
     Setting {
         /// The op's name.
         op: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong and which values are valid.
         what: String,
     },
-    /// A GPU or its driver.
+    /// An error of a GPU or its driver.
     #[error(transparent)]
     Gpu(#[from] crate::gpu::Error),
 }
 
-/// The result of asking an op what it makes of its inputs.
+/// The result of a function that validates a call of an op.
 pub type Result<T> = std::result::Result<T, Error>;

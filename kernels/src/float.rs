@@ -1,11 +1,11 @@
-//! The two precisions of the CPU: f32 to work in, f64 to check with.
+//! The two precisions of the CPU: f32 for training and inference, f64 for gradient checks.
 
 use crate::op::{Backward, Compiled, Forward};
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// A floating point number that ops compute in. Everything generic here is compiled for f32 and f64.
+/// A floating point type in which ops compute: f32 or f64.
 pub trait Float:
     Copy
     + Default
@@ -38,11 +38,11 @@ pub trait Float:
     fn forward<O: Compiled>(op: &O, call: Forward<'_, Self>);
     /// Runs an op's backward pass in this precision.
     fn backward<O: Compiled>(op: &O, call: Backward<'_, Self>);
-    /// The nearest number to `value`.
+    /// `value`, rounded to the nearest.
     fn from_f64(value: f64) -> Self;
-    /// This number, exactly.
+    /// This number as f64, without loss.
     fn to_f64(self) -> f64;
-    /// The nearest number to a count.
+    /// A count, rounded to the nearest.
     fn from_usize(value: usize) -> Self {
         Self::from_f64(value as f64)
     }
@@ -50,7 +50,7 @@ pub trait Float:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
-    /// ln(1 + self), exact for small numbers.
+    /// ln(1 + self), accurate for small numbers.
     fn ln_1p(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
@@ -60,9 +60,9 @@ pub trait Float:
     fn erf(self) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
-    /// The larger of two numbers; a NaN loses.
+    /// The larger of two numbers; the other one if one is NaN.
     fn max(self, other: Self) -> Self;
-    /// The smaller of two numbers; a NaN loses.
+    /// The smaller of two numbers; the other one if one is NaN.
     fn min(self, other: Self) -> Self;
     /// Whether it is neither infinite nor NaN.
     fn is_finite(self) -> bool;

@@ -1,7 +1,7 @@
-//! Every operation of the engine: one folder an op, each with what it computes, its gradient, its cost and
-//! the cases it is tried on. Knows no tape and no tensor, only contiguous buffers and shapes.
+//! Every operation of the engine: one folder for each op, with its forward pass, gradient, cost and test cases.
+//! This crate has no tape and no tensor, only contiguous buffers and shapes.
 //!
-//! Start at [`ops`], the one list; [`op::Op`] says what an op must say of itself.
+//! Start at [`ops`], the list of all ops; the trait [`op::Op`] is what an op must implement.
 
 pub mod check;
 pub mod cpu;

@@ -1,8 +1,8 @@
-//! What an op must say of itself.
+//! The trait that every op implements, and the buffers of its forward and backward passes.
 //!
-//! Every method of [`Op`] is required and none has a default, so that an op without a backward pass, a cost
-//! or cases to be tried on cannot be written. The words in [`crate::ops`] then give gradient checks, benches
-//! and table rows with no more typing.
+//! Every method of [`Op`] is required and none has a default, so an op without a backward pass, a cost or
+//! test cases does not compile. Every op in the list of [`crate::ops`] gets gradient checks, benches and table
+//! rows from these methods.
 
 use proptest::strategy::BoxedStrategy;
 use std::fmt::Debug;
@@ -11,39 +11,39 @@ use crate::{Error, Float, Result, Shape};
 
 /// One operation of the engine: pure, on contiguous buffers, deterministic for any number of threads.
 ///
-/// An op never allocates what it returns: the caller hands it every buffer. It writes every element of its
-/// output and saved buffers (checks hand it buffers full of NaN), and writes or adds to each gradient as the
-/// [`Gradient`] says.
+/// An op never allocates its results: the caller passes every buffer. It must write every element of the
+/// output and of the saved buffers (checks fill them with NaN), and must write or add to each gradient as
+/// [`Gradient::add`] says.
 pub trait Op: Clone + Debug + Send + Sync + 'static {
-    /// The field's name of the operation, as it stands in tables and errors.
+    /// The operation's standard name, used in tables and errors.
     const NAME: &'static str;
 
-    /// What comes out for inputs of these shapes, or what is wrong with them.
+    /// The shapes of the results for inputs of these shapes, or an error if the op does not accept them.
     ///
-    /// `inputs` are the floating point inputs, `indices` the u32 ones.
+    /// `inputs` are the shapes of the floating point inputs, `indices` those of the u32 inputs.
     fn plan(&self, inputs: &[Shape], indices: &[Shape]) -> Result<Plan>;
 
-    /// Which buffers the backward pass reads; the tape frees the others at once.
+    /// Which buffers the backward pass reads; the tape frees the others after the forward pass.
     fn keep(&self) -> Keep;
 
     /// Computes the output and the saved buffers.
     fn forward<T: Float>(&self, call: Forward<'_, T>);
 
-    /// Computes the gradient of each input that somebody needs.
+    /// Computes the gradient of each input whose entry in [`Backward::gradients`] is not `None`.
     fn backward<T: Float>(&self, call: Backward<'_, T>);
 
-    /// The work of one forward pass, and the fewest bytes it can move in f32.
+    /// Floating point operations and minimal memory traffic of one forward and one backward pass.
     fn cost(&self, inputs: &[Shape], indices: &[Shape]) -> Cost;
 
-    /// The shapes the op is always tried on: its documented uses and its corners.
+    /// The cases of every check: the documented uses and the edge cases.
     fn cases() -> Vec<Case<Self>>;
 
-    /// Ragged cases for property tests: odd sizes, axes of 1, every setting.
+    /// Random cases for property tests: odd sizes, axes of size 1, every setting.
     fn ragged() -> BoxedStrategy<Case<Self>>;
 }
 
-/// An op compiled for both precisions: [`crate::ops`] implements it for every op of the list, so that the loops are
-/// compiled in this crate alone and not again in each crate that calls them.
+/// An op compiled for both precisions. [`crate::ops`] implements it for every op of the list, so the loops are
+/// compiled once, in this crate, and not again in each crate that calls them.
 pub trait Compiled: crate::gpu::GpuOp {
     /// [`Op::forward`] in f32.
     fn forward_f32(&self, call: Forward<'_, f32>);
@@ -108,19 +108,19 @@ pub enum Numbers {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keep {
     inputs: u64,
-    /// Whether it reads the output.
+    /// Whether the backward pass reads the output.
     pub output: bool,
 }
 
 impl Keep {
-    /// Nothing at all.
+    /// Neither inputs nor output.
     pub const NOTHING: Keep = Keep { inputs: 0, output: false };
-    /// The output alone.
+    /// The output only.
     pub const OUTPUT: Keep = Keep { inputs: 0, output: true };
-    /// Every input.
+    /// All inputs, but not the output.
     pub const INPUTS: Keep = Keep { inputs: u64::MAX, output: false };
 
-    /// These inputs, by position.
+    /// The inputs at these positions (0 to 63), but not the output.
     pub const fn inputs(positions: &[usize]) -> Self {
         let mut inputs = 0;
         let mut i = 0;
@@ -131,18 +131,18 @@ impl Keep {
         Keep { inputs, output: false }
     }
 
-    /// The same and the output.
+    /// Adds the output.
     pub const fn and_output(self) -> Self {
         Keep { inputs: self.inputs, output: true }
     }
 
-    /// Whether it reads the input at this position.
+    /// Whether the backward pass reads the input at this position.
     pub fn input(&self, position: usize) -> bool {
         self.inputs >> position & 1 == 1
     }
 }
 
-/// The buffers of one forward pass. All are contiguous, in the order of their shapes.
+/// The buffers of one forward pass. All are contiguous and row-major.
 #[derive(Debug)]
 pub struct Forward<'a, T> {
     /// Shapes of the inputs.
@@ -151,9 +151,9 @@ pub struct Forward<'a, T> {
     pub inputs: &'a [&'a [T]],
     /// Shapes of the index inputs.
     pub index_shapes: &'a [Shape],
-    /// The index inputs: classes, lengths, token numbers, graph structure.
+    /// The index inputs: class indices, lengths, token ids, graph structure.
     pub indices: &'a [&'a [u32]],
-    /// Where the output goes, every element of it.
+    /// The output. Every element must be written; it is uninitialised before.
     pub output: &'a mut [T],
     /// Where the saved floating point buffers go, in the order of [`Plan::saved`].
     pub saved: &'a mut [&'a mut [T]],
@@ -166,13 +166,13 @@ pub struct Forward<'a, T> {
 pub struct Backward<'a, T> {
     /// Shapes of the inputs.
     pub shapes: &'a [Shape],
-    /// The inputs; empty where [`Op::keep`] did not ask for them.
+    /// The inputs; empty where [`Op::keep`] does not name them.
     pub inputs: &'a [&'a [T]],
     /// Shapes of the index inputs.
     pub index_shapes: &'a [Shape],
     /// The index inputs.
     pub indices: &'a [&'a [u32]],
-    /// The output; empty where [`Op::keep`] did not ask for it.
+    /// The output; empty where [`Op::keep`] does not name it.
     pub output: &'a [T],
     /// The saved floating point buffers of the forward pass.
     pub saved: &'a [&'a [T]],
@@ -180,28 +180,28 @@ pub struct Backward<'a, T> {
     pub saved_indices: &'a [&'a [u32]],
     /// The gradient of the output.
     pub grad_output: &'a [T],
-    /// Where the gradient of each input goes; `None` where nobody needs it.
+    /// The gradient of each input; `None` where it is not needed.
     pub gradients: Vec<Option<Gradient<'a, T>>>,
 }
 
-/// Where one gradient goes.
+/// The target of one input's gradient.
 #[derive(Debug)]
 pub struct Gradient<'a, T> {
-    /// As many numbers as the input has.
+    /// As many elements as the input.
     pub data: &'a mut [T],
-    /// Whether to add to what stands there; otherwise it holds nothing of worth.
+    /// Whether to add to `data`; otherwise `data` is uninitialised: overwrite it.
     pub add: bool,
 }
 
 impl<T: Float> Gradient<'_, T> {
-    /// Writes or adds one number.
+    /// Writes or adds one element.
     #[inline(always)]
     pub fn put(&mut self, index: usize, value: T) {
         let old = if self.add { self.data[index] } else { T::ZERO };
         self.data[index] = old + value;
     }
 
-    /// Makes it ready for an op that only adds: zero unless it is to be added to anyway.
+    /// Prepares `data` for an op that only adds: fills it with 0 unless [`add`](Self::add) is set, and sets it.
     pub fn clear(&mut self) {
         if !self.add {
             self.data.fill(T::ZERO);
@@ -210,21 +210,21 @@ impl<T: Float> Gradient<'_, T> {
     }
 }
 
-/// What one forward pass costs.
+/// The cost of one forward and one backward pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
-    /// Floating point operations; a multiply-add counts as two.
+    /// Floating point operations of the forward pass; a multiply-add counts as two.
     pub forward_flops: f64,
-    /// The same for all gradients together.
+    /// Floating point operations of the backward pass, all gradients together.
     pub backward_flops: f64,
-    /// The fewest bytes the forward pass can move in f32: each input once, the output once.
+    /// The fewest bytes that the forward pass can move in f32: each input once, the output once.
     pub forward_bytes: f64,
-    /// The same for the backward pass.
+    /// The fewest bytes that the backward pass can move in f32.
     pub backward_bytes: f64,
 }
 
 impl Cost {
-    /// The cost of an op that does `flops` operations an output element, with its bytes from the shapes.
+    /// The cost of an op with `flops` operations for each output element; bytes follow from the shapes.
     pub fn elementwise(inputs: &[Shape], output: Shape, flops: f64) -> Self {
         let read: usize = inputs.iter().map(Shape::count).sum();
         let written = output.count();
@@ -237,14 +237,14 @@ impl Cost {
     }
 }
 
-/// One call of an op to try it on: its settings and the kind of numbers each input gets.
+/// A test case of an op: its settings, and the shape and distribution of each input.
 #[derive(Debug, Clone)]
 pub struct Case<O> {
     /// The op with its settings.
     pub op: O,
     /// Its floating point inputs.
     pub inputs: Vec<Input>,
-    /// Its index inputs, in full: they say what the call means.
+    /// Its index inputs with their values.
     pub indices: Vec<(Shape, Vec<u32>)>,
 }
 
@@ -255,13 +255,13 @@ impl<O> Case<O> {
         Case { op, inputs, indices: Vec::new() }
     }
 
-    /// The same with one input replaced.
+    /// Replaces one input.
     pub fn input(mut self, position: usize, input: Input) -> Self {
         self.inputs[position] = input;
         self
     }
 
-    /// The same with one more index input.
+    /// Adds one index input.
     pub fn index(mut self, shape: &[usize], values: Vec<u32>) -> Self {
         self.indices.push((Shape::new(shape), values));
         self
@@ -273,20 +273,20 @@ impl<O> Case<O> {
 pub struct Input {
     /// Its shape.
     pub shape: Shape,
-    /// What its numbers are like.
+    /// The distribution of its numbers.
     pub values: Values,
-    /// Whether a gradient is asked for.
+    /// Whether its gradient is computed.
     pub differentiable: bool,
 }
 
-/// What the numbers of an input are like.
+/// The distribution of the numbers of an input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Values {
-    /// Normal, mean 0, deviation 1.
+    /// Normal with mean 0 and standard deviation 1.
     Normal,
-    /// Uniform between two bounds.
+    /// Uniform in [low, high).
     Uniform(f64, f64),
-    /// 0 or 1 with equal chance.
+    /// 0 or 1 with equal probability.
     Bits,
 }
 
@@ -296,22 +296,22 @@ impl Input {
         Input { shape: Shape::new(shape), values: Values::Normal, differentiable: true }
     }
 
-    /// An input of such numbers that has no gradient.
+    /// An input without gradient.
     pub fn constant(shape: &[usize], values: Values) -> Self {
         Input { shape: Shape::new(shape), values, differentiable: false }
     }
 
-    /// A differentiable input of numbers between two bounds.
+    /// A differentiable input, uniform in [low, high).
     pub fn uniform(shape: &[usize], low: f64, high: f64) -> Self {
         Input { shape: Shape::new(shape), values: Values::Uniform(low, high), differentiable: true }
     }
 }
 
-/// Errors in the words every op uses.
+/// Validation of inputs and settings, with the same messages for every op.
 pub mod expect {
     use super::*;
 
-    /// The op takes exactly so many inputs.
+    /// Requires exactly `expected` inputs.
     pub fn arity(op: &'static str, inputs: &[Shape], expected: usize) -> Result<()> {
         if inputs.len() == expected {
             return Ok(());
@@ -319,7 +319,7 @@ pub mod expect {
         Err(Error::Arity { op, got: inputs.len(), expected })
     }
 
-    /// An input has exactly this shape.
+    /// Requires an input of exactly this shape.
     pub fn shape(op: &'static str, what: &str, got: Shape, expected: &[usize]) -> Result<()> {
         if got[..] == *expected {
             return Ok(());
@@ -327,7 +327,7 @@ pub mod expect {
         Err(Error::Shape { op, what: what.into(), got, expected: format!("{expected:?}") })
     }
 
-    /// An input has so many axes.
+    /// Requires an input with `expected` axes.
     pub fn rank(op: &'static str, what: &str, got: Shape, expected: usize) -> Result<()> {
         if got.len() == expected {
             return Ok(());
@@ -335,16 +335,16 @@ pub mod expect {
         Err(Error::Shape { op, what: what.into(), got, expected: format!("{expected} axes") })
     }
 
-    /// No axis of the input is empty.
+    /// Requires at least one element on every axis.
     pub fn filled(op: &'static str, what: &str, got: Shape) -> Result<()> {
         if got.count() > 0 {
             return Ok(());
         }
-        let what = format!("{what} has an empty axis: leave the call out");
-        Err(Error::Shape { op, what, got, expected: "at least 1 on every axis".into() })
+        let what = format!("{what} has an axis of size 0; skip this call");
+        Err(Error::Shape { op, what, got, expected: "at least 1 element on every axis".into() })
     }
 
-    /// A setting is in order.
+    /// Requires `holds`; otherwise the error says `what` is wrong.
     pub fn setting(op: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::Setting { op, what: what() }) }
     }

@@ -1,8 +1,8 @@
 //! Philox 4x32-10 (Salmon et al., SC 2011): random numbers that are a function of a key and a counter.
 //!
-//! Nothing is drawn in sequence, so neither the number of threads nor a resumed run can change what comes.
+//! There is no sequential state, so neither the number of threads nor a resumed run changes the numbers.
 
-/// A stream of random numbers, named by what it is for.
+/// A stream of random numbers, identified by seed and purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Philox {
     key: [u32; 2],
@@ -10,16 +10,16 @@ pub struct Philox {
 }
 
 impl Philox {
-    /// The stream of a seed for one purpose.
+    /// The stream of a seed for one purpose, such as `"dropout"`.
     pub fn new(seed: u64, purpose: &str) -> Self {
-        // FNV-1a, so that purposes are words and not numbers to be kept apart by hand.
+        // FNV-1a of the purpose, so that nobody must assign distinct numbers to purposes.
         let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         Philox { key: halves(seed), stream: halves(name) }
     }
 
-    /// The stream below this one for an epoch, a sample, a step: any number.
+    /// A substream of this stream, for example of an epoch, a sample or a step.
     pub fn at(self, number: u64) -> Self {
         let [a, b, c, d] =
             block(self.key, [self.stream[0], self.stream[1], number as u32, (number >> 32) as u32]);
@@ -32,9 +32,8 @@ impl Philox {
         block(self.key, [self.stream[0], self.stream[1], counter as u32, (counter >> 32) as u32])
     }
 
-    /// The words of N counters from `counter` on, side by side for vectors: word w of counter i is the low half of
-    /// `[w][i]`. The high half is what was left of a product: nothing is narrowed on the way, which takes half of the
-    /// time.
+    /// The words of the N counters from `counter` on: word w of counter i is the low half of `[w][i]`. The high
+    /// halves are unspecified: without narrowing in between it takes half of the time.
     #[inline(always)]
     pub fn words_of<const N: usize>(&self, counter: u64) -> [[u64; N]; 4] {
         const LOW: u64 = u32::MAX as u64;
@@ -68,7 +67,7 @@ impl Philox {
         ((u64::from(a) << 32 | u64::from(b)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Normal with mean 0 and deviation 1 (Box and Muller).
+    /// Normal with mean 0 and standard deviation 1 (Box and Muller).
     pub fn normal(&self, counter: u64) -> f64 {
         let [a, b, c, d] = self.words(counter);
         // In (0, 1], so that the logarithm is finite.
@@ -77,14 +76,14 @@ impl Philox {
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
 
-    /// A whole number below `bound`, each as likely up to one part in 2^32.
+    /// A uniform integer below `bound`, with a bias of at most one part in 2^32.
     pub fn below(&self, counter: u64, bound: usize) -> usize {
         let [a, b, ..] = self.words(counter);
         let wide = u64::from(a) << 32 | u64::from(b);
         ((u128::from(wide) * bound as u128) >> 64) as usize
     }
 
-    /// The numbers 0 to `count` in random order (Fisher and Yates).
+    /// The numbers `0..count` in random order (Fisher and Yates).
     pub fn permutation(&self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for i in (1..count).rev() {
@@ -93,7 +92,7 @@ impl Philox {
         order
     }
 
-    /// The four words that name the stream, for a kernel's arguments.
+    /// The four words that identify the stream, for a kernel's arguments.
     pub fn name(&self) -> [u32; 4] {
         [self.key[0], self.key[1], self.stream[0], self.stream[1]]
     }

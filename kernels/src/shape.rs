@@ -3,10 +3,10 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// The most axes a tensor can have: batch, three of space, and features leave one to spare.
+/// The most axes of a tensor. A clip has 5: batch, three of space, and features.
 pub const MAX_RANK: usize = 6;
 
-/// The extents of a contiguous tensor, slowest axis first. Features are the last axis, always.
+/// The extents of a contiguous tensor, slowest axis first. The last axis is always the features.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     extents: [usize; MAX_RANK],
@@ -14,21 +14,21 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of one number.
+    /// The shape of a scalar.
     pub const SCALAR: Shape = Shape { extents: [1; MAX_RANK], rank: 0 };
 
     /// A shape of up to [`MAX_RANK`] axes.
     ///
     /// # Panics
-    /// With more axes than that, which no op of the engine makes.
+    /// With more than [`MAX_RANK`] axes.
     pub fn new(extents: &[usize]) -> Self {
-        assert!(extents.len() <= MAX_RANK, "shape {extents:?} has more than {MAX_RANK} axes");
+        assert!(extents.len() <= MAX_RANK, "got shape {extents:?}; use at most {MAX_RANK} axes");
         let mut shape = Shape { extents: [1; MAX_RANK], rank: extents.len() };
         shape.extents[..extents.len()].copy_from_slice(extents);
         shape
     }
 
-    /// How many numbers a tensor of this shape holds.
+    /// The number of elements.
     pub fn count(&self) -> usize {
         self.iter().product()
     }
@@ -38,7 +38,7 @@ impl Shape {
         self.last().copied().unwrap_or(1)
     }
 
-    /// How many rows of [`features`](Self::features) there are.
+    /// The number of rows of [`features`](Self::features) elements.
     pub fn rows(&self) -> usize {
         self[..self.rank.saturating_sub(1)].iter().product()
     }

@@ -122,7 +122,7 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
             x[0].pool(Pool { kind, kernel, stride, padding, ceil })
         }
         "sequence_pool" => {
-            apply(SequencePool { deviation: flag("deviation"), masked: flag("masked") }, x, indices)
+            apply(SequencePool { std: flag("deviation"), masked: flag("masked") }, x, indices)
         }
         "max_unpool" => {
             let op = MaxUnpool { output: triple("output") };

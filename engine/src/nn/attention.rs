@@ -2,7 +2,7 @@ use super::{Dropout, LayerNorm, Linear};
 use crate::{Init, Pass, Result, Scope, Tensor};
 use kernels::ops::Attention;
 
-/// Vaswani et al. 2017: scaled dot-product attention in several heads, with PyTorch's parameters.
+/// Multi-head scaled dot-product self-attention (Vaswani et al. 2017), with PyTorch's parameter names.
 #[derive(Debug, Clone)]
 pub struct MultiheadAttention {
     projection: Linear,
@@ -12,10 +12,11 @@ pub struct MultiheadAttention {
 }
 
 impl MultiheadAttention {
-    /// `in_proj_weight` [width, 3 width], `in_proj_bias`, `out_proj.weight` [width, width], `out_proj.bias`.
+    /// Makes `in_proj_weight` `[width, 3 width]`, `in_proj_bias`, `out_proj.weight` `[width, width]`,
+    /// `out_proj.bias`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(mut scope: Scope<'_>, width: usize, heads: usize, dropout: f64) -> Result<Self> {
         let zero = Init::Constant(0.0);
         let xavier = Init::xavier_uniform(width, 3 * width);
@@ -40,11 +41,11 @@ impl MultiheadAttention {
         Ok(MultiheadAttention { projection, output, heads, dropout })
     }
 
-    /// Self-attention on x [N, T, width]. With `lengths` `[N]` only the first so many steps of each are attended
-    /// to.
+    /// Self-attention: x `[N, T, width]` to the same shape. Only the first `lengths` `[N]` steps of each sample are
+    /// keys; without `lengths` all steps are.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let projected = self.projection.forward(pass, x)?;
         let width = x.shape().features();
@@ -90,7 +91,7 @@ impl MultiheadAttention {
     }
 }
 
-/// A layer of the Transformer's encoder with the norms behind the sums, as PyTorch's TransformerEncoderLayer.
+/// A Transformer encoder layer with post-normalisation, as PyTorch's TransformerEncoderLayer.
 #[derive(Debug, Clone)]
 pub struct TransformerEncoderLayer {
     attention: MultiheadAttention,
@@ -102,10 +103,10 @@ pub struct TransformerEncoderLayer {
 }
 
 impl TransformerEncoderLayer {
-    /// A layer of `width` features and `hidden` in between.
+    /// A layer of `width` features, with `hidden` features in its feed-forward network.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         mut scope: Scope<'_>,
         width: usize,
@@ -123,10 +124,10 @@ impl TransformerEncoderLayer {
         })
     }
 
-    /// x [N, T, width] to the same shape.
+    /// x `[N, T, width]` to the same shape; `lengths` as in [`MultiheadAttention::forward`].
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let attended = self.dropout.forward(pass, &self.attention.forward(pass, x, lengths)?)?;
         let x = self.norm1.forward(pass, &x.add(&attended)?)?;
@@ -136,7 +137,7 @@ impl TransformerEncoderLayer {
     }
 }
 
-/// Vaswani et al. 2017, section 3.5: [steps, width] of sines and cosines, in f64.
+/// The sinusoidal positional encoding `[steps, width]`, row-major, in f64 (Vaswani et al. 2017, section 3.5).
 pub fn positional_encoding(steps: usize, width: usize) -> Vec<f64> {
     let angle = |step: usize, feature: usize| {
         let pair = (feature / 2 * 2) as f64;

@@ -1,16 +1,16 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::{Conv3d, ConvTranspose3d, DepthwiseConv as DepthwiseOp};
 
-/// The geometry of a convolution over three axes; 1 leaves an axis alone.
+/// Kernel, stride, padding and dilation of a convolution over depth, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSettings {
-    /// Extent of the kernel.
+    /// Taps of the kernel along each axis.
     pub kernel: [usize; 3],
-    /// Steps between outputs.
+    /// Input steps between neighbouring outputs.
     pub stride: [usize; 3],
-    /// Zeros on both sides.
+    /// Zeros on both sides of each axis.
     pub padding: [usize; 3],
-    /// Steps between taps.
+    /// Input steps between neighbouring taps.
     pub dilation: [usize; 3],
 }
 
@@ -20,30 +20,30 @@ impl ConvSettings {
         ConvSettings { kernel, stride: [1; 3], padding: [0; 3], dilation: [1; 3] }
     }
 
-    /// The same with a stride.
+    /// Sets the stride.
     pub fn stride(self, stride: [usize; 3]) -> Self {
         ConvSettings { stride, ..self }
     }
 
-    /// The same with padding.
+    /// Sets the padding.
     pub fn padding(self, padding: [usize; 3]) -> Self {
         ConvSettings { padding, ..self }
     }
 
-    /// How many taps the kernel has.
+    /// The number of taps of the kernel.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()
     }
 }
 
-/// A count of channels as it is stored: the next multiple of 16, so that rows are whole vectors. The channels
-/// beyond the count are zero and stay zero.
+/// The stored number of channels: the next multiple of 16, so that rows are whole vectors. Padded channels are zero
+/// and stay zero.
 pub fn padded_channels(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// A convolution over up to three axes of [N, D, H, W, C]. Shorter inputs are seen as [N, 1, H, W, C] and
-/// [N, 1, 1, W, C].
+/// A convolution over up to three axes of `[N, D, H, W, C]`. An image is `[N, 1, H, W, C]`, a sequence
+/// `[N, 1, 1, W, C]`.
 #[derive(Debug, Clone)]
 pub struct Conv {
     op: Conv3d,
@@ -52,10 +52,11 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` `[outputs]`, as PyTorch starts them.
+    /// Makes `weight` `[KD, KH, KW, inputs, outputs]` and, if `bias`, `bias` `[outputs]`, with PyTorch's initial
+    /// values.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         mut scope: Scope<'_>,
         settings: ConvSettings,
@@ -70,11 +71,11 @@ impl Conv {
         Ok(Conv { op: operation(settings, bias.is_some()), weight, bias })
     }
 
-    /// A convolution without bias whose stored channels may be more than its logical ones; its weight is named
+    /// A convolution without bias that stores more channels than its logical ones (see [`padded_channels`]). Makes
     /// `weight`.
     ///
     /// # Errors
-    /// When the scope has this name already.
+    /// When the scope already has this name.
     pub fn padded(
         mut scope: Scope<'_>,
         settings: ConvSettings,
@@ -88,10 +89,10 @@ impl Conv {
         Ok(Conv { op: operation(settings, false), weight, bias: None })
     }
 
-    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs].
+    /// x `[N, D, H, W, inputs]` to `[N, D', H', W', outputs]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| pass.get(bias));
         x.conv3d(self.op, &pass.get(self.weight), bias.as_ref())
@@ -112,10 +113,10 @@ impl Conv {
         Ok(y.recompute_with(move || x.get()?.conv3d(op, &weight, bias.as_ref())))
     }
 
-    /// x [N, T, inputs] to [N, T', outputs], the kernel lying along the last of the three axes.
+    /// x `[N, T, inputs]` to `[N, T', outputs]`; the kernel is along the last of the three axes.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward_sequence(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let [n, t, c] = x.extents("Conv::forward_sequence")?;
         let y = self.forward(pass, &x.reshape(&[n, 1, 1, t, c])?)?;
@@ -185,10 +186,10 @@ pub struct DepthwiseConv {
 }
 
 impl DepthwiseConv {
-    /// `weight` [kernel, features] and `bias` `[features]`, padded so that the length stays.
+    /// Makes `weight` `[kernel, features]` and `bias` `[features]`; the padding keeps the length for an odd kernel.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         mut scope: Scope<'_>,
         kernel: usize,
@@ -206,10 +207,10 @@ impl DepthwiseConv {
         })
     }
 
-    /// x [N, T, C] to the same shape.
+    /// x `[N, T, C]` to the same shape.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         x.depthwise_conv(self.op, &pass.get(self.weight), Some(&pass.get(self.bias)))
     }

@@ -1,6 +1,6 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 
-/// y = x W + b over the last axis, perhaps with a ReLU.
+/// y = x W + b over the last axis, optionally with ReLU.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: ParameterId,
@@ -9,19 +9,19 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `weight` [inputs, outputs] and `bias` `[outputs]`, uniform in ±1/√inputs.
+    /// Makes `weight` `[inputs, outputs]` and `bias` `[outputs]`, uniform in ±1/√inputs.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(mut scope: Scope<'_>, inputs: usize, outputs: usize) -> Result<Self> {
         let init = Init::fan_in(inputs);
         Linear::with_init(&mut scope, "weight", Some("bias"), [inputs, outputs], init, init)
     }
 
-    /// The same with the names and starts of the two parameters.
+    /// A layer with given names and initial values of weight and bias; no bias if its name is `None`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn with_init(
         scope: &mut Scope<'_>,
         weight: &str,
@@ -35,10 +35,10 @@ impl Linear {
         Ok(Linear { weight, bias, relu: false })
     }
 
-    /// `weight` and `bias` where the inputs come with padded channels.
+    /// Makes `weight` and `bias` with padded channels: `logical` and `stored` are inputs and outputs.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn padded(
         scope: &mut Scope<'_>,
         logical: [usize; 2],
@@ -51,12 +51,12 @@ impl Linear {
         Ok(Linear { weight, bias: Some(bias), relu: false })
     }
 
-    /// The same layer with a ReLU behind it, in one pass.
+    /// Adds a ReLU after the layer, fused.
     pub fn relu(self) -> Self {
         Linear { relu: true, ..self }
     }
 
-    /// x [.., inputs] to [.., outputs].
+    /// x `[.., inputs]` to `[.., outputs]`.
     ///
     /// # Errors
     /// When the features of x are not `inputs`.

@@ -1,5 +1,5 @@
-//! Layers: an op with its parameters. A layer holds names ([`ParameterId`](crate::ParameterId)) and settings,
-//! never numbers, and starts out as PyTorch's layer of the same name does.
+//! Layers: an op with its parameters. A layer holds [`ParameterId`](crate::ParameterId)s and settings, never values;
+//! the values are in [`Parameters`](crate::Parameters), initialised as in PyTorch's layer of the same name.
 
 mod attention;
 mod conv;

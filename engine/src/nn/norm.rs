@@ -3,7 +3,7 @@ use crate::{Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
 use kernels::ops::{Activation, LayerNorm as LayerNormOp};
 
-/// Ioffe & Szegedy 2015 over all axes but one: batch statistics in training, running ones in evaluation.
+/// Batch norm over all axes but one (Ioffe & Szegedy 2015): batch statistics in training, running ones in evaluation.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
     weight: ParameterId,
@@ -16,18 +16,18 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// `weight`, `bias`, `running_mean` and `running_var`, all `[features]`; epsilon 1e-5, momentum 0.1.
+    /// Makes `weight`, `bias`, `running_mean` and `running_var`, all `[features]`; epsilon 1e-5, momentum 0.1.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(scope: Scope<'_>, features: usize) -> Result<Self> {
         BatchNorm::padded(scope, features, features)
     }
 
-    /// The same with more features stored than there are; those beyond are zero in and zero out.
+    /// A layer that stores more features than its logical ones; padded features are zero in input and output.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn padded(mut scope: Scope<'_>, features: usize, stored: usize) -> Result<Self> {
         Ok(BatchNorm {
             weight: scope.padded("weight", &[features], &[stored], Init::Constant(1.0))?,
@@ -40,15 +40,15 @@ impl BatchNorm {
         })
     }
 
-    /// The same over another axis than the last: its entries take the place of features.
+    /// Normalises over all axes but `axis`, instead of the last; `axis` then has `features` entries.
     pub fn axis(self, axis: usize) -> Self {
         BatchNorm { axis: Some(axis), ..self }
     }
 
-    /// The normalised x.
+    /// Normalises x; the output has the shape of x.
     ///
     /// # Errors
-    /// When the shapes do not fit, or training statistics would come from one number a feature.
+    /// When the shapes do not match, or in training when x has only one element for each feature.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         self.run(pass, x, None, None)
     }
@@ -143,18 +143,18 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Over the last axis; epsilon 1e-5.
+    /// Layer norm over the last axis; epsilon 1e-5. Makes `weight` and `bias`, both `[features]`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(scope: Scope<'_>, features: usize) -> Result<Self> {
         LayerNorm::over(scope, features, 1, 1e-5)
     }
 
-    /// Over time and features together (Luo & Mesgarani 2019, global layer normalisation); epsilon 1e-8.
+    /// Global layer norm over time and features (Luo & Mesgarani 2019); epsilon 1e-8. Makes `weight` and `bias`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn global(scope: Scope<'_>, features: usize) -> Result<Self> {
         LayerNorm::over(scope, features, 2, 1e-8)
     }
@@ -167,10 +167,10 @@ impl LayerNorm {
         })
     }
 
-    /// The normalised x, of the same shape.
+    /// Normalises x; the output has the shape of x.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         x.layer_norm(self.op, &pass.get(self.weight), &pass.get(self.bias))
     }

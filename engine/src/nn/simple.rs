@@ -1,24 +1,25 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 
-/// He et al. 2015: max(x, 0) + a min(x, 0) with one learned slope a, or one for each feature, 0.25 at first.
+/// PReLU, max(x, 0) + a min(x, 0) (He et al. 2015). The slope a is learned, one or one for each feature, initially
+/// 0.25.
 #[derive(Debug, Clone)]
 pub struct Prelu {
     weight: ParameterId,
 }
 
 impl Prelu {
-    /// `weight` `[1]`.
+    /// One slope for all features. Makes `weight` `[1]`.
     ///
     /// # Errors
-    /// When the scope has this name already.
+    /// When the scope already has this name.
     pub fn new(scope: Scope<'_>) -> Result<Self> {
         Prelu::per_feature(scope, 1)
     }
 
-    /// `weight` `[features]`.
+    /// One slope for each feature. Makes `weight` `[features]`.
     ///
     /// # Errors
-    /// When the scope has this name already.
+    /// When the scope already has this name.
     pub fn per_feature(mut scope: Scope<'_>, features: usize) -> Result<Self> {
         Ok(Prelu { weight: scope.parameter("weight", &[features], Init::Constant(0.25))? })
     }
@@ -32,15 +33,15 @@ impl Prelu {
     }
 }
 
-/// Srivastava et al. 2014: in training, drops numbers and scales up the others; otherwise does nothing.
+/// Inverted dropout (Srivastava et al. 2014): sets random elements to 0 in training; the identity otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
-    /// The chance of a number to be dropped.
+    /// The probability that an element is dropped, in [0, 1).
     pub probability: f64,
 }
 
 impl Dropout {
-    /// x to the same shape, with a random stream of its own for each call.
+    /// x to the same shape. Each call draws from its own random stream.
     ///
     /// # Errors
     /// When the probability is not in [0, 1).

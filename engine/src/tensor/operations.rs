@@ -195,16 +195,12 @@ impl Tensor {
 
     /// [N, T, C] to [N, C]: the mean over all steps, or over the first `lengths` of each.
     pub fn mean_over_steps(&self, lengths: Option<&Tensor>) -> Result<Tensor> {
-        one(
-            SequencePool { deviation: false, masked: lengths.is_some() },
-            &[self],
-            &with(&[], lengths),
-        )
+        one(SequencePool { std: false, masked: lengths.is_some() }, &[self], &with(&[], lengths))
     }
 
-    /// [N, T, C] to [N, 2 C]: the mean and the deviation over all steps.
-    pub fn mean_and_deviation_over_steps(&self) -> Result<Tensor> {
-        one(SequencePool { deviation: true, masked: false }, &[self], &[])
+    /// `[N, T, C]` to `[N, 2 C]`: mean and standard deviation of each feature over all steps.
+    pub fn mean_and_std_over_steps(&self) -> Result<Tensor> {
+        one(SequencePool { std: true, masked: false }, &[self], &[])
     }
 
     /// [`Embedding`]: rows of this table [V, C] by number.

@@ -1,11 +1,11 @@
-//! Elementary functions without branches and calls, so that loops of them become vectors: in f32 polynomials of
-//! our own, in f64 the library's.
+//! Elementary functions. In f32 they are polynomials without branches or calls, so that loops are vectorised; in
+//! f64 they are the standard library's.
 //!
 //! Errors are in units in the last place (ulp) of the exact result, measured against f64 by the tests below.
 
 use crate::Float;
 
-/// Chooses the f32 function for f32 and the other for f64.
+/// Calls the first function for f32 and the second for f64.
 macro_rules! by_precision {
     ($x:ident, $single:expr, $double:expr) => {
         if size_of_val(&$x) == size_of::<f32>() {
@@ -16,8 +16,8 @@ macro_rules! by_precision {
     };
 }
 
-/// e^x, within 1.5 ulp. Below -87.33 it is 0, where the exact result is no normal number any more; above 88.72 it
-/// is infinite. NaN stays NaN.
+/// e^x, within 1.5 ulp. It is 0 below -87.33, where the exact result is subnormal, and infinite above 88.72. NaN
+/// gives NaN.
 #[inline(always)]
 pub fn exp<T: Float>(x: T) -> T {
     by_precision!(x, exp_f32, T::exp)
@@ -41,14 +41,14 @@ pub fn erf<T: Float>(x: T) -> T {
     by_precision!(x, erf_f32, T::erf)
 }
 
-/// ln(1 + e^-x), which neither overflows nor loses small values, within 3 ulp.
+/// ln(1 + e^-x), within 3 ulp, without overflow or loss of small values.
 #[inline(always)]
 pub fn softplus_of_minus<T: Float>(x: T) -> T {
     let power = exp(-x.abs());
     (-x).max(T::ZERO) + by_precision!(power, ln_1p_f32, T::ln_1p)
 }
 
-/// ln(1 + y) for y from 0 to 1: 2 artanh(y / (2 + y)), whose series ends soon.
+/// ln(1 + y) for y in [0, 1]: 2 artanh(y / (2 + y)), whose series converges fast.
 #[inline(always)]
 fn ln_1p_f32(y: f32) -> f32 {
     let s = y / (2.0 + y);
@@ -65,7 +65,7 @@ fn ln_1p_f32(y: f32) -> f32 {
 /// Range reduction to ±ln 2 / 2 and the polynomial of Cephes' `expf`.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
-    // Adding it leaves the nearest whole number in the low bits.
+    // Adding this number leaves the nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LOWEST: f32 = -87.33;
     const HIGHEST: f32 = 88.722_84;
@@ -82,7 +82,7 @@ fn exp_f32(x: f32) -> f32 {
     y = y * r + 1.666_666_5e-1;
     y = y * r + 0.5;
     y = y * (r * r) + r + 1.0;
-    // 2^128 is no number: the highest power is 2^127 twice.
+    // 2^128 is not representable: compute 2^127 * 2.
     let twice = if whole > 127.0 { 2.0 } else { 1.0 };
     let whole = if whole > 127.0 { shifted.to_bits().wrapping_sub(1) } else { shifted.to_bits() };
     let power = f32::from_bits((whole << 23).wrapping_add(127 << 23));
@@ -106,7 +106,7 @@ fn tanh_f32(x: f32) -> f32 {
     if size < 0.625 { near } else { far }
 }
 
-/// The rational approximation of Eigen's `erf`, which is 1 from 4 on.
+/// The rational approximation of Eigen's `erf`; 1 for x >= 4.
 #[inline(always)]
 fn erf_f32(x: f32) -> f32 {
     let x = if x > 4.0 { 4.0 } else { x };
@@ -124,7 +124,7 @@ fn erf_f32(x: f32) -> f32 {
     below = below * square - 1.682_827e-3;
     below = below * square - 7.373_329_3e-3;
     below = below * square - 1.426_473_9e-2;
-    // The quotient first, for a tiny x has digits to lose.
+    // The quotient first: the product of a tiny x would be subnormal and lose digits.
     x * (above / below)
 }
 

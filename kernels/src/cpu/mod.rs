@@ -1,4 +1,4 @@
-//! What the ops share on the CPU: vectors chosen at run time, the matrix product, fixed splitting of work.
+//! CPU code that the ops share: SIMD dispatch at run time, matrix products, deterministic splitting of work.
 
 pub mod gemm;
 pub mod math;

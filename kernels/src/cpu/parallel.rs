@@ -1,18 +1,18 @@
-//! Splitting work over threads by its shape alone, so that the bits never depend on how many there are.
+//! Splits work over threads. The split depends on the shape only, so results do not depend on the number of threads.
 
 use rayon::prelude::*;
 
-/// About how many numbers a task should touch: enough to be worth a hand-over, few enough to stay in L2.
+/// The target size of a task, in numbers: large enough to pay for scheduling, small enough for L2.
 pub const GRAIN: usize = 16 * 1024;
 
-/// How many rows of `width` numbers make a task of about [`GRAIN`] numbers.
+/// The number of rows of `width` numbers in a task of about [`GRAIN`] numbers.
 pub fn rows_a_task(width: usize) -> usize {
     (GRAIN / width.max(1)).max(1)
 }
 
-/// Calls the body with each chunk of rows of the output and the number of its first row.
+/// Splits `output` into chunks of rows and calls the body with the index of the first row and the chunk, in parallel.
 ///
-/// `width` is how many numbers a row of `output` has; `work` how many numbers a row touches in all.
+/// `width` is the length of a row of `output`; `work` is the count of numbers that a row reads and writes.
 pub fn rows<T: Send>(
     output: &mut [T],
     width: usize,
@@ -29,16 +29,16 @@ pub fn rows<T: Send>(
         .for_each(|(task, chunk)| body(task * rows, chunk));
 }
 
-/// Calls the body with each task number below `tasks`, on all threads.
+/// Calls the body with each task index below `tasks`, in parallel.
 pub fn tasks(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     if tasks == 1 {
         return body(0);
     }
-    // One task a split: each is worth a hand-over already.
+    // One task for each split: a task is large enough to pay for scheduling.
     (0..tasks).into_par_iter().with_max_len(1).for_each(body);
 }
 
-/// A pointer that tasks share because each writes its own part of what is behind it.
+/// A slice shared by parallel tasks, each of which writes its own part.
 #[derive(Debug)]
 pub struct Shared<T>(*mut T, usize);
 
@@ -53,21 +53,21 @@ impl<T> Shared<T> {
         Shared(slice.as_mut_ptr(), slice.len())
     }
 
-    /// A part of the slice.
+    /// The part of `length` numbers from `start` on.
     ///
     /// # Safety
-    /// No other task may have a part that overlaps it.
+    /// No other task may hold a part that overlaps it.
     #[allow(clippy::mut_from_ref, reason = "parts are disjoint by contract")]
     pub unsafe fn part(&self, start: usize, length: usize) -> &mut [T] {
         assert!(start + length <= self.1, "part {start}+{length} of {}", self.1);
-        // SAFETY: inside the slice, and nobody else's by contract.
+        // SAFETY: inside the slice, and by contract no other part overlaps it.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
     }
 
     /// The pointer to element `start`.
     ///
     /// # Safety
-    /// As for [`part`](Self::part), for whatever is written through it.
+    /// As for [`part`](Self::part): no other task may access what is written through it.
     pub unsafe fn pointer(&self, start: usize) -> *mut T {
         debug_assert!(start <= self.1);
         // SAFETY: inside the slice.

@@ -1,5 +1,6 @@
-//! What the processor at hand can do at most, measured: multiply-adds in registers, and bytes read and copied.
-//! Benches say how near an op comes to it.
+//! Measures the peak of this processor: multiply-adds in registers, and memory bandwidth.
+//!
+//! Benches print the speed of an op as a fraction of this peak.
 
 use super::simd::{self, Isa, Vector, Work};
 use rayon::prelude::*;
@@ -8,23 +9,23 @@ use std::time::{Duration, Instant};
 
 /// Numbers in a buffer of the memory probe: 128 MiB, far beyond any cache.
 const NUMBERS: usize = 32 << 20;
-/// Each probe is run so long and at least so often, and its fastest run counts.
+/// The least time for which a probe is repeated; its fastest run counts.
 const TIME: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 5;
 
-/// The most that all threads together reach.
+/// The peak of all threads together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peak {
-    /// Floating point operations a second in f32; a multiply-add counts as two.
+    /// f32 operations per second; a multiply-add counts as two.
     pub flops: f64,
-    /// Bytes a second that are read from memory.
+    /// Bytes per second read from memory.
     pub read: f64,
-    /// Bytes a second that are read and written when memory is copied, both counted.
+    /// Bytes per second of a memory copy; bytes read and bytes written both count.
     pub copy: f64,
 }
 
 impl Peak {
-    /// Measures it, in about a second and 256 MiB.
+    /// Measures the peak; takes about one second and 256 MiB.
     pub fn measure() -> Peak {
         let flops = multiply_adds();
         let from = vec![1.0f32; NUMBERS];
@@ -41,7 +42,7 @@ impl Peak {
         Peak { flops, read, copy }
     }
 
-    /// The better of two measurements in everything: on a busy machine none sees all that there is.
+    /// The larger of each figure of two measurements, since other load lowers a single one.
     pub fn better(self, other: Peak) -> Peak {
         Peak {
             flops: self.flops.max(other.flops),
@@ -50,15 +51,14 @@ impl Peak {
         }
     }
 
-    /// Seconds below which nobody does so much: the arithmetic at the peak, or the bytes at the better of the two
-    /// bandwidths, whichever takes longer. Fewer operations than were counted (Winograd), or bytes that a cache still
-    /// holds, get below it.
+    /// The roofline bound in seconds: `flops` at the peak or `bytes` at the larger bandwidth, whichever takes longer.
+    /// A time can be below it when an op does fewer operations than counted (Winograd) or reads from a cache.
     pub fn floor(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops).max(bytes / self.read.max(self.copy))
     }
 }
 
-/// The best rate of some runs; the body says how much it did.
+/// The best rate of repeated runs; the body returns its amount of work.
 fn fastest(mut body: impl FnMut() -> f64) -> f64 {
     let begin = Instant::now();
     let (mut best, mut rounds) = (0.0f64, 0);
@@ -71,13 +71,13 @@ fn fastest(mut body: impl FnMut() -> f64) -> f64 {
     best
 }
 
-/// Floating point operations a second of the multipliers of all threads.
+/// f32 operations per second of all threads.
 fn multiply_adds() -> f64 {
     let threads = rayon::current_num_threads();
     fastest(|| (0..threads).into_par_iter().with_max_len(1).map(|_| simd::run(Chains)).sum())
 }
 
-/// Independent chains of multiply-adds, enough of them to hide the latency; gives how many operations they were.
+/// Independent chains of multiply-adds, enough to hide the latency; returns the number of operations.
 struct Chains;
 
 impl Work for Chains {
@@ -108,12 +108,12 @@ impl Work for Chains {
     }
 }
 
-/// The part of a buffer that each thread takes.
+/// The length of each thread's part of a buffer.
 fn share(length: usize) -> usize {
     length.div_ceil(rayon::current_num_threads()).max(1)
 }
 
-/// The sum of numbers on all threads, in as many running sums as hide the latency of an addition.
+/// Sums numbers on all threads, in enough partial sums to hide the latency of an addition.
 pub fn sum(values: &[f32]) -> f32 {
     const LANES: usize = 64;
     let part = |values: &[f32]| {

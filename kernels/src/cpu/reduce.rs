@@ -1,4 +1,4 @@
-//! Sums over rows in a fixed order: partial sums a block in the working precision, combined in f64.
+//! Sums over rows in a fixed order: partial sums of blocks in the working precision, combined in f64.
 
 use super::{parallel, scratch};
 use crate::Float;
@@ -9,7 +9,7 @@ pub const BLOCK: usize = 128;
 /// Column sums over rows: `add(row, sums)` adds row `row`'s contribution to `sums` (of `width` numbers).
 /// The result is written or added to `output` in the fixed order of the rows.
 ///
-/// `work` is how many numbers a row touches.
+/// `work` is the count of numbers that a row reads.
 pub fn columns<T: Float>(
     rows: usize,
     width: usize,
@@ -52,7 +52,7 @@ pub fn columns<T: Float>(
     });
 }
 
-/// target (+)= the sum of the slices of `partial`, each as long as the target, first to last.
+/// target (+)= the sum of the slices of `partial`, each as long as the target, in order.
 pub fn slices<T: Float>(partial: &[T], target: &mut [T], add: bool) {
     let size = target.len();
     parallel::rows(target, 1, partial.len() / size.max(1), |start, target| {

@@ -1,19 +1,19 @@
-//! Copies of blocks: runs of numbers at a fixed distance from each other.
+//! Strided copies: runs of contiguous numbers at a constant stride.
 
 use super::{parallel, simd};
 use crate::Float;
 
-/// Where the runs of a block lie: run `i` starts at `offset + i * stride`.
+/// The position of runs: run `i` starts at `offset + i * stride`.
 #[derive(Debug, Clone, Copy)]
 pub struct Runs {
     /// Start of the first run.
     pub offset: usize,
-    /// From the start of one run to that of the next.
+    /// Distance from the start of one run to the start of the next.
     pub stride: usize,
 }
 
-/// Copies `count` runs of `length` numbers, or adds them to what stands there. `stride` of the target is at
-/// least `length`.
+/// Copies `count` runs of `length` numbers, or adds them to the target. The target's `stride` must be at least
+/// `length`.
 pub fn copy<T: Float>(
     source: &[T],
     from: Runs,
@@ -25,7 +25,7 @@ pub fn copy<T: Float>(
     if count == 0 || length == 0 {
         return;
     }
-    // Long runs are split into pieces, so that one run alone still feeds every thread.
+    // Long runs are split into pieces, so that even one run is copied by all threads.
     let piece = length.min(parallel::GRAIN);
     let pieces = length.div_ceil(piece);
     let items = count * pieces;

@@ -1,14 +1,14 @@
-//! Scratch memory of a thread: grows to what was asked for once, and is then given out again and again.
+//! Scratch memory: a thread-local buffer that grows to the largest request and is then reused.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 
-/// Buffers start on a cache line, which is also the widest vector.
+/// Alignment of buffers: a cache line, and also the widest vector.
 const ALIGNMENT: usize = 64;
-/// Large buffers are whole huge pages: a product that walks down the rows of a matrix meets a new small page at every
-/// step.
+/// Large buffers consist of huge pages: a matrix product that reads down a column would access a new small page at
+/// every step.
 const HUGE: usize = 2 << 20;
-/// From so many bytes on a buffer is large.
+/// The least bytes of a large buffer.
 const LARGE: usize = 256 << 10;
 
 struct Region {
@@ -18,7 +18,7 @@ struct Region {
 
 impl Region {
     fn new(bytes: usize) -> Self {
-        // Sizes double, so that a thread settles after a few calls; large ones grow by an eighth to a quarter.
+        // Sizes double, so that few calls allocate; large ones grow by an eighth to a quarter.
         let power = bytes.next_power_of_two().max(4096);
         let (bytes, alignment) = match bytes {
             ..LARGE => (power, ALIGNMENT),
@@ -33,7 +33,7 @@ impl Region {
         }
         #[cfg(target_os = "linux")]
         if alignment == HUGE {
-            // SAFETY: the range is ours; advice that is refused changes nothing.
+            // SAFETY: this value owns the range; rejected advice changes nothing.
             unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
         }
         Region { start, layout }
@@ -48,31 +48,31 @@ impl Drop for Region {
 }
 
 thread_local! {
-    /// Free regions, largest last. More than one where uses nest, or where a thread waiting in rayon takes
-    /// up another task.
+    /// Free regions, largest last. There are several when uses nest, or when a thread that waits in rayon
+    /// executes another task.
     static FREE: RefCell<Vec<Region>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends the body `count` numbers of unspecified value. May be nested.
+/// Calls the body with a buffer of `count` numbers of unspecified value. May be nested.
 pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
     let bytes = count * size_of::<T>();
     let region = FREE.with_borrow_mut(|free| {
         let fits = free.iter().position(|r| r.layout.size() >= bytes);
         if fits.is_none() {
-            // A larger one takes the place of the largest.
+            // A larger region replaces the largest one.
             free.pop();
         }
         fits.map(|at| free.remove(at))
     });
     let region = region.unwrap_or_else(|| {
         let region = Region::new(bytes);
-        // Memory is given out uninitialised ever after, but initialised once, so that reading it is defined.
-        // SAFETY: the region is ours and as long as its layout says.
+        // Zeroed once, so that later reads are defined; later uses see old values.
+        // SAFETY: this function owns the region, which is as long as its layout.
         unsafe { region.start.write_bytes(0, region.layout.size()) };
         region
     });
-    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and nobody else's until
-    // it goes back on the list below.
+    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and not shared until it
+    // returns to the list below.
     let slice = unsafe { std::slice::from_raw_parts_mut(region.start.cast::<T>(), count) };
     let result = body(slice);
     FREE.with_borrow_mut(|free| {

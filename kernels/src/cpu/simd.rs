@@ -1,23 +1,23 @@
-//! Vectors of the processor at hand, chosen once at run time.
+//! SIMD vectors, with the instruction set chosen at run time.
 //!
-//! Code that wants them is written once as a [`Work`], generic over an instruction set ([`Isa`]) and a number
-//! type; [`run`] compiles it for each instruction set and enters the best one. Plain loops inside a [`Work`]
-//! are vectorised with that instruction set too, so most ops need no vector types at all.
+//! Vector code is written once as a [`Work`], generic over an instruction set ([`Isa`]) and a number type;
+//! [`run`] compiles it for each instruction set and calls the best one that the processor has. Plain loops
+//! inside a [`Work`] are vectorised for that instruction set too, so most ops need no vector types.
 
 use std::sync::OnceLock;
 
 /// An instruction set: marker types [`Avx512`], [`Avx2`] and [`Portable`].
 pub trait Isa: Copy + Send + Sync + 'static {
-    /// Vectors of f32 on it.
+    /// Its vectors of f32.
     type F32: Vector<f32>;
-    /// Vectors of f64 on it.
+    /// Its vectors of f64.
     type F64: Vector<f64>;
-    /// The most vectors a row of a matrix product's tile has.
+    /// The most vectors in a row of a matrix product's register tile.
     const TILE_VECTORS: usize;
-    /// The most rows of a tile of so many vectors a row: as many as the vector registers hold sums for, and the
-    /// other registers pointers.
+    /// The most rows of a tile with `vectors` vectors in each row: its sums must fit the vector registers, and its
+    /// row pointers the other registers.
     fn tile_rows(vectors: usize) -> usize;
-    /// Runs the work of a tile of `rows` by `vectors` with these as constants; `rows` is
+    /// Runs `kernel` with `rows` and `vectors` as compile-time constants; `rows` must be
     /// [`tile_rows`](Self::tile_rows), 4, 2 or 1.
     ///
     /// # Safety
@@ -25,16 +25,16 @@ pub trait Isa: Copy + Send + Sync + 'static {
     unsafe fn tile<K: Tile>(rows: usize, vectors: usize, kernel: K);
 }
 
-/// Work on a tile of sums that stand in registers.
+/// Work on a tile of sums in registers.
 pub trait Tile {
-    /// Does it for `R` rows of `V` vectors.
+    /// Computes a tile of `R` rows of `V` vectors.
     ///
     /// # Safety
-    /// Only where `I` is present.
+    /// Only where the processor has `I`.
     unsafe fn run<I: Isa, const R: usize, const V: usize>(self);
 }
 
-/// The tiles of an instruction set, and no others: each is compiled for every kernel.
+/// Implements the tiles of an instruction set. Few sizes, since each is compiled for every kernel.
 macro_rules! tiles {
     ($most:literal: $($vectors:literal x $rows:literal),*) => {
         const TILE_VECTORS: usize = $most;
@@ -66,9 +66,9 @@ macro_rules! tiles {
     };
 }
 
-/// The number types that have vectors.
+/// A number type that has vectors.
 pub trait Vectors: Sized {
-    /// This number's vector on an instruction set.
+    /// The vector of this type on an instruction set.
     type On<I: Isa>: Vector<Self>;
 }
 
@@ -80,14 +80,14 @@ impl Vectors for f64 {
     type On<I: Isa> = I::F64;
 }
 
-/// A register full of numbers.
+/// A SIMD register of numbers.
 ///
 /// # Safety
-/// Every method may only run where the instruction set is present, that is inside a [`Work`] that [`run`]
-/// entered; `load` and `store` need `LANES` readable or writable numbers behind the pointer, of any alignment.
+/// A method may be called only where the processor has the instruction set, that is inside a [`Work`] that
+/// [`run`] called; `load` and `store` need `LANES` readable or writable numbers at the pointer, of any alignment.
 #[allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
 pub trait Vector<T>: Copy {
-    /// How many numbers it holds.
+    /// The count of numbers in a vector.
     const LANES: usize;
     /// The same number in every lane.
     unsafe fn splat(value: T) -> Self;
@@ -95,7 +95,7 @@ pub trait Vector<T>: Copy {
     unsafe fn load(from: *const T) -> Self;
     /// Writes a vector.
     unsafe fn store(self, to: *mut T);
-    /// self * b + c, rounded once where the instruction set can.
+    /// self * b + c, fused (rounded once) where the instruction set has it.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
     /// self + b.
     unsafe fn add(self, b: Self) -> Self;
@@ -103,7 +103,7 @@ pub trait Vector<T>: Copy {
     unsafe fn max(self, b: Self) -> Self;
 }
 
-/// No assumption but what the target triple promises: SSE2 on x86-64, NEON on aarch64.
+/// The baseline of the target triple: SSE2 on x86-64, NEON on aarch64.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 /// AVX2 with FMA.
@@ -265,7 +265,7 @@ mod x86 {
     }
 }
 
-/// Asks for the cache line that holds an address, readable or not.
+/// Prefetches the cache line of an address, which need not be readable.
 #[inline(always)]
 pub fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -278,14 +278,14 @@ pub fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// Code compiled once for each instruction set. Mark `run` `#[inline(always)]`, and everything hot it calls.
+/// Code compiled once for each instruction set. Mark `run` and all hot functions it calls `#[inline(always)]`.
 pub trait Work {
-    /// What it gives back.
+    /// The result.
     type Output;
     /// Does the work with the vectors of `I`.
     ///
     /// # Safety
-    /// Only where `I` is present; [`run`] sees to that.
+    /// Only where the processor has `I`; [`run`] ensures that.
     unsafe fn run<I: Isa>(self) -> Self::Output;
 }
 
@@ -300,8 +300,8 @@ pub enum Level {
     Avx512,
 }
 
-/// The best instruction set of this processor. `MPUC_ISA=avx2` or `portable` asks for a lesser one, to try
-/// the other paths.
+/// The best instruction set of this processor. The environment variable `MPUC_ISA=avx2` or `portable` selects a
+/// lower one, to test the other paths.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| {
@@ -333,12 +333,12 @@ fn detect() -> Level {
     Level::Portable
 }
 
-/// Does the work with the best vectors of this processor.
+/// Runs the work with the best instruction set of this processor.
 #[inline]
 pub fn run<W: Work>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
-        // Never inlined: in a function of its own a loop has all registers to itself.
+        // Never inlined: in its own function a loop can use all registers.
         #[inline(never)]
         #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi2")]
         unsafe fn avx512<W: Work>(work: W) -> W::Output {
@@ -363,10 +363,10 @@ pub fn run<W: Work>(work: W) -> W::Output {
     unsafe { work.run::<Portable>() }
 }
 
-/// Runs a closure compiled for the best instruction set: plain loops in it are vectorised with it.
+/// Runs a closure compiled for the best instruction set; plain loops in it are vectorised.
 ///
-/// Mark the closure `#[inline(always)]`, and closures that its hot loops call. It is called from one place for each
-/// instruction set, so that the compiler would not inline it by itself, but compile it once for the least of them.
+/// Mark the closure, and closures that its hot loops call, `#[inline(always)]`. It has one call for each instruction
+/// set; without the mark the compiler would compile it once, for the baseline.
 #[inline(always)]
 pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);

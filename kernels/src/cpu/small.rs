@@ -1,12 +1,11 @@
-//! Small matters of ops that fuse a product with what stands before and behind it: padded copies, products with packed
-//! rows, maxima and sums.
+//! Helpers of fused ops (attention, InfoNCE): padded copies, products with packed rows, maxima and sums.
 //!
-//! Everything here runs on the thread that calls it and sums in a fixed order.
+//! Every function runs on the calling thread and sums in a fixed order.
 
 use super::gemm::{View, serial};
 use crate::Float;
 
-/// The number of columns of a product is a multiple of this: whole vectors, whatever the instruction set.
+/// The number of columns of a product must be a multiple of this: whole vectors on every instruction set.
 pub const PAD: usize = 16;
 
 /// Columns of a panel of packed columns: two of the widest vectors.
@@ -14,7 +13,7 @@ pub const PANEL: usize = 32;
 
 /// Depth of a panel that [`product_packed`] keeps in L1.
 const DEPTH: usize = 128;
-/// Numbers of a row that [`pack_transposed`] turns at a time.
+/// Numbers of a row that [`pack_transposed`] transposes at a time.
 const CHUNK: usize = 64;
 
 /// A number of columns rounded up to whole vectors.
@@ -22,13 +21,13 @@ pub fn padded(columns: usize) -> usize {
     columns.next_multiple_of(PAD)
 }
 
-/// How many numbers [`pack_transposed`] writes.
+/// The count of numbers that [`pack_transposed`] writes.
 pub fn packed_len(rows: usize, depth: usize) -> usize {
     rows.next_multiple_of(PANEL) * depth
 }
 
-/// Rows of `depth` numbers, `row` apart, turned into panels of `PANEL` columns: `[panels][depth][PANEL]`.
-/// Columns beyond the last row are 0.
+/// Transposes rows of `depth` numbers, at stride `row`, into panels of `PANEL` columns: `[panels][depth][PANEL]`.
+/// Columns past the last row are 0.
 pub fn pack_transposed<T: Float>(
     rows: usize,
     depth: usize,
@@ -45,7 +44,7 @@ pub fn pack_transposed<T: Float>(
         if count < PANEL {
             packed.fill(T::ZERO);
         }
-        // A few numbers of all rows at a time, so that what is written stays in L1.
+        // A few numbers of all rows at a time, so that the written panel stays in L1.
         for start in (0..depth).step_by(CHUNK) {
             let chunk = CHUNK.min(depth - start);
             let packed = &mut packed[start * PANEL..(start + chunk) * PANEL];
@@ -59,8 +58,8 @@ pub fn pack_transposed<T: Float>(
     }
 }
 
-/// result = left · rightᵀ for rows `first..first + count` of what [`pack_transposed`] packed; `first` is a
-/// multiple of `PANEL`, and the result has whole panels of columns.
+/// result = left · rightᵀ for rows `first..first + count` of the right side that [`pack_transposed`] packed. `first`
+/// must be a multiple of `PANEL`; the result has whole panels of columns.
 #[allow(clippy::too_many_arguments, reason = "two matrices with their strides, and a part of one")]
 pub fn product_packed<T: Float>(
     rows: usize,
@@ -75,7 +74,7 @@ pub fn product_packed<T: Float>(
 ) {
     for panel in 0..count.div_ceil(PANEL) {
         let packed = &packed[(first / PANEL + panel) * depth * PANEL..];
-        // As deep as a panel's part stays in L1 for all rows.
+        // A depth for which a panel's part stays in L1 for all rows.
         for start in (0..depth).step_by(DEPTH) {
             let part = DEPTH.min(depth - start);
             serial(
@@ -105,7 +104,7 @@ pub fn copy_padded<T: Float>(
     }
 }
 
-/// The largest of many numbers; a NaN loses. Negative infinity of none.
+/// The maximum, ignoring NaN; negative infinity of an empty slice.
 #[inline(always)]
 pub fn max<T: Float>(x: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
@@ -120,7 +119,7 @@ pub fn max<T: Float>(x: &[T]) -> T {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = larger(*lane, x);
     }
-    // Halves onto halves, so that no lane waits for all the others.
+    // Pairwise by halves: a short dependency chain.
     let mut width = PAD / 2;
     while width > 0 {
         for lane in 0..width {
@@ -131,7 +130,7 @@ pub fn max<T: Float>(x: &[T]) -> T {
     lanes[0]
 }
 
-/// Sum of `term(i)` for i below `count`, in [`PAD`] lanes.
+/// Sum of `term(i)` for i below `count`, in [`PAD`] partial sums.
 #[inline(always)]
 pub fn sum<T: Float>(count: usize, term: impl Fn(usize) -> T) -> T {
     let mut lanes = [T::ZERO; PAD];
@@ -145,7 +144,7 @@ pub fn sum<T: Float>(count: usize, term: impl Fn(usize) -> T) -> T {
     for (lane, sum) in lanes.iter_mut().enumerate().take(count - at) {
         *sum += term(at + lane);
     }
-    // Halves onto halves, so that no lane waits for all the others.
+    // Pairwise by halves: a short dependency chain.
     let mut width = PAD / 2;
     while width > 0 {
         for lane in 0..width {

@@ -1,10 +1,9 @@
-//! Sums to one number in a fixed order: lanes of partial sums in the working precision, flushed to f64.
+//! Sums to one number in a fixed order: partial sums in the working precision, added up in f64.
 
 use super::{parallel, scratch};
 use crate::Float;
 
-/// Partial sums side by side: two of the widest vectors, whatever the instruction set, so that the bits do
-/// not depend on it.
+/// Partial sums: two of the widest vectors, on every instruction set, so that the result does not depend on it.
 const LANES: usize = 32;
 /// Terms that are summed in the working precision before the sum is flushed to f64.
 const BLOCK: usize = 64 * LANES;
@@ -15,13 +14,13 @@ pub fn one<T: Float>(a: &[T], f: impl Fn(T) -> T) -> f64 {
     three(a, a, a, |a, _, _| f(a))
 }
 
-/// Sum of f over two slices of one length.
+/// Sum of f over two slices of equal length.
 #[inline(always)]
 pub fn two<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
     three(a, b, b, |a, b, _| f(a, b))
 }
 
-/// Sum of f over three slices of one length.
+/// Sum of f over three slices of equal length.
 #[inline(always)]
 pub fn three<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
     let mut total = 0.0;
@@ -40,7 +39,7 @@ pub fn three<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f
         for (sum, ((&a, &b), &c)) in sums.iter_mut().zip(rest) {
             *sum += f(a, b, c);
         }
-        // Halves onto halves, so that no lane waits for all the others.
+        // Pairwise by halves: a short dependency chain.
         let mut sums = sums.map(T::to_f64);
         let mut width = LANES / 2;
         while width > 0 {
@@ -54,9 +53,9 @@ pub fn three<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f
     total
 }
 
-/// Sum over rows: `part(first, end)` gives that of the rows from `first` to before `end`.
+/// Sum over rows: `part(first, end)` must return the sum of the rows `first..end`.
 ///
-/// `work` is how many numbers a row touches.
+/// `work` is the count of numbers that a row reads.
 pub fn total(rows: usize, work: usize, part: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
     let rows_a_task = parallel::rows_a_task(work);
     let tasks = rows.div_ceil(rows_a_task).max(1);

@@ -4,7 +4,7 @@
 use crate::Op;
 use crate::op::{Backward, Compiled, Forward};
 
-/// Something to be done with every op.
+/// An action on every op; see [`visit`].
 pub trait Visitor {
     /// Called once for each op.
     fn visit<O: Compiled>(&mut self);
@@ -29,7 +29,7 @@ macro_rules! ops {
             }
         })*
 
-        /// Shows every op to the visitor, in the order of the list.
+        /// Calls the visitor with every op, in the order of the list.
         pub fn visit(visitor: &mut impl Visitor) {
             $(visitor.visit::<$op>();)*
         }
@@ -77,14 +77,14 @@ mod tests {
 
     impl Visitor for Check {
         fn visit<O: Compiled>(&mut self) {
-            // Scratch memory is given out as it is, and must be written before it is read.
+            // An op must write scratch memory before it reads it.
             rayon::broadcast(|_| nan(4));
             nan(4);
             self.0.push(check::<O>(20, 1));
         }
     }
 
-    /// Fills this thread's scratch memory with NaN, as deep as ops nest.
+    /// Fills this thread's scratch memory with NaN, for `depth` nested uses.
     fn nan(depth: usize) {
         crate::cpu::scratch::with::<f64, _>(1 << 17, |numbers| {
             numbers.fill(f64::NAN);

@@ -1,16 +1,17 @@
-//! Small face clips: strided convolutions over space and time, pooled by mean and deviation. The made-up world's
-//! faces need no more, at a hundredth of R(2+1)D-18's cost.
+//! Backbone for small face clips: strided convolutions over space and time, pooled by mean and standard deviation.
+//! It is enough for the faces of the synthetic world, at a hundredth of R(2+1)D-18's cost.
 
 use super::refuse;
 use engine::nn::{BatchNorm, Conv, ConvSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`StridedClipNet`].
+/// Settings of [`StridedClipNet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StridedClipNetSettings {
-    /// Channels of the last layer, four times those of the first; twice as many features come out.
+    /// Channels of the last layer, a multiple of 4; the first layer has a quarter of them. The output has 2 width
+    /// features.
     pub width: usize,
 }
 
@@ -20,7 +21,8 @@ impl Default for StridedClipNetSettings {
     }
 }
 
-/// Space, time, space, space, each with stride 2, batch norm and ReLU; mean and deviation over what is left.
+/// Convolutions over space, time, space and space, each with stride 2, batch norm and ReLU; then mean and standard
+/// deviation over all positions.
 #[derive(Debug, Clone)]
 pub struct StridedClipNet {
     layers: Vec<(Conv, BatchNorm)>,
@@ -28,10 +30,10 @@ pub struct StridedClipNet {
 }
 
 impl StridedClipNet {
-    /// For samples [T, H, W, C].
+    /// A network for samples `[T, H, W, C]`.
     ///
     /// # Errors
-    /// When a sample is not [T, H, W, C], or the width is no multiple of 4.
+    /// When `input` does not have 4 axes, or the width is not a multiple of 4.
     pub fn new(
         settings: &StridedClipNetSettings,
         mut scope: Scope<'_>,
@@ -42,7 +44,10 @@ impl StridedClipNet {
         };
         let width = settings.width;
         if width == 0 || !width.is_multiple_of(4) {
-            return Err(refuse("strided_clip", input, "a width that is a multiple of 4"));
+            return Err(engine::Error::Parameter {
+                name: "strided_clip".into(),
+                what: format!("got width {width}, expected a multiple of 4"),
+            });
         }
         let space = ConvSettings::new([1, 3, 3]).stride([1, 2, 2]).padding([0, 1, 1]);
         let time = ConvSettings::new([3, 1, 1]).stride([2, 1, 1]).padding([1, 0, 0]);
@@ -61,21 +66,21 @@ impl StridedClipNet {
         Ok(StridedClipNet { layers, width })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         2 * self.width
     }
 
-    /// Clips [N, T, H, W, C] to [N, features].
+    /// Clips `[N, T, H, W, C]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, clip: &Tensor) -> Result<Tensor> {
         let mut x = clip.clone();
         for (conv, norm) in &self.layers {
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
         let [n, t, h, w, c] = x.extents("strided_clip")?;
-        x.reshape(&[n, t * h * w, c])?.mean_and_deviation_over_steps()
+        x.reshape(&[n, t * h * w, c])?.mean_and_std_over_steps()
     }
 }

@@ -1,18 +1,18 @@
-//! Any sequence: strided temporal convolutions, pooled by mean and deviation. The small network of the made-up
-//! world, where it does as well as the paper's larger ones in a fraction of the time.
+//! Backbone for any sequence: strided temporal convolutions, pooled by mean and standard deviation. In the synthetic
+//! world it is as accurate as the paper's larger networks, in a fraction of the time.
 
 use super::refuse;
 use engine::nn::{BatchNorm, Conv, ConvSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`StridedConvNet`].
+/// Settings of [`StridedConvNet`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StridedConvNetSettings {
-    /// Channels of every layer; twice as many features come out.
+    /// Channels of every layer. The output has 2 width features.
     pub width: usize,
-    /// Layers: the first has 5 taps, the others 3, all stride 2.
+    /// Number of layers. The first has 5 taps, the others 3; all have stride 2.
     pub layers: usize,
 }
 
@@ -22,7 +22,7 @@ impl Default for StridedConvNetSettings {
     }
 }
 
-/// Convolutions of stride 2 with batch norm and ReLU; mean and deviation over time.
+/// Convolutions of stride 2 with batch norm and ReLU, then mean and standard deviation over time.
 #[derive(Debug, Clone)]
 pub struct StridedConvNet {
     layers: Vec<(Conv, BatchNorm)>,
@@ -30,10 +30,10 @@ pub struct StridedConvNet {
 }
 
 impl StridedConvNet {
-    /// For samples [T, ..]; all axes but time are features.
+    /// A network for samples `[T, ..]`; all axes but time are features.
     ///
     /// # Errors
-    /// When a sample has no features.
+    /// When `input` has no features.
     pub fn new(
         settings: &StridedConvNetSettings,
         mut scope: Scope<'_>,
@@ -56,21 +56,21 @@ impl StridedConvNet {
         Ok(StridedConvNet { layers, width: channels })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         2 * self.width
     }
 
-    /// x [N, T, ..] to [N, features].
+    /// x `[N, T, ..]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let shape = x.shape();
         let mut x = x.reshape(&[shape[0], shape[1], shape[2..].iter().product()])?;
         for (conv, norm) in &self.layers {
             x = norm.forward_relu(pass, &conv.forward_sequence(pass, &x)?)?;
         }
-        x.mean_and_deviation_over_steps()
+        x.mean_and_std_over_steps()
     }
 }

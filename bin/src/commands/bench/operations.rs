@@ -1,4 +1,4 @@
-//! The cases of `mpuc bench ops` but the convolutions: at the sizes of the paper's networks, features last.
+//! The cases of `mpuc bench ops` except convolutions, at the sizes of the paper's networks, features last.
 
 use super::case::{Case, Ready};
 use super::one_op::{Flops, Pass, case, passes};
@@ -18,12 +18,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const BOTH: [Pass; 2] = [Pass::Forward, Pass::Backward];
-/// Numbers of a memory case: 256 MiB of them.
+/// Elements of a memory case: 256 MiB.
 const NUMBERS: usize = 64 << 20;
-/// How long a case is repeated that is no single op.
+/// The time for which a case of several ops is repeated.
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// All of them.
+/// All cases.
 pub(super) fn cases() -> Vec<Case> {
     let groups = [products(), memory(), sequences(), graphs(), attention(), norms(), small()];
     let mut cases: Vec<Case> = groups.into_iter().flatten().collect();
@@ -47,7 +47,7 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// What memory gives: copying, adding, summing.
+/// Memory bandwidth: copy, addition, sum.
 fn memory() -> Vec<Case> {
     let bytes = 4.0 * NUMBERS as f64;
     let copy = Case::new("memory/copy-256MiB", BUDGET, move |_| {
@@ -118,7 +118,7 @@ fn attention() -> Vec<Case> {
     {
         let shape: &[usize] = &[n, length, heads * head];
         let of = op::Case::new(Attention::new(heads), &[shape; 3]);
-        // Two products forward; backward four, and the weights once more.
+        // Two products in the forward pass; four in the backward pass, and one to recompute the weights.
         let forward = 4.0 * (n * heads * length * length * head) as f64;
         let flops = Flops { forward, backward: 2.5 * forward };
         let name = format!("attention/n{n}-h{heads}-l{length}-d{head}");
@@ -127,7 +127,7 @@ fn attention() -> Vec<Case> {
     cases
 }
 
-/// Norms, alone and with what follows them, and ReLU.
+/// Norms, alone and fused with ReLU and residual, and ReLU.
 fn norms() -> Vec<Case> {
     let mut cases = Vec::new();
     for (size, x) in [("144x16x56x56", [2, 16, 56, 56, 144]), ("576x4x14x14", [2, 4, 14, 14, 576])]
@@ -167,7 +167,7 @@ fn small() -> Vec<Case> {
         ceil: false,
     };
     let pool = op::Case::new(pool, &[&[8, 2, 7, 7, 512]]);
-    let mean = op::Case::new(SequencePool { deviation: false, masked: false }, &[&[32, 128, 64]]);
+    let mean = op::Case::new(SequencePool { std: false, masked: false }, &[&[32, 128, 64]]);
     let mut cases = passes("softmax/4096x512", &softmax, &BOTH, None);
     cases.extend(passes("prelu/32x128x128", &prelu, &BOTH, None));
     cases.extend(passes("gate/32x28x51x192", &gate, &BOTH, None));
@@ -176,7 +176,7 @@ fn small() -> Vec<Case> {
     cases
 }
 
-/// A step of SGD with momentum on 60 tensors of a million numbers each, about as many as MPUC has.
+/// A step of SGD with momentum on 60 tensors of a million elements each, about as many as MPUC has.
 fn sgd() -> Result<Ready> {
     const TENSORS: usize = 60;
     const EACH: usize = 1_000_000;
@@ -203,11 +203,12 @@ fn contrastive() -> Vec<Case> {
     let mut cases = Vec::new();
     for rows in [32, 256, 1024, 4096, 16384, 65536] {
         let of = op::Case::new(InfoNce::new(0.07), &[&[rows, 512], &[rows, 512]]);
-        // As for one direction that keeps its matrix of logits: one product forward, two backward.
+        // Counted as one direction with a stored matrix of logits: one product in the forward pass, two in the
+        // backward pass.
         let flops = Flops::product(2.0 * (rows * rows * 512) as f64);
         let name = format!("infonce/n{rows}-d512");
         let all = passes(&name, &of, &[Pass::Forward, Pass::Both], Some(flops));
-        // The largest takes a minute and not a gigabyte.
+        // The largest takes a minute and less than a gigabyte.
         let long = |case: Case| if rows > 20_000 { case.only_if_named() } else { case };
         cases.extend(all.into_iter().map(long));
     }

@@ -1,24 +1,24 @@
-//! The tiles of a product that stand in registers while the sum runs.
+//! The micro-kernel: a tile of the product in registers.
 //!
 //! Each step of the sum loads the vectors of a row of B once and broadcasts one number of A for each row of the
-//! tile. Tiles of 8 rows of three vectors or 6 of four take 11 or 10 loads for 24 multiply-adds, and reach the
-//! speed of the multipliers on AVX-512; 12 rows of two take 14 and reach nine tenths of it.
+//! tile. Tiles of 8 rows of three vectors or 6 of four need 11 or 10 loads for 24 multiply-adds, and reach the
+//! peak of AVX-512; 12 rows of two vectors need 14 loads and reach nine tenths of it.
 
 use crate::Float;
 use crate::cpu::simd::{self, Isa, Vector, Work};
 
-/// How many rows of B ahead of the sum its lines are asked for: a panel lies in the second cache, and the processor does
-/// not see by itself that tile after tile runs through it.
+/// Prefetch distance in rows of B: a panel is in L2, and the hardware prefetcher does not follow the tiles through
+/// it.
 const AHEAD: usize = 4;
 /// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
 
-/// What the tiles look like on the instruction set at hand.
+/// The tile sizes of the instruction set in use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Registers {
-    /// Numbers a vector holds.
+    /// Numbers in a vector.
     pub(super) lanes: usize,
-    /// The most vectors a row of a tile.
+    /// The most vectors in a row of a tile.
     pub(super) vectors: usize,
 }
 
@@ -36,14 +36,13 @@ impl Registers {
     }
 }
 
-/// A stretch of the sum of a product of rows: for each row of the block, `length` numbers of A that lie side
-/// by side, against as many rows of B.
+/// A part of a product's sum: for each row of the block, `length` contiguous numbers of A times `length` rows of B.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Stretch {
-    /// Where the pointers of the block's rows start in the table.
+    /// Index of the first row pointer in the table.
     pub(super) table: usize,
-    /// The first number behind each pointer.
+    /// Offset of the first number from each pointer.
     pub(super) start: usize,
     /// How many numbers.
     pub(super) length: usize,
@@ -51,11 +50,11 @@ pub(super) struct Stretch {
     pub(super) depth: usize,
 }
 
-/// Runs the tiles of a panel of `vectors` vectors over `rows` rows: few sizes, for each is compiled for every
+/// Runs the tiles of a panel of `vectors` vectors over `rows` rows. Few sizes, since each is compiled for every
 /// instruction set.
 ///
 /// # Safety
-/// As for what `kernel`, given the first row, gives back.
+/// The contracts of the tiles that `kernel` returns for each first row must hold.
 #[inline(always)]
 pub(super) unsafe fn tiles<I: Isa, K: simd::Tile>(
     rows: usize,
@@ -77,7 +76,7 @@ pub(super) unsafe fn tiles<I: Isa, K: simd::Tile>(
     }
 }
 
-/// Repeats a block for each number below a constant, so that arrays with that index become registers.
+/// Unrolls a block for each index below a constant, so that arrays with that index are in registers.
 macro_rules! unrolled {
     ($i:ident < $count:ident $body:block) => {
         unrolled!(@ $i $count $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
@@ -90,7 +89,7 @@ macro_rules! unrolled {
     };
 }
 
-/// Asks for the line that starts with this vector of a row of B, if one does.
+/// Prefetches the cache line that starts with this vector of a row of B, if one does.
 #[inline(always)]
 fn ask<T: Float, I: Isa>(row: *const T, vector: usize) {
     let number = vector * <T::On<I> as Vector<T>>::LANES;
@@ -101,8 +100,8 @@ fn ask<T: Float, I: Isa>(row: *const T, vector: usize) {
 
 /// The sum over all stretches of A's rows times B, for rows of the pointer table from `row` on.
 ///
-/// Safe to run where every pointer leads to its stretch's numbers and B has its rows, `ldb` apart, of as many
-/// vectors as the tile.
+/// To run it, every pointer must lead to its stretch's numbers, and B must have its rows, at stride `ldb`, of as
+/// many vectors as the tile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ByRows<'a, T, P> {
     pub(super) table: &'a [usize],
@@ -144,8 +143,8 @@ impl<T: Float, P: Fn(usize) -> usize> simd::Tile for ByRows<'_, T, P> {
 
 /// The sum over `depth` rows of A, from number `row` on, times those of B.
 ///
-/// Safe to run where `a` gives pointers to the rows of A, and B has as many, `ldb` apart, of as many vectors as the
-/// tile.
+/// To run it, `a` must return pointers to the rows of A, and B must have as many rows, at stride `ldb`, of as many
+/// vectors as the tile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ByColumns<'a, T, A, P> {
     pub(super) a: A,
@@ -170,7 +169,7 @@ where
             let mut b = self.b;
             for k in 0..self.depth {
                 let a = (self.a)(k).add(self.row);
-                // The next tile's numbers: whole rows lie too far apart for the processor to guess.
+                // The next tile's numbers: the rows are too far apart for the hardware prefetcher.
                 simd::prefetch(a.wrapping_add(R));
                 let mut columns = [zero; V];
                 unrolled!(J < V { columns[J] = T::On::<I>::load(b.add(J * T::On::<I>::LANES)); });
@@ -185,22 +184,22 @@ where
     }
 }
 
-/// Where a tile goes and what is done to it on the way.
+/// The output of a tile and its epilogue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finish<'a, T> {
     /// The output's first number.
     pub(super) output: *mut T,
-    /// How far apart the columns of the output are: 1 but for transposed outputs.
+    /// Stride of the output's columns: 1 unless the output is transposed.
     pub(super) column_stride: usize,
-    /// Whether to add to what stands there.
+    /// Whether to add to the output's old values.
     pub(super) add: bool,
-    /// What is added to each column.
+    /// Added to each column.
     pub(super) bias: Option<&'a [T]>,
-    /// Whether negative numbers become 0.
+    /// Whether to apply ReLU.
     pub(super) relu: bool,
 }
 
-/// Where a panel's tiles go: row `i` to `place(i)`, from column `column` on, `count` columns.
+/// The output of a panel's tiles: row `i` starts at `place(i)`, from column `column` on, `count` columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a, T, P> {
     pub(super) finish: &'a Finish<'a, T>,
@@ -210,10 +209,10 @@ pub(super) struct Place<'a, T, P> {
 }
 
 impl<T: Float, P: Fn(usize) -> usize> Place<'_, T, P> {
-    /// Writes a tile that stands in registers.
+    /// Writes a tile from registers to the output.
     ///
     /// # Safety
-    /// The instruction set is present; the places and columns are inside the output and nobody else's.
+    /// The processor has the instruction set; the rows and columns are inside the output and no other task uses them.
     #[inline(always)]
     unsafe fn put<I: Isa, const R: usize, const V: usize>(
         self,
@@ -264,7 +263,7 @@ impl<T: Float, P: Fn(usize) -> usize> Place<'_, T, P> {
         }
     }
 
-    /// Writes a tile that fills no whole vectors, or whose columns stand apart, number by number.
+    /// Writes a tile number by number: one with partial vectors or strided columns.
     ///
     /// # Safety
     /// As for [`put`](Self::put).

@@ -1,15 +1,15 @@
 //! The matrix product that linear layers, convolutions and attention share.
 //!
-//! A is read through pointers: a [`Rows`] says where the numbers of a row stand, in groups that lie side by
-//! side. A dense matrix has one group; the neighbourhoods of a convolution have one for each tap, so that they
-//! need no copy. B is packed into panels as wide as a tile of registers. What comes out passes an epilogue
-//! (bias, ReLU, adding) on its way to any place of the output.
+//! A is read through pointers: a [`Rows`] gives the address of each group of contiguous numbers of a row. A
+//! dense matrix has one group for each row; a convolution has one for each tap, so it needs no im2col copy. B is
+//! packed into panels as wide as a register tile. An epilogue (bias, ReLU, accumulation) is applied to the
+//! result before it is written to any row of the output.
 //!
 //! - [`product`]: C = A·B, one task for each block of rows (and range of columns).
 //! - [`product_transposed`]: C = Aᵀ·B, the gradient of weights: the sum runs over the rows, in slices.
-//! - [`serial`]: a small product inside a task of another op; [`tiny`]: one whose sides are packed already.
+//! - [`serial`]: a small product inside a task of another op; [`tiny`]: one whose operands are packed already.
 //!
-//! Which task computes what, and in which order a sum runs, follows from the shapes alone.
+//! The split into tasks and the order of every sum are functions of the shapes only.
 
 mod kernel;
 mod panels;
@@ -28,21 +28,21 @@ use crate::cpu::simd::{self, Isa, Work};
 use kernel::{ByColumns, ByRows, Finish, Place, Stretch, tiles};
 pub(crate) use panels::{Panels, transpose};
 
-/// A matrix whose rows stand in memory in `groups` pieces of `width` numbers.
+/// A matrix whose rows consist of `groups` pieces of `width` contiguous numbers.
 ///
 /// # Safety
-/// [`point`](Rows::point) gives pointers to `width` readable numbers, alive as long as the value.
+/// [`point`](Rows::point) must write pointers to `width` readable numbers, valid as long as the value.
 pub unsafe trait Rows<T>: Sync {
-    /// How many blocks of rows there are; a block is worked on as one.
+    /// The number of blocks of rows; a block is one unit of work.
     fn blocks(&self) -> usize;
-    /// The rows of a block. Blocks are in order and cover every row once.
+    /// The rows of a block. Blocks must be in order and cover every row once.
     fn block(&self, block: usize) -> Range<usize>;
-    /// How many pieces make a row.
+    /// The number of pieces in a row.
     fn groups(&self) -> usize;
-    /// How many numbers make a piece.
+    /// The count of numbers in a piece.
     fn width(&self) -> usize;
-    /// For each of these rows of one block, the address (with its provenance exposed) of its piece of this
-    /// group, or `zeros` where the piece is all zeros. Gives back whether there is any that is not.
+    /// Writes, for each of these rows of one block, the address (with its provenance exposed) of its piece of this
+    /// group, or `zeros` where the piece is all zeros. Returns whether any piece is not all zeros.
     fn point(
         &self,
         rows: Range<usize>,
@@ -52,50 +52,54 @@ pub unsafe trait Rows<T>: Sync {
     ) -> bool;
 }
 
-/// Which number of a slice stands at (row, column): `data[row * strides.0 + column * strides.1]`.
+/// A strided matrix view of a slice: element (row, column) is `data[row * strides.0 + column * strides.1]`.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
     data: &'a [T],
     rows: usize,
     columns: usize,
     strides: (usize, usize),
-    /// The most rows that a product works on as one.
+    /// The most rows in a block.
     most: usize,
 }
 
 impl<'a, T: Float> View<'a, T> {
-    /// A matrix of these extents. One of the strides is 1.
+    /// A matrix of these extents. One of the strides must be 1.
     ///
     /// # Panics
     /// If the slice is too short for it, or if neither stride is 1.
     pub fn new(data: &'a [T], [rows, columns]: [usize; 2], strides: (usize, usize)) -> Self {
         if rows > 0 && columns > 0 {
             let last = (rows - 1) * strides.0 + (columns - 1) * strides.1;
-            assert!(last < data.len(), "view of {rows}x{columns} by {strides:?} in {}", data.len());
+            assert!(
+                last < data.len(),
+                "view of {rows}x{columns} by {strides:?}: the slice has only {} numbers",
+                data.len()
+            );
         }
         let contiguous = strides.1 == 1 || strides.0 == 1 || columns == 1 || rows == 1;
-        assert!(contiguous, "view by {strides:?}: one of the strides must be 1");
+        assert!(contiguous, "view: got strides {strides:?}; one of them must be 1");
         let most = (NUMBERS / columns.max(1)).clamp(LEAST, MOST).min(rows.div_ceil(2));
         View { data, rows, columns, strides, most: if rows <= THIN { THIN } else { most } }
     }
 
-    /// The same for a product whose rows are not to be cut.
+    /// This matrix as one block of rows.
     fn in_one_block(self) -> Self {
         View { most: usize::MAX, ..self }
     }
 
-    /// A matrix whose rows follow each other.
+    /// A dense row-major matrix.
     pub fn dense(data: &'a [T], rows: usize, columns: usize) -> Self {
         View::new(data, [rows, columns], (columns, 1))
     }
 
-    /// The same numbers with rows and columns exchanged.
+    /// The transposed view.
     pub fn transposed(self) -> Self {
         let strides = (self.strides.1, self.strides.0);
         View::new(self.data, [self.columns, self.rows], strides)
     }
 
-    /// Rows of a block: all of few rows, else an even share.
+    /// Rows of a block: all rows if they are few, otherwise an even share.
     fn block_rows(&self) -> usize {
         let blocks = self.rows.div_ceil(self.most).max(1);
         self.rows.div_ceil(blocks).max(1).next_multiple_of(TILES)
@@ -110,7 +114,7 @@ impl<'a, T: Float> View<'a, T> {
         } else if self.strides.0 == 1 {
             to.transposed(&self.data[rows.start..], self.strides.1, rows.len());
         } else {
-            // One row of numbers that stand apart.
+            // A strided row.
             for row in rows {
                 to.transposed(&self.data[row * self.strides.0..], self.strides.1, 1);
             }
@@ -118,18 +122,18 @@ impl<'a, T: Float> View<'a, T> {
     }
 }
 
-/// The most numbers of a block of a dense matrix: they stay in the second cache while panel after panel of B meets them.
+/// The most numbers of a block of a dense matrix: they stay in L2 while all panels of B are multiplied with them.
 const NUMBERS: usize = 144 * 1024;
-/// The fewest rows of a block, however long they are: each panel comes from the third cache for so many.
+/// The fewest rows of a block, to reuse each panel that comes from L3.
 const LEAST: usize = 120;
-/// The most rows of a block, however short they are.
+/// The most rows of a block.
 const MOST: usize = 480;
-/// Rows that a block is a multiple of: whole tiles of every height.
+/// The rows of a block are a multiple of this: whole tiles of every height.
 const TILES: usize = 24;
-/// Up to so many rows a dense matrix is one block, for which B is not packed beforehand: it is read once.
+/// A dense matrix of at most this many rows is one block. B is then not packed beforehand, since it is read once.
 const THIN: usize = 192;
 
-// SAFETY: the constructor saw that the rows are inside the slice, which outlives the view.
+// SAFETY: the constructor checked that the rows are inside the slice, which outlives the view.
 unsafe impl<T: Float> Rows<T> for View<'_, T> {
     fn blocks(&self) -> usize {
         self.rows.div_ceil(self.block_rows())
@@ -145,7 +149,10 @@ unsafe impl<T: Float> Rows<T> for View<'_, T> {
     }
 
     fn width(&self) -> usize {
-        assert!(self.strides.1 == 1 || self.columns == 1, "rows of a product must be contiguous");
+        assert!(
+            self.strides.1 == 1 || self.columns == 1,
+            "product: the rows of A must be contiguous"
+        );
         self.columns
     }
 
@@ -157,11 +164,11 @@ unsafe impl<T: Float> Rows<T> for View<'_, T> {
     }
 }
 
-/// The right side of a product: something that can copy its rows.
+/// The right side of a product.
 pub trait Matrix<T>: Sync {
-    /// Its extents.
+    /// Rows and columns.
     fn extents(&self) -> [usize; 2];
-    /// Copies these rows, one after the other.
+    /// Copies these rows to `to`, in order.
     fn pack(&self, rows: Range<usize>, to: &mut Packing<'_, T>);
 }
 
@@ -176,12 +183,12 @@ impl<T: Float> Matrix<T> for View<'_, T> {
     }
 }
 
-/// Where the rows of a [`Matrix`] are copied to: packed panels.
+/// The target of [`Matrix::pack`]: packed panels.
 #[derive(Debug)]
 pub struct Packing<'a, T> {
     layout: Panels,
     panels: Range<usize>,
-    /// How deep the panels are, and how deep they are filled.
+    /// The depth of the panels, and the rows filled so far.
     depth: usize,
     filled: usize,
     out: &'a mut [T],
@@ -192,14 +199,14 @@ impl<'a, T: Float> Packing<'a, T> {
         Packing { layout, panels, depth, filled: 0, out }
     }
 
-    /// Appends a row, of all columns of the matrix.
+    /// Appends one row, with all columns of the matrix.
     #[inline(always)]
     pub fn row(&mut self, row: &[T]) {
         self.layout.put_row(self.panels.clone(), self.depth, self.filled, row, self.out);
         self.filled += 1;
     }
 
-    /// Appends `count` rows of a transposed matrix: number (row, column) stands at `column * stride + row`.
+    /// Appends `count` rows of a transposed matrix: element (row, column) is at `column * stride + row`.
     #[inline(always)]
     pub fn transposed(&mut self, data: &[T], stride: usize, count: usize) {
         let panels = self.panels.clone();
@@ -210,10 +217,10 @@ impl<'a, T: Float> Packing<'a, T> {
 
 /// C = A·B or C += A·B on the calling thread, for small products inside the tasks of other ops.
 ///
-/// C stands row-major in `c`, its rows `ldc` apart. All products of the engine have A [m, k] and B [k, n].
+/// C is row-major in `c`, with row stride `ldc`. A is [m, k], B [k, n].
 ///
 /// # Panics
-/// If the extents do not go together or `c` is too short.
+/// If the extents do not match or `c` is too short.
 pub fn serial<T: Float>(a: View<'_, T>, b: View<'_, T>, c: &mut [T], ldc: usize, accumulate: bool) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "product of {m}x{k} and {}x{n}", b.rows);
@@ -298,7 +305,7 @@ impl<T: Float> Work for Serial<'_, T> {
             };
             let (table, rows) = (&self.addresses[..], self.a.rows);
             let vectors = self.layout.vectors(panel);
-            // SAFETY: `serial` saw that A's rows or columns, B's panel and C's rows are inside their slices.
+            // SAFETY: `serial` checked that A's rows or columns, B's panel and C's rows are inside their slices.
             unsafe {
                 if by_rows {
                     let stretches = &[Stretch { table: 0, start: 0, length: k, depth: 0 }];
@@ -425,7 +432,7 @@ mod tests {
     #[test]
     fn serial_products_of_parts() {
         for [m, n, k] in [[1, 16, 0], [9, 48, 5], [14, 80, 33], [19, 33, 7], [5, 1, 1], [1, 5, 9]] {
-            // Rows that stand apart, by rows and by columns.
+            // Strided rows and columns.
             let (a_row, b_row, c_row) = (k + 3, n + 5, n + 2);
             let a = numbers::<f64>(m * a_row, "a");
             let b = numbers::<f64>((k * b_row).max(n), "b");

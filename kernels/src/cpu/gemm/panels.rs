@@ -1,4 +1,4 @@
-//! B cut into panels as wide as a tile, so that the sum reads it in one stream.
+//! Packed panels: B in pieces as wide as a register tile, which the sum reads sequentially.
 
 use super::kernel::Registers;
 use crate::Float;
@@ -6,7 +6,7 @@ use crate::Float;
 /// Numbers that are copied at a time: a cache line of f32.
 const STEP: usize = 16;
 
-/// How the columns of B are cut: panels of `vectors` vectors, the last perhaps narrower.
+/// The split of B's columns into panels of `vectors` vectors; the last one may be narrower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panels {
     columns: usize,
@@ -22,43 +22,43 @@ impl Panels {
             _ if most < 4 || all <= most => all.min(most),
             _ if all.is_multiple_of(3) => 3,
             _ if all.is_multiple_of(4) => 4,
-            // The fewest vectors in a narrow last panel are the dearest.
+            // Avoid a last panel of one vector, which is the slowest.
             _ if all % 3 == 2 || all % 4 == 1 => 3,
             _ => 4,
         };
         Panels { columns, lanes, vectors }
     }
 
-    /// How many there are.
+    /// The number of panels.
     pub(crate) fn count(&self) -> usize {
         self.columns.div_ceil(self.vectors * self.lanes)
     }
 
-    /// The first column of a panel. Times the depth, it is also where a packed panel starts.
+    /// The first column of a panel. Times the depth, it is the offset of the packed panel.
     #[inline(always)]
     pub(crate) fn start(&self, panel: usize) -> usize {
         panel * self.vectors * self.lanes
     }
 
-    /// How many columns of a panel there really are.
+    /// The columns of a panel, without padding.
     #[inline(always)]
     pub(crate) fn filled(&self, panel: usize) -> usize {
         (self.columns - self.start(panel)).min(self.vectors * self.lanes)
     }
 
-    /// Vectors a row of the panel.
+    /// Vectors in a row of the panel.
     #[inline(always)]
     pub(crate) fn vectors(&self, panel: usize) -> usize {
         self.filled(panel).div_ceil(self.lanes)
     }
 
-    /// Numbers a row of the panel: its columns and zeros.
+    /// Numbers in a row of the panel: its columns and zero padding.
     #[inline(always)]
     pub(crate) fn width(&self, panel: usize) -> usize {
         self.vectors(panel) * self.lanes
     }
 
-    /// Numbers that panels `panels` of this depth take.
+    /// The count of numbers in the panels `panels` at this depth.
     pub(crate) fn size(&self, panels: &std::ops::Range<usize>, depth: usize) -> usize {
         if panels.is_empty() {
             return 0;
@@ -66,7 +66,7 @@ impl Panels {
         (self.start(panels.end - 1) + self.width(panels.end - 1) - self.start(panels.start)) * depth
     }
 
-    /// Copies one row into its place in every packed panel.
+    /// Copies one row into every packed panel.
     #[inline(always)]
     pub(crate) fn put_row<T: Float>(
         &self,
@@ -80,7 +80,7 @@ impl Panels {
         for panel in panels {
             let (start, filled, width) = (self.start(panel), self.filled(panel), self.width(panel));
             let out = &mut out[(start - first) * depth + k * width..][..width];
-            // Pieces of a known length, for a call a row costs more than the copy.
+            // Pieces of constant length: a `memcpy` call for each row would cost more than the copy.
             let (to, to_rest) = out.as_chunks_mut::<STEP>();
             let (from, from_rest) = row[start..start + filled].as_chunks::<STEP>();
             for (to, from) in to.iter_mut().zip(from) {
@@ -112,7 +112,7 @@ impl Panels {
             let (start, filled, width) = (self.start(panel), self.filled(panel), self.width(panel));
             let out = &mut out[(start - first) * depth + k * width..][..count * width];
             let address = |column: usize| data[(start + column) * stride..][..count].as_ptr();
-            // SAFETY: each address has its numbers, and `out` has `count` rows as wide as the panel.
+            // SAFETY: each address leads to its numbers, and `out` has `count` rows as wide as the panel.
             unsafe { transpose(filled, count, address, out.as_mut_ptr(), width) };
             if filled < width {
                 for row in out.chunks_exact_mut(width) {
@@ -123,10 +123,10 @@ impl Panels {
     }
 }
 
-/// Copies `rows` rows of `columns` numbers into columns of a matrix whose rows are `stride` apart.
+/// Transposes `rows` rows of `columns` numbers into the columns of a matrix with row stride `stride`.
 ///
 /// # Safety
-/// Each row's address leads to its numbers, and `to` to `columns` rows of `rows` numbers that are nobody else's.
+/// Each row's address must lead to its numbers, and `to` to `columns` rows of `rows` numbers that no other task uses.
 #[inline(always)]
 pub(crate) unsafe fn transpose<T: Float>(
     rows: usize,
@@ -163,8 +163,8 @@ pub(crate) unsafe fn transpose<T: Float>(
     }
 }
 
-/// A square transposed: four times the first half of its rows is interleaved with the second, which vectors do many
-/// numbers at a time.
+/// Transposes a square in registers: four steps, each of which interleaves the first half of the rows with the
+/// second.
 #[inline(always)]
 fn transposed<T: Float>(mut square: [[T; STEP]; STEP]) -> [[T; STEP]; STEP] {
     for _ in 0..STEP.ilog2() {

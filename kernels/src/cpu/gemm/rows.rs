@@ -9,18 +9,18 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch;
 use crate::cpu::simd::{self, Isa, Work};
 
-/// Bytes of a panel that meet a block of rows before the sums pass through the output. They are read from the second
-/// cache as fast as they are multiplied, and take a quarter of it; with pieces that fit the first cache products of
-/// 1024x512x1024 to 1024x1024x1024 took 6 to 8% longer.
+/// Bytes of a panel that are multiplied with a block of rows before the sums are written to the output. They take a
+/// quarter of L2, which is as fast as the multiplications; with pieces that fit L1, products of 1024x512x1024 to
+/// 1024x1024x1024 took 6 to 8 % longer.
 const PANEL: usize = 256 * 1024;
-/// Tasks that a product of few blocks is cut into, however many threads there are.
+/// Tasks into which a product of few blocks is split, for any number of threads.
 const TASKS: usize = 32;
-/// Multiply-adds that make a task worth handing over.
+/// The fewest multiply-adds of a task that pay for its scheduling.
 const WORTHWHILE: usize = 1 << 18;
-/// Rows narrower than this are copied together before the sum runs over them.
+/// Pieces narrower than this are copied into one contiguous row before the sum.
 const NARROW: usize = 16;
 
-/// What becomes of a product: where it goes and what is done to it on the way.
+/// The output of a product and its epilogue.
 #[derive(Debug)]
 pub struct Target<'a, T> {
     data: Shared<T>,
@@ -31,17 +31,17 @@ pub struct Target<'a, T> {
 }
 
 impl<'a, T: Float> Target<'a, T> {
-    /// Writes the product, or adds it to what stands there.
+    /// Writes the product to `data`, or adds it.
     pub fn new(data: &mut [T], add: bool) -> Self {
         Target { data: Shared::new(data), column_stride: 1, add, bias: None, relu: false }
     }
 
-    /// With a number added to each column, and ReLU after it.
+    /// Adds `bias` to each column, then applies ReLU if `relu`.
     pub fn activated(self, bias: Option<&'a [T]>, relu: bool) -> Self {
         Target { bias, relu, ..self }
     }
 
-    /// With columns so far apart: for a transposed output, whose rows are side by side.
+    /// Sets the stride of the columns, for a transposed output.
     pub fn column_stride(self, column_stride: usize) -> Self {
         Target { column_stride, ..self }
     }
@@ -68,7 +68,7 @@ pub(super) fn pack<T: Float>(b: &impl Matrix<T>, layout: Panels, packed: &mut [T
     });
 }
 
-/// target = A·B on the calling thread, for an A of one block and a B that is [packed](pack).
+/// target = A·B on the calling thread, for an A of one block and a [packed](pack) B.
 pub(super) fn against<T: Float>(
     a: &View<'_, T>,
     (b, packed): (&impl Matrix<T>, &[T]),
@@ -81,7 +81,7 @@ pub(super) fn against<T: Float>(
     plan.block(0, 0..layout.count(), 0..depth, target, place, Some(packed));
 }
 
-/// One product, ready to be cut into tasks.
+/// One product, before its split into tasks.
 struct Plan<'a, T, A, B, P> {
     a: &'a A,
     b: &'a B,
@@ -93,10 +93,10 @@ struct Plan<'a, T, A, B, P> {
     gather: bool,
 }
 
-/// target = epilogue(A·B). Row `r` of the product starts at `place(r)` of the target's data.
+/// target = epilogue(A·B). Row `r` of the product starts at offset `place(r)` of the target's data.
 ///
 /// # Panics
-/// If the extents do not go together.
+/// If the extents do not match.
 pub fn product<T: Float>(
     a: &impl Rows<T>,
     b: &impl Matrix<T>,
@@ -105,10 +105,10 @@ pub fn product<T: Float>(
 ) {
     let depth = a.groups() * a.width();
     let [rows, columns] = b.extents();
-    assert_eq!(depth, rows, "product over {depth} and {rows}");
+    assert_eq!(depth, rows, "product: A has {depth} columns, B has {rows} rows");
     assert!(
         target.bias.is_none_or(|bias| bias.len() == columns),
-        "one bias for each of {columns} columns"
+        "product: expected one bias for each of {columns} columns"
     );
     let layout = Panels::new::<T>(columns);
     let blocks = a.blocks();
@@ -125,7 +125,7 @@ pub fn product<T: Float>(
 }
 
 impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, B, P> {
-    /// Many blocks: B is packed once for all of them.
+    /// For many blocks: packs B once for all of them.
     fn packed(&self, blocks: usize) {
         let panels = self.layout.count();
         scratch::with::<T, _>(self.layout.size(&(0..panels), self.depth), |packed| {
@@ -141,12 +141,12 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         });
     }
 
-    /// One block: each task packs what it reads of B, which is read once.
+    /// For one block: each task packs the part of B that it reads.
     fn thin(&self) {
         let rows = self.a.block(0);
         let panels = self.layout.count();
         let columns = self.b.extents()[1];
-        // A deep sum over a large B is cut along its depth, so that each task streams whole rows.
+        // A deep sum over a large B is split along its depth, so that each task reads whole rows.
         let slices =
             if self.depth * columns >= 1 << 20 { (self.depth / 1024).clamp(1, TASKS) } else { 1 };
         if slices == 1 {
@@ -179,7 +179,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
                 for column in 0..columns {
                     let at = index * columns + column;
                     let mut sum: T = (0..slices).map(|slice| partial[slice * size + at]).sum();
-                    // SAFETY: the place is the row's, and no task runs any more.
+                    // SAFETY: the range is the row's, and no task runs any more.
                     let output =
                         unsafe { &mut *finish.output.add(place + column * finish.column_stride) };
                     if finish.add {
@@ -194,7 +194,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         });
     }
 
-    /// One block of rows against some panels, for some of the depth.
+    /// One block of rows times some panels, for a part of the depth.
     fn block<Q: Fn(usize) -> usize>(
         &self,
         block: usize,
@@ -213,7 +213,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         let deepest = (PANEL / size_of::<T>() / self.layout.width(panels.start)).max(16);
         let deepest =
             if packed.is_some() { deepest } else { (64 * 1024 / columns).clamp(16, deepest) };
-        // Even pieces of a group: as few as the depth allows.
+        // The fewest even pieces of a group that the depth allows.
         let piece = width.div_ceil(width.div_ceil(deepest).max(1)).max(1);
         let most = groups * width.div_ceil(piece) + 1;
         scratch::with::<usize, _>((groups + 1) * count, |table| {
@@ -259,10 +259,10 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         });
     }
 
-    /// Copies narrow pieces of rows together, then runs over them as one.
+    /// Copies narrow pieces into contiguous rows, then multiplies them as one stretch.
     fn gathered(&self, call: &BlockCall<'_, T>, table: &mut [usize], stretches: &mut [Stretch]) {
         let length: usize = stretches.iter().map(|s| s.length).sum();
-        // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
+        // An odd number of cache lines, so that the rows of a tile map to different cache sets.
         let stride = (length.div_ceil(16) * 16) | 16;
         scratch::with::<T, _>(call.count * stride, |copy| {
             simd::vectorised(
@@ -299,7 +299,7 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
         });
     }
 
-    /// Runs batches of stretches over all panels, so that what they read stays near.
+    /// Runs batches of stretches over all panels, so that their data stays in the cache.
     fn batches(&self, call: &BlockCall<'_, T>, table: &[usize], stretches: &mut [Stretch]) {
         let mut done = 0;
         loop {
@@ -356,10 +356,10 @@ impl<T: Float, A: Rows<T>, B: Matrix<T>, P: Fn(usize) -> usize + Sync> Plan<'_, 
 }
 
 impl<'a, T: Float> Target<'a, T> {
-    /// The epilogue of a batch of the sum: adding to earlier ones, bias and ReLU after the last.
+    /// The epilogue of a batch of the sum: add to earlier batches; bias and ReLU after the last.
     fn finish(&self, first: bool, last: bool) -> Finish<'a, T> {
         Finish {
-            // SAFETY: whoever writes through it has its own rows.
+            // SAFETY: every task writes its own rows only.
             output: unsafe { self.data.pointer(0) },
             column_stride: self.column_stride,
             add: self.add || !first,
@@ -381,7 +381,7 @@ struct BlockCall<'a, T> {
 struct Batch<'a, T> {
     layout: Panels,
     panels: Range<usize>,
-    /// The first column that is packed.
+    /// The first packed column.
     first: usize,
     packed: &'a [T],
     /// Rows of a packed panel.

@@ -1,32 +1,32 @@
-//! Products of small matrices that stand packed in the first caches already.
+//! Products of small packed matrices that are in the L1 or L2 cache.
 
 use super::kernel::{ByColumns, ByRows, Finish, Place, Stretch, tiles};
 use crate::Float;
 use crate::cpu::simd::{self, Isa, Vector, Work};
 
-/// The right side and the result of a small product: one panel of `vectors` vectors a row, rows side by side.
+/// The right side and the result of a small product: one panel of contiguous rows of `vectors` vectors.
 #[derive(Debug, Clone, Copy)]
 pub struct Panel<T> {
-    /// B's rows, as many as the sum is long.
+    /// B's rows, one for each term of the sum.
     pub b: *const T,
     /// C's rows.
     pub c: *mut T,
-    /// Vectors a row: as many as a panel has.
+    /// Vectors in a row: as many as a panel has.
     pub vectors: usize,
-    /// Whether to add to what stands in C.
+    /// Whether to add to C.
     pub add: bool,
 }
 
 impl<T: Float> Panel<T> {
-    /// C (+)= A·B, with row `i` of A the `depth` numbers `start` numbers behind address `table[i]`.
+    /// C (+)= A·B. Row `i` of A is the `depth` numbers that start `start` numbers after address `table[i]`.
     ///
     /// # Safety
-    /// A, B and C have their rows, and nobody else uses C's.
+    /// The pointers lead to all rows of A, B and C, and no other task uses C.
     pub unsafe fn rows(self, table: &[usize], start: usize, depth: usize) {
         simd::run(Rows(self, table, Stretch { table: 0, start, length: depth, depth: 0 }));
     }
 
-    /// C (+)= Aᵀ·B: row `k` of A, of `rows` numbers, starts at `a + k * stride`; there are `depth`.
+    /// C (+)= Aᵀ·B. Row `k` of A, of `rows` numbers, starts at `a + k * stride`; A has `depth` rows.
     ///
     /// # Safety
     /// As for [`rows`](Self::rows).

@@ -1,4 +1,4 @@
-//! C = Aᵀ·B: the sum runs over the rows of A and B, of which there are many, in a fixed number of slices.
+//! C = Aᵀ·B: sums over the many rows of A and B, in a fixed number of slices.
 
 use std::ops::Range;
 
@@ -11,29 +11,29 @@ use crate::cpu::parallel::{self, Shared};
 use crate::cpu::simd::{self, Isa, Work};
 use crate::cpu::{reduce, scratch};
 
-/// Tasks that a product is cut into, however many threads there are.
+/// Tasks into which a product is split, for any number of threads.
 const TASKS: usize = 32;
-/// Fewest rows that are worth a slice of their own.
+/// The fewest rows of a slice.
 const SLICE: usize = 1024;
-/// Most numbers that all slices together may hold.
+/// The most numbers of all slices together.
 const PARTIAL: usize = 8 << 20;
-/// Most columns of A that a piece of a task has, and most of B.
+/// The most columns of A in a task, and the most of B.
 const COLUMNS: usize = 288;
 
-/// Columns of B from which on a copy of Aᵀ costs less than it saves.
+/// The fewest columns of B for which a copy of Aᵀ costs less than it saves.
 const TURNED: usize = 64;
-/// Up to so many columns of A its copy is made once, for tasks that read all of it.
+/// With at most this many columns, A is copied once, and every task reads the whole copy.
 const WHOLE: usize = 480;
-/// The fewest and the most columns of A that a task turns for itself: whole tiles of every height, and no more than
-/// stay in the second cache.
+/// The fewest and the most columns of A that a task transposes: whole tiles of every height, and at most what stays
+/// in L2.
 const LEAST: usize = 24;
 const MOST: usize = 96;
 
-/// Panels from which on a strip of A is copied together before it meets them.
+/// The fewest panels for which a strip of A is first copied into contiguous rows.
 const COPIED: usize = 3;
 
-/// The most rows that a task sums over before it takes its next columns: those of a strip and of a panel stay in the
-/// first cache.
+/// The most rows that a task sums over before it continues with its next columns: a strip and a panel of them stay in
+/// L1.
 const DEPTH: usize = 144;
 
 /// The most columns of A in a strip: rows of whole tiles, of all sizes.
@@ -47,11 +47,11 @@ struct Piece {
     length: usize,
 }
 
-/// target (+)= Aᵀ·B, row-major: a row for each number of a row of A. Row `r` of B is the `columns` numbers
-/// from `place(r)` of `b` on.
+/// target (+)= Aᵀ·B, row-major: one row for each column of A. Row `r` of B is the `columns` numbers of `b` from
+/// offset `place(r)` on.
 ///
 /// # Panics
-/// If the target does not have A's columns times B's.
+/// If the target's length is not A's columns times B's columns.
 pub fn product_transposed<T: Float>(
     a: &impl Rows<T>,
     b: &[T],
@@ -62,7 +62,11 @@ pub fn product_transposed<T: Float>(
 ) {
     let depth = a.groups() * a.width();
     let size = depth * columns;
-    assert_eq!(target.len(), size, "transposed product of {depth} by {columns}");
+    assert_eq!(
+        target.len(),
+        size,
+        "transposed product: the target must have {depth} x {columns} numbers"
+    );
     let blocks = a.blocks();
     if blocks == 0 || size == 0 {
         if !add {
@@ -71,7 +75,7 @@ pub fn product_transposed<T: Float>(
         return;
     }
     let rows = a.block(blocks - 1).end;
-    // Of overlapping rows, those of a convolution, a copy would hold each number several times.
+    // Rows of a convolution overlap, so a copy would hold each number several times.
     let dense = a.groups() == 1;
     if dense && rows < 2 * SLICE && rows * depth <= PARTIAL && columns >= TURNED {
         return turned(a, b, columns, place, target, add);
@@ -85,7 +89,7 @@ pub fn product_transposed<T: Float>(
     let units = TASKS.div_ceil(slices * splits).min(pieces).min(work.max(1));
     let piece = |piece: usize| {
         let (group, part) = (piece / pieces_a_group, piece % pieces_a_group);
-        // Cuts at multiples of the tiles' rows leave no narrow tiles but at the end of a group.
+        // Splits at multiples of the tiles' rows: only the end of a group has narrow tiles.
         let length = a.width().div_ceil(pieces_a_group).div_ceil(24) * 24;
         let start = (part * length).min(a.width());
         Piece { group, start, length: length.min(a.width() - start) }
@@ -121,7 +125,7 @@ pub fn product_transposed<T: Float>(
     });
 }
 
-/// The product of a copy of Aᵀ, for dense sums so short that one slice does.
+/// The product with a copy of Aᵀ, for dense sums that fit one slice.
 fn turned<T: Float>(
     a: &impl Rows<T>,
     b: &[T],
@@ -134,14 +138,14 @@ fn turned<T: Float>(
     let layout = Panels::new::<T>(columns);
     let b = Placed { b, rows, columns, place };
     let target = Target::new(target, add);
-    // An odd number of cache lines, so that the rows of a tile do not meet in the same sets.
+    // An odd number of cache lines, so that the rows of a tile map to different cache sets.
     let stride = rows.next_multiple_of(16) | 16;
     let span = |task: usize, most: usize| task * most..width.min((task + 1) * most);
     scratch::with::<T, _>(width, |zeros| {
         zeros.fill(T::ZERO);
         let zeros = &*zeros;
         if width <= WHOLE && layout.count() >= TASKS / 2 {
-            // Each task packs the panel that it alone reads.
+            // Each task packs its own panel.
             return scratch::with::<T, _>(width * stride, |copy| {
                 let shared = Shared::new(copy);
                 parallel::tasks(width.div_ceil(LEAST), |task| {
@@ -154,7 +158,7 @@ fn turned<T: Float>(
                 product(&a, &b, &target, &|row| row * columns);
             });
         }
-        // Each task turns the columns that it alone reads.
+        // Each task transposes its own columns.
         let most = (width / 8).next_multiple_of(LEAST).clamp(LEAST, MOST);
         scratch::with::<T, _>(layout.size(&(0..layout.count()), rows), |packed| {
             pack(&b, layout, packed);
@@ -172,7 +176,7 @@ fn turned<T: Float>(
     });
 }
 
-/// Copies some columns of a dense A to rows that are `stride` apart.
+/// Copies some columns of a dense A to rows at stride `stride`.
 fn turn<T: Float>(
     a: &impl Rows<T>,
     columns: Range<usize>,
@@ -201,7 +205,7 @@ fn turn<T: Float>(
     }
 }
 
-/// Rows of a matrix that start at any places.
+/// A matrix whose rows start at arbitrary offsets.
 struct Placed<'a, T, P> {
     b: &'a [T],
     rows: usize,
@@ -250,7 +254,7 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
             (0..count).map(move |part| cut(part)..cut(part + 1))
         };
         let parts = task.blocks.clone().flat_map(parts_of);
-        // Rows that are powers of two apart meet in few sets of the first cache.
+        // Row strides that are powers of two map to few sets of L1.
         let copied =
             task.panels.len() >= COPIED || (self.a.width() * size_of::<T>()).is_multiple_of(256);
         let size = self.layout.size(&task.panels, DEPTH);
@@ -307,13 +311,13 @@ impl<T: Float, A: Rows<T>, P: Fn(usize) -> usize + Sync> Plan<'_, T, A, P> {
     }
 }
 
-/// One block of rows: some columns of A against some panels of B.
+/// One block of rows: some columns of A times some panels of B.
 struct Batch<'a, T> {
     layout: Panels,
     panels: Range<usize>,
     packed: &'a [T],
     addresses: &'a [usize],
-    /// Room for a strip of A and the addresses of its rows.
+    /// A buffer for a strip of A and the addresses of its rows.
     strip: &'a mut [T],
     strip_addresses: &'a mut [usize],
     copied: bool,
@@ -366,17 +370,17 @@ impl<T: Float> Work for Batch<'_, T> {
 }
 
 impl<T: Float> Batch<'_, T> {
-    /// Copies a strip of A together, so that its rows lie side by side.
+    /// Copies a strip of A into contiguous rows.
     ///
     /// # Safety
-    /// The addresses lead to `start + count` numbers.
+    /// The addresses must lead to `start + count` numbers.
     #[inline(always)]
     unsafe fn copy(&mut self, start: usize, count: usize) {
         let rows = self.strip.chunks_exact_mut(count);
         let addresses = self.addresses.iter().zip(self.strip_addresses.iter_mut());
         for ((&from, to), row) in addresses.zip(rows) {
             let from = std::ptr::with_exposed_provenance::<T>(from).wrapping_add(start);
-            // The next strip's numbers: at most two lines more.
+            // Prefetch the next strip: at most two cache lines.
             simd::prefetch(from.wrapping_add(count));
             simd::prefetch(from.wrapping_add(count + LINE / size_of::<T>()));
             // SAFETY: by the contract above.

@@ -4,7 +4,7 @@ use crate::cpu::{math, parallel, simd};
 use crate::op::Gradient;
 
 impl Activation {
-    /// The function itself.
+    /// The activation of `x`.
     #[inline(always)]
     pub fn apply<T: Float>(self, x: T) -> T {
         match self {
@@ -15,7 +15,7 @@ impl Activation {
         }
     }
 
-    /// Its derivative, from what [`super::Op::keep`] kept: the output, or the input of GELU.
+    /// The derivative, from the kept buffer: the output, or the input of GELU.
     #[inline(always)]
     pub fn derivative<T: Float>(self, kept: T) -> T {
         match self {
@@ -74,8 +74,8 @@ pub(super) fn backward<T: Float>(
     }
 }
 
-/// Writes or adds f(a, b) to every element of the target. A loop for each function: a choice inside it would keep
-/// it from being vectorised.
+/// Writes or adds f(a, b) to every element of the target. Generic over `f`, since a branch inside the loop would
+/// prevent vectorisation.
 fn each<T: Float>(a: &[T], b: &[T], target: Gradient<T>, f: impl Fn(T, T) -> T + Sync) {
     let add = target.add;
     parallel::rows(target.data, 1, 2, |start, target| {

@@ -1,4 +1,4 @@
-//! Activations of one number: ReLU, GELU (exact), sigmoid, tanh.
+//! Elementwise activations: ReLU, GELU (exact), sigmoid, tanh.
 
 mod cpu;
 mod cuda;
@@ -8,7 +8,7 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// An activation: any shape in, the same shape out.
+/// An elementwise activation. Input: x, any shape. Output: the shape of x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// max(x, 0); its gradient at 0 is 0.

@@ -8,12 +8,12 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// scale * x + shift, both constants. Any shape in, the same shape out.
+/// scale * x + shift, both constants. Input: x, any shape. Output: the shape of x.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
-    /// What x is multiplied by.
+    /// The factor.
     pub scale: f64,
-    /// What is added then.
+    /// The summand.
     pub shift: f64,
 }
 

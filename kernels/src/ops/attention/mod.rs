@@ -1,4 +1,4 @@
-//! Scaled dot-product attention of many heads, with key padding mask and dropout of the weights.
+//! Multi-head scaled dot-product attention with key padding mask and dropout of the weights.
 
 mod cpu;
 mod cuda;
@@ -9,32 +9,32 @@ use crate::{Error, Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// softmax(scale · Q Kᵀ) V for each clip and head (Vaswani et al. 2017, equation 1), never holding the matrix
-/// of weights: backward computes it again from the log-sums (Dao et al. 2022).
+/// softmax(scale · Q Kᵀ) V for each sample and head (Vaswani et al. 2017, equation 1). The matrix of weights is never
+/// stored: the backward pass recomputes it from the log-sum-exps (Dao et al. 2022).
 ///
 /// Inputs: queries `[N, Tq, H E]`, keys `[N, Tk, H E]`, values `[N, Tk, H E]`; head h has features
-/// h E .. (h+1) E. If `masked`, the index input `lengths` `[N]` says how many keys of each clip count, from
-/// the first; a length above Tk means all of them, and a clip of length 0 gives zeros.
+/// h E .. (h+1) E. If `masked`, the index input `lengths` `[N]` is the number of valid keys of each sample, from the
+/// first; a length above Tk means Tk, and a sample of length 0 gives zeros.
 ///
-/// Output `[N, Tq, H E]`. Saved: the log-sums of the logits `[N, H, Tq]` (0 for a clip of length 0).
+/// Output: `[N, Tq, H E]`. Saved: the log-sum-exps of the logits `[N, H, Tq]` (0 for a sample of length 0).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
-    /// H, which divides the features.
+    /// H; it must divide the features.
     pub heads: usize,
-    /// What dot products are multiplied by; 1 / √E if none.
+    /// The factor of the dot products; `None` means 1 / √E.
     pub scale: Option<f64>,
-    /// Probability with which a weight is dropped after the softmax; those kept are divided by 1 - dropout.
-    /// 0 when not training.
+    /// The probability that a weight is dropped after the softmax, in [0, 1); the others are divided by 1 - dropout.
+    /// Use 0 outside of training.
     pub dropout: f64,
-    /// Where the dropped weights are drawn: another stream for each layer and step. Weight (n, h, i, j) is
-    /// dropped where word `((n H + h) Tq + i) · 4⌈Tk/4⌉ + j` is below dropout · 2³².
+    /// The random words of dropout; use another stream for each layer and step. Weight (n, h, i, j) is dropped where
+    /// word `((n H + h) Tq + i) · 4⌈Tk/4⌉ + j` is below dropout · 2³².
     pub stream: Philox,
     /// Whether the index input `lengths` is given.
     pub masked: bool,
 }
 
 impl Attention {
-    /// Attention of so many heads, with the usual scale, no dropout and no mask.
+    /// Attention with scale 1 / √E, without dropout and mask.
     pub fn new(heads: usize) -> Self {
         let stream = Philox::new(0, "attention");
         Attention { heads, scale: None, dropout: 0.0, stream, masked: false }
@@ -51,32 +51,31 @@ impl Op for Attention {
     fn plan(&self, inputs: &[Shape], indices: &[Shape]) -> Result<Plan> {
         expect::arity(Self::NAME, inputs, 3)?;
         let (queries, keys) = (inputs[0], inputs[1]);
-        expect::rank(Self::NAME, "queries ([N, Tq, H E])", queries, 3)?;
+        expect::rank(Self::NAME, "queries: reshape them to [N, Tq, H E]", queries, 3)?;
         let features = queries[2];
         let divides = self.heads > 0 && features > 0 && features.is_multiple_of(self.heads);
         expect::setting(Self::NAME, divides, || {
             format!(
-                "{} heads do not divide queries {queries}; choose a divisor of {features}",
+                "got {} heads for queries {queries}; choose a divisor of {features}",
                 self.heads
             )
         })?;
         if keys.len() != 3 || keys[0] != queries[0] || keys[2] != features {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: "keys: give as many clips and features as the queries have".into(),
+                what: "keys: give as many samples and features as the queries have".into(),
                 got: keys,
                 expected: format!("[{}, Tk, {features}]", queries[0]),
             });
         }
         expect::shape(Self::NAME, "values: give one for each key", inputs[2], &keys)?;
         expect::setting(Self::NAME, (0.0..1.0).contains(&self.dropout), || {
-            format!("dropout is {}; make it at least 0 and below 1", self.dropout)
+            format!("got dropout {}; give one in [0, 1)", self.dropout)
         })?;
         let expected: &[Shape] = if self.masked { &[Shape::from([queries[0]])] } else { &[] };
         expect::setting(Self::NAME, indices == expected, || {
             format!(
-                "index inputs {indices:?} do not fit: `lengths` [N] goes with `masked` and only with it; \
-                 give {expected:?}"
+                "got index inputs {indices:?}, expected {expected:?}; give `lengths` [N] if and only if `masked` is set"
             )
         })?;
         Ok(Plan::saving(queries, vec![Shape::from([queries[0], self.heads, queries[1]])]))
@@ -120,10 +119,10 @@ impl Op for Attention {
         vec![
             case(Attention::new(2), 2, 5, 5, 6),
             case(Attention::new(1), 1, 1, 1, 1),
-            // Queries of another sequence; more rows than a tile.
+            // Queries of another sequence than the keys; more rows than a tile.
             case(Attention::new(1), 1, 35, 3, 4),
             case(Attention { scale: Some(0.7), ..Attention::new(5) }, 1, 3, 41, 20),
-            // A full clip, a short one, an empty one, and a length beyond the end.
+            // A full sample, a short one, an empty one, and a length above Tk.
             case(masked(Attention::new(2)), 4, 3, 4, 4).index(&[4], vec![4, 2, 0, 9]),
             case(drop, 2, 4, 7, 6),
             case(masked(drop), 2, 6, 9, 4).index(&[2], vec![5, 9]),
@@ -132,7 +131,7 @@ impl Op for Attention {
             // Several tiles of queries, of keys and of features.
             case(masked(Attention { dropout: 0.2, ..drop }), 1, 70, 131, 132)
                 .index(&[1], vec![129]),
-            // An only key.
+            // One key.
             case(masked(drop), 2, 3, 2, 6).index(&[2], vec![1, 1]),
         ]
     }

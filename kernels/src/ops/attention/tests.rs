@@ -30,7 +30,7 @@ fn numbers(count: usize, part: u64) -> Vec<f64> {
     (0..count).map(|i| Philox::new(5, "attention").at(part).normal(i as u64)).collect()
 }
 
-/// The definition, written out.
+/// The definition, without optimisation.
 fn brute_force(
     op: Attention,
     shapes: &[Shape; 3],

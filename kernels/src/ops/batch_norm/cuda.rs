@@ -47,11 +47,11 @@ struct Arguments {
     unused: u32,
 }
 
-/// Rows that one block joins, at least.
+/// The fewest rows that one block reduces.
 const SLICE: usize = 128;
-/// Columns times slices, about: enough blocks to keep the memory busy.
+/// Target of columns times slices: enough blocks to saturate the memory bandwidth.
 const SPREAD: usize = 64 * 1024;
-/// Elements of one thread in what goes over all of them, about.
+/// Elements of one thread in elementwise kernels.
 const ELEMENTS: usize = 8;
 
 /// The arguments without buffers.
@@ -96,19 +96,19 @@ fn arguments(op: &BatchNorm, x: Shape) -> Arguments {
     }
 }
 
-/// Blocks for the rows of each slice, 32 columns each.
+/// The grid of a reduction: 32 columns of one slice for each block.
 fn reduction(arguments: &Arguments) -> Grid {
     let columns = (arguments.channels * arguments.inner) as usize;
     Grid::tiles(columns.div_ceil(32), arguments.slices as usize)
 }
 
-/// What these blocks leave behind: two numbers in f64 for each column.
+/// The partial results of these blocks: two f64 for each column and slice.
 fn partial(device: &Device, arguments: &Arguments) -> Result<Block> {
     let columns = (arguments.channels * arguments.inner) as usize;
     Ok(device.allocate(16 * arguments.slices as usize * columns)?)
 }
 
-/// Where a gradient goes, and whether to add to it.
+/// The target of a gradient, and whether to add to it.
 fn target(gradient: Option<Gradient>) -> (Pointer, u32) {
     gradient.map_or((Pointer::NULL, 0), |gradient| (gradient.data, gradient.add.into()))
 }

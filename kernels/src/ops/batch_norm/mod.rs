@@ -1,4 +1,4 @@
-//! Batch norm, with what usually follows it: a residual and a ReLU.
+//! Batch norm, fused with an optional residual and ReLU.
 
 mod cpu;
 mod cuda;
@@ -8,39 +8,38 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Where the mean and the variance come from.
+/// The source of the mean and the variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistics {
-    /// From the batch at hand: training. Gradients flow through them.
+    /// Computed from the batch, for training. Gradients flow through them.
     Batch,
-    /// From two more inputs, such as running averages: evaluation.
+    /// Given as two more inputs, such as running averages, for evaluation.
     Given,
 }
 
 /// (x - mean) / sqrt(variance + epsilon) * weight + bias for each channel, over all other axes (Ioffe & Szegedy
-/// 2015), then + residual and max(., 0) if asked for. The variance is the biased one.
+/// 2015), then optionally + residual and ReLU. The variance is the biased one.
 ///
-/// Inputs: x; weight `[C]`; bias `[C]`; with given statistics mean `[C]` and variance `[C]`; with a residual one
-/// of x's shape. Output: the shape of x. Saved from the batch: mean `[C]` and biased variance `[C]`, from which
-/// the caller keeps running averages (PyTorch's take the unbiased one: variance * n / (n - 1), with n = x's
-/// count / C). Nothing is saved with given ones.
+/// Inputs: x; weight `[C]`; bias `[C]`; with [`Statistics::Given`] mean `[C]` and variance `[C]`; with `residual` a
+/// residual of x's shape. Output: the shape of x. Saved with [`Statistics::Batch`]: mean `[C]` and biased variance
+/// `[C]`, from which the caller updates running averages (PyTorch's use the unbiased variance * n / (n - 1), with
+/// n = x's count / C). With [`Statistics::Given`] nothing is saved.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNorm {
-    /// What is added to the variance.
+    /// Added to the variance; above 0.
     pub epsilon: f64,
-    /// Where mean and variance come from.
+    /// The source of mean and variance.
     pub statistics: Statistics,
-    /// Whether a ReLU ends it.
+    /// Whether ReLU is applied at the end.
     pub relu: bool,
     /// Whether a residual is added before the ReLU.
     pub residual: bool,
-    /// The axis of the channels; none means the last. Another one is MPUC's landmark network, which normalises
-    /// over the nodes V of `[N, T, V, C]`.
+    /// The axis of the channels; `None` means the last. MPUC's landmark network uses the nodes V of `[N, T, V, C]`.
     pub axis: Option<usize>,
 }
 
 impl BatchNorm {
-    /// PyTorch's default over the batch: epsilon 1e-5, channels last, nothing after it.
+    /// Statistics of the batch, epsilon 1e-5 (PyTorch's default), channels last, no residual and no ReLU.
     pub const TRAIN: BatchNorm = BatchNorm {
         epsilon: 1e-5,
         statistics: Statistics::Batch,
@@ -78,15 +77,16 @@ impl Op for BatchNorm {
         expect::filled(Self::NAME, "x", x)?;
         let axis = self.axis_in(x);
         expect::setting(Self::NAME, axis < x.len(), || {
-            format!("axis {axis} of x {x}: give one that x has")
+            format!("got axis {axis} for x {x}; give one that x has")
         })?;
         expect::setting(Self::NAME, self.epsilon > 0.0, || {
-            format!("epsilon {}: give one above 0", self.epsilon)
+            format!("got epsilon {}; give one above 0", self.epsilon)
         })?;
         let channels = [x[axis]];
         let names = ["weight", "bias", "mean", "variance"];
         for (what, &shape) in names.into_iter().zip(&inputs[1..self.residual_position()]) {
-            let what = format!("{what} for axis {axis} of x {x}: give one number a channel");
+            let what =
+                format!("{what} for axis {axis} of x {x}: give one element for each channel");
             expect::shape(Self::NAME, &what, shape, &channels)?;
         }
         if self.residual {
@@ -98,7 +98,7 @@ impl Op for BatchNorm {
     }
 
     fn keep(&self) -> Keep {
-        // x tells where the ReLU was open, unless a residual had a say.
+        // The ReLU mask follows from x alone, unless there is a residual.
         let inputs = match self.statistics {
             Statistics::Batch => Keep::inputs(&[0, 1, 2]),
             Statistics::Given => Keep::inputs(&[0, 1, 2, 3, 4]),
@@ -149,7 +149,7 @@ impl Op for BatchNorm {
         let count = inputs[0].count() as f64;
         let extra = f64::from(u8::from(self.relu)) + f64::from(u8::from(self.residual));
         let residual = if self.residual { count } else { 0.0 };
-        // Over the batch x is read twice in each direction; the gradient of the output likewise.
+        // With statistics of the batch, x and the gradient of the output are read twice in each pass.
         let passes = if batch { 2.0 } else { 1.0 };
         let mask = if self.relu && self.residual { passes * count } else { 0.0 };
         Cost {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::philox::Philox;
 
-    /// Statistics in f32 against f64, with a mean a thousand deviations from 0.
+    /// Statistics in f32 against f64, with a mean of a thousand standard deviations.
     #[test]
     fn a_far_mean_loses_no_digits() {
         for (rows, channels) in [(100_003, 3), (5_000, 45), (997, 64), (700, 300), (1, 8)] {

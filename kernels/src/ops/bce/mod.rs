@@ -12,7 +12,7 @@ use proptest::strategy::BoxedStrategy;
 /// `BCEWithLogitsLoss(pos_weight)`.
 ///
 /// Inputs: logits x `[..., C]`; targets of the same shape, from 0 to 1; positive weights `[C]`, the factor of each
-/// label's positives. Output: a scalar. Targets and weights are constants as a rule, but have gradients.
+/// label's positives. Output: a scalar. All three inputs have gradients; targets and weights are usually constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bce;
 
@@ -23,8 +23,8 @@ impl Op for Bce {
         expect::arity(Self::NAME, inputs, 3)?;
         let logits = inputs[0];
         expect::filled(Self::NAME, "logits", logits)?;
-        expect::shape(Self::NAME, "targets: give one a logit", inputs[1], &logits)?;
-        let what = format!("positive weights for logits {logits}: give one a label");
+        expect::shape(Self::NAME, "targets: give one for each logit", inputs[1], &logits)?;
+        let what = format!("positive weights for logits {logits}: give one for each label");
         expect::shape(Self::NAME, &what, inputs[2], &[logits.features()])?;
         Ok(Plan::new(Shape::SCALAR))
     }

@@ -1,4 +1,4 @@
-//! Batches of labels are small: one thread, f64 throughout.
+//! One thread and f64: batches of labels are small.
 
 use crate::Float;
 use crate::op::Gradient;
@@ -34,7 +34,7 @@ pub(super) fn forward<T: Float>(
     T::from_f64(loss)
 }
 
-/// The gradient of `a`, where the mean of the other side is row `other_mean` of the moments:
+/// The gradient of `a`; the mean of the other input is row `other_mean` of the moments:
 /// dCCC/da = 2 / (N denominator) * (b - mean of b - CCC * (a - mean of b)).
 pub(super) fn backward<T: Float>(
     other_mean: usize,

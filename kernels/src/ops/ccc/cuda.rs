@@ -50,7 +50,7 @@ impl GpuOp for Ccc {
 
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
         let (rows, width) = (call.shapes[0].rows(), call.shapes[0].features());
-        // The coefficient is the same with its two sides swapped.
+        // CCC is symmetric in its two inputs.
         for (side, gradient) in call.gradients.iter().enumerate() {
             let Some(gradient) = gradient else { continue };
             let arguments = Arguments {

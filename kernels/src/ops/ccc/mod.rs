@@ -12,7 +12,7 @@ use proptest::strategy::BoxedStrategy;
 /// target over the samples (Lin 1989), variances and covariance of the population.
 ///
 /// Inputs: prediction `[N, A]`; target `[N, A]`. Output: a scalar. Saved: `[5, A]`, the means of both, their
-/// covariance, the denominator and the coefficient. The target is a constant as a rule, but has a gradient.
+/// covariance, the denominator and the CCC. Both inputs have gradients; the target is usually a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ccc;
 
@@ -41,7 +41,7 @@ impl Op for Ccc {
     fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
         let (prediction, target, dy) = (call.inputs[0], call.inputs[1], call.grad_output[0]);
         let moments = call.saved[0];
-        // The coefficient is the same with its two sides swapped.
+        // CCC is symmetric in its two inputs.
         if let Some(gradient) = &mut call.gradients[0] {
             cpu::backward(1, moments, prediction, target, dy, gradient);
         }

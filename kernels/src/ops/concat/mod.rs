@@ -1,4 +1,4 @@
-//! Tensors one after the other along an axis.
+//! Concatenation along an axis.
 
 mod cuda;
 
@@ -8,18 +8,18 @@ use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Any number of tensors one after the other along an axis; all other axes agree.
+/// Concatenates tensors along an axis; all other axes must be equal.
 ///
-/// Inputs: one or more. Output: their shape with the sum of the extents on the axis.
+/// Inputs: one or more tensors. Output: their shape, with the sum of their extents on the axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Concat {
-    /// The axis, counted from the first.
+    /// The axis, from 0.
     pub axis: usize,
 }
 
 impl Concat {
-    /// How many runs there are, and for each input where its runs start in a row of the output and how long they
-    /// are; the width of such a row last.
+    /// The number of runs; for each input the offset of its run in a row of the output and its length; the width of
+    /// such a row.
     fn runs<'a>(&'a self, shapes: &'a [Shape]) -> (usize, Vec<(usize, usize)>, usize) {
         let count = shapes[0][..self.axis].iter().product();
         let mut start = 0;
@@ -41,7 +41,7 @@ impl Op for Concat {
             return Err(Error::Arity { op: Self::NAME, got: 0, expected: 1 });
         };
         expect::setting(Self::NAME, self.axis < first.len(), || {
-            format!("axis {} of inputs {first}: give one that they have", self.axis)
+            format!("axis {} of inputs {first}: give an axis that they have", self.axis)
         })?;
         let mut output = [1; MAX_RANK];
         output[..first.len()].copy_from_slice(&first);
@@ -52,9 +52,11 @@ impl Op for Concat {
             if shape.len() != first.len() || !(0..first.len()).all(agrees) {
                 return Err(Error::Shape {
                     op: Self::NAME,
-                    what: format!("input {i}: make it agree with the first"),
+                    what: format!(
+                        "input {i}: make all axes but the concatenated one equal to those of input 0"
+                    ),
                     got: shape,
-                    expected: format!("{first} but for axis {}", self.axis),
+                    expected: format!("{first} except on axis {}", self.axis),
                 });
             }
             output[self.axis] += shape[self.axis];

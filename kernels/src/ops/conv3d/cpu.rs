@@ -9,13 +9,12 @@ use std::ops::Range;
 
 pub(super) use crate::ops::linear::cpu::Gradients;
 
-/// Pixels that a block of rows has in the forward pass and the gradient of the input: a multiple of every
-/// tile's rows.
+/// Pixels of a block in the forward pass and the gradient of the input: a multiple of every tile's rows.
 const BLOCK: usize = 120;
-/// The same for the gradient of the weight, whose sum runs over the pixels of a block in registers.
+/// Pixels of a block in the gradient of the weight, which is summed over them in registers.
 const LONG_BLOCK: usize = 144;
 
-/// Fewer channels than this are no whole vector.
+/// Fewer channels than this do not fill a vector.
 const NARROW: usize = 16;
 
 /// The extents of one call.
@@ -44,7 +43,7 @@ impl Geometry {
         let mut new =
             Geometry { batch, input, output, kernel, stride, padding, dilation, channels };
         if kernel[0] == 1 && stride[0] == 1 && padding[0] == 0 {
-            // Frames do not meet: they are more images of the batch.
+            // Kernel depth is 1, so depth folds into the batch.
             new.batch *= input[0];
             new.input[0] = 1;
             new.output[0] = 1;
@@ -52,7 +51,7 @@ impl Geometry {
         new
     }
 
-    /// Whether it is a linear layer over pixels; then its rows, features in and features out.
+    /// `Some` if it is a linear layer over pixels: its rows, input features and output features.
     fn pointwise(&self) -> Option<[usize; 3]> {
         let holds = self.kernel == [1; 3] && self.stride == [1; 3] && self.padding == [0; 3];
         let pixels = self.batch * self.input.iter().product::<usize>();
@@ -63,13 +62,13 @@ impl Geometry {
         self.kernel.iter().product()
     }
 
-    /// The place of a tap in the kernel.
+    /// The coordinates of a tap in the kernel.
     fn tap(&self, tap: usize) -> [usize; 3] {
         let [_, kh, kw] = self.kernel;
         [tap / (kh * kw), tap / kw % kh, tap % kw]
     }
 
-    /// Lends the body the neighbourhoods of the output's pixels in the input.
+    /// Calls the body with the input neighbourhoods of the output's pixels.
     fn neighbourhoods<T: Float, R>(
         &self,
         input: &[T],
@@ -94,7 +93,7 @@ impl Geometry {
         if channels >= NARROW || columns == 1 || self.dilation[2] != 1 {
             return body(rows);
         }
-        // Few channels: between margins of zeros a row of taps lies side by side, and is one piece.
+        // Few channels: in a copy with zero margins, a row of taps is contiguous and becomes one piece.
         let (width, margin) = (self.input[2] * channels, self.padding[2] * channels);
         let padded = width + 2 * margin;
         scratch::with::<T, _>(input.len() / width * padded, |copy| {
@@ -118,8 +117,8 @@ impl Geometry {
     }
 }
 
-/// Pixels in the order that they are worked on: blocks of neighbours within an image, and of one block every
-/// frame before the next block, so that temporal taps find the frames they share still near.
+/// The order of pixels: blocks of neighbours in an image, and all frames of a block before the next block, so that
+/// frames shared by temporal taps are still in the cache.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
     batch: usize,
@@ -132,7 +131,7 @@ impl Grid {
         self.batch * self.extents[1] * self.extents[2]
     }
 
-    /// Frame, image, row and column of the row of a product.
+    /// Frame, image, row and column of a product's row.
     #[inline(always)]
     fn locate(&self, row: usize) -> [usize; 4] {
         let [depth, height, width] = self.extents;
@@ -155,8 +154,8 @@ impl Grid {
         start..start + length
     }
 
-    /// Where the features of a pixel stand in a tensor of these extents, of which the grid is every `step`th
-    /// pixel from `first` on.
+    /// The offset of a pixel's features in a tensor of these extents; the grid is every `step`th pixel from `first`
+    /// on.
     #[inline(always)]
     fn place(
         &self,
@@ -172,15 +171,15 @@ impl Grid {
     }
 }
 
-/// For each pixel of a grid the features of its neighbours, a group for each tap, zeros outside.
+/// For each pixel of a grid, the features of its neighbours: one group for each tap, zeros outside of the input.
 #[derive(Debug)]
 struct Neighbourhoods<'a, T> {
     data: &'a [T],
     extents: [usize; 3],
     channels: usize,
-    /// Numbers of a group: the channels of one pixel, or of several that follow each other.
+    /// Elements of a group: the channels of one pixel, or of several adjacent ones.
     width: usize,
-    /// Pixel o of the grid has the neighbours o · stride + offset.
+    /// The neighbours of pixel o of the grid are o · stride + offset.
     stride: [usize; 3],
     offsets: Vec<[isize; 3]>,
     grid: Grid,
@@ -260,7 +259,7 @@ unsafe impl<T: Float> Rows<T> for Neighbourhoods<'_, T> {
     }
 }
 
-/// The weights of some taps, each transposed: a row for each output channel of each tap.
+/// The weights of some taps, each transposed: one row for each output channel of each tap.
 struct Reversed<'a, T> {
     weight: &'a [T],
     channels: [usize; 2],
@@ -349,8 +348,8 @@ pub(super) fn backward<T: Float>(
     });
 }
 
-/// Input pixels whose coordinates leave the same remainders by the stride meet the same taps: each such class
-/// is a convolution of the output's gradient with stride 1, written to every stride'th pixel.
+/// Input pixels with equal coordinates modulo the stride have the same taps. The gradient of each such class is a
+/// convolution of the output's gradient with stride 1, written to every stride'th pixel.
 fn grad_input<T: Float>(
     geometry: &Geometry,
     weight: &[T],

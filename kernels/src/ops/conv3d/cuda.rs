@@ -39,9 +39,9 @@ struct Arguments {
 const TILE: usize = Part::PRODUCT_TILE;
 /// Pixels that one block sums over in the gradient of the bias.
 const SLICE: usize = 2048;
-/// The same in the gradient of the weight, at least.
+/// The fewest pixels that one block sums over in the gradient of the weight.
 const SHORT_SLICE: usize = 512;
-/// Blocks of the gradient of the weight beyond which it is not split further: each slice has its own partial gradient.
+/// The most blocks of the gradient of the weight: each slice needs its own partial gradient.
 const BLOCKS: usize = 1024;
 
 /// The arguments without buffers.

@@ -1,4 +1,4 @@
-//! Convolutions over clips; over images and sequences too, as clips with extents of 1.
+//! Convolutions over clips; images and sequences are clips with extents of 1.
 
 mod cpu;
 mod cuda;
@@ -11,22 +11,22 @@ use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
 /// y[n, o, c'] = Σ over taps k and channels c of x[n, o·stride − padding + k·dilation, c] · w[k, c, c'] + b[c'],
-/// with zeros outside of x, and ReLU after it if asked for. A cross-correlation, as in every framework.
+/// with zeros outside of x, and then optionally ReLU. It is a cross-correlation, as in every framework.
 ///
-/// Inputs: x [N, D, H, W, C_in], weight [KD, KH, KW, C_in, C_out], and bias `[C_out]` if there is one. Output:
-/// [N, D', H', W', C_out] with D' = (D + 2·padding − dilation·(KD − 1) − 1) / stride + 1, and so on.
-/// A 2-D convolution has D = KD = 1, a 1-D one H = KH = 1 as well.
+/// Inputs: x `[N, D, H, W, C_in]`, weight `[KD, KH, KW, C_in, C_out]`, and if `bias` the bias `[C_out]`. Output:
+/// `[N, D', H', W', C_out]` with D' = (D + 2·padding − dilation·(KD − 1) − 1) / stride + 1, rounded down; H' and W'
+/// likewise. A 2-D convolution has D = KD = 1, a 1-D one also H = KH = 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv3d {
-    /// How far apart the neighbourhoods are, along depth, height and width.
+    /// Input pixels between neighbouring outputs, along depth, height and width; at least 1.
     pub stride: [usize; 3],
-    /// Zeros that stand before and after the input along each axis.
+    /// Zeros before and after the input along each axis.
     pub padding: [usize; 3],
-    /// How far apart the taps are.
+    /// Input pixels between neighbouring taps along each axis; at least 1.
     pub dilation: [usize; 3],
-    /// Whether there is a third input, the bias.
+    /// Whether the third input, the bias, is given.
     pub bias: bool,
-    /// Whether ReLU follows; its gradient at 0 is 0.
+    /// Whether ReLU is applied; its gradient at 0 is 0.
     pub relu: bool,
 }
 
@@ -63,11 +63,14 @@ impl Op for Conv3d {
         expect::arity(Self::NAME, inputs, 2 + usize::from(self.bias))?;
         let positive = self.stride.iter().chain(&self.dilation).all(|&s| s > 0);
         expect::setting(Self::NAME, positive, || {
-            format!("stride {:?} and dilation {:?} must be 1 or more", self.stride, self.dilation)
+            format!(
+                "got stride {:?} and dilation {:?}; give at least 1",
+                self.stride, self.dilation
+            )
         })?;
         let (x, weight) = (inputs[0], inputs[1]);
-        expect::rank(Self::NAME, "x must be [N, D, H, W, C_in]; reshape it", x, 5)?;
-        let what = format!("weight must be [KD, KH, KW, C_in, C_out] for x {x}; reshape it");
+        expect::rank(Self::NAME, "x: reshape it to [N, D, H, W, C_in]", x, 5)?;
+        let what = format!("weight for x {x}: reshape it to [KD, KH, KW, C_in, C_out]");
         expect::rank(Self::NAME, &what, weight, 5)?;
         let expected = [weight[0], weight[1], weight[2], x[4], weight[4]];
         expect::shape(Self::NAME, &what, weight, &expected)?;
@@ -83,7 +86,7 @@ impl Op for Conv3d {
             });
         };
         if self.bias {
-            let what = "bias must have one number for each output channel; make it so";
+            let what = "bias: give one element for each output channel";
             expect::shape(Self::NAME, what, inputs[2], &[weight[4]])?;
         }
         Ok(Plan::new(Shape::new(&[x[0], d, h, w, weight[4]])))
@@ -161,10 +164,10 @@ impl Op for Conv3d {
                 [1, 1, 3],
                 6,
             ),
-            // Padding wider than the kernel, and a step over the whole input.
+            // Padding wider than the kernel, and a stride over the whole input.
             make(conv([1, 1, 3], [1, 2, 2]), &[1, 1, 1, 1, 1], [1, 1, 1], 1),
             make(conv([3, 3, 3], [1; 3]), &[1, 4, 4, 4, 2], [2, 2, 2], 3),
-            // Channels enough for the transforms of 3x3 taps, whole tiles and parts of them, every padding.
+            // Enough channels for Winograd's transforms: whole and partial tiles, every padding.
             make(conv([1; 3], [0, 1, 1]), &[2, 2, 7, 9, 32], [1, 3, 3], 48),
             make(
                 Conv3d { bias: true, relu: true, ..conv([1; 3], [0, 0, 2]) },
@@ -179,7 +182,7 @@ impl Op for Conv3d {
                 [1, 3, 3],
                 66,
             ),
-            // Few channels, and lines enough that their gradient is scattered in several parts.
+            // Few channels, and enough lines that the gradient is scattered in several parts.
             make(conv([1; 3], [0, 1, 2]), &[1, 1, 24, 30, 3], [1, 3, 5], 5),
         ]
     }
@@ -198,7 +201,7 @@ impl Op for Conv3d {
                     bias,
                     relu,
                 };
-                // Just large enough for the kernel, or a little larger.
+                // As large as the kernel, or a little larger.
                 let [d, h, w] =
                     pick(|a| (a.2 * (a.3 - 1) + 1).saturating_sub(2 * a.1).max(1) + a.4);
                 make(op, &[batch, d, h, w, channels], pick(|a| a.3), out)
@@ -294,7 +297,7 @@ mod tests {
             let (x, weight) = (numbers::<f32>(shapes[0], "x"), numbers::<f32>(shapes[1], "weight"));
             let out = op.plan(&shapes, &[]).unwrap().output.shape;
             let [xs, ws] = shapes;
-            // The transforms' worst error is some 1e-5 of a sum's deviation.
+            // The transforms' largest error is about 1e-5 of a sum's standard deviation.
             let deviation = ((ws.count() / ws[4]) as f64).sqrt();
             let transformed = winograd::suits(&op.geometry(&shapes));
             let tolerance = if transformed { 5e-5 * deviation } else { 2e-4 };
@@ -325,7 +328,7 @@ mod tests {
         }
     }
 
-    /// The layers of R(2+1)D that are transformed: f32 against f64, in root mean squares and at the worst.
+    /// The transformed layers of R(2+1)D: f32 against f64, root mean square and largest error.
     #[test]
     fn transforms_lose_few_digits() {
         let op = Conv3d::new([1; 3], [0, 1, 1]);

@@ -1,6 +1,6 @@
-//! The gradient of an input of few channels. Gathered, its columns would be the channels, and fill a fraction of a
-//! vector. Here they are those of all taps over space: what each pixel of the output's gradient means for its
-//! neighbourhood comes out of one product, and is then added where the taps stand.
+//! The gradient of an input with few channels, by scattering. A gathering product would have the channels as columns,
+//! which fill only a part of a vector. Here the columns are the channels of all spatial taps: one product computes
+//! the contribution of each output pixel to its neighbourhood, which is then added to the input pixels of the taps.
 
 use super::cpu::Geometry;
 use crate::Float;
@@ -8,10 +8,10 @@ use crate::cpu::gemm::{View, serial};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::{scratch, simd};
 
-/// About how many pixels of the output's gradient a product takes: what it makes stays in the second cache.
+/// Target of the output pixels of one product: its result stays in L2.
 const PIXELS: usize = 256;
 
-/// Writes or adds to the gradient of the input. Each task has a frame of it, and sums in the order of the taps and lines.
+/// Writes or adds the gradient of the input. Each task has one frame and sums in the order of the taps and lines.
 pub(super) fn grad_input<T: Float>(
     geometry: &Geometry,
     weight: &[T],
@@ -64,18 +64,18 @@ pub(super) fn grad_input<T: Float>(
     });
 }
 
-/// Which place of the output has this distance of `stride` times its number from a place of the input, if one has.
+/// The output position o with o · stride + tap = place, if there is one.
 fn source(place: usize, tap: usize, stride: usize) -> Option<usize> {
     let distance = place.checked_sub(tap)?;
     distance.is_multiple_of(stride).then_some(distance / stride)
 }
 
-/// Adds what a line of the output means for the taps over space to a frame of the input.
+/// Adds the contributions of a line of the output to a frame of the input.
 #[inline(always)]
 fn scatter_line<T: Float>(geometry: &Geometry, line: usize, made: &[T], frame: &mut [T]) {
     let Geometry { input, output, kernel, stride, padding, dilation, .. } = *geometry;
     let channels = geometry.channels[0];
-    // Taps that stand side by side in the input, as they do in the product.
+    // Taps that are contiguous in the input, as they are in the product.
     let run = if dilation[2] == 1 { kernel[2] } else { 1 };
     for tap in 0..kernel[1] {
         let row = (line * stride[1] + tap * dilation[1]).wrapping_sub(padding[1]);
@@ -85,7 +85,7 @@ fn scatter_line<T: Float>(geometry: &Geometry, line: usize, made: &[T], frame: &
         let frame = &mut frame[row * input[2] * channels..][..input[2] * channels];
         for (column, made) in made.chunks_exact(made.len() / output[2]).enumerate() {
             for start in (0..kernel[2]).step_by(run) {
-                // Between the first and last tap that stand inside.
+                // From the first to the last tap inside of the input.
                 let at = column * stride[2] + start * dilation[2];
                 let low = padding[2].saturating_sub(at).min(run);
                 let high = (input[2] + padding[2]).saturating_sub(at).min(run);

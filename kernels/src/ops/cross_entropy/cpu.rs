@@ -2,7 +2,7 @@ use crate::Float;
 use crate::cpu::{math, parallel, simd, small, sums};
 use crate::op::Gradient;
 
-/// How many samples count.
+/// The number of samples that are not ignored.
 fn counted(width: usize, classes: &[u32]) -> usize {
     classes.iter().filter(|&&class| (class as usize) < width).count()
 }

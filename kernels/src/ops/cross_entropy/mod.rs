@@ -1,4 +1,4 @@
-//! Softmax cross entropy against classes.
+//! Softmax cross entropy with class indices.
 
 mod cpu;
 mod cuda;
@@ -10,15 +10,15 @@ use proptest::strategy::BoxedStrategy;
 
 /// Mean over the samples of -log softmax(logits) at the sample's class, natural logarithm.
 ///
-/// A sample whose class is not below C, such as [`CrossEntropy::IGNORED`], does not count; if none counts the
-/// loss is 0 and so is its gradient.
+/// A sample whose class is not below C, such as [`CrossEntropy::IGNORED`], is ignored; if all are, the loss and its
+/// gradient are 0.
 ///
-/// Inputs: logits `[N, C]`. Indices: classes `[N]`. Output: a scalar. Saved: log of the sum of e^logits `[N]`.
+/// Inputs: logits `[N, C]`. Indices: classes `[N]`. Output: a scalar. Saved: the log-sum-exp of the logits `[N]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrossEntropy;
 
 impl CrossEntropy {
-    /// The class of a sample that does not count.
+    /// The class of an ignored sample.
     pub const IGNORED: u32 = u32::MAX;
 }
 
@@ -31,7 +31,7 @@ impl Op for CrossEntropy {
         let logits = inputs[0];
         expect::rank(Self::NAME, "logits: reshape them to [N, C]", logits, 2)?;
         expect::filled(Self::NAME, "logits", logits)?;
-        let what = format!("classes for logits {logits}: give one a sample");
+        let what = format!("classes for logits {logits}: give one for each sample");
         expect::shape(Self::NAME, &what, indices[0], &logits[..1])?;
         Ok(Plan::saving(Shape::SCALAR, vec![Shape::from(&logits[..1])]))
     }
@@ -79,7 +79,7 @@ impl Op for CrossEntropy {
     fn ragged() -> BoxedStrategy<Case<Self>> {
         (1usize..30, 1usize..50, any::<u32>())
             .prop_map(|(n, c, seed)| {
-                // One class too many, which is ignored.
+                // Class C, which is ignored.
                 let class = |i: usize| (seed.wrapping_mul(i as u32 + 3) >> 7) % (c as u32 + 1);
                 Case::new(CrossEntropy, &[&[n, c]]).index(&[n], (0..n).map(class).collect())
             })

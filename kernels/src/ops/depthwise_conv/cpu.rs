@@ -1,5 +1,5 @@
-//! Sums stay in registers over the taps: [`TILE`] steps by a handful of vectors of features where every tap
-//! is inside the sequence, one step at its ends.
+//! Depthwise convolution on the CPU. Sums over the taps stay in registers: [`TILE`] steps by a few vectors of
+//! features where every tap is inside the sequence, one step near its ends.
 
 use super::DepthwiseConv;
 use crate::Float;
@@ -10,10 +10,10 @@ use crate::op::{Backward, Forward, Gradient};
 
 /// Output steps that share one load of the weights.
 const TILE: usize = 4;
-/// Output steps whose share of the weight's gradient is summed in the working precision, and which with the
-/// inputs of 64 features fit in L1.
+/// Output steps over which the weight's gradient is summed in the working precision; with the inputs of 64 features
+/// they fit in L1.
 const SEGMENT: usize = 64;
-/// The most slices of steps that the weight's gradient is summed in.
+/// The most slices of steps in the sum of the weight's gradient.
 const SLICES: usize = 16;
 
 /// A convolution of sequences of `steps` steps.
@@ -23,13 +23,13 @@ struct Taps {
     features: usize,
     kernel: usize,
     stride: usize,
-    /// Negative where the first tap of the first output lies inside the sequence.
+    /// Negative where the first tap of the first output is inside the sequence.
     padding: isize,
     dilation: usize,
 }
 
 impl Taps {
-    /// Which taps of an output step are inside the sequence.
+    /// The taps of an output step that are inside the sequence.
     #[inline(always)]
     fn inside(&self, step: usize) -> std::ops::Range<usize> {
         let origin = (step * self.stride) as isize - self.padding;
@@ -48,7 +48,7 @@ impl Taps {
         ((step * self.stride + tap * self.dilation) as isize - self.padding) as usize
     }
 
-    /// `STEPS` output steps of `LANES` features, over the taps given.
+    /// Computes `STEPS` output steps of `LANES` features over the given taps.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
     fn tile<T: Float, const STEPS: usize, const LANES: usize>(
@@ -85,10 +85,10 @@ impl Taps {
         }
     }
 
-    /// The same for two vectors of features, which stay in registers.
+    /// Computes `STEPS` output steps of two vectors of features, with the sums in registers.
     ///
     /// # Safety
-    /// The instruction set is present; two vectors of features are left, and all taps of all steps inside.
+    /// The processor has the instruction set; two vectors of features are left; all taps of all steps are inside.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
     #[allow(clippy::needless_range_loop, reason = "iterators over registers are not unrolled")]
@@ -104,7 +104,7 @@ impl Taps {
         add: bool,
     ) {
         let lanes = T::On::<I>::LANES;
-        // SAFETY: every slice of two vectors is taken with its bounds checked, and the instruction set is there.
+        // SAFETY: every slice of two vectors is bounds-checked, and the caller ensures the instruction set.
         unsafe {
             let pair = |from: &[T]| {
                 let from = from[..2 * lanes].as_ptr();
@@ -132,10 +132,10 @@ impl Taps {
         }
     }
 
-    /// `STEPS` output steps from `step` on, all features.
+    /// Computes `STEPS` output steps from `step` on, all features.
     ///
     /// # Safety
-    /// The instruction set is present, and all taps of all steps inside.
+    /// The processor has the instruction set, and all taps of all steps are inside.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "three arrays and a place in them")]
     unsafe fn features<T: Float, I: Isa, const STEPS: usize>(
@@ -151,7 +151,7 @@ impl Taps {
         let mut c = 0;
         let pair = 2 * T::On::<I>::LANES;
         while c + pair <= self.features {
-            // SAFETY: as promised, and two vectors are left.
+            // SAFETY: by the contract above, and two vectors are left.
             unsafe {
                 self.vectors::<T, I, STEPS>(x, weight, bias, step, c, taps.clone(), output, add);
             }
@@ -195,10 +195,10 @@ impl<T: Float> simd::Work for Rows<'_, T> {
             let output = &mut self.rows[done * taps.features..];
             let left = (count - done).min(outputs - step);
             let (all, inside) = (0..taps.kernel, taps.inside(step));
-            // Taps move on with the steps: the first step has the most before the sequence, the last
-            // the most behind it.
+            // Taps advance with the steps: the first step has the most taps before the sequence, the last
+            // step the most after it.
             let tile = left >= TILE && inside == all && taps.inside(step + TILE - 1) == all;
-            // SAFETY: `run` entered for this instruction set, and only taps inside are given.
+            // SAFETY: `run` was called for this instruction set, and the given taps are inside.
             unsafe {
                 if tile {
                     taps.features::<T, I, TILE>(x, weight, bias, step, all, output, add);
@@ -272,8 +272,8 @@ pub(super) fn backward<T: Float>(op: &DepthwiseConv, mut call: Backward<'_, T>) 
     }
 }
 
-/// With stride 1 the convolution of grad_output with the filter turned round; else each step gathers the
-/// outputs that saw it.
+/// With stride 1 the convolution of grad_output with the flipped filter; otherwise each step gathers the outputs that
+/// read it.
 fn grad_input<T: Float>(
     taps: &Taps,
     weight: &[T],
@@ -376,7 +376,7 @@ fn grad_weight<T: Float>(
 }
 
 impl Taps {
-    /// Adds to the sums of `LANES` features what some steps of one clip contribute.
+    /// Adds the contribution of some steps of one sample to the sums of `LANES` features.
     #[inline(always)]
     fn weight<T: Float, const LANES: usize>(
         &self,
@@ -390,7 +390,7 @@ impl Taps {
             let mut of_tap = [T::ZERO; LANES];
             for step in steps.clone() {
                 let at = (step * self.stride + tap * self.dilation) as isize - self.padding;
-                // Steps before and behind the sequence are few and together: the branch is predicted.
+                // Steps outside of the sequence are few and adjacent, so the branch is well predicted.
                 if at < 0 || at >= self.steps as isize {
                     continue;
                 }

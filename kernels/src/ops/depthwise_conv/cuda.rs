@@ -31,7 +31,7 @@ struct Arguments {
     add: u32,
 }
 
-/// Steps that one thread makes; `STEPS` in the kernels.
+/// Output steps of one thread; `STEPS` in the kernels.
 const STEPS: usize = 4;
 /// Rows that one block sums over in the gradients of weight and bias.
 const SLICE: usize = 512;
@@ -60,7 +60,7 @@ fn arguments(op: &DepthwiseConv, shapes: &[Shape]) -> Arguments {
     }
 }
 
-/// Blocks of 32 features by 8 groups of steps.
+/// The grid: blocks of 32 features by 8 groups of steps.
 fn groups(clips: usize, steps: usize, features: usize) -> Grid {
     Grid::tiles((clips * steps.div_ceil(STEPS)).div_ceil(8), features.div_ceil(32))
 }

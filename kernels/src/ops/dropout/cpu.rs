@@ -3,12 +3,12 @@ use crate::Float;
 use crate::cpu::{parallel, simd};
 use crate::philox::Philox;
 
-/// Blocks of four words that are drawn side by side: as many as the registers hold.
+/// Counters drawn together, four words each: as many as the registers hold.
 const SIDE: usize = 16;
 
 /// The forward pass on x, and the backward pass on the gradient of the output.
 pub(super) fn apply<T: Float>(op: Dropout, x: &[T], target: &mut [T], add: bool) {
-    // Rounded to nearest; 2^32 words make a probability exact to 1e-10.
+    // Rounded down: the probability is exact to 1e-9.
     let threshold = (op.probability * 2f64.powi(32)) as u32;
     let scale = T::from_f64(1.0 / (1.0 - op.probability));
     parallel::rows(target, 4 * SIDE, 4 * 4 * SIDE, |first, target| {
@@ -38,7 +38,7 @@ fn masked<T: Float>((stream, threshold, scale, block, x, target, add): Arguments
             }
         }
         for ((y, &x), &factor) in target.iter_mut().zip(x).zip(&factors) {
-            // Chosen, not multiplied: an infinite element that is dropped is 0 and not NaN.
+            // Selected, not multiplied: a dropped infinity must become 0, not NaN.
             let value = if factor == T::ZERO { T::ZERO } else { x * factor };
             *y = if add { *y + value } else { value };
         }

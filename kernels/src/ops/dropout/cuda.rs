@@ -39,7 +39,7 @@ impl Dropout {
             to,
             count: count as i64,
             stream: self.stream.name(),
-            // As on the CPU: the same elements are dropped.
+            // As on the CPU, so that the same elements are dropped.
             threshold: (self.probability * 2f64.powi(32)) as u32,
             scale: (1.0 / (1.0 - self.probability)) as f32,
             add: add.into(),

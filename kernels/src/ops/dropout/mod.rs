@@ -9,16 +9,16 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Each element becomes 0 with the given probability; the others are divided by one minus it, so that the
-/// mean stays (Srivastava et al. 2014). Any shape in, the same shape out.
+/// Each element becomes 0 with the given probability; the others are divided by one minus it, which keeps the mean
+/// (Srivastava et al. 2014). Input: x, any shape. Output: the shape of x.
 ///
-/// Element i is dropped where word i of the stream is below probability * 2^32, which the backward pass finds
-/// again: nothing is saved. Give each call its own stream (`stream.at(step).at(layer)`).
+/// Element i is dropped where word i of the stream is below probability * 2^32. The backward pass draws the words
+/// again, so nothing is saved. Give each call its own stream (`stream.at(step).at(layer)`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
-    /// The chance of an element to be dropped, at least 0 and below 1.
+    /// The probability that an element is dropped, in [0, 1).
     pub probability: f64,
-    /// Where the random words come from.
+    /// The stream of random words.
     pub stream: Philox,
 }
 
@@ -29,7 +29,7 @@ impl Op for Dropout {
         expect::arity(Self::NAME, inputs, 1)?;
         expect::filled(Self::NAME, "x", inputs[0])?;
         expect::setting(Self::NAME, (0.0..1.0).contains(&self.probability), || {
-            format!("probability {}: give one from 0 to below 1", self.probability)
+            format!("got probability {}; give one in [0, 1)", self.probability)
         })?;
         Ok(Plan::new(inputs[0]))
     }

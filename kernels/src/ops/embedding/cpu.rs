@@ -23,7 +23,7 @@ pub(crate) fn backward<T: Float>(
     gradient: &mut Gradient<T>,
 ) {
     let (entries, add) = (gradient.data.len() / width, gradient.add);
-    // Places of the tokens, sorted by token and then by place (counting sort): `ends[v]` is where those of v end.
+    // Positions of the tokens, sorted by token and then position (counting sort); those of token v end at `ends[v]`.
     scratch::with::<u32, _>(entries + 1 + tokens.len(), |scratch| {
         let (ends, order) = scratch.split_at_mut(entries + 1);
         ends.fill(0);
@@ -32,7 +32,7 @@ pub(crate) fn backward<T: Float>(
         for v in 0..entries {
             ends[v + 1] += ends[v];
         }
-        // Each start moves up to the end as its places are filled in.
+        // Each start advances to the end as its positions are filled in.
         for (place, &token) in known() {
             let end = &mut ends[token as usize];
             order[*end as usize] = place as u32;
@@ -54,7 +54,7 @@ pub(crate) fn backward<T: Float>(
     });
 }
 
-/// Adds the rows of these places.
+/// Adds the rows of these positions.
 fn sum<T: Float>(width: usize, places: &[u32], rows: &[T], gradient: &mut [T]) {
     scratch::with::<f64, _>(width, |totals| {
         totals.fill(0.0);

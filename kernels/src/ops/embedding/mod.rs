@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Embedding: gathers rows of a table by index.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -8,11 +8,11 @@ use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// The row of a table for each token. A token that is not below V, such as u32::MAX, is padding: its row is zeros
-/// and it has no share in the gradient.
+/// The row of a table for each token. A token that is not below V, such as u32::MAX, is padding: its output is zeros
+/// and it adds nothing to the gradient.
 ///
-/// Input: table `[V, D]`. Indices: tokens, any shape. Output: the shape of the tokens and D. The gradient of a row
-/// sums its tokens in their order.
+/// Input: table `[V, D]`. Indices: tokens, any shape `[...]`. Output: `[..., D]`. The gradient of a row is a sum over
+/// its tokens in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding;
 
@@ -29,13 +29,13 @@ impl Op for Embedding {
         if tokens.len() >= MAX_RANK {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: format!("tokens for table {table}: reshape them"),
+                what: format!("tokens for table {table}: reshape them to fewer axes"),
                 got: tokens,
                 expected: format!("fewer than {MAX_RANK} axes"),
             });
         }
         expect::setting(Self::NAME, u32::try_from(tokens.count()).is_ok(), || {
-            format!("tokens {tokens} are 2^32 or more: split them")
+            format!("got tokens {tokens}; split them into calls of fewer than 2^32")
         })?;
         let mut output = [table[1]; MAX_RANK];
         output[..tokens.len()].copy_from_slice(&tokens);

@@ -32,7 +32,7 @@ pub(super) fn forward<T: Float>(op: Gate, width: usize, x: &[T], output: &mut [T
     });
 }
 
-/// Features whose gates are opened together. The compiler vectorises loops over few arrays, not one over all of them.
+/// Features in a chunk. The compiler vectorises several loops over few arrays, but not one over all of them.
 const CHUNK: usize = 64;
 
 /// The sigmoid of up to [`CHUNK`] features.

@@ -1,4 +1,4 @@
-//! Gates: one part of the features opens another.
+//! Gates: one part of the features scales another.
 
 mod cpu;
 mod cuda;
@@ -8,7 +8,7 @@ use crate::{Error, Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// A gate over parts of the last axis, which lie one after the other.
+/// A gate over consecutive parts of the last axis.
 ///
 /// Inputs: x `[..., 2 C]` (GLU) or `[..., 3 C]` (additive). Output: `[..., C]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// How many parts the last axis has.
+    /// The number of parts of the last axis.
     pub fn parts(self) -> usize {
         match self {
             Gate::Glu => 2,
@@ -40,7 +40,7 @@ impl Op for Gate {
         if x.features() % parts != 0 {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: format!("{self:?} takes {parts} parts of the last axis: widen it"),
+                what: format!("x for {self:?}, whose last axis has {parts} parts"),
                 got: x,
                 expected: format!("a last axis divisible by {parts}"),
             });

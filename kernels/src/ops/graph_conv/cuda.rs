@@ -50,10 +50,10 @@ struct Arguments {
 
 /// The side of a tile of the matrix product; `TILE` in `product.cuh`.
 const TILE: usize = Part::PRODUCT_TILE;
-/// Numbers that one block sums over, in what is a product and in what is not.
+/// Elements that one block sums over: in products, and in other sums.
 const SLICE: usize = 512;
 const LONG_SLICE: usize = 4096;
-/// Blocks beyond which a product is not split further: each slice has its own partial result.
+/// The most blocks of a product: each slice needs its own partial result.
 const BLOCKS: usize = 1024;
 
 /// The sizes of a call.
@@ -64,7 +64,7 @@ struct Sizes {
     partitions: usize,
     inward: usize,
     outward: usize,
-    /// Numbers of the adjacency.
+    /// Elements of the adjacency input.
     edges: usize,
 }
 
@@ -117,13 +117,13 @@ impl Sizes {
         }
     }
 
-    /// Partitions times nodes: so many lists of neighbours there are.
+    /// The number of neighbour lists: partitions times nodes.
     fn lists(&self) -> usize {
         self.partitions * self.nodes
     }
 }
 
-/// The neighbours of each partition and node, on the device.
+/// The neighbour lists of each partition and node, on the device.
 struct Lists {
     spans: Block,
     neighbours: Block,
@@ -158,7 +158,7 @@ impl Lists {
     }
 }
 
-/// The tiles of a product, and the slices of its depth: enough blocks, and not many more.
+/// The grid of a product's tiles, and the slices of its depth, which give enough blocks.
 fn split(rows: usize, columns: usize, depth: usize) -> (Grid, Slices) {
     let [x, y] = [rows, columns].map(|n| n.div_ceil(TILE));
     let most = BLOCKS.div_ceil((x * y).max(1));

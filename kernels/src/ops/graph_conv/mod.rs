@@ -1,4 +1,4 @@
-//! Graph convolution: neighbours gathered through one or more adjacency matrices, a linear map, ReLU.
+//! Graph convolution: aggregation by one or more adjacency matrices, a linear map, optionally ReLU.
 
 mod cpu;
 mod cuda;
@@ -10,34 +10,35 @@ use proptest::strategy::BoxedStrategy;
 
 /// y(v) = act( Σ_k Σ_w A_k(v, w) (x(w) W_k + b_k) ) over the V nodes of each row.
 ///
-/// K = 1 is relu((A x) Θ) of Yu et al., IJCAI 2018; K = 3 the spatial partitions of Yan et al., AAAI 2018, where
-/// the bias stands before the aggregation as there.
+/// K = 1 is relu((A x) Θ) of Yu et al., IJCAI 2018; K = 3 are the spatial partitions of Yan et al., AAAI 2018. As
+/// there, the bias is added before the aggregation.
 ///
 /// Inputs, in order:
-/// - features `[..., V, C_in]`: any axes before V,
+/// - features x `[..., V, C_in]`, with any leading axes,
 /// - weight `[K, C_in, C_out]`,
 /// - bias `[K, C_out]`, only if `bias`,
 /// - the adjacency `[K, V, V]` (row = target), or if sparse the weights `[E]` of its edges.
 ///
-/// Index inputs, only if sparse: `targets` v, `sources` w and `partitions` k of the edges, each `[E]`. Sort them by
-/// (partition, target) for speed; edges given twice add up. An edge with a number out of range counts as absent: its
-/// gradient is 0. Gradients reach the adjacency at the edges alone if sparse, everywhere if dense.
+/// Index inputs, only if sparse: `targets` v, `sources` w and `partitions` k of the edges, each `[E]`. Sort the edges
+/// by (partition, target) for speed. The weights of duplicate edges are summed. An edge with an index out of range is
+/// ignored and its gradient is 0. A sparse adjacency has gradients at its edges only, a dense one everywhere.
 ///
-/// Output `[..., V, C_out]`. Nothing is saved: backward aggregates gradients instead of repeating forward.
+/// Output: `[..., V, C_out]`. Nothing is saved: the backward pass aggregates gradients and does not repeat the
+/// forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GraphConv {
-    /// How the adjacency is given.
+    /// The format of the adjacency.
     pub adjacency: Adjacency,
-    /// Whether there is a bias input.
+    /// Whether the bias is given.
     pub bias: bool,
-    /// Whether max(0, y) is taken at the end; its gradient at 0 is 0.
+    /// Whether ReLU is applied at the end; its gradient at 0 is 0.
     pub relu: bool,
 }
 
-/// How an adjacency is given.
+/// The format of an adjacency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adjacency {
-    /// All V x V numbers of each partition.
+    /// A V x V matrix for each partition.
     Dense,
     /// A list of edges.
     Sparse,
@@ -52,20 +53,18 @@ impl Op for GraphConv {
         if x.len() < 2 || x[x.len() - 2] == 0 || x.features() == 0 {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: "features: give nodes and features as the last two axes".into(),
+                what: "x: give nodes and features as the last two axes".into(),
                 got: x,
                 expected: "[..., V, C_in]".into(),
             });
         }
         let nodes = x[x.len() - 2];
-        expect::rank(Self::NAME, "weight ([K, C_in, C_out])", weight, 3)?;
+        expect::rank(Self::NAME, "weight: reshape it to [K, C_in, C_out]", weight, 3)?;
         let (partitions, outputs) = (weight[0], weight[2]);
-        let what = format!("weight for features {x}: make it [K, C_in, C_out]");
+        let what = format!("weight for x {x}: make it [K, C_in, C_out]");
         expect::shape(Self::NAME, &what, weight, &[partitions, x.features(), outputs])?;
         expect::setting(Self::NAME, partitions > 0 && outputs > 0, || {
-            format!(
-                "weight {weight} maps to nothing; give at least 1 partition and 1 output feature"
-            )
+            format!("got weight {weight}; give at least 1 partition and 1 output feature")
         })?;
         if self.bias {
             let what = format!("bias for weight {weight}: make it [K, C_out]");
@@ -73,19 +72,18 @@ impl Op for GraphConv {
         }
         match self.adjacency {
             Adjacency::Dense => {
-                let what =
-                    format!("adjacency for features {x} and weight {weight}: make it [K, V, V]");
+                let what = format!("adjacency for x {x} and weight {weight}: make it [K, V, V]");
                 expect::shape(Self::NAME, &what, adjacency, &[partitions, nodes, nodes])?;
                 expect::setting(Self::NAME, indices.is_empty(), || {
-                    format!("got index inputs {indices:?}; a dense adjacency takes none")
+                    format!("got index inputs {indices:?}; give none with a dense adjacency")
                 })?;
             }
             Adjacency::Sparse => {
-                expect::rank(Self::NAME, "edge weights ([E])", adjacency, 1)?;
+                expect::rank(Self::NAME, "edge weights: reshape them to [E]", adjacency, 1)?;
                 expect::setting(Self::NAME, indices == [adjacency; 3], || {
                     format!(
-                        "index inputs {indices:?} for edge weights {adjacency}; give targets, sources and \
-                         partitions of as many edges"
+                        "got index inputs {indices:?} for edge weights {adjacency}; give targets, sources and \
+                         partitions, one element for each edge"
                     )
                 })?;
             }
@@ -110,7 +108,7 @@ impl Op for GraphConv {
         let nodes = x[x.len() - 2] as f64;
         let rows = x.rows() as f64 / nodes;
         let (inward, outward) = (weight[1] as f64, weight[2] as f64);
-        // An aggregation in the narrower features, and the linear map at every node.
+        // Aggregation of the narrower of input and output features, and the linear map at every node.
         let aggregate = 2.0 * rows * adjacency.count() as f64 * inward.min(outward);
         let linear = 2.0 * rows * nodes * weight.count() as f64;
         let parameters: usize = inputs[1..].iter().map(Shape::count).sum();
@@ -146,7 +144,7 @@ impl Op for GraphConv {
             Case::new(yan, &[&[8, 66, 3], &[1, 3, 66], &[1, 66], &[1, 66, 66]]),
             Case::new(dense, &[&[2, 3, 2], &[1, 2, 3], &[1, 3, 3]])
                 .input(2, Input::constant(&[1, 3, 3], Values::Uniform(0.0, 1.0))),
-            // A node without neighbours, an edge given twice, one out of range in each way.
+            // A node without neighbours, a duplicate edge, one edge out of range in each index.
             edges(
                 Case::new(sparse, &[&[2, 2, 4, 3], &[2, 3, 5], &[2, 5], &[9]]),
                 &[0, 1, 2, 0, 0, 2, 4, 1, 0],
@@ -190,7 +188,7 @@ impl Op for GraphConv {
                     let stream = crate::philox::Philox::new(seed, "edges").at(part);
                     (0..count).map(|i| stream.below(i as u64, below) as u32).collect()
                 };
-                // Now and then a source out of range.
+                // Sources are sometimes out of range.
                 Case::new(op, &shapes)
                     .index(&[count], draw(0, nodes))
                     .index(&[count], draw(1, nodes + 1))

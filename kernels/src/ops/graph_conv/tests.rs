@@ -29,7 +29,7 @@ fn run<T: Float>(
     output.iter().map(|y| y.to_f64()).collect()
 }
 
-/// The definition, written out.
+/// The definition, without optimisation.
 fn brute_force(shapes: &[Shape], inputs: &[Vec<f64>], relu: bool) -> Vec<f64> {
     let [partitions, inward, outward] = [shapes[1][0], shapes[1][1], shapes[1][2]];
     let (x, weight, bias, adjacency) = (&inputs[0], &inputs[1], &inputs[2], &inputs[3]);
@@ -69,7 +69,7 @@ fn dense_and_sparse_are_the_definition() {
             ];
             let mut inputs: Vec<Vec<f64>> =
                 (0..4).map(|i| numbers(shapes[i].count(), i as u64)).collect();
-            // One number in three is an edge.
+            // One element of three is an edge.
             inputs[3]
                 .iter_mut()
                 .enumerate()

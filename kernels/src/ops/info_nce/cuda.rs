@@ -48,7 +48,7 @@ const TILE: usize = Part::PRODUCT_TILE;
 /// The arguments without buffers.
 fn arguments(op: &InfoNce, shapes: &[Shape], indices: &[Pointer]) -> Arguments {
     let (rows, features) = (shapes[0][0], shapes[0][1]);
-    // The numbers of `Kind` in the kernels.
+    // The values of `Kind` in the kernels.
     let kind = match op.denominator {
         Denominator::ExcludePositive => 0,
         Denominator::IncludePositive => 1,
@@ -81,7 +81,7 @@ fn arguments(op: &InfoNce, shapes: &[Shape], indices: &[Pointer]) -> Arguments {
     }
 }
 
-/// Makes the unit embeddings of all modalities, and counts the rows of their pairs.
+/// Normalises the embeddings of all modalities, and counts the rows of their pairs.
 fn prepare(device: &Device, arguments: &Arguments, inputs: &[Pointer]) -> Result<()> {
     for (modality, &x) in inputs.iter().enumerate() {
         let grid = Grid::blocks((arguments.rows as usize).div_ceil(8));

@@ -1,5 +1,5 @@
-//! InfoNCE with cosine similarity over all ordered pairs of modalities, fused: normalisation, logits,
-//! log-sums and gradient in one op that never holds an N x N matrix.
+//! InfoNCE with cosine similarity over all ordered pairs of modalities. Normalisation, logits, log-sum-exps and
+//! gradients are fused in one op that never stores an N x N matrix.
 
 mod cpu;
 mod cuda;
@@ -13,25 +13,25 @@ use proptest::strategy::BoxedStrategy;
 ///
 /// L(m, n) = reduction over i of  -s_ip(i) + log Σ_j∈J(i) exp(s_ij),  s_ij = cos(z_i of m, z_j of n) / temperature
 ///
-/// where the [`Denominator`] says which column p(i) is the positive and which columns J(i) are summed over.
+/// where the [`Denominator`] defines the column p(i) of the positive and the columns J(i) of the sum.
 ///
-/// Inputs: M embeddings `[N, D]`, M ≥ 2 (`[2N, D]` with [`Denominator::Authors`]: view 1, then view 2). If
-/// `masked`, the index input `present` `[M, N]` says with 0 which sample lacks which modality: the rows and
-/// columns of a pair are the samples present in both. Pairs with fewer than 2 such samples are left out of
-/// the mean; if all are, the loss is 0 and so is its gradient.
+/// Inputs: M embeddings `[N, D]`, M ≥ 2 (`[2N, D]` with [`Denominator::Authors`]: view 1, then view 2). If `masked`,
+/// the index input `present` `[M, N]` is 0 where a sample lacks a modality: the rows and columns of a pair are the
+/// samples present in both. Pairs with fewer than 2 such samples are excluded from the mean; if all are, the loss and
+/// its gradient are 0.
 ///
-/// An embedding shorter than 1e-12 counts as zero: its cosines are 0 and it gets no gradient.
+/// An embedding with norm below 1e-12 counts as zero: its cosines and its gradient are 0.
 ///
-/// Output: one number. Saved: the reciprocal lengths `[M, R]`, the log-sums `[M (M-1), R]` (of the pairs in
-/// the order (0,1), (0,2) ... (1,0), (1,2) ...; 0 for rows left out), the loss of each ordered pair `[M, M]`
-/// (0 on the diagonal and where left out). R is the number of rows of an embedding.
+/// Output: a scalar. Saved: the reciprocal norms `[M, R]`; the log-sum-exps `[M (M-1), R]` (pairs in the order (0,1),
+/// (0,2) ... (1,0), (1,2) ...; 0 for excluded rows); the loss of each ordered pair `[M, M]` (0 on the diagonal and
+/// for excluded pairs). R is the number of rows of an embedding.
 ///
 /// Memory is linear in N. Equation 1 of Franceschini et al., ICPR 2022; van den Oord et al. 2018.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InfoNce {
-    /// What cosines are divided by; .07 in the paper.
+    /// The divisor of the cosines, above 0; .07 in the paper.
     pub temperature: f64,
-    /// Which columns stand in the log-sum.
+    /// The positive and the columns of the sum.
     pub denominator: Denominator,
     /// Mean or sum over the rows of a pair.
     pub reduction: Reduction,
@@ -39,18 +39,17 @@ pub struct InfoNce {
     pub masked: bool,
 }
 
-/// Which column is the positive of row i, and which stand in its log-sum.
+/// The column of the positive of row i, and the columns of its log-sum-exp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denominator {
     /// Positive i; the sum runs over j ≠ i. Equation 1 as printed; decoupled contrastive learning. May be negative.
     ExcludePositive,
     /// Positive i; the sum runs over all j. The rows of CLIP's loss.
     IncludePositive,
-    /// The published code with two views of each of N samples, 2N rows: the positive is the other view of
-    /// the same sample, and the sum runs over the 2N-1 rows j ≠ i, so that the pair of equal views stands
-    /// on neither side.
+    /// The published code with two views of each of N samples, 2N rows: the positive is the other view of the same
+    /// sample, and the sum runs over the 2N-1 columns j ≠ i. The pair of equal views is in neither term.
     Authors {
-        /// Whether the loss is halved, as the published code does in dividing by positives + 1.
+        /// Whether the loss is halved: the published code divides by the number of positives + 1.
         half: bool,
     },
 }
@@ -59,9 +58,9 @@ pub enum Denominator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// Their mean: keeps the step the same for any batch size.
+    /// The mean: the size of the gradient does not depend on the batch size.
     Mean,
-    /// Their sum, as Equation 1 is printed: the step grows with the batch.
+    /// The sum, as Equation 1 is printed: the gradient grows with the batch size.
     Sum,
 }
 
@@ -88,29 +87,23 @@ impl Op for InfoNce {
         expect::setting(
             Self::NAME,
             self.temperature > 0.0 && self.temperature.is_finite(),
-            || {
-                format!(
-                    "temperature is {}; make it a positive number such as .07",
-                    self.temperature
-                )
-            },
+            || format!("got temperature {}; give a positive number such as .07", self.temperature),
         )?;
         let modalities = inputs.len();
         expect::setting(Self::NAME, modalities >= 2, || {
             format!("got {modalities} embeddings; give one for each of at least 2 modalities")
         })?;
-        expect::rank(Self::NAME, "input 0 (embeddings, [N, D])", inputs[0], 2)?;
+        expect::rank(Self::NAME, "input 0: reshape it to [N, D]", inputs[0], 2)?;
         for (m, &input) in inputs.iter().enumerate() {
-            let what = format!("input {m}: all modalities need the same samples and features");
+            let what = format!("input {m}: give all modalities the same samples and features");
             expect::shape(Self::NAME, &what, input, &inputs[0])?;
         }
         let (rows, views) = (inputs[0][0], self.views());
         if rows < 2 * views || rows % views != 0 || inputs[0][1] == 0 {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what:
-                    "embeddings: a sample is told from the others of its batch; skip a batch of one"
-                        .into(),
+                what: "embeddings: InfoNCE needs at least 2 samples per batch; skip batches of one"
+                    .into(),
                 got: inputs[0],
                 expected: format!("at least 2 samples of {views} view(s) each, and 1 feature"),
             });
@@ -119,8 +112,8 @@ impl Op for InfoNce {
             if self.masked { &[Shape::from([modalities, rows / views])] } else { &[] };
         expect::setting(Self::NAME, indices == expected, || {
             format!(
-                "index inputs {indices:?} do not fit: `present` [M, N] goes with `masked` and only \
-                 with it; give {expected:?}"
+                "got index inputs {indices:?}, expected {expected:?}; give `present` [M, N] if and only if `masked` \
+                 is set"
             )
         })?;
         let saved = vec![
@@ -148,7 +141,7 @@ impl Op for InfoNce {
         let pairs = m * (m - 1.0) / 2.0;
         let bytes = 4.0 * m * n * d;
         Cost {
-            // One matrix of logits a pair serves both directions.
+            // One matrix of logits for each unordered pair gives both directions.
             forward_flops: pairs * n * n * (2.0 * d + 4.0) + 3.0 * m * n * d,
             backward_flops: pairs * n * n * (6.0 * d + 8.0) + 5.0 * m * n * d,
             forward_bytes: bytes,
@@ -173,7 +166,7 @@ impl Op for InfoNce {
             Case::new(InfoNce { temperature: 0.3, ..base }, &[&[70, 66], &[70, 66], &[70, 66]]),
             Case::new(masked(base), &[&[4, 5], &[4, 5], &[4, 5]])
                 .index(&[3, 4], vec![1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]),
-            // One pair left, then none.
+            // One pair included, then none.
             Case::new(masked(authors), &[&[6, 5], &[6, 5], &[6, 5]])
                 .index(&[3, 3], vec![1, 0, 1, 1, 1, 1, 0, 1, 0]),
             Case::new(masked(include), &[&[3, 4], &[3, 4]]).index(&[2, 3], vec![0, 0, 1, 1, 1, 1]),
@@ -195,7 +188,7 @@ impl Op for InfoNce {
                 let case = Case::new(op, &vec![&shape[..]; m]);
                 match mask {
                     None => case,
-                    // Three in four are present.
+                    // Three of four are present.
                     Some(bits) => {
                         let bit = |i| bits.rotate_left(i) & 3 != 0;
                         let present = (0..m * n).map(|i| u32::from(bit(2 * i as u32))).collect();

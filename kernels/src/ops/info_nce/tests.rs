@@ -135,7 +135,7 @@ fn toy_vector() {
     }
 }
 
-/// The definition, written out.
+/// The definition, without optimisation.
 fn brute_force(op: InfoNce, z: &[Vec<f64>], features: usize, present: Option<&[u32]>) -> f64 {
     let (modalities, rows) = (z.len(), z[0].len() / features);
     let samples = rows / op.views();
@@ -208,8 +208,8 @@ fn more_rows_than_a_block() {
         let z = random(2, 1100, 8, 9);
         let outcome = run::<f64>(op, &z, 8, None);
         close(outcome.loss, brute_force(op, &z, 8, None), 1e-11);
-        // Elements against a central difference: of rows and of columns, in the first block and the second. With a
-        // smaller step the rounding of losses near 100 would be all there is to see.
+        // Elements against a central difference: of rows and of columns, in the first and second block. With a
+        // smaller step the difference would be below the rounding error of losses near 100.
         for (side, element) in [(0, 3), (0, 1099 * 8 + 1), (1, 5), (1, 1098 * 8)] {
             let at = |step: f64| {
                 let mut z = z.clone();
@@ -246,7 +246,7 @@ fn order_of_samples_and_modalities_is_nothing() {
         close(mixed.loss, plain.loss, 1e-12);
         let turned = run::<f64>(op, &[z[2].clone(), z[0].clone(), z[1].clone()], features, None);
         close(turned.loss, plain.loss, 1e-12);
-        // (m, n) of the turned call is (m-1, n-1) of the plain one.
+        // (m, n) of the rotated call is (m-1, n-1) of the plain one.
         close(turned.pairs[1], plain.pairs[6], 1e-12);
         close(turned.pairs[5], plain.pairs[1], 1e-12);
     }
@@ -282,7 +282,7 @@ fn low_temperature_and_zero_embedding_are_finite() {
         assert!(outcome.gradients.iter().flatten().all(|g| g.is_finite()));
         assert!(outcome.gradients[0][..6].iter().all(|&g| g == 0.0));
     }
-    // Aligned at .07: the diagonal must not swallow the rest.
+    // Aligned at .07: the large diagonal must not absorb the other terms.
     let aligned = vec![axes(32, 1); 2];
     close(run::<f32>(InfoNce::new(0.005), &aligned, 32, None).loss, 31f64.ln() - 200.0, 1e-6);
 }
@@ -298,7 +298,7 @@ fn no_pair_left() {
 #[test]
 fn batch_of_one_is_an_error() {
     let error = InfoNce::new(0.07).plan(&[[1, 4].into(), [1, 4].into()], &[]).unwrap_err();
-    assert!(error.to_string().contains("skip a batch of one"), "{error}");
+    assert!(error.to_string().contains("skip batches of one"), "{error}");
     let authors = op(0.07, Denominator::Authors { half: true });
     assert!(authors.plan(&[[3, 4].into(), [3, 4].into()], &[]).is_err());
 }

@@ -2,7 +2,8 @@ use crate::Float;
 use crate::cpu::{parallel, reduce, scratch, simd, sums};
 use crate::op::Gradient;
 
-/// Mean and reciprocal deviation of each group, in two passes, and its normalised numbers in a third while it is near.
+/// Mean and reciprocal standard deviation of each group in two passes, its output in a third while it is in the
+/// cache.
 pub(super) fn forward<T: Float>(
     group: usize,
     epsilon: f64,
@@ -15,7 +16,7 @@ pub(super) fn forward<T: Float>(
     parallel::rows(output, group, 4 * group, |first, output| {
         let x = &x[first * group..][..output.len()];
         let count = output.len() / group;
-        // SAFETY: the groups of the output, which are this task's alone.
+        // SAFETY: these groups belong to this task only.
         let (means, rstds) = unsafe { (means.part(first, count), rstds.part(first, count)) };
         let saved = means.iter_mut().zip(rstds);
         simd::vectorised(
@@ -38,7 +39,7 @@ pub(super) fn forward<T: Float>(
 
 #[inline(always)]
 fn statistics<T: Float>(x: &[T], epsilon: f64) -> (T, T) {
-    // Differences to the first number lose no digits where the mean is far from 0.
+    // Differences to the first element keep their digits where the mean is far from 0.
     let (shift, share) = (x[0], 1.0 / x.len() as f64);
     let offset = sums::one(
         x,
@@ -55,7 +56,7 @@ fn statistics<T: Float>(x: &[T], epsilon: f64) -> (T, T) {
     (mean, T::from_f64(1.0 / (variance + epsilon).sqrt()))
 }
 
-/// What the backward pass reads: x, weight, mean, reciprocal deviation, gradient of the output.
+/// The inputs of the backward pass: x, weight, mean, reciprocal standard deviation, gradient of the output.
 type Kept<'a, T> = [&'a [T]; 5];
 
 pub(super) fn grad_input<T: Float>(

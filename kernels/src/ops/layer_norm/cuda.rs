@@ -33,7 +33,7 @@ struct Arguments {
 const ROWS: usize = 512;
 
 impl LayerNorm {
-    /// What both passes have: x and weight, mean and reciprocal deviation.
+    /// The arguments of both passes: x and weight, mean and reciprocal standard deviation.
     fn arguments(&self, x: Shape, inputs: &[Pointer], saved: &[Pointer]) -> Arguments {
         let (group, width) = (self.group(x), x.features());
         Arguments {

@@ -8,24 +8,23 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// (x - mean) / sqrt(variance + epsilon) * weight + bias, with mean and biased variance over the last axes of
-/// each sample, weight and bias one a feature.
+/// (x - mean) / sqrt(variance + epsilon) * weight + bias, with mean and biased variance over the last 1 or 2 axes.
 ///
 /// Over one axis it is layer norm (Ba et al. 2016); over two the global layer norm of Conv-TasNet (Luo & Mesgarani
 /// 2019, equation 9) on `[N, T, C]`, whose epsilon is 1e-8.
 ///
-/// Inputs: x `[..., C]`; weight `[C]`; bias `[C]`. Output: the shape of x. Saved: mean and reciprocal deviation,
-/// each of the leading axes' shape.
+/// Inputs: x `[..., C]`; weight `[C]`; bias `[C]`. Output: the shape of x. Saved: mean and reciprocal standard
+/// deviation, each with the shape of the leading axes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
-    /// How many of the last axes are normalised together: 1 or 2.
+    /// The number of last axes that are normalised together: 1 or 2.
     pub axes: usize,
-    /// What is added to the variance.
+    /// Added to the variance; above 0.
     pub epsilon: f64,
 }
 
 impl LayerNorm {
-    /// How many numbers are normalised together.
+    /// The number of elements that are normalised together.
     fn group(&self, x: Shape) -> usize {
         x[x.len() - self.axes..].iter().product()
     }
@@ -39,13 +38,13 @@ impl Op for LayerNorm {
         let x = inputs[0];
         expect::filled(Self::NAME, "x", x)?;
         expect::setting(Self::NAME, matches!(self.axes, 1 | 2) && self.axes <= x.len(), || {
-            format!("{} axes of x {x}: normalise 1 or 2 that x has", self.axes)
+            format!("got {} axes for x {x}; normalise 1 or 2 axes that x has", self.axes)
         })?;
         expect::setting(Self::NAME, self.epsilon > 0.0, || {
-            format!("epsilon {}: give one above 0", self.epsilon)
+            format!("got epsilon {}; give one above 0", self.epsilon)
         })?;
         for (what, shape) in [("weight", inputs[1]), ("bias", inputs[2])] {
-            let what = format!("{what} for x {x}: give one number a feature");
+            let what = format!("{what} for x {x}: give one element for each feature");
             expect::shape(Self::NAME, &what, shape, &[x.features()])?;
         }
         let groups = Shape::from(&x[..x.len() - self.axes]);
@@ -100,7 +99,7 @@ impl Op for LayerNorm {
     }
 
     fn ragged() -> BoxedStrategy<Case<Self>> {
-        // A group of two numbers or one has next to no variance, and differences next to no digits.
+        // A group of one or two elements has almost no variance, so its differences have almost no digits.
         (1usize..3, 1usize..4, 1usize..6, 3usize..50)
             .prop_map(|(axes, n, t, c)| {
                 Case::new(LayerNorm { axes, epsilon: 1e-5 }, &[&[n, t, c], &[c], &[c]])

@@ -3,7 +3,7 @@ use crate::cpu::gemm::{Target, View, product, product_transposed};
 use crate::cpu::{parallel, reduce, scratch, simd};
 use crate::op::Gradient;
 
-/// Where the gradients of a layer with weights go.
+/// The gradients of a layer with weights.
 pub(crate) struct Gradients<'a, T> {
     pub(crate) input: Option<Gradient<'a, T>>,
     pub(crate) weight: Option<Gradient<'a, T>>,
@@ -41,7 +41,7 @@ pub(crate) fn backward<T: Float>(
             let (dy, weight) =
                 (View::dense(grad_output, rows, out), View::dense(weight, features, out));
             if rows < 64 && features > rows {
-                // Few rows: the weights stream past as the left side, and are read once, as they stand.
+                // Few rows: the weights are the left side, so they are read once and not packed.
                 product(&weight, &dy.transposed(), &target.column_stride(features), &|row| row);
             } else {
                 product(&dy, &weight.transposed(), &target, &|row| row * features);
@@ -57,7 +57,7 @@ pub(crate) fn backward<T: Float>(
     });
 }
 
-/// Hands over the gradient of what ReLU was applied to, given its output; `grad_output` itself without ReLU.
+/// Calls the body with the gradient before ReLU, given the output; with `grad_output` if there is no ReLU.
 pub(crate) fn before_relu<T: Float>(
     output: Option<&[T]>,
     grad_output: &[T],

@@ -1,4 +1,4 @@
-//! Linear layers: rows of features against a matrix.
+//! Linear layers: rows of features times a weight matrix.
 
 pub(crate) mod cpu;
 mod cuda;
@@ -10,12 +10,12 @@ use proptest::strategy::BoxedStrategy;
 
 /// y = x·W + b, or max(x·W + b, 0).
 ///
-/// Inputs: x [..., in], weight [in, out], and bias `[out]` if the layer has one. Output: [..., out].
+/// Inputs: x `[..., in]`, weight `[in, out]`, and if `bias` the bias `[out]`. Output: `[..., out]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
-    /// Whether there is a third input, the bias.
+    /// Whether the third input, the bias, is given.
     pub bias: bool,
-    /// Whether ReLU follows; its gradient at 0 is 0.
+    /// Whether ReLU is applied; its gradient at 0 is 0.
     pub relu: bool,
 }
 
@@ -25,19 +25,14 @@ impl Op for Linear {
     fn plan(&self, inputs: &[Shape], _: &[Shape]) -> Result<Plan> {
         expect::arity(Self::NAME, inputs, 2 + usize::from(self.bias))?;
         let (x, weight) = (inputs[0], inputs[1]);
-        expect::rank(Self::NAME, "weight must be [in, out]; reshape it", weight, 2)?;
-        let what = || format!("weight must have a row for each feature of x {x}; make it so");
+        expect::rank(Self::NAME, "weight: reshape it to [in, out]", weight, 2)?;
+        let what = || format!("weight for x {x}: give one row for each feature");
         if x.is_empty() || x.features() != weight[0] {
             expect::shape(Self::NAME, &what(), weight, &[x.features(), weight[1]])?;
-            expect::shape(
-                Self::NAME,
-                "x must have a feature axis; reshape it",
-                x,
-                &[1, weight[0]],
-            )?;
+            expect::shape(Self::NAME, "x: reshape it to [..., in]", x, &[1, weight[0]])?;
         }
         if self.bias {
-            let what = "bias must have one number for each output feature; make it so";
+            let what = "bias: give one element for each output feature";
             expect::shape(Self::NAME, what, inputs[2], &[weight[1]])?;
         }
         Ok(Plan::new(x.with_features(weight[1])))
@@ -111,7 +106,7 @@ fn make(op: Linear, x: &[usize], out: usize) -> Case<Linear> {
     }
 }
 
-/// Rows, features in, features out.
+/// Rows, input features, output features.
 fn extents(shapes: &[Shape]) -> [usize; 3] {
     [shapes[0].rows(), shapes[0].features(), shapes[1][1]]
 }

@@ -1,10 +1,10 @@
 use crate::cpu::{parallel, simd};
 use crate::{Float, MAX_RANK};
 
-/// Side of the squares that are transposed at once: a square of f64 fits L1 twice.
+/// Side of a square that is transposed at once: two squares of f64 fit in L1.
 const TILE: usize = 32;
 
-/// One axis of the output: its extent and its steps in input and output.
+/// One axis of the output: its extent and its strides in input and output.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Axis {
     pub(super) extent: usize,
@@ -12,7 +12,7 @@ pub(super) struct Axis {
     pub(super) to: usize,
 }
 
-/// The axes of the output, neighbours that were neighbours in the input joined, axes of one dropped.
+/// The axes of the output, with axes that are adjacent in the input too merged and axes of size 1 dropped.
 pub(super) fn collapse(shape: &[usize], axes: &[usize]) -> ([Axis; MAX_RANK], usize) {
     let (mut result, mut rank) = ([Axis::default(); MAX_RANK], 0);
     for &axis in axes {
@@ -35,7 +35,7 @@ pub(super) fn collapse(shape: &[usize], axes: &[usize]) -> ([Axis; MAX_RANK], us
     (result, rank)
 }
 
-/// Where a combination of these axes starts in input and output.
+/// The offsets in input and output of an index into these axes.
 fn offsets(mut index: usize, axes: &[Axis]) -> (usize, usize) {
     let (mut from, mut to) = (0, 0);
     for axis in axes.iter().rev() {
@@ -63,10 +63,10 @@ pub(crate) fn permute<T: Float>(
     }
 }
 
-/// The last axis stays: rows are copied.
+/// Copies rows, when the last axis stays the last.
 fn runs<T: Float>(axes: &[Axis], x: &[T], output: &mut [T], add: bool) {
     let (outer, width) = match axes {
-        // All in one piece: any width will do.
+        // The order is the same: one contiguous copy.
         [] | [_] => (&axes[..0], 1),
         [outer @ .., last] => (outer, last.extent),
     };
@@ -97,7 +97,7 @@ fn put<T: Float>(target: &mut [T], source: &[T], add: bool) {
     }
 }
 
-/// Axis `inner` of the output, where the input's numbers lie side by side, against the last one, by squares.
+/// Transposes axis `inner` of the output, which is contiguous in the input, with the last axis, in squares.
 fn transpose<T: Float>(axes: &[Axis], inner: usize, x: &[T], output: &mut [T], add: bool) {
     let (side, last) = (axes[inner], axes[axes.len() - 1]);
     let (mut outer, mut rank) = ([Axis::default(); MAX_RANK], 0);
@@ -120,7 +120,7 @@ fn transpose<T: Float>(axes: &[Axis], inner: usize, x: &[T], output: &mut [T], a
             for column in (0..last.extent).step_by(TILE) {
                 let length = TILE.min(last.extent - column);
                 for row in start..end {
-                    // SAFETY: rows of the output lie apart, and each belongs to one item of one task.
+                    // SAFETY: rows of the output do not overlap, and each belongs to one item of one task.
                     let target = unsafe { output.part(to + row * side.to + column, length) };
                     let source = &x[from + row + column * last.from..];
                     for (y, &x) in target.iter_mut().zip(source.iter().step_by(last.from)) {

@@ -25,9 +25,9 @@ struct Arguments {
     add: u32,
 }
 
-/// The side of the squares that are turned in shared memory.
+/// Side of a square that is transposed in shared memory.
 const SQUARE: usize = 32;
-/// Axes shorter than this leave too much of a square empty.
+/// Axes shorter than this are not transposed in squares, which would be mostly empty.
 const SHORT: usize = 8;
 
 /// Writes or adds x, of this shape, with its axes in this order.
@@ -47,7 +47,7 @@ pub(crate) fn permute(
     let side = axes.iter().position(|axis| axis.from == 1).filter(|&side| side > 0);
     let turned = side.filter(|&side| axes[side].extent.min(axes[0].extent) >= SHORT);
     if let Some(side) = turned {
-        // The axis whose numbers lie side by side in x comes next.
+        // The contiguous axis of x comes next.
         axes[1..=side].rotate_right(1);
     }
     let numbers =

@@ -1,4 +1,4 @@
-//! Axes in another order.
+//! Permutation of axes.
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
@@ -8,23 +8,22 @@ use crate::{Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// The same numbers with the axes in another order: axis i of the output is axis `axes[i]` of the input.
-/// Fast where the last axis stays the last.
+/// Permutes the axes: axis i of the output is axis `axes[i]` of the input. It is fastest if the last axis stays last.
 ///
-/// Input: x, any shape. Output: its extents in the new order.
+/// Input: x, any shape. Output: the extents of x in the new order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permute {
-    /// Which axis of the input each axis of the output is.
+    /// For each axis of the output, its axis in the input. Each axis must occur once.
     pub axes: Vec<usize>,
 }
 
 impl Permute {
-    /// From a list of axes.
+    /// A permutation by a list of the input's axes.
     pub fn new(axes: &[usize]) -> Self {
         Permute { axes: axes.to_vec() }
     }
 
-    /// The output's shape for an x, and the axes that lead back; as many count as x has.
+    /// The output's shape and the inverse permutation, of which the first `x.len()` entries are valid.
     fn inverse(&self, x: Shape) -> (Shape, [usize; MAX_RANK]) {
         let (mut shape, mut inverse) = ([1; MAX_RANK], [0; MAX_RANK]);
         for (i, &axis) in self.axes.iter().enumerate() {
@@ -44,7 +43,7 @@ impl Op for Permute {
         expect::filled(Self::NAME, "x", x)?;
         let complete = (0..x.len()).all(|axis| self.axes.contains(&axis));
         expect::setting(Self::NAME, complete && self.axes.len() == x.len(), || {
-            format!("axes {:?} of x {x}: name each axis of x once", self.axes)
+            format!("got axes {:?} for x {x}; name each axis of x once", self.axes)
         })?;
         let mut output = [1; MAX_RANK];
         for (extent, &axis) in output.iter_mut().zip(&self.axes) {

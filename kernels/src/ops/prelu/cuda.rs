@@ -43,7 +43,7 @@ impl Arguments {
 
 /// Elements that one block sums for one slope.
 const SLICE: usize = 4096;
-/// Rows that one block sums over for one slope a feature.
+/// Rows that one block sums over for one slope of each feature.
 const ROWS: usize = 512;
 
 impl GpuOp for Prelu {

@@ -8,10 +8,10 @@ use crate::{Error, Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// x where it is above 0, else weight * x (He et al. 2015, equation 1). The gradient at 0 is that of the
-/// lower side, as in PyTorch.
+/// x where it is above 0, otherwise weight * x (He et al. 2015, equation 1). The gradient at 0 is `weight`, as in
+/// PyTorch.
 ///
-/// Inputs: x `[..., C]`; weight `[1]`, or `[C]` with one slope a feature. Output: the shape of x.
+/// Inputs: x `[..., C]`; weight `[1]`, or `[C]` with one slope for each feature. Output: the shape of x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prelu;
 
@@ -25,7 +25,7 @@ impl Op for Prelu {
         if weight.len() != 1 || (weight[0] != 1 && weight[0] != x.features()) {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: format!("weight for x {x}: give one slope, or one a feature"),
+                what: format!("weight for x {x}: give one slope, or one for each feature"),
                 got: weight,
                 expected: format!("[1] or [{}]", x.features()),
             });

@@ -14,23 +14,23 @@ pub(super) struct Layout<'a> {
     steps: usize,
     features: usize,
     lengths: Option<&'a [u32]>,
-    deviation: bool,
+    std: bool,
 }
 
 impl<'a> Layout<'a> {
     pub(super) fn new(op: &SequencePool, x: Shape, indices: &[&'a [u32]]) -> Self {
         let lengths = indices.first().copied().filter(|_| op.masked);
         let (samples, steps, features) = (x[0], x[1], x[2]);
-        Layout { samples, steps, features, lengths, deviation: op.deviation }
+        Layout { samples, steps, features, lengths, std: op.std }
     }
 
     fn length(self, sample: usize) -> usize {
         self.lengths.map_or(self.steps, |lengths| self.steps.min(lengths[sample] as usize))
     }
 
-    /// Features of a row of the output.
+    /// Features in a row of the output.
     fn wide(self) -> usize {
-        if self.deviation { 2 * self.features } else { self.features }
+        if self.std { 2 * self.features } else { self.features }
     }
 }
 
@@ -46,8 +46,8 @@ pub(super) fn forward<T: Float>(layout: Layout<'_>, x: &[T], output: &mut [T]) {
         // SAFETY: each task has its own columns of one sample.
         let mean = unsafe { output.part(sample * wide + start, columns) };
         average(x, features, start, mean, |_, x| x);
-        if layout.deviation {
-            // SAFETY: as above, behind the means.
+        if layout.std {
+            // SAFETY: as above; the standard deviations are after the means.
             let deviation = unsafe { output.part(sample * wide + features + start, columns) };
             average(x, features, start, deviation, |c, x| (x - mean[c]) * (x - mean[c]));
             for d in deviation {
@@ -115,7 +115,7 @@ pub(super) fn backward<T: Float>(
                     }
                     let share = T::from_f64(1.0 / length as f64);
                     let dy = &grad_output[sample * wide..][..wide];
-                    if !layout.deviation {
+                    if !layout.std {
                         for (g, &dy) in gradient.iter_mut().zip(dy) {
                             let value = dy * share;
                             *g = if add { *g + value } else { value };

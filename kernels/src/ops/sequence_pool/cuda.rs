@@ -37,7 +37,7 @@ impl SequencePool {
             samples: shape[0] as i64,
             steps: shape[1] as i64,
             width: shape[2] as i64,
-            deviation: self.deviation.into(),
+            deviation: self.std.into(),
             add: 0,
         }
     }

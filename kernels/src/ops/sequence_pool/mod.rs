@@ -1,4 +1,4 @@
-//! Pooling over the whole of a sequence.
+//! Pooling over all steps of a sequence.
 
 mod cpu;
 mod cuda;
@@ -8,22 +8,22 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// The mean of each feature over the steps of a sequence, and after it, if asked for, its deviation
-/// sqrt(variance + 1e-5) with the biased variance. T may stand for several axes: the caller reshapes.
+/// The mean of each feature over the steps of a sequence; if `std`, also the standard deviation
+/// sqrt(variance + 1e-5) with the biased variance.
 ///
-/// Inputs: x `[N, T, C]`. Indices, if masked: lengths `[N]`; only a sample's first steps count, at most T, and a
-/// sample of length 0 gives the mean 0 and the deviation sqrt(1e-5). Output: `[N, C]`, or `[N, 2 C]` with
-/// deviations, all means first.
+/// Inputs: x `[N, T, C]`; reshape several axes into T. Indices, if `masked`: lengths `[N]`; a sample's steps from its
+/// length on are ignored, and a length above T means T. A sample of length 0 has mean 0 and standard deviation
+/// sqrt(1e-5). Output: `[N, C]`, or with `std` `[N, 2 C]`: all means, then all standard deviations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SequencePool {
-    /// Whether deviations follow the means.
-    pub deviation: bool,
-    /// Whether lengths are given.
+    /// Whether standard deviations follow the means.
+    pub std: bool,
+    /// Whether the index input `lengths` is given.
     pub masked: bool,
 }
 
 impl SequencePool {
-    /// What is added to the variance.
+    /// Added to the variance.
     pub const EPSILON: f64 = 1e-5;
 }
 
@@ -37,15 +37,15 @@ impl Op for SequencePool {
         expect::rank(Self::NAME, "x: reshape it to [N, T, C]", x, 3)?;
         expect::filled(Self::NAME, "x", x)?;
         if self.masked {
-            let what = format!("lengths for x {x}: give one a sample");
+            let what = format!("lengths for x {x}: give one for each sample");
             expect::shape(Self::NAME, &what, indices[0], &x[..1])?;
         }
-        let parts = if self.deviation { 2 } else { 1 };
+        let parts = if self.std { 2 } else { 1 };
         Ok(Plan::new(Shape::from([x[0], parts * x[2]])))
     }
 
     fn keep(&self) -> Keep {
-        if self.deviation { Keep::INPUTS.and_output() } else { Keep::NOTHING }
+        if self.std { Keep::INPUTS.and_output() } else { Keep::NOTHING }
     }
 
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
@@ -63,7 +63,7 @@ impl Op for SequencePool {
     fn cost(&self, inputs: &[Shape], _: &[Shape]) -> Cost {
         let count = inputs[0].count() as f64;
         let output = (inputs[0][0] * inputs[0][2]) as f64;
-        let (flops, parts) = if self.deviation { (4.0, 2.0) } else { (1.0, 1.0) };
+        let (flops, parts) = if self.std { (4.0, 2.0) } else { (1.0, 1.0) };
         Cost {
             forward_flops: flops * count,
             backward_flops: flops * count,
@@ -73,7 +73,7 @@ impl Op for SequencePool {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let op = |deviation, masked| SequencePool { deviation, masked };
+        let op = |std, masked| SequencePool { std, masked };
         let lengths = vec![5, 0, 2, 1, 9];
         vec![
             Case::new(op(false, false), &[&[2, 5, 16]]),
@@ -88,8 +88,8 @@ impl Op for SequencePool {
     fn ragged() -> BoxedStrategy<Case<Self>> {
         let settings = (any::<bool>(), any::<bool>(), 0u32..8);
         (settings, 1usize..4, 2usize..8, 1usize..40)
-            .prop_map(|((deviation, masked, first), n, t, c)| {
-                let case = Case::new(SequencePool { deviation, masked }, &[&[n, t, c]]);
+            .prop_map(|((std, masked, first), n, t, c)| {
+                let case = Case::new(SequencePool { std, masked }, &[&[n, t, c]]);
                 if !masked {
                     return case;
                 }

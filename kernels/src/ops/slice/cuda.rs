@@ -25,7 +25,7 @@ struct Arguments {
 }
 
 impl Slice {
-    /// From an x of this shape to the output.
+    /// The arguments for an x of this shape.
     fn arguments(&self, x: Shape, from: Pointer, to: Pointer) -> Arguments {
         let (whole, _, (count, length)) = self.runs(x);
         Arguments {

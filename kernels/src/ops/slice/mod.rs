@@ -1,4 +1,4 @@
-//! A part of a tensor along an axis.
+//! Slice: a range of a tensor along an axis.
 
 mod cuda;
 
@@ -8,21 +8,21 @@ use crate::{Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// The elements from `start` to before `start + length` on an axis.
+/// The elements `start..start + length` on an axis.
 ///
-/// Input: x, any shape. Output: its shape with `length` on the axis. The gradient elsewhere is 0.
+/// Input: x, any shape. Output: its shape with `length` on the axis. The gradient outside the range is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
-    /// The axis, counted from the first.
+    /// The axis, from 0.
     pub axis: usize,
-    /// The first element taken.
+    /// The first element of the range.
     pub start: usize,
-    /// How many are taken: at least 1.
+    /// The number of elements, at least 1.
     pub length: usize,
 }
 
 impl Slice {
-    /// The runs in x, the runs in the output, and how many there are of what length.
+    /// The runs in x, the runs in the output, and the count and length of the runs.
     fn runs(&self, x: Shape) -> (Runs, Runs, (usize, usize)) {
         let inner: usize = x[self.axis + 1..].iter().product();
         let length = self.length * inner;
@@ -43,7 +43,9 @@ impl Op for Slice {
         let inside =
             axis < x.len() && length > 0 && start.checked_add(length).is_some_and(|e| e <= x[axis]);
         expect::setting(Self::NAME, inside, || {
-            format!("{length} elements from {start} of axis {axis} of x {x}: stay inside it")
+            format!(
+                "got {length} elements from {start} on axis {axis} of x {x}; give a range inside x"
+            )
         })?;
         let mut output = [1; MAX_RANK];
         output[..x.len()].copy_from_slice(&x);

@@ -8,8 +8,7 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// e^x over its sum along the last axis. A row that is -inf throughout gives zeros, not NaN: nothing is
-/// chosen there.
+/// e^x divided by its sum along the last axis. A row with only -inf gives zeros, not NaN, for fully masked rows.
 ///
 /// Input: x `[..., C]`. Output: the shape of x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

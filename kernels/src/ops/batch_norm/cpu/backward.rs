@@ -1,20 +1,20 @@
-//! The gradients: sums over each channel, then one pass over x.
+//! Batch norm's gradients: sums over each channel, then one pass over x.
 
 use super::{Channel, Layout, Settings, Split, normalised, reciprocal, wide_rows};
 use crate::Float;
 use crate::cpu::{parallel, scratch, simd};
 use crate::op::Gradient;
 
-/// What the backward pass reads, in the shape of x.
+/// The inputs of the backward pass, in the shape of x.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a, T> {
     pub x: &'a [T],
-    /// The output; empty unless both a ReLU and a residual are there.
+    /// The output; empty unless there are both a ReLU and a residual.
     pub y: &'a [T],
     pub dy: &'a [T],
 }
 
-/// Where the gradients go.
+/// The targets of the gradients; `None` where not needed.
 #[derive(Debug)]
 pub struct Targets<'a, T> {
     pub x: Option<Gradient<'a, T>>,
@@ -25,7 +25,7 @@ pub struct Targets<'a, T> {
     pub residual: Option<Gradient<'a, T>>,
 }
 
-/// How the backward pass finds where the ReLU was open.
+/// How the backward pass computes the ReLU mask.
 const OPEN: u8 = 0;
 const FROM_X: u8 = 1;
 const FROM_Y: u8 = 2;
@@ -146,7 +146,7 @@ fn reduce<T: Float, const MASK: u8>(
         y: &sources.y[start..start + length],
         dy: &sources.dy[start..start + length],
     };
-    // One more set of sums for the rows that fill no wide one.
+    // One more set of sums for the rows that do not fill a wide row.
     let whole = split.rows * wide;
     scratch::with::<f64, _>(2 * (split.tasks + 1) * wide, |totals| {
         let shared = parallel::Shared::new(totals);
@@ -234,7 +234,7 @@ fn spread<T: Float, const MASK: u8>(
         let x = x.as_ref().map(|x| unsafe { x.part(start, length) });
         // SAFETY: as above.
         let residual = residual.as_ref().map(|r| unsafe { r.part(start, length) });
-        // One task's part lies in the cache: the second of two passes over it costs little.
+        // One task's part is in the cache, so a second pass over it costs little.
         if let Some(residual) = residual {
             let call = (rows, sources, residual, add.1);
             simd::vectorised(

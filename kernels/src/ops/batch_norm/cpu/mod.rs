@@ -1,5 +1,5 @@
-//! x is seen as rows of `channels * inner` columns, and narrow rows several at a time, so that every loop runs
-//! over hundreds of columns next to each other. Columns of one channel are joined at the end.
+//! Batch norm on the CPU. x is a matrix with rows of `channels * inner` columns; several narrow rows form one wide
+//! row, so that every loop runs over hundreds of contiguous columns. Columns of one channel are combined at the end.
 
 mod backward;
 mod statistics;
@@ -10,11 +10,11 @@ pub(super) use statistics::statistics;
 use crate::Float;
 use crate::cpu::{parallel, scratch, simd};
 
-/// Columns that a loop runs over at least.
+/// The fewest columns of a loop.
 const WIDE: usize = 256;
-/// The most tasks that statistics are split into: each leaves one number a column.
+/// The most tasks of the statistics: each produces partial results for every column.
 const TASKS: usize = 256;
-/// Numbers that a block of rows has: two passes over it read memory once.
+/// Elements of a block of rows: two passes over it read memory once.
 const BLOCK: usize = 16 * 1024;
 
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub(super) struct Settings {
     pub residual: bool,
 }
 
-/// Where the channels lie: `[..., channels, inner]`.
+/// The layout of x: `[..., channels, inner]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     pub channels: usize,
@@ -32,7 +32,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Columns of a wide row: whole rows, and whole vectors where the rows are narrow.
+    /// Columns of a wide row: whole rows, and whole vectors if the rows are narrow.
     fn wide(self) -> usize {
         let width = self.channels * self.inner;
         if width >= WIDE {
@@ -48,7 +48,7 @@ impl Layout {
     }
 }
 
-/// What each channel has, `[C]` each.
+/// The parameters and statistics of the channels, `[C]` each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Channel<'a, T> {
     pub weight: &'a [T],
@@ -57,7 +57,7 @@ pub(super) struct Channel<'a, T> {
     pub variance: &'a [T],
 }
 
-/// How wide rows are split into tasks, and tasks into blocks.
+/// The split of wide rows into tasks, and of tasks into blocks.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     wide: usize,
@@ -86,13 +86,13 @@ impl Split {
         firsts.map(move |first| (first, self.block.min(end - first)))
     }
 
-    /// How many rows a task has.
+    /// The number of rows of a task.
     fn rows_of(self, task: usize) -> usize {
         self.rows.min((task + 1) * self.rows_a_task) - self.rows.min(task * self.rows_a_task)
     }
 }
 
-/// Lends the body three wide rows that `fill` wrote, channel by channel.
+/// Calls the body with three wide rows that `fill` computes for each channel.
 fn wide_rows<T: Float, R>(
     layout: Layout,
     fill: impl Fn(usize) -> [T; 3],
@@ -117,7 +117,7 @@ fn reciprocal<T: Float>(settings: Settings, variance: T) -> T {
     T::from_f64(1.0 / (variance.to_f64() + settings.epsilon).sqrt())
 }
 
-/// The affine map of a column. Subtracting the mean first is exact where x is near it.
+/// The affine map of a column. The mean is subtracted first, which is exact where x is near it.
 #[inline(always)]
 fn normalised<T: Float>(x: T, mean: T, scale: T, bias: T) -> T {
     (x - mean) * scale + bias

@@ -1,10 +1,10 @@
-//! Mean and variance over rows that are read once.
+//! Mean and variance of the channels in one pass over memory.
 
 use super::{Layout, Split};
 use crate::Float;
 use crate::cpu::{parallel, scratch, simd};
 
-/// Count, mean and sum of squared deviations of a set, and how two sets make one (Chan et al. 1983).
+/// Count, mean and sum of squared deviations of a set, which can be combined (Chan et al. 1983).
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     count: f64,
@@ -62,7 +62,7 @@ pub fn statistics<T: Float>(layout: Layout, x: &[T], mean: &mut [T], variance: &
                     total.join(Moments { count, mean, squares });
                 }
             }
-            // Rows that fill no wide one.
+            // Rows that do not fill a wide row.
             for row in x[split.rows * wide..].chunks(layout.channels * layout.inner) {
                 for x in &row[c * layout.inner..][..layout.inner] {
                     total.join(Moments { count: 1.0, mean: x.to_f64(), squares: 0.0 });
@@ -76,7 +76,7 @@ pub fn statistics<T: Float>(layout: Layout, x: &[T], mean: &mut [T], variance: &
 
 type Block<'a, T> = (&'a [T], usize, &'a mut [T], &'a mut [f64], &'a mut [f64]);
 
-/// Joins a block of rows to the moments of each column over `before` rows.
+/// Combines a block of rows with the moments of each column over `before` rows.
 #[inline(always)]
 fn block_moments<T: Float>((x, before, sums, mean, squares): Block<'_, T>) {
     let wide = mean.len();
@@ -84,7 +84,7 @@ fn block_moments<T: Float>((x, before, sums, mean, squares): Block<'_, T>) {
     let (means, spread) = sums.split_at_mut(wide);
     means.fill(T::ZERO);
     spread.fill(T::ZERO);
-    // Sums of what the rows have more than the first: small where the mean is far from 0.
+    // Sums of differences to the first row: small even where the mean is far from 0.
     let shift = &x[..wide];
     let mut fours = x.chunks_exact(4 * wide);
     for four in &mut fours {

@@ -1,5 +1,5 @@
-//! The forward pass, and the gradient of the input, which is one too: of the output's gradient, with the kernels
-//! turned around.
+//! The forward pass, and the gradient of the input, which is a convolution of the output's gradient with the flipped
+//! kernels.
 
 use super::transform::{self, PATCH, TAPS, TILE};
 use super::{PRODUCTS, Plane, Tiles, apart, spread};
@@ -11,20 +11,20 @@ use crate::cpu::simd::{self, Isa, Vector, Work};
 use crate::ops::conv3d::cpu::Geometry;
 use std::ops::Range;
 
-/// Tiles of a block: their patches' transforms and a panel's products share the second cache.
+/// Tiles of a block: the transforms of their patches and the products of a panel fit in L2.
 const BLOCK: usize = 48;
-/// The most input channels whose kernels are transformed at a time.
+/// The most input channels whose kernels are transformed together.
 const DEPTH: usize = 96;
-/// Tasks that a call is cut into at least for each thread, if it has as many panels. Each transforms its block's patches
-/// anew, so they are as few as keep all threads busy; what they compute does not depend on it.
+/// The fewest tasks for each thread, if there are enough panels. Each task transforms the patches of its block again,
+/// so there are only as many as keep all threads busy. The results do not depend on their number.
 const TASKS: usize = 2;
-/// The most bytes of transformed kernels that are shared by all blocks. More would be read from memory again and
-/// again: then each block transforms what it needs anew.
+/// The most bytes of transformed kernels that all blocks share. More would not stay in the cache; then each block
+/// transforms its own.
 const SHARED: usize = 8 << 20;
-/// Blocks from which on sharing pays.
+/// The fewest blocks for which sharing pays.
 const BLOCKS: usize = 4;
 
-/// Where the outputs go and what is done to them on the way.
+/// The target of the outputs and their epilogue.
 #[derive(Debug)]
 pub(in crate::ops::conv3d) struct Destination<'a, T> {
     pub(in crate::ops::conv3d) data: &'a mut [T],
@@ -77,7 +77,7 @@ fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
                     let (tap, column) = (TAPS * TAPS - 1 - row / out, row % out);
                     let weight = &weight[tap * size..][..size];
                     let from = |c: usize| weight[c * out + column..][..SIDE].as_ptr();
-                    // SAFETY: each channel has as many numbers from the column on, and the strip a row for each.
+                    // SAFETY: each channel has these elements from the column on, and the strip has a row for each.
                     unsafe { transpose(channels, SIDE, from, rows.as_mut_ptr(), channels) };
                 }
             },
@@ -85,15 +85,15 @@ fn turn<T: Float>(weight: &[T], [channels, out]: [usize; 2], turned: &mut [T]) {
     });
 }
 
-/// The kernels of a convolution, [9, channels, out], and how their channels are cut.
+/// The kernels of a convolution, `[9, channels, out]`, and the split of their channels.
 #[derive(Debug, Clone, Copy)]
 struct Kernels<'a, T> {
     weight: &'a [T],
     channels: usize,
     out: usize,
-    /// Output channels are cut into panels,
+    /// The panels of the output channels.
     panels: Panels,
-    /// and input channels into pieces of so many.
+    /// The input channels of a piece.
     depth: usize,
 }
 
@@ -114,19 +114,19 @@ impl<'a, T: Float> Kernels<'a, T> {
         piece * self.depth..self.channels.min((piece + 1) * self.depth)
     }
 
-    /// How far apart the transforms of a panel's piece stand.
+    /// The stride between the products of a panel's piece.
     #[inline(always)]
     fn stride(&self, panel: usize, piece: usize) -> usize {
         apart(self.piece(piece).len() * self.panels.width(panel))
     }
 
-    /// Where the transforms of a panel's piece start when all stand side by side.
+    /// The offset of the transforms of a panel's piece, when all are stored.
     #[inline(always)]
     fn place(&self, panel: usize, piece: usize) -> usize {
         (panel * self.pieces() + piece) * self.room()
     }
 
-    /// Room for the transforms of any piece of any panel.
+    /// The buffer size for the transforms of any piece of any panel.
     fn room(&self) -> usize {
         PRODUCTS * apart(self.depth * self.panels.width(0))
     }
@@ -141,7 +141,7 @@ impl<'a, T: Float> Kernels<'a, T> {
         for (k, channel) in range.enumerate() {
             let weight = self.weight[channel * self.out + column..].as_ptr();
             for c in (0..width).step_by(T::On::<I>::LANES) {
-                // SAFETY: every tap of the channel has the panel's columns, and the buffer room for the products.
+                // SAFETY: every tap of the channel has the panel's columns, and the buffer fits the products.
                 unsafe {
                     let to = to.as_mut_ptr().add(k * width + c);
                     transform::both!(
@@ -164,7 +164,7 @@ impl<T: Float> Work for Transform<'_, T> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
         let Transform(kernels, panel, piece, to) = self;
-        // SAFETY: the instruction set is present by the contract of `run`.
+        // SAFETY: the processor has the instruction set, by the contract of `run`.
         unsafe { kernels.transform::<I>(panel, piece, to) };
     }
 }
@@ -198,7 +198,7 @@ fn convolve<T: Float>(
     });
 }
 
-/// A convolution, ready to be cut into tasks.
+/// A convolution, before its split into tasks.
 struct Call<'a, T> {
     input: Plane<'a, T>,
     padding: [usize; 2],
@@ -209,7 +209,7 @@ struct Call<'a, T> {
 }
 
 impl<T: Float> Call<'_, T> {
-    /// Runs all tasks, with all kernels transformed already or none.
+    /// Runs all tasks, with all kernels transformed before, or none.
     fn run(self, transformed: Option<&[T]>) {
         let Call { input, padding, kernels, tiles, to, blocks } = self;
         let tasks = TASKS * rayon::current_num_threads();
@@ -255,7 +255,7 @@ impl<T: Float> Call<'_, T> {
     }
 }
 
-/// Some tiles and some panels of output channels, with room for what lies between.
+/// Some tiles and some panels of output channels, with buffers for the intermediate results.
 struct Block<'a, T> {
     input: Plane<'a, T>,
     padding: [usize; 2],
@@ -271,7 +271,7 @@ struct Block<'a, T> {
     patches: &'a mut [T],
     /// For each product: tiles x columns of a panel.
     products: &'a mut [T],
-    /// Room for a piece of a panel's kernels where they are not transformed already.
+    /// A buffer for a piece of a panel's kernels, if they are not transformed before.
     own: &'a mut [T],
     output: &'a Shared<T>,
     add: bool,
@@ -286,7 +286,7 @@ impl<T: Float> Work for Patches<'_, '_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        // SAFETY: the instruction set is present by the contract of `run`.
+        // SAFETY: the processor has the instruction set, by the contract of `run`.
         unsafe { self.0.transform_patches::<I>() };
     }
 }
@@ -298,7 +298,7 @@ impl<T: Float> Work for Outputs<'_, '_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        // SAFETY: as above; the output's pixels and channels are this task's alone.
+        // SAFETY: as above; the output's pixels and channels belong to this task only.
         unsafe { self.0.transform_outputs::<I>(self.1) };
     }
 }
@@ -323,7 +323,7 @@ impl<T: Float> Block<'_, T> {
             for piece in 0..self.kernels.pieces() {
                 let channels = self.kernels.piece(piece);
                 let to = piece * PRODUCTS * stride + row * channels.len();
-                // SAFETY: every piece has room for 36 products of the block's tiles.
+                // SAFETY: every piece fits 36 products of the block's tiles.
                 unsafe {
                     let to = self.patches.as_mut_ptr().add(to);
                     spread!(input: PATCH, T, I, &square, channels, to, stride);
@@ -376,7 +376,7 @@ impl<T: Float> Block<'_, T> {
             let place = ((image * height + y) * all + x) * out + column;
             for c in (0..width).step_by(lanes) {
                 let products = self.products[row * width + c..].as_ptr();
-                // SAFETY: the products are there, and the pixels are inside the image.
+                // SAFETY: the products are initialised, and the pixels are inside the image.
                 unsafe {
                     let output = self.output.pointer(place + c);
                     transform::both!(

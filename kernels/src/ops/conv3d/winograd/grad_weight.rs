@@ -1,5 +1,5 @@
-//! The gradient of the kernels: 36 products of transformed inputs and transformed gradients of the outputs, whose
-//! sums over all tiles are transformed back once.
+//! The gradient of the kernels: 36 products of transformed inputs and transformed output gradients. Their sums over
+//! all tiles are transformed back once.
 
 use super::transform::{self, PATCH, TAPS, TILE};
 use super::{PRODUCTS, Plane, Tiles, apart, spread};
@@ -12,11 +12,11 @@ use crate::op::Gradient;
 use crate::ops::conv3d::cpu::Geometry;
 use std::ops::Range;
 
-/// Tiles of a block: how long the sums run in registers.
+/// Tiles of a block, over which sums are kept in registers.
 const BLOCK: usize = 32;
-/// Input channels of a task: their sums and a block's transforms share the second cache.
+/// Input channels of a task: their sums and a block's transforms fit in L2.
 const CHANNELS: usize = 64;
-/// Tasks that a call is cut into at least, if it has as many blocks.
+/// The fewest tasks of a call, if it has as many blocks.
 const TASKS: usize = 16;
 
 pub(in crate::ops::conv3d) fn grad_weight<T: Float>(
@@ -115,7 +115,7 @@ impl<T: Float> Work for Transform<'_, '_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        // SAFETY: the instruction set is present by the contract of `run`.
+        // SAFETY: the processor has the instruction set, by the contract of `run`.
         unsafe { self.0.transform::<I>(self.1) };
     }
 }
@@ -127,7 +127,7 @@ impl<T: Float> Work for Finish<'_, '_, T> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        // SAFETY: as above; the target's channels are this task's alone.
+        // SAFETY: as above; the target's channels belong to this task only.
         unsafe { self.0.finish::<I>() };
     }
 }
@@ -162,7 +162,7 @@ impl<T: Float> Piece<'_, T> {
             let patch = self.input.square::<PATCH>(image, first, self.zeros);
             let outputs =
                 self.grad_output.square::<TILE>(image, [y as isize, x as isize], self.zeros);
-            // SAFETY: the buffers have room for 36 products of a block's tiles.
+            // SAFETY: the buffers fit 36 products of a block's tiles.
             unsafe {
                 let to = self.patches.as_mut_ptr().add(row * channels);
                 let range = self.channels.clone();
@@ -183,7 +183,7 @@ impl<T: Float> Piece<'_, T> {
         for (row, channel) in self.channels.clone().enumerate() {
             for c in (0..width).step_by(T::On::<I>::LANES) {
                 let sums = self.sums[row * width + c..].as_ptr();
-                // SAFETY: the sums are there, and the gradient has nine taps of the channels.
+                // SAFETY: the sums are initialised, and the gradient has nine taps of the channels.
                 unsafe {
                     let zero = T::On::<I>::splat(T::ZERO);
                     let to = self.target.add(channel * out + column + c);

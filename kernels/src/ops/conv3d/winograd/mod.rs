@@ -1,12 +1,14 @@
-//! Convolutions with 3x3 taps and stride 1 in a quarter of the multiplications: F(4x4, 3x3) of Winograd's minimal
-//! filtering (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
+//! Winograd convolution, F(4x4, 3x3): 3x3 taps and stride 1 with a quarter of the multiplications (Lavin and Gray
+//! 2016, "Fast Algorithms for Convolutional Neural Networks").
 //!
-//! Tiles of 4x4 outputs, cut from patches of 6x6 inputs, become 36 matrix products over the channels. A task
-//! transforms the patches of some tiles, then for one panel of output channels at a time the kernels, multiplies,
-//! and transforms back, so that what lies between stays in its cache. Nothing is stored between calls.
+//! Tiles of 4x4 outputs, from patches of 6x6 inputs, become 36 matrix products over the channels. A task transforms
+//! the patches of some tiles; then, for one panel of output channels at a time, it transforms the kernels,
+//! multiplies, and transforms back, so that all intermediate results stay in its cache. Nothing is stored between
+//! calls.
 //!
-//! In f32 the root mean square error of outputs and gradients is 1e-6 to 2e-6 of their own, and the worst below 5e-5,
-//! against some 1e-7 of the direct sum; the test `transforms_lose_few_digits` holds it below 3e-6 and 1e-4.
+//! In f32 the root mean square error of outputs and gradients, relative to their root mean square, is 1e-6 to 2e-6,
+//! and the largest error below 5e-5; for the direct sum it is about 1e-7. The test `transforms_lose_few_digits`
+//! requires 3e-6 and 1e-4.
 
 mod convolve;
 mod grad_weight;
@@ -21,13 +23,13 @@ pub(super) use grad_weight::grad_weight;
 
 /// Products of a tile.
 const PRODUCTS: usize = PATCH * PATCH;
-/// Tiles are not worth transforming for fewer channels.
+/// The fewest channels for which the transforms pay.
 const CHANNELS: usize = 32;
-/// Vectors must be whole on every instruction set.
+/// The channels must be a multiple of this: whole vectors on every instruction set.
 const LANES: usize = 16;
 
-/// Whether the transforms pay, and can be done: 3x3 taps that do not reach beyond an image, whole vectors of many
-/// channels, and outputs that fill half of their tiles at least.
+/// Whether the transforms are possible and pay: 3x3 taps with padding of at most 2, whole vectors of many channels,
+/// and outputs that fill at least half of their tiles.
 pub(super) fn suits(geometry: &Geometry) -> bool {
     let Geometry { kernel, stride, dilation, padding, output, input, channels, .. } = *geometry;
     let plain = kernel == [1, TAPS, TAPS]
@@ -80,14 +82,14 @@ impl Tiles {
     }
 }
 
-/// Numbers between the matrices of two products: an odd number of cache lines, so that the 36 places of a channel
-/// do not meet in one set of the first cache.
+/// The stride between the matrices of two products: an odd number of cache lines, so that the 36 elements of a
+/// channel map to different sets of L1.
 fn apart(numbers: usize) -> usize {
     numbers.next_multiple_of(LANES) | LANES
 }
 
 impl<T: Float> Plane<'_, T> {
-    /// The numbers of a square of pixels, from `first` on: a pointer to each, or to `zeros` outside of the image.
+    /// Pointers to a square of pixels from `first` on; to `zeros` outside of the image.
     #[inline(always)]
     fn square<const SIDE: usize>(
         &self,
@@ -112,8 +114,8 @@ impl<T: Float> Plane<'_, T> {
     }
 }
 
-/// Transforms a square of pixels, the channels of `range`, and writes number `c` of product `p` to
-/// `to + p * stride + c`. A macro as `both` is.
+/// Transforms the channels `range` of a square of pixels, and writes element `c` of product `p` to `to + p * stride +
+/// c`. A macro, as `both` is.
 macro_rules! spread {
     ($transform:ident: $side:ident, $t:ty, $i:ty, $square:expr, $range:expr, $to:expr, $stride:expr) => {
         let (square, to, stride) = ($square, $to, $stride);

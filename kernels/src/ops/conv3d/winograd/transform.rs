@@ -17,7 +17,7 @@ pub(super) const TAPS: usize = 3;
 /// factor * x + y.
 #[inline(always)]
 unsafe fn fma<T: Float, I: Isa>(factor: f64, x: T::On<I>, y: T::On<I>) -> T::On<I> {
-    // SAFETY: the caller has the instruction set, here and in all functions below.
+    // SAFETY: the caller ensures the instruction set, here and in all functions below.
     unsafe { T::On::<I>::splat(T::from_f64(factor)).mul_add(x, y) }
 }
 
@@ -110,8 +110,9 @@ pub(super) unsafe fn grad_kernel<T: Float, I: Isa>(u: [T::On<I>; PATCH]) -> [T::
     }
 }
 
-/// Applies a one-dimensional transform to the columns and then to the rows of a square: reads number (i, j), writes
-/// number (i, j) of what comes out. A macro, for closures would not be compiled for the instruction set.
+/// Applies a one-dimensional transform to the columns and then to the rows of a square: reads element (i, j) of the
+/// square, writes element (i, j) of the result. A macro, since closures would not be compiled for the instruction
+/// set.
 macro_rules! both {
     (
         $transform:ident: $from:ident -> $to:ident, $t:ty, $i:ty,

@@ -13,7 +13,7 @@ pub(in super::super) fn forward<T: Float>(op: &GraphConv, call: Forward<'_, T>) 
     let (x, weight) = (call.inputs[0], call.inputs[1]);
     let edges = Edges::new(op, call.inputs[call.inputs.len() - 1], call.indices);
     let after = padded_out < padded_in;
-    // Aggregated first: the partitions' weights below each other; after the map: side by side.
+    // To aggregate first, the partitions' weights are stacked vertically; to map first, horizontally.
     let (depth, width) = if after {
         (inward, partitions * padded_out)
     } else {

@@ -1,7 +1,7 @@
-//! Work goes in blocks of whole rows (a row: V nodes of features). Forward aggregates before the linear map or
-//! after it, where the features are fewer. With U_k = A_kᵀ · grad_output, backward is grad_x = Σ_k U_k W_kᵀ and
-//! grad_W_k = xᵀ U_k, so it repeats nothing of forward. Parameter gradients are summed in a block in the working precision,
-//! over blocks in f64 in a fixed number of slices, and over slices in order.
+//! Graph convolution on the CPU, in blocks of whole rows (a row is the features of V nodes). The forward pass
+//! aggregates before or after the linear map, whichever has fewer features. With U_k = A_kᵀ · grad_output, the
+//! gradients are grad_x = Σ_k U_k W_kᵀ and grad_W_k = xᵀ U_k. Parameter gradients are summed in the working precision
+//! within a block, in f64 over the blocks of a slice, and then over a fixed number of slices in order.
 
 mod backward;
 mod forward;
@@ -15,9 +15,9 @@ use crate::cpu::simd;
 use crate::cpu::small;
 use crate::{Float, Shape};
 
-/// Nodes of a block in forward, about: what a task holds of aggregated features is a share of L2.
+/// Target of the nodes of a block in the forward pass: its aggregated features fit in L2.
 const NODES: usize = 256;
-/// Nodes of a block in backward, about: enough to pay for flushing parameter gradients.
+/// Target of the nodes of a block in the backward pass: enough to pay for adding parameter gradients to f64 sums.
 const BACKWARD_NODES: usize = 512;
 
 /// The sizes of a call.
@@ -28,7 +28,7 @@ struct Sizes {
     partitions: usize,
     inward: usize,
     outward: usize,
-    /// C_in and C_out in whole vectors.
+    /// C_in and C_out, padded to whole vectors.
     padded_in: usize,
     padded_out: usize,
     /// Rows of a block.
@@ -64,12 +64,12 @@ enum Edges<'a, T> {
     Sparse { weights: &'a [T], targets: &'a [u32], sources: &'a [u32], partitions: &'a [u32] },
 }
 
-/// Where the rows of nodes of one partition after the other stand.
+/// The strides of a matrix with the features of nodes, for each partition.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Distance of two nodes.
+    /// Stride of nodes.
     row: usize,
-    /// Distance of two partitions; 0 if all share one place.
+    /// Stride of partitions; 0 if all use the same matrix.
     partition: usize,
 }
 
@@ -86,7 +86,7 @@ impl<'a, T: Float> Edges<'a, T> {
         }
     }
 
-    /// Number, target, source and partition of each edge in range.
+    /// Calls the body with index, target, source and partition of each edge in range.
     #[inline(always)]
     fn each(
         (targets, sources, partitions): (&[u32], &[u32], &[u32]),
@@ -102,8 +102,8 @@ impl<'a, T: Float> Edges<'a, T> {
         }
     }
 
-    /// to_k = A_k from_k, or its transpose, for the nodes of one row and so many columns; where all partitions share
-    /// one place in `to`, their sum.
+    /// to_k = A_k from_k, or A_kᵀ from_k if transposed, for the nodes of one row and the given columns. If the
+    /// partition stride of `to` is 0, `to` is the sum over k.
     #[allow(clippy::too_many_arguments, reason = "two matrices with their strides")]
     fn aggregate(
         &self,

@@ -5,7 +5,7 @@ use crate::cpu::gemm::{View, product_transposed, serial};
 use crate::cpu::{math, parallel, scratch, simd, small};
 use crate::op::{Backward, Gradient};
 
-/// How far log-sums may lie apart for e^(one - the other) to be computed as a product of two factors.
+/// The largest difference of log-sum-exps for which the exponential of it is computed as a product of two factors.
 const SPREAD: f64 = 60.0;
 
 pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, T>) {
@@ -13,7 +13,7 @@ pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, 
     let (inverse, log_sums) = (call.saved[0], call.saved[1]);
     let (rows, features, pairs) = (geometry.rows, geometry.features, geometry.pairs());
     let scale = call.grad_output[0].to_f64() / (2 * pairs.len()).max(1) as f64 / op.temperature;
-    // Gradients are summed up in place where nothing stands there.
+    // Gradients that are written, not added, are summed in place.
     let apart = |g: &Gradient<T>| if g.add { rows * features } else { 0 };
     let lengths: Vec<usize> = call.gradients.iter().map(|g| g.as_ref().map_or(0, apart)).collect();
     scratch::with::<T, _>(lengths.iter().sum(), |mut memory| {
@@ -61,7 +61,7 @@ pub(in super::super) fn backward<T: Float>(op: &InfoNce, mut call: Backward<'_, 
     });
 }
 
-/// Adds rows, `stride` apart, each times its number.
+/// Adds rows at stride `stride`, each times its factor.
 fn add_scaled<T: Float>(to: &mut [T], width: usize, numbers: &[T], rows: &[T], stride: usize) {
     parallel::rows(to, width, width, |first, to| {
         let scaled = rows[first * stride..].chunks_exact(stride).zip(&numbers[first..]);
@@ -78,7 +78,7 @@ fn add_scaled<T: Float>(to: &mut [T], width: usize, numbers: &[T], rows: &[T], s
     });
 }
 
-/// Takes from each row of a gradient, already over the embedding's length, what points along the embedding.
+/// Removes from each row of a gradient, already divided by the embedding's norm, the component along the embedding.
 #[inline(always)]
 fn through_length<T: Float>(x: &[T], inverse: &[T], gradient: &mut [T]) {
     let features = x.len() / inverse.len();
@@ -95,7 +95,7 @@ fn through_length<T: Float>(x: &[T], inverse: &[T], gradient: &mut [T]) {
     }
 }
 
-/// A number from which all log-sums are near enough to be exponents, if there is one.
+/// A number within half of [`SPREAD`] of all log-sum-exps, if there is one.
 fn middle<T: Float>(log_sums: [&[T]; 2]) -> Option<T> {
     let [mut low, mut high] = [f64::INFINITY, f64::NEG_INFINITY];
     for &sum in log_sums.into_iter().flatten() {
@@ -105,18 +105,18 @@ fn middle<T: Float>(log_sums: [&[T]; 2]) -> Option<T> {
     (high - low < SPREAD).then(|| T::from_f64(0.5 * (low + high)))
 }
 
-/// How the logits of a pair become the gradients of its dot products.
+/// Converts the logits of a pair to the gradients of its dot products.
 struct Weights<'a, T> {
     pair: Pair<'a, T>,
-    /// What a row's loss counts, over the temperature.
+    /// The weight of a row's loss, divided by the temperature.
     weight: T,
-    /// Of rows and of columns.
+    /// Log-sum-exps of the rows and of the columns.
     log_sums: [&'a [T]; 2],
     middle: Option<T>,
 }
 
 impl<T: Float> Weights<'_, T> {
-    /// Adds what each of the pair's modalities gets from the other, but for the way through the length.
+    /// Adds the gradients of both modalities of the pair, without the part through the norm.
     fn add_gradients(&self, mut of_rows: Option<&mut [T]>, mut of_columns: Option<&mut [T]>) {
         if of_rows.is_none() && of_columns.is_none() {
             return;
@@ -132,7 +132,7 @@ impl<T: Float> Weights<'_, T> {
             let (sums, copy) = memory.split_at_mut(sums_length);
             self.factors(direct, factors);
             if tiny {
-                // Products without packing read the columns as they stand: not in the same few sets of the cache.
+                // A product without packing reads the columns directly: the copy's stride avoids cache set conflicts.
                 small::copy_padded(rows, features, right.rows, features, copy, padded);
             }
             self.pair.blocks(|block, dots| {
@@ -173,8 +173,8 @@ impl<T: Float> Weights<'_, T> {
         });
     }
 
-    /// What the exponentials of each column count: over the column's length, so that columns as they came will do for
-    /// their units. And e^(middle - log-sum) of it, or the log-sum itself where there is no middle.
+    /// `direct`: the weight of each column's exponentials, divided by the column's norm, so that columns need no
+    /// normalisation. `factors`: `direct` times e^(middle - log-sum-exp), or the log-sum-exp if there is no middle.
     fn factors(&self, direct: &mut [T], factors: &mut [T]) {
         let inverse = self.pair.sides[1].inverse;
         let columns = self.log_sums[1].iter().zip(inverse);
@@ -184,8 +184,8 @@ impl<T: Float> Weights<'_, T> {
         }
     }
 
-    /// Turns a row of logits into the gradients of the dot products of unit rows with unit columns, over the length of
-    /// the columns.
+    /// Replaces a row of logits by the gradients of the dot products of unit rows and unit columns, divided by the
+    /// norms of the columns.
     fn weigh(
         &self,
         block: &Block<'_, T>,

@@ -13,13 +13,13 @@ pub(in super::super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
     losses.fill(T::ZERO);
     let (rows, modalities, pairs) = (geometry.rows, geometry.modalities, geometry.pairs());
     let (shared_sums, shared_losses) = (Shared::new(log_sums), Shared::new(losses));
-    // Pairs side by side, for those of a small batch are one task each.
+    // Pairs in parallel: a pair of a small batch is one task.
     parallel::tasks(pairs.len(), |pair| {
         let (m, n, count) = pairs[pair];
         let groups = rows.div_ceil(STRIP).min(STRIPS);
         scratch::with::<T, _>(rows * (3 + 2 * groups), |state| {
             let pair = Pair::new(&geometry, call.inputs, inverse, [m, n]);
-            // SAFETY: an ordered pair is of one pair alone.
+            // SAFETY: an ordered pair belongs to one unordered pair only.
             let of_direction =
                 |m, n| unsafe { shared_sums.part(geometry.ordered(m, n) * rows, rows) };
             let (of_rows, of_columns) = (of_direction(m, n), of_direction(n, m));
@@ -29,7 +29,7 @@ pub(in super::super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
                 let mut loss = 0.0;
                 for (row, log_sum) in log_sums.iter_mut().enumerate() {
                     if geometry.valid(m, n, row) {
-                        // The positive of a column is that of the row it is the positive of.
+                        // The positive of a column is in the row whose positive it is.
                         let own = if m < n { row } else { geometry.positive(row) };
                         loss += log_sum.to_f64() - positives[own].to_f64();
                     } else {
@@ -46,7 +46,7 @@ pub(in super::super) fn forward<T: Float>(op: &InfoNce, call: Forward<'_, T>) {
     call.output[0] = T::from_f64(total / (2 * pairs.len()).max(1) as f64);
 }
 
-/// The log-sums of a pair's rows and columns, and the positives of its rows.
+/// The log-sum-exps of a pair's rows and columns, and the positive logits of its rows.
 fn gather<'a, T: Float>(
     pair: &Pair<'_, T>,
     state: &'a mut [T],
@@ -54,7 +54,7 @@ fn gather<'a, T: Float>(
     of_columns: &mut [T],
 ) -> &'a [T] {
     let rows = of_rows.len();
-    // Maxima and sums of the rows; of the columns those that the same strip of every block gathers.
+    // Maxima and sums of the rows; those of the columns, one for each strip of a block.
     let groups = (state.len() / rows - 3) / 2;
     let (positives, others) = state.split_at_mut(rows);
     let (maxima, sums) = others.split_at_mut((1 + groups) * rows);
@@ -66,7 +66,7 @@ fn gather<'a, T: Float>(
         block.strips(dots, |strip, of_strip, logits| {
             let (first, count) = (of_strip.start, of_strip.len());
             let (start, width) = ((1 + strip) * rows + block.columns.start, block.columns.len());
-            // SAFETY: no two strips of a block have a row or a number.
+            // SAFETY: strips of a block have different rows and different indices.
             let mut sums = unsafe {
                 Sums {
                     row_max: shared_maxima.part(first, count),
@@ -111,7 +111,7 @@ fn gather<'a, T: Float>(
     positives
 }
 
-/// What a strip gathers. Sums are of e^(logit - maximum).
+/// The running maxima and sums of a strip. Sums are of e^(logit - maximum).
 struct Sums<'a, T> {
     row_max: &'a mut [T],
     row_sum: &'a mut [T],
@@ -120,7 +120,7 @@ struct Sums<'a, T> {
 }
 
 impl<T: Float> Sums<'_, T> {
-    /// Takes a row of logits into sums whose maxima are known beforehand. Nothing is left of the logits.
+    /// Adds a row of logits to sums whose maxima are known before. Overwrites the logits.
     #[inline(always)]
     fn add(&mut self, row: usize, logits: &mut [T]) {
         let shift = self.row_max[row];
@@ -131,7 +131,7 @@ impl<T: Float> Sums<'_, T> {
         self.row_sum[row] += small::sum(logits.len(), |j| logits[j]);
     }
 
-    /// Takes rows of logits in with running maxima.
+    /// Adds rows of logits with running maxima.
     #[inline(always)]
     fn merge(&mut self, logits: &[T], stride: usize) {
         let columns = self.column_max.len();
@@ -164,7 +164,7 @@ impl<T: Float> Sums<'_, T> {
     }
 }
 
-/// Raises a running maximum and gives back what to subtract from exponents from now on.
+/// Raises a running maximum and returns the shift of all further exponents.
 #[inline(always)]
 fn raise<T: Float>(max: &mut T, sum: &mut T, to: T) -> T {
     let new = if to > *max { to } else { *max };
@@ -174,7 +174,7 @@ fn raise<T: Float>(max: &mut T, sum: &mut T, to: T) -> T {
     shift
 }
 
-/// Log-sums of columns from the maxima and sums of the groups, in their order.
+/// Log-sum-exps of columns from the maxima and sums of the groups, in order.
 #[inline(always)]
 fn merge_groups<T: Float>(maxima: &[T], sums: &[T], log_sums: &mut [T]) {
     let rows = log_sums.len();

@@ -1,9 +1,9 @@
-//! Logits come in blocks of at most [`ROWS`] rows by [`COLUMNS`] columns, by the matrix product that linear layers use.
-//! Nothing that grows with the square of the batch is ever stored: forward keeps log-sums alone, backward computes the
-//! logits again. Both passes take each block once for both directions of a pair.
+//! InfoNCE on the CPU. Logits are computed in blocks of at most [`ROWS`] rows by [`COLUMNS`] columns with the matrix
+//! product of linear layers. Memory is linear in the batch size: the forward pass saves log-sum-exps only, the
+//! backward pass recomputes the logits. Both passes compute each block once for both directions of a pair.
 //!
-//! The columns of a block stay as they came, and their reciprocal lengths join the elementwise pass over the block. The
-//! rows are made unit length first, so that no dot product is larger than the longest embedding.
+//! The rows of a block are normalised first, so that no dot product is larger than the longest embedding. The columns
+//! are not; the elementwise pass over the block multiplies with their reciprocal norms.
 
 mod backward;
 mod forward;
@@ -18,19 +18,18 @@ use crate::cpu::{parallel, scratch, simd};
 use crate::{Float, Shape};
 use std::ops::Range;
 
-/// The most rows of a block: each is multiplied with a block of columns that is packed for it, at a cost of some
-/// percent.
+/// The most rows of a block. The columns are packed again for each block, which costs a few percent.
 const ROWS: usize = 1024;
 /// The most columns of a block.
 const COLUMNS: usize = 1024;
-/// Rows of a block that a task takes through the elementwise pass: with their logits they stay in L2.
+/// Rows of a task of the elementwise pass: their logits stay in L2.
 const STRIP: usize = 64;
 /// Strips of a block.
 const STRIPS: usize = ROWS / STRIP;
-/// Embeddings shorter than this count as zero.
+/// Embeddings with a norm below this count as zero.
 const SHORTEST: f64 = 1e-12;
 
-/// A call's sizes and rules, without its numbers.
+/// The sizes and settings of a call.
 struct Geometry<'a> {
     op: InfoNce,
     modalities: usize,
@@ -39,8 +38,8 @@ struct Geometry<'a> {
     samples: usize,
     features: usize,
     present: Option<&'a [u32]>,
-    /// The highest logit there can be, where e^(lowest - highest) is still a normal number of f32 by far: then it
-    /// is subtracted from every logit, and sums of exponentials need no running maximum.
+    /// The upper bound of all logits, if e^(lowest - highest) is far above f32's subnormal numbers. Then it is
+    /// subtracted from every logit, and sums of exponentials need no running maximum.
     highest: Option<f64>,
 }
 
@@ -58,14 +57,14 @@ impl<'a> Geometry<'a> {
         }
     }
 
-    /// Whether a row is of a sample that both modalities have.
+    /// Whether both modalities of the row's sample are present.
     fn valid(&self, m: usize, n: usize, row: usize) -> bool {
         let sample = row % self.samples;
         let has = |present: &[u32], m: usize| present[m * self.samples + sample] != 0;
         self.present.is_none_or(|present| has(present, m) && has(present, n))
     }
 
-    /// The unordered pairs that have samples enough, with their numbers of rows.
+    /// The unordered pairs with enough samples, and their number of rows.
     fn pairs(&self) -> Vec<(usize, usize, usize)> {
         let all = (0..self.modalities).flat_map(|m| (m + 1..self.modalities).map(move |n| (m, n)));
         let counted =
@@ -73,17 +72,17 @@ impl<'a> Geometry<'a> {
         counted.filter(|&(_, _, rows)| rows >= 2 * self.op.views()).collect()
     }
 
-    /// Where an ordered pair stands in the saved log-sums.
+    /// The index of an ordered pair in the saved log-sum-exps.
     fn ordered(&self, m: usize, n: usize) -> usize {
         m * (self.modalities - 1) + if n < m { n } else { n - 1 }
     }
 
-    /// Whether a pair is one task: then its products are better off without tables and packing for many.
+    /// Whether a pair is one task; then `serial` products are faster than packed ones.
     fn tiny(&self) -> bool {
         self.rows <= STRIP
     }
 
-    /// Even ranges of at most so many rows.
+    /// Splits the rows into even ranges of at most `most` rows.
     fn blocks(&self, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (rows, count) = (self.rows, self.rows.div_ceil(most));
         (0..count).map(move |block| block * rows / count..(block + 1) * rows / count)
@@ -97,12 +96,12 @@ impl<'a> Geometry<'a> {
         }
     }
 
-    /// Whether a row's log-sum leaves out the column of the same number.
+    /// Whether the log-sum-exp of row i excludes column i.
     fn leaves_out_diagonal(&self) -> bool {
         self.op.denominator != Denominator::IncludePositive
     }
 
-    /// What the loss of a row counts in the loss of a pair with so many rows.
+    /// The weight of a row's loss in the loss of a pair with `pair_rows` rows.
     fn row_weight(&self, pair_rows: usize) -> f64 {
         let half = self.op.denominator == (Denominator::Authors { half: true });
         let halved = if half { 0.5 } else { 1.0 };
@@ -113,7 +112,7 @@ impl<'a> Geometry<'a> {
     }
 }
 
-/// The reciprocal length of each row, 0 for one that is too short to have a direction.
+/// The reciprocal norm of each row; 0 for a norm below [`SHORTEST`].
 fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: &mut [T]) {
     let features = geometry.features;
     for (x, inverse) in inputs.iter().zip(inverse.chunks_exact_mut(geometry.rows)) {
@@ -132,7 +131,7 @@ fn inverse_lengths<T: Float>(geometry: &Geometry<'_>, inputs: &[&[T]], inverse: 
     }
 }
 
-/// c = a·b or c += a·b, its rows `ldc` apart: by the task that calls it, or by all threads.
+/// c = a·b or c += a·b with row stride `ldc`, on the calling thread or on all threads.
 fn multiply<T: Float>(
     tiny: bool,
     a: View<'_, T>,
@@ -148,38 +147,38 @@ fn multiply<T: Float>(
     }
 }
 
-/// The length of rows that do not meet in the same sets of the cache: an odd number of lines.
+/// A row stride of an odd number of cache lines, so that rows map to different cache sets.
 fn odd(numbers: usize) -> usize {
     numbers.next_multiple_of(small::PAD) | small::PAD
 }
 
-/// A modality's embeddings: the rows as they came, and their reciprocal lengths.
+/// A modality's embeddings: the rows, not normalised, and their reciprocal norms.
 #[derive(Clone, Copy)]
 struct Embeddings<'a, T> {
     rows: &'a [T],
     inverse: &'a [T],
 }
 
-/// Two modalities whose logits are computed: the first has the rows, the second the columns.
+/// Two modalities whose logits are computed: the left one gives the rows, the right one the columns.
 struct Pair<'a, T> {
     geometry: &'a Geometry<'a>,
     places: [usize; 2],
     sides: [Embeddings<'a, T>; 2],
 }
 
-/// What a block of logits is computed with.
+/// The operands of a block of logits.
 struct Block<'a, T> {
     pair: &'a Pair<'a, T>,
     rows: Range<usize>,
     columns: Range<usize>,
-    /// The block's rows at unit length, `unit_row` apart.
+    /// The block's normalised rows, at stride `unit_row`.
     unit: &'a [T],
     unit_row: usize,
-    /// What the dot products of each column are multiplied with, and what is added then: negative infinity where the
-    /// column is left out.
+    /// The factor of each column's dot products, and the bias added after it: negative infinity for an excluded
+    /// column.
     scale: &'a [T],
     bias: &'a [T],
-    /// Distance of two rows of the block.
+    /// Row stride of the block.
     stride: usize,
 }
 
@@ -199,8 +198,8 @@ impl<'a, T: Float> Pair<'a, T> {
         self.geometry.valid(self.places[0], self.places[1], row)
     }
 
-    /// Calls the body with each block and its dot products of unit rows and columns as they came: all columns for some
-    /// rows, then for the next.
+    /// Calls the body with each block and its dot products of normalised rows and original columns: all columns for
+    /// some rows, then for the next rows.
     fn blocks(&self, mut body: impl FnMut(&Block<'_, T>, &mut [T])) {
         let (geometry, [left, right]) = (self.geometry, self.sides);
         let features = geometry.features;
@@ -241,7 +240,7 @@ impl<'a, T: Float> Pair<'a, T> {
 }
 
 impl<T: Float> Embeddings<'_, T> {
-    /// Rows made unit length.
+    /// Writes the normalised rows.
     fn unit(&self, rows: Range<usize>, features: usize, unit: &mut [T], unit_row: usize) {
         parallel::rows(unit, unit_row, features, |first, unit| {
             simd::vectorised(
@@ -261,7 +260,7 @@ impl<T: Float> Embeddings<'_, T> {
 }
 
 impl<T: Float> Block<'_, T> {
-    /// Calls the body with each strip of the dot products: its number, its rows in the batch, and its part.
+    /// Calls the body with each strip of the dot products: its index, its rows in the batch, and its part.
     fn strips(&self, dots: &mut [T], body: impl Fn(usize, Range<usize>, &mut [T]) + Sync) {
         let (rows, dots) = (self.rows.clone(), parallel::Shared::new(dots));
         parallel::tasks(rows.len().div_ceil(STRIP), |strip| {
@@ -273,8 +272,8 @@ impl<T: Float> Block<'_, T> {
         });
     }
 
-    /// Turns a row's dot products into logits, negative infinity for those that are left out, and gives back its
-    /// positive if that is in the block.
+    /// Replaces a row's dot products by logits, negative infinity for excluded columns, and returns its positive
+    /// logit if it is in the block.
     fn logits(&self, row: usize, dots: &mut [T]) -> Option<T> {
         let geometry = self.pair.geometry;
         if !self.pair.valid(row) {
@@ -298,7 +297,7 @@ impl<T: Float> Block<'_, T> {
         positive
     }
 
-    /// Where a column of the batch stands in the block.
+    /// The index in the block of a column of the batch.
     fn inside(&self, column: usize) -> Option<usize> {
         self.columns.contains(&column).then(|| column - self.columns.start)
     }
