@@ -1,6 +1,6 @@
-//! The networks and systems: what MPUC and its baselines compute, how they are trained and judged.
+//! The networks and systems: MPUC and its baselines, their training, and the evaluation of their features.
 //!
-//! Knows the engine and no files: data comes in as tensors.
+//! This crate reads no files: data comes as tensors of [`engine`].
 
 pub mod backbones;
 pub mod evaluate;

@@ -160,12 +160,15 @@ fn missing_and_wrong_weights_are_named() {
         }
         assert!(!out.exists(), "nothing is written");
     };
-    refused(66, &["there is no pnet.pt", "facenet-pytorch", "--weights"]);
+    refused(66, &["found none of pnet.pt", "facenet-pytorch", "--weights"]);
     all_weights(folder.path(), 3.0);
     std::fs::rename(folder.path().join("rnet.safetensors"), folder.path().join("kept")).unwrap();
     std::fs::copy(folder.path().join("onet.safetensors"), folder.path().join("rnet.safetensors"))
         .unwrap();
-    refused(65, &["rnet.safetensors: is no file of MTCNN's rnet", "weights inspect"]);
+    refused(
+        65,
+        &["rnet.safetensors: does not have the weights of MTCNN's rnet", "weights inspect"],
+    );
     std::fs::rename(folder.path().join("kept"), folder.path().join("rnet.safetensors")).unwrap();
     std::fs::copy(
         folder.path().join("onet.safetensors"),
@@ -174,7 +177,7 @@ fn missing_and_wrong_weights_are_named() {
     .unwrap();
     refused(65, &["face_landmark_68_model.safetensors", "dense0/conv0/filters"]);
     std::fs::remove_file(folder.path().join("face_landmark_68_model.safetensors")).unwrap();
-    refused(66, &["there is no face_landmark_68_model-weights_manifest.json", "face-api"]);
+    refused(66, &["found none of face_landmark_68_model-weights_manifest.json", "face-api"]);
 }
 
 #[test]
@@ -328,7 +331,7 @@ fn videos_in_archives_have_results_where_they_would_stand_unpacked() {
         let output = run(&[&root, &weights, &root], &["--json"]);
         let messages = text(&output.stderr);
         assert!(output.status.success(), "{messages}");
-        assert!(messages.contains("1 videos without sound are passed over"), "{messages}");
+        assert!(messages.contains("1 videos without sound are skipped"), "{messages}");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let clips = report["clips"].as_array().unwrap();
         let of =

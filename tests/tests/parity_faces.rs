@@ -98,8 +98,8 @@ fn points_want_every_tensor_in_its_shape() {
     };
     let mut lacking = file(&fixture);
     lacking.remove("dense2/conv1/bias");
-    refused(lacking, "dense2/conv1/bias: the file has none");
+    refused(lacking, "dense2/conv1/bias: the file has no such tensor");
     let mut other = file(&fixture);
     other.get_mut("fc/weights").unwrap().0 = vec![136, 256];
-    refused(other, "fc/weights: has the shape [136, 256], not [256, 136]");
+    refused(other, "fc/weights: got shape [136, 256], expected [256, 136]");
 }

@@ -1,11 +1,11 @@
-//! Voice: Conv-TasNet's temporal convolutions (Luo & Mesgarani 2019) on log-mel spectrograms.
+//! Voice backbone: Conv-TasNet's temporal convolutions (Luo & Mesgarani 2019) on log-mel spectrograms.
 
 use super::refuse;
 use engine::nn::{DepthwiseConv, Dropout, LayerNorm, Linear, Prelu};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`TemporalConvNet`]; the defaults are those of the paper's authors.
+/// Settings of [`TemporalConvNet`]; the defaults are those of the paper's authors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemporalConvNetSettings {
@@ -15,13 +15,13 @@ pub struct TemporalConvNetSettings {
     pub hidden: usize,
     /// Blocks with dilations 1, 2, 4, ...
     pub blocks: usize,
-    /// How often that row of blocks comes.
+    /// Repetitions of the sequence of blocks.
     pub repeats: usize,
     /// Taps of the depthwise convolution.
     pub kernel: usize,
-    /// Dropout behind the bottleneck and each block.
+    /// Dropout after the bottleneck and after each block.
     pub dropout: f64,
-    /// Features at the end.
+    /// Features of the output.
     pub features: usize,
 }
 
@@ -89,10 +89,10 @@ impl Block {
 }
 
 impl TemporalConvNet {
-    /// For samples [T, F].
+    /// A network for samples `[T, F]`: frames and mel bands.
     ///
     /// # Errors
-    /// When a sample is not [T, F].
+    /// When `input` does not have 2 axes.
     pub fn new(
         settings: &TemporalConvNetSettings,
         mut scope: Scope<'_>,
@@ -115,15 +115,15 @@ impl TemporalConvNet {
         })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Log-mels [N, T, F] to [N, features].
+    /// Log-mels `[N, T, F]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
         let x = self.bottleneck.forward(pass, &self.norm.forward(pass, mel)?)?;
         let mut x = self.dropout.forward(pass, &x)?;

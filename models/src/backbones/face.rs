@@ -1,11 +1,11 @@
-//! Face clips: R(2+1)D (Tran et al. 2018) as torchvision builds it, with its parameter names.
+//! Face backbone: R(2+1)D (Tran et al. 2018) as in torchvision, with torchvision's parameter names.
 
 use super::refuse;
 use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear, padded_channels};
 use engine::{Init, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`R2Plus1d`]; the defaults make R(2+1)D-18.
+/// Settings of [`R2Plus1d`]; the defaults make R(2+1)D-18.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct R2Plus1dSettings {
@@ -17,7 +17,7 @@ pub struct R2Plus1dSettings {
     pub blocks: Vec<usize>,
     /// Dropout before the last layer.
     pub dropout: f64,
-    /// Features at the end.
+    /// Features of the output.
     pub features: usize,
 }
 
@@ -31,7 +31,7 @@ impl Default for R2Plus1dSettings {
 /// pass instead of kept; the device chooses.
 const FEW: usize = 64;
 
-/// A residual network whose 3-D convolutions are split into one over space and one over time.
+/// A residual network whose 3-D convolutions are factored into one over space and one over time.
 #[derive(Debug, Clone)]
 pub struct R2Plus1d {
     stem: Split,
@@ -42,7 +42,7 @@ pub struct R2Plus1d {
     features: usize,
 }
 
-/// Convolution over space, batch norm, ReLU, convolution over time.
+/// A factored convolution: spatial convolution, batch norm, ReLU, temporal convolution.
 #[derive(Debug, Clone)]
 struct Split {
     space: Conv,
@@ -50,7 +50,7 @@ struct Split {
     time: Conv,
 }
 
-/// The sizes of a [`Split`]: channels in, between and out; extents and strides in space and time.
+/// The sizes of a [`Split`]: input, middle and output channels; extents and strides in space and time.
 struct SplitSettings {
     channels: [usize; 3],
     kernel: usize,
@@ -59,7 +59,7 @@ struct SplitSettings {
 }
 
 impl Split {
-    /// Parameters `0.weight`, `1.*` and `3.weight`: the places in torchvision's Sequential.
+    /// Makes `0.weight`, `1.*` and `3.weight`, named by their positions in torchvision's Sequential.
     fn new(scope: &mut Scope<'_>, settings: &SplitSettings) -> Result<Self> {
         let SplitSettings {
             channels: [inputs, middle, outputs],
@@ -67,7 +67,7 @@ impl Split {
             space_stride,
             time_stride,
         } = *settings;
-        // The image has three channels and stays as it is; everything after it is padded.
+        // The image's three channels are not padded; all later channels are.
         let stored_inputs = if inputs == 3 { 3 } else { padded_channels(inputs) };
         let (stored_middle, stored_outputs) = (padded_channels(middle), padded_channels(outputs));
         let space = ConvSettings::new([1, kernel, kernel])
@@ -95,7 +95,7 @@ impl Split {
     }
 
     fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        // Where few channels become many, what they become takes the most memory and the least work.
+        // Few input channels: the output is large and cheap, so it is recomputed.
         let few = x.shape().features() <= FEW;
         let wide = if few {
             self.space.forward_recomputable(pass, x)?
@@ -107,7 +107,7 @@ impl Split {
     }
 }
 
-/// He et al. 2015, fan-out, as torchvision's video networks.
+/// He et al. 2015, fan-out, as in torchvision's video networks.
 fn kaiming(settings: ConvSettings, outputs: usize) -> Init {
     Init::kaiming_fan_out(settings.taps() * outputs)
 }
@@ -123,7 +123,7 @@ struct Block {
 
 impl Block {
     fn new(mut scope: Scope<'_>, inputs: usize, outputs: usize, stride: usize) -> Result<Self> {
-        // As many parameters as a full 3-D convolution would have; computed once and used for both.
+        // As many parameters as a full 3-D convolution; both factored convolutions of the block use this number.
         let middle = inputs * outputs * 27 / (inputs * 9 + 3 * outputs);
         let first = SplitSettings {
             channels: [inputs, middle, outputs],
@@ -174,10 +174,10 @@ impl Block {
 }
 
 impl R2Plus1d {
-    /// For samples [T, H, W, 3].
+    /// A network for samples `[T, H, W, 3]`.
     ///
     /// # Errors
-    /// When a sample is not [T, H, W, 3], or there is no stage.
+    /// When `input` is not `[T, H, W, 3]`, or there is no stage.
     pub fn new(settings: &R2Plus1dSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
         let &[_, _, _, 3] = input else {
             return Err(refuse("r2plus1d", input, "[frames, height, width, 3]"));
@@ -218,15 +218,15 @@ impl R2Plus1d {
         })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Normalised clips [N, T, H, W, 3] to [N, features].
+    /// Normalised clips `[N, T, H, W, 3]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, clip: &Tensor) -> Result<Tensor> {
         let mut x = self.stem_norm.forward_relu(pass, &self.stem.forward(pass, clip)?)?;
         for block in &self.blocks {

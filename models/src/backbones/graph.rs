@@ -1,10 +1,10 @@
-//! The graph of facial landmarks: the 68-point markup, its edges, and how they are normalised.
+//! The graph of facial landmarks: the edges of the 68-point markup and their normalisation.
 
 use engine::{Constants, Pass, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Edges between the 51 inner points, in the numbers of the 68-point markup: those of the paper's authors,
-/// with 22-24 where 22-23 would be expected.
+/// Edges between the 51 inner points, by their indices in the 68-point markup. They are those of the paper's authors,
+/// with 22-24 where one would expect 22-23.
 const INNER: [(usize, usize); 65] = [
     // Brows, and brows to eyes.
     (17, 18),
@@ -82,20 +82,20 @@ const JAW: usize = 17;
 /// The tip of the nose.
 const CENTRE: usize = 30;
 
-/// How edges are grouped into partitions with weights of their own (Yan et al. 2018, section 3.3).
+/// The grouping of edges into partitions, each with its own weights (Yan et al. 2018, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Partition {
-    /// All edges in one.
+    /// One partition with all edges.
     Uniform,
-    /// A point itself, and its neighbours.
+    /// Two partitions: the point itself, and its neighbours.
     Distance,
-    /// A point itself, neighbours farther from the nose than it (their news travels inwards), nearer ones.
+    /// Three partitions: the point itself, neighbours farther from the nose, and neighbours nearer to it.
     Spatial,
 }
 
 impl Partition {
-    /// How many partitions there are.
+    /// The number of partitions.
     pub fn count(self) -> usize {
         match self {
             Partition::Uniform => 1,
@@ -105,12 +105,12 @@ impl Partition {
     }
 }
 
-/// A graph on landmarks as a list of directed edges, sorted by partition and target.
+/// A graph of landmarks: a list of directed edges, sorted by partition and target.
 #[derive(Debug, Clone)]
 pub struct FaceGraph {
-    /// How many points it has.
+    /// The number of points.
     pub points: usize,
-    /// How many partitions its edges fall into.
+    /// The number of partitions of its edges.
     pub partitions: usize,
     edges: Vec<Edge>,
     /// Its tensors, by name.
@@ -126,13 +126,13 @@ struct Edge {
 }
 
 impl FaceGraph {
-    /// Whether there is a graph on so many points.
+    /// Whether there is a graph of `points` points: 51 or 68.
     pub fn exists(points: usize) -> bool {
         points == 51 || points == 68
     }
 
-    /// Symmetric normalisation D^-1/2 (A + self_loops I) D^-1/2 in one partition, for 51 or 68 points. The
-    /// paper's authors add the identity twice; Kipf & Welling 2017 once.
+    /// Symmetric normalisation D^-1/2 (A + self_loops I) D^-1/2 in one partition, for 51 or 68 points. `self_loops`
+    /// is 2 in the code of the paper's authors, 1 in Kipf & Welling 2017.
     pub fn symmetric(points: usize, self_loops: f64) -> Self {
         let mut matrix = adjacency(points);
         for (i, row) in matrix.iter_mut().enumerate() {
@@ -157,7 +157,7 @@ impl FaceGraph {
         let belongs = |k: usize, source: usize, target: usize| match partition {
             Partition::Uniform => true,
             Partition::Distance => (k == 0) == (source == target),
-            // Neighbours as far from the nose as the point itself count as nearer, as in st-gcn.
+            // A neighbour at equal distance from the nose is in the nearer partition, as in st-gcn.
             Partition::Spatial => match k {
                 0 => source == target,
                 1 => source != target && hops[source] >= hops[target],
@@ -170,7 +170,7 @@ impl FaceGraph {
         FaceGraph::from_matrices(points, &matrices)
     }
 
-    /// From matrices whose rows are sources and whose columns are targets.
+    /// A graph from matrices with sources as rows and targets as columns.
     fn from_matrices(points: usize, matrices: &[Vec<Vec<f64>>]) -> Self {
         let mut edges = Vec::new();
         for (partition, matrix) in matrices.iter().enumerate() {
@@ -196,7 +196,7 @@ impl FaceGraph {
         })
     }
 
-    /// The edges' targets, sources and partitions, `[E]` each.
+    /// Targets, sources and partitions of the edges, `[E]` each.
     ///
     /// # Errors
     /// When the device has no room.
@@ -232,7 +232,7 @@ impl FaceGraph {
     }
 }
 
-/// The symmetric 0/1 matrix of the 51 inner points, or of all 68 with the jaw as a chain that ends at the brows.
+/// The symmetric 0/1 adjacency of the 51 inner points, or of all 68, with the jaw as a chain between the brows.
 fn adjacency(points: usize) -> Vec<Vec<f64>> {
     let skip = 68 - points;
     let mut matrix = vec![vec![0.0; points]; points];
@@ -256,7 +256,7 @@ fn scaled(matrix: &[Vec<f64>], value: impl Fn(usize, usize, f64) -> f64) -> Vec<
     matrix.iter().enumerate().map(row).collect()
 }
 
-/// Steps from the centre to each point.
+/// The number of edges from the centre to each point.
 fn hops(matrix: &[Vec<f64>], centre: usize) -> Vec<usize> {
     let mut hops = vec![usize::MAX; matrix.len()];
     hops[centre] = 0;

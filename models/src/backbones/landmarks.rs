@@ -1,5 +1,5 @@
-//! Facial landmarks: the spatio-temporal graph network of Yu et al. (IJCAI 2018), which the paper cites, with
-//! the gate and the sizes of its authors' code.
+//! Landmark backbone: the spatio-temporal graph network of Yu et al. (IJCAI 2018), which the paper cites, with the
+//! gate and sizes of the code of the paper's authors.
 
 use super::{FaceGraph, refuse};
 use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear};
@@ -7,7 +7,7 @@ use engine::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::Gate;
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`Stgcn`]; the defaults are those of the paper's authors.
+/// Settings of [`Stgcn`]; the defaults are those of the paper's authors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StgcnSettings {
@@ -15,13 +15,13 @@ pub struct StgcnSettings {
     pub channels: usize,
     /// Channels of the graph convolutions.
     pub spatial: usize,
-    /// How a temporal convolution is gated.
+    /// The gate of a temporal convolution.
     pub gate: GateKind,
-    /// How often the identity is added to the adjacency: 2 in the authors' code, 1 in the literature.
+    /// The factor of the identity that is added to the adjacency: 2 in the authors' code, 1 in the literature.
     pub self_loops: f64,
-    /// Dropout behind the last temporal convolution.
+    /// Dropout after the last temporal convolution.
     pub dropout: f64,
-    /// Features at the end, and of each point before it.
+    /// Features of the output, and of each point before it.
     pub features: usize,
 }
 
@@ -29,9 +29,9 @@ pub struct StgcnSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateKind {
-    /// relu(p + sigmoid(q) + r), the authors'.
+    /// relu(p + sigmoid(q) + r), as in the authors' code.
     Add,
-    /// p sigmoid(q), Yu et al.'s.
+    /// p sigmoid(q), as in Yu et al.
     Glu,
 }
 
@@ -48,7 +48,8 @@ impl Default for StgcnSettings {
     }
 }
 
-/// Two blocks of time, graph, time; a last convolution over time; a linear map a point; one over all points.
+/// Two blocks of temporal, graph and temporal convolution, a last temporal convolution, a linear map of each point,
+/// and one over all points.
 #[derive(Debug, Clone)]
 pub struct Stgcn {
     blocks: [Block; 2],
@@ -60,7 +61,7 @@ pub struct Stgcn {
     features: usize,
 }
 
-/// A convolution over time of three taps without padding, gated.
+/// A gated temporal convolution of three taps, without padding.
 #[derive(Debug, Clone)]
 struct GatedConv {
     conv: Conv,
@@ -68,14 +69,14 @@ struct GatedConv {
 }
 
 impl GatedConv {
-    /// `weight` [1, 3, 1, inputs, parts x outputs]: the convolutions of the gate's parts side by side.
+    /// Makes `weight` `[1, 3, 1, inputs, parts x outputs]`: the convolutions of the gate's parts, concatenated.
     fn new(scope: Scope<'_>, gate: Gate, inputs: usize, outputs: usize) -> Result<Self> {
         let conv =
             Conv::new(scope, ConvSettings::new([1, 3, 1]), inputs, gate.parts() * outputs, true)?;
         Ok(GatedConv { conv, gate })
     }
 
-    /// x [N, T, V, C] to [N, T - 2, V, C'].
+    /// x `[N, T, V, C]` to `[N, T - 2, V, C']`.
     fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let [n, t, v, c] = x.extents("stgcn")?;
         let y = self.conv.forward(pass, &x.reshape(&[n, 1, t, v, c])?)?.gate(self.gate)?;
@@ -104,7 +105,7 @@ impl Block {
             time1: GatedConv::new(scope.sub("temporal1"), gate, inputs, channels)?,
             theta: scope.parameter("Theta1", &[1, channels, spatial], Init::fan_in(spatial))?,
             time2: GatedConv::new(scope.sub("temporal2"), gate, spatial, channels)?,
-            // The points take the place of channels.
+            // The points are the channels of the norm.
             norm: BatchNorm::new(scope.sub("batch_norm"), points)?.axis(2),
         })
     }
@@ -119,10 +120,10 @@ impl Block {
 }
 
 impl Stgcn {
-    /// For samples [T, V, 2] or [T, V, 3] with 51 or 68 points; T is fixed by the linear maps at the end.
+    /// A network for samples `[T, V, 2]` or `[T, V, 3]` with V = 51 or 68 points. Every input must have this T.
     ///
     /// # Errors
-    /// When there are other points, or ten frames or fewer: five convolutions take two each.
+    /// When V is not 51 or 68, or T is 10 or less: each of the five temporal convolutions removes two frames.
     pub fn new(settings: &StgcnSettings, mut scope: Scope<'_>, input: &[usize]) -> Result<Self> {
         let expected = "[more than 10 frames, 51 or 68 points, coordinates]";
         let &[frames, points, coordinates] = input else {
@@ -150,15 +151,15 @@ impl Stgcn {
         })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Landmarks [N, T, V, 2] to [N, features].
+    /// Landmarks `[N, T, V, 2]` or `[N, T, V, 3]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, landmarks: &Tensor) -> Result<Tensor> {
         let mut x = landmarks.clone();
         for block in &self.blocks {

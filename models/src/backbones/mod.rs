@@ -1,4 +1,4 @@
-//! The networks that turn one modality into a vector of features.
+//! Backbones: networks that map one modality to a feature vector.
 
 mod audio;
 mod clip;
@@ -21,23 +21,23 @@ pub use text::{TextTransformer, TextTransformerSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Which network a modality has, with its sizes.
+/// The kind of a modality's network and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BackboneSettings {
-    /// Transformer encoder on word vectors [N, T, width].
+    /// Transformer encoder on word vectors `[N, T, width]`.
     TextTransformer(TextTransformerSettings),
-    /// R(2+1)D-18 on face clips [N, T, H, W, 3].
+    /// R(2+1)D on face clips `[N, T, H, W, 3]`.
     R2plus1d(R2Plus1dSettings),
-    /// Yu et al.'s spatio-temporal graph network on landmarks [N, T, V, 2].
+    /// Yu et al.'s spatio-temporal graph network on landmarks `[N, T, V, 2]`.
     Stgcn(StgcnSettings),
-    /// Yan et al.'s spatio-temporal graph network on landmarks [N, T, V, 2].
+    /// Yan et al.'s spatio-temporal graph network on landmarks `[N, T, V, 2]`.
     StGcn(SpatialTemporalGraphNetSettings),
-    /// Temporal convolutions on log-mels [N, T, F].
+    /// Temporal convolutions on log-mels `[N, T, F]`.
     Tcn(TemporalConvNetSettings),
-    /// Strided temporal convolutions on any sequence [N, T, ..], pooled by mean and deviation.
+    /// Strided temporal convolutions on any sequence `[N, T, ..]`, pooled by mean and standard deviation.
     StridedConv(StridedConvNetSettings),
-    /// Strided convolutions on small clips [N, T, H, W, C], pooled by mean and deviation.
+    /// Strided convolutions on small clips `[N, T, H, W, C]`, pooled by mean and standard deviation.
     StridedClip(StridedClipNetSettings),
 }
 
@@ -62,10 +62,10 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Makes the network's parameters in the scope. `input` is the shape of one sample: [T, ..features].
+    /// Makes a network and its parameters in the scope. `input` is the shape of one sample, `[T, ..features]`.
     ///
     /// # Errors
-    /// When the settings do not go with the input, or with each other.
+    /// When the settings do not match the input or each other.
     pub fn new(settings: &BackboneSettings, scope: Scope<'_>, input: &[usize]) -> Result<Self> {
         Ok(match settings {
             BackboneSettings::TextTransformer(s) => {
@@ -86,7 +86,7 @@ impl Backbone {
         })
     }
 
-    /// How many features it ends in.
+    /// The number of features of the output.
     pub fn features(&self) -> usize {
         match self {
             Backbone::TextTransformer(net) => net.features(),
@@ -99,11 +99,11 @@ impl Backbone {
         }
     }
 
-    /// x [N, T, ..] to features [N, features]. `lengths` `[N]` says how many of the T steps are real; networks
-    /// that have no use for it (the paper's convolutions see padding as data) leave it aside.
+    /// x `[N, T, ..]` to features `[N, features]`. `lengths` `[N]` is the number of valid steps of each sample, at
+    /// most T. Convolutional networks ignore it and treat padding as data, as in the paper.
     ///
     /// # Errors
-    /// When x is not of the shape the network was made for.
+    /// When x does not have the shape for which the network was made.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let x = &x.on(pass.device())?;
         let lengths = lengths.map(|lengths| lengths.on(pass.device())).transpose()?;
@@ -123,6 +123,6 @@ impl Backbone {
 fn refuse(name: &str, input: &[usize], expected: &str) -> engine::Error {
     engine::Error::Parameter {
         name: name.into(),
-        what: format!("a sample of shape {input:?}, expected {expected}"),
+        what: format!("got a sample of shape {input:?}, expected {expected}"),
     }
 }

@@ -1,25 +1,25 @@
-//! Facial landmarks, the alternative: the spatio-temporal graph network of Yan et al. (AAAI 2018).
+//! Alternative landmark backbone: the spatio-temporal graph network of Yan et al. (AAAI 2018).
 
 use super::{FaceGraph, Partition, refuse};
 use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear};
 use engine::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`SpatialTemporalGraphNet`]; the defaults are the published ones.
+/// Settings of [`SpatialTemporalGraphNet`]; the defaults are the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpatialTemporalGraphNetSettings {
-    /// Channels of each unit; where they grow, the unit has stride 2 in time.
+    /// Channels of each unit. A unit with more channels than the one before has stride 2 in time.
     pub channels: Vec<usize>,
-    /// How edges are grouped.
+    /// The partition of the edges.
     pub partition: Partition,
-    /// Taps of the convolutions over time.
+    /// Taps of the temporal convolutions.
     pub kernel: usize,
-    /// Dropout behind each unit's convolution over time.
+    /// Dropout after each unit's temporal convolution.
     pub dropout: f64,
     /// Whether each unit learns a factor for each edge.
     pub edge_importance: bool,
-    /// Features at the end.
+    /// Features of the output.
     pub features: usize,
 }
 
@@ -36,7 +36,7 @@ impl Default for SpatialTemporalGraphNetSettings {
     }
 }
 
-/// Units of graph convolution, convolution over time and residual sum; a mean over time and points.
+/// Units of graph convolution, temporal convolution and residual sum, then a mean over time and points.
 #[derive(Debug, Clone)]
 pub struct SpatialTemporalGraphNet {
     norm: BatchNorm,
@@ -113,7 +113,7 @@ impl Unit {
         })
     }
 
-    /// x [N, 1, T, V, C] to [N, 1, T', V, C'].
+    /// x `[N, 1, T, V, C]` to `[N, 1, T', V, C']`.
     fn forward(&self, pass: &Pass<'_>, x: &Tensor, graph: &FaceGraph) -> Result<Tensor> {
         let constant = graph.values(pass)?;
         let values = match self.importance {
@@ -131,7 +131,7 @@ impl Unit {
             Residual::Identity => Some(x.clone()),
             Residual::Conv(layers) => Some(layers.1.forward(pass, &layers.0.forward(pass, x)?)?),
         };
-        // Dropout stands between the norm and the sum; without it all three are one pass.
+        // Dropout is between norm and residual sum; without it, norm, sum and ReLU are fused.
         if pass.training() && self.dropout.probability > 0.0 {
             let y = self.dropout.forward(pass, &self.norm2.forward(pass, &y)?)?;
             return shortcut.map_or(Ok(y.clone()), |shortcut| y.add(&shortcut))?.relu();
@@ -144,10 +144,10 @@ impl Unit {
 }
 
 impl SpatialTemporalGraphNet {
-    /// For samples [T, V, coordinates] with 51 or 68 points; any T.
+    /// A network for samples `[T, V, coordinates]` with V = 51 or 68 points; inputs may have any T.
     ///
     /// # Errors
-    /// When there are other points.
+    /// When V is not 51 or 68.
     pub fn new(
         settings: &SpatialTemporalGraphNetSettings,
         mut scope: Scope<'_>,
@@ -173,15 +173,15 @@ impl SpatialTemporalGraphNet {
         Ok(SpatialTemporalGraphNet { norm, units, output, graph, features: settings.features })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Landmarks [N, T, V, 2] to [N, features].
+    /// Landmarks `[N, T, V, coordinates]` to `[N, features]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, landmarks: &Tensor) -> Result<Tensor> {
         let [n, t, v, c] = landmarks.extents("st-gcn")?;
         let flat = self.norm.forward(pass, &landmarks.reshape(&[n * t, v * c])?)?;

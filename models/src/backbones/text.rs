@@ -1,26 +1,27 @@
-//! Text: a Transformer encoder on word vectors, averaged over the words.
+//! Text backbone: a Transformer encoder on word vectors, averaged over the words.
 
 use super::refuse;
 use engine::nn::{Dropout, Linear, TransformerEncoderLayer, positional_encoding};
 use engine::{Constants, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`TextTransformer`]; the defaults are the paper's, where it prints them, and its authors' code's.
+/// Settings of [`TextTransformer`]; the defaults are the paper's, and where it gives none, those of its authors'
+/// code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextTransformerSettings {
     /// Encoder layers.
     pub layers: usize,
-    /// Attention heads; the width of the word vectors must be a multiple.
+    /// Attention heads; the width of the word vectors must be a multiple of this.
     pub heads: usize,
-    /// Width between the two linear maps of a layer.
+    /// Features between the two linear maps of a layer.
     pub hidden: usize,
-    /// Dropout everywhere PyTorch's encoder layer has it, and on the encoding and the mean.
+    /// Dropout where PyTorch's encoder layer has it, after the positional encoding, and after the mean.
     pub dropout: f64,
-    /// Features at the end.
+    /// Features of the output.
     pub features: usize,
-    /// The authors' code adds the positional encoding along the batch, so that every word of a sample gets the
-    /// encoding of the sample's number in its batch. For comparison with it only.
+    /// Whether the positional encoding is indexed by the sample's position in the batch, not by the word's position
+    /// in the text, as in the authors' code. Use it only to compare with that code.
     pub position_by_batch: bool,
 }
 
@@ -37,7 +38,7 @@ impl Default for TextTransformerSettings {
     }
 }
 
-/// Vaswani et al. 2017's encoder with learned layers after the sum of word vectors and positions.
+/// The encoder of Vaswani et al. 2017 on the sum of word vectors and positional encoding, then a linear layer.
 #[derive(Debug, Clone)]
 pub struct TextTransformer {
     layers: Vec<TransformerEncoderLayer>,
@@ -50,10 +51,10 @@ pub struct TextTransformer {
 }
 
 impl TextTransformer {
-    /// For samples [T, width]; parameters `layers.{i}.*` and `text_linear.*`.
+    /// A network for samples `[T, width]`. Makes `layers.{i}.*` and `text_linear.*`.
     ///
     /// # Errors
-    /// When a sample is not [T, width], or the heads do not divide the width.
+    /// When `input` is not `[T, width]`, or the heads do not divide the width.
     pub fn new(
         settings: &TextTransformerSettings,
         mut scope: Scope<'_>,
@@ -78,15 +79,15 @@ impl TextTransformer {
         })
     }
 
-    /// Features at the end.
+    /// Features of the output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Words [N, T, width] to [N, features]; padding is neither attended to nor averaged.
+    /// Word vectors `[N, T, width]` to `[N, features]`; padding is neither attended to nor averaged.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(
         &self,
         pass: &Pass<'_>,

@@ -1,20 +1,20 @@
-//! Boxes around faces: overlap, suppression, correction, and the squares the networks look at.
+//! Bounding boxes of faces: overlap, non-maximum suppression, regression, and squares.
 
-/// A box with a score. Coordinates are MTCNN's: pixels from 1, both ends within.
+/// A bounding box with a score. Coordinates are MTCNN's: pixels from 1, both ends inclusive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaceBox {
     /// Left, top, right, bottom.
     pub sides: [f32; 4],
-    /// The probability of a face.
+    /// The probability of a face, 0 to 1.
     pub score: f32,
 }
 
-/// What an overlap is a share of.
+/// The denominator of an overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
-    /// The area that either box covers; extents are differences of sides.
+    /// The area of the union (intersection over union); extents are differences of sides.
     Union,
-    /// The smaller box's area; extents count both ends.
+    /// The area of the smaller box; extents include both ends.
     Smaller,
 }
 
@@ -29,7 +29,7 @@ impl FaceBox {
         self.sides[3] - self.sides[1]
     }
 
-    /// The middle, across and down.
+    /// The centre: x, y.
     pub fn centre(&self) -> [f32; 2] {
         [(self.sides[0] + self.sides[2]) / 2.0, (self.sides[1] + self.sides[3]) / 2.0]
     }
@@ -39,13 +39,13 @@ impl FaceBox {
         self.width().max(self.height())
     }
 
-    /// Whether all sides are numbers and right and bottom do not lie before left and top.
+    /// Whether all sides are finite, right >= left, and bottom >= top.
     pub fn is_sound(&self) -> bool {
         let [left, top, right, bottom] = self.sides;
         self.sides.iter().all(|side| side.is_finite()) && right >= left && bottom >= top
     }
 
-    /// How much of two boxes is common to both, from 0 to 1.
+    /// The intersection of two boxes as a fraction of `of`, 0 to 1.
     pub fn overlap(&self, other: &FaceBox, of: Overlap) -> f32 {
         let ends = if of == Overlap::Smaller { 1.0 } else { 0.0 };
         let along = |first: usize| {
@@ -62,7 +62,8 @@ impl FaceBox {
         if whole > 0.0 { common / whole } else { 0.0 }
     }
 
-    /// The box moved by a network's offsets, given in its own extents: `ends` more than the difference of its sides.
+    /// The box after bounding-box regression: offsets are fractions of its extents, which are differences of sides
+    /// plus `ends`.
     #[must_use]
     pub fn corrected(&self, offsets: [f32; 4], ends: f32) -> FaceBox {
         let extents = [self.width() + ends, self.height() + ends];
@@ -73,7 +74,7 @@ impl FaceBox {
         FaceBox { sides, ..*self }
     }
 
-    /// The square of the longer extent around the same centre.
+    /// The square around the box's centre with the box's longer extent.
     #[must_use]
     pub fn squared(&self) -> FaceBox {
         let size = self.size();
@@ -83,8 +84,8 @@ impl FaceBox {
     }
 }
 
-/// Which of the boxes stay when of any two that overlap by more than `most` the one with the lower score goes: their
-/// numbers, the best first.
+/// Non-maximum suppression: of two boxes that overlap by more than `most`, drops the one with the lower score.
+/// Returns the indices of the remaining boxes, the best first.
 pub fn suppress(boxes: &[FaceBox], most: f32, of: Overlap) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     order.sort_by(|&a, &b| boxes[b].score.total_cmp(&boxes[a].score));
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(large.overlap(&small, Overlap::Smaller), 1.0);
         let beside = made([10.0, 0.0, 12.0, 2.0], 0.7);
         assert_eq!(large.overlap(&beside, Overlap::Union), 0.0);
-        // Both ends count: a column of pixels is common to both.
+        // Both ends are inclusive: the boxes share one column of pixels.
         assert_eq!(large.overlap(&beside, Overlap::Smaller), 3.0 / 9.0);
         let point = made([3.0, 3.0, 3.0, 3.0], 0.5);
         assert_eq!(point.overlap(&point, Overlap::Union), 0.0);
@@ -128,7 +129,7 @@ mod tests {
         ];
         assert_eq!(suppress(&boxes, 0.5, Overlap::Union), [1, 3]);
         assert_eq!(suppress(&boxes, 0.9, Overlap::Union), [1, 2, 0, 3]);
-        // An overlap of just as much is none too many.
+        // An overlap equal to the threshold is allowed.
         assert_eq!(suppress(&boxes[..2], 90.0 / 110.0, Overlap::Union), [1, 0]);
         assert!(suppress(&[], 0.5, Overlap::Smaller).is_empty());
     }

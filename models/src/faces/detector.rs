@@ -1,32 +1,32 @@
-//! MTCNN (Zhang et al. 2016): candidates from a pyramid of pictures, refined twice.
+//! The MTCNN face detector (Zhang et al. 2016): candidates from an image pyramid, refined twice.
 
 use super::boxes::{FaceBox, Overlap, suppress};
 use super::networks::{Stage, onet, pnet, rnet};
 use super::picture::{Region, Sums};
 use engine::{Device, Parameters, Pass, Result, Scope, Tensor};
 
-/// The window of the proposal network and the step between windows, in pixels of its picture.
+/// Window and stride of the proposal network, in pixels of a pyramid level.
 const WINDOW: usize = 12;
 const STEP: usize = 2;
-/// Sides of the refining and the output network's windows.
+/// Sides of the windows of the refinement network and of the output network.
 const REFINED: usize = 24;
 const OUTPUT: usize = 48;
-/// Numbers of a verdict.
+/// Elements of the output for one window.
 const VERDICT: usize = 16;
-/// Windows that a network sees at once: 20 MB of its widest layer.
+/// Windows in a batch: 20 MB for the widest layer.
 const BATCH: usize = 256;
-/// Most windows of one picture of the pyramid, and of all, that are looked at again: the best ones. A crowd needs some
-/// hundreds; a texture that looks like faces everywhere must not take minutes.
+/// The most windows of a pyramid level, and of all levels, that are refined: the best ones. A crowd needs a few
+/// hundred; the limit bounds the time for textures with many false candidates.
 const MOST: usize = 2048;
 
-/// Sizes and thresholds of [`Detector`]; the defaults are those of the paper's code.
+/// Settings of [`Detector`]; the defaults are those of the paper's code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DetectorSettings {
-    /// The smallest face looked for, in pixels.
+    /// The smallest face to detect, in pixels.
     pub smallest: f32,
-    /// Each picture of the pyramid is so much smaller than the one before.
+    /// The scale between neighbouring pyramid levels, below 1.
     pub factor: f64,
-    /// The least probability of a face after each network.
+    /// The least probability of a face for each of the three networks.
     pub thresholds: [f32; 3],
 }
 
@@ -36,16 +36,16 @@ impl Default for DetectorSettings {
     }
 }
 
-/// A face that was found. Coordinates are MTCNN's: pixels from 1.
+/// A detected face. Coordinates are MTCNN's: pixels from 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Face {
     /// The box and the probability of a face.
     pub at: FaceBox,
-    /// Left eye, right eye, nose, left and right corner of the mouth as the picture has them: across and down.
+    /// Left eye, right eye, nose, left and right corner of the mouth, as seen in the image: x, y.
     pub points: [[f32; 2]; 5],
 }
 
-/// The three networks. Their parameters stand in a [`Parameters`] below `pnet.`, `rnet.` and `onet.`.
+/// The three networks of MTCNN. Their parameters are named `pnet.*`, `rnet.*` and `onet.*`.
 #[derive(Debug, Clone)]
 pub struct Detector {
     pnet: Stage,
@@ -55,23 +55,23 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// The parameters' names before each network's own.
+    /// The name prefixes of the networks' parameters.
     pub const NETWORKS: [&'static str; 3] = ["pnet", "rnet", "onet"];
 
-    /// Makes the networks, at random.
+    /// Makes the networks with random parameters.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(mut scope: Scope<'_>, settings: DetectorSettings) -> Result<Self> {
         let [p, r, o] = Detector::NETWORKS;
         let (pnet, rnet) = (pnet(scope.sub(p))?, rnet(scope.sub(r))?);
         Ok(Detector { pnet, rnet, onet: onet(scope.sub(o))?, settings })
     }
 
-    /// Finds the faces of a picture, the likeliest first.
+    /// Detects the faces of an image, the most probable first.
     ///
     /// # Errors
-    /// When work on a GPU fails.
+    /// When the device fails.
     pub fn detect(&self, parameters: &Parameters, picture: &Sums) -> Result<Vec<Face>> {
         let pass = Pass::evaluate(parameters);
         let proposed = self.propose(&pass, picture)?;
@@ -81,8 +81,8 @@ impl Detector {
         self.judge(parameters, picture, &squares)
     }
 
-    /// The output network's verdict on these windows: the faces among them, the likeliest first, of several of one
-    /// face the best.
+    /// The faces that the output network detects in these windows, after non-maximum suppression, the most probable
+    /// first.
     fn judge(
         &self,
         parameters: &Parameters,
@@ -95,10 +95,10 @@ impl Detector {
         Ok(kept.into_iter().map(|number| faces[number]).collect())
     }
 
-    /// The output network's verdicts on these windows, those of a face alone.
+    /// The faces that the output network detects in these windows, without non-maximum suppression.
     ///
     /// # Errors
-    /// When work on a GPU fails.
+    /// When the device fails.
     pub fn judge_each(
         &self,
         parameters: &Parameters,
@@ -120,13 +120,13 @@ impl Detector {
         Ok(verdicts.iter().filter_map(face).collect())
     }
 
-    /// Windows of the pyramid that may show a face, corrected.
+    /// Candidate windows from the image pyramid, after bounding-box regression.
     fn propose(&self, pass: &Pass<'_>, picture: &Sums) -> Result<Vec<FaceBox>> {
         let DetectorSettings { smallest, factor, thresholds } = self.settings;
         let [width, height] = picture.extents();
         let whole = Region { left: 0, top: 0, width, height };
         let mut scale = WINDOW as f64 / f64::from(smallest).max(WINDOW as f64 / 4.0);
-        // Boxes and their offsets, which are for the windows as they are before suppression.
+        // Boxes and their regression offsets, which refer to the windows before suppression.
         let mut found: Vec<(FaceBox, [f32; 4])> = Vec::new();
         while width.min(height) as f64 * scale >= WINDOW as f64 {
             let extents = [width, height].map(|extent| (extent as f64 * scale + 1.0) as usize);
@@ -153,7 +153,7 @@ impl Detector {
         Ok(corrected.filter(FaceBox::is_sound).collect())
     }
 
-    /// The windows that the refining network takes for faces, corrected.
+    /// The windows that the refinement network accepts, after bounding-box regression.
     fn refine(&self, pass: &Pass<'_>, picture: &Sums, windows: &[FaceBox]) -> Result<Vec<FaceBox>> {
         let verdicts = look(pass, &self.rnet, picture, windows, REFINED)?;
         let mut found = Vec::new();
@@ -168,17 +168,17 @@ impl Detector {
     }
 }
 
-/// The probability of a face, if it is enough.
+/// The probability of a face, if it is at least `least`.
 fn passing(verdict: &[f32], least: f32) -> Option<f32> {
     verdict.get(1).copied().filter(|&score| score >= least)
 }
 
-/// How far the box's sides lie from the window's.
+/// The regression offsets of the box's sides.
 fn offsets(verdict: &[f32]) -> [f32; 4] {
     std::array::from_fn(|n| verdict.get(2 + n).copied().unwrap_or(0.0))
 }
 
-/// Without those that overlap too much with better ones, and no more than [`MOST`].
+/// The boxes after non-maximum suppression, at most [`MOST`].
 fn thinned(mut found: Vec<(FaceBox, [f32; 4])>, most: f32) -> Vec<(FaceBox, [f32; 4])> {
     found.sort_by(|a, b| b.0.score.total_cmp(&a.0.score));
     found.truncate(MOST);
@@ -186,7 +186,7 @@ fn thinned(mut found: Vec<(FaceBox, [f32; 4])>, most: f32) -> Vec<(FaceBox, [f32
     suppress(&boxes, most, Overlap::Union).into_iter().map(|number| found[number]).collect()
 }
 
-/// A network's verdicts on the windows that lie in the picture at least in part, padded to 16 numbers.
+/// A network's outputs for the windows that overlap the image, padded to [`VERDICT`] elements each.
 fn look(
     pass: &Pass<'_>,
     network: &Stage,
@@ -217,13 +217,13 @@ fn look(
     Ok(verdicts)
 }
 
-/// The pixels of a window that lie in the picture. The rest is cut off and what is left is stretched, as the networks'
-/// users do; the paper would pad with zeros.
+/// The part of a window inside the image, which is then resized to the network's input, as common implementations do;
+/// the paper pads with zeros instead.
 fn part(window: &FaceBox, [width, height]: [usize; 2]) -> Option<Region> {
     let [left, top, right, bottom] = window.sides.map(|side| side.trunc() as i64);
     let (left, top) = (left.max(1), top.max(1));
     let (right, bottom) = (right.min(width as i64), bottom.min(height as i64));
-    // Both ends are within.
+    // Both ends are inclusive.
     let extent = |first: i64, last: i64| usize::try_from(last - first + 1).ok().filter(|&n| n > 0);
     let (width, height) = (extent(left, right)?, extent(top, bottom)?);
     Some(Region { left: (left - 1) as usize, top: (top - 1) as usize, width, height })

@@ -1,17 +1,16 @@
-//! Following one face through a clip, and steady squares around it.
+//! Tracking of one face through a clip, and smooth crop squares around it.
 
 use super::boxes::{FaceBox, Overlap};
 use super::detector::{Detector, Face};
 use super::picture::Sums;
 use engine::{Parameters, Result};
 
-/// How a face is followed.
+/// Settings of [`Follower`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FollowSettings {
-    /// After so many frames the whole frame is looked at again, for faces that came in and in case another thing was
-    /// followed.
+    /// Frames between detections in the whole frame, which find new faces and end the tracking of false ones.
     pub look_every: usize,
-    /// For so many frames without a face, one near the last place is preferred; later the largest is taken.
+    /// Frames after a loss during which a face near the last position is preferred; later the largest is selected.
     pub patience: usize,
 }
 
@@ -21,45 +20,45 @@ impl Default for FollowSettings {
     }
 }
 
-/// What a frame shows.
+/// The tracking result of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Sighting {
-    /// The face that is followed.
+    /// The tracked face, if found.
     pub face: Option<Face>,
-    /// Whether the whole frame was looked at.
+    /// Whether the detector ran on the whole frame.
     pub looked: bool,
-    /// Other faces in it, at least half as large; counted when the whole frame was looked at.
+    /// The number of other faces at least half as large; 0 unless [`looked`](Self::looked).
     pub others: usize,
-    /// Whether this is another place than the face's last one: the one before was lost.
+    /// Whether the tracker switched to another position: the face before was lost.
     pub jumped: bool,
 }
 
-/// Follows one face from frame to frame. The first is the largest; the next is the one that lies where the last was.
+/// Tracks one face from frame to frame: first the largest, then the one at the last position.
 ///
-/// Where the last frame had a face, the output network alone looks at three windows around it, and the mean of its
-/// verdicts is the face: this takes a fraction of the time of the whole pyramid, and shakes less.
+/// If the last frame has a face, only the output network runs, on three windows around it, and the mean of its
+/// outputs is the face. This takes a fraction of the time of the whole cascade and has less jitter.
 #[derive(Debug)]
 pub struct Follower<'a> {
     detector: &'a Detector,
     parameters: &'a Parameters,
     settings: FollowSettings,
     last: Option<Face>,
-    /// Frames since the last face was seen, and since the whole frame was looked at.
+    /// Frames since the last face, and since the last detection in the whole frame.
     lost: usize,
     unlooked: usize,
-    /// Looks in a row that did not find the face where the output network alone saw it.
+    /// Consecutive whole-frame detections without the face that the output network finds.
     doubts: usize,
 }
 
-/// Sizes of the windows around the last place, in its own.
+/// Sides of the windows around the last face, relative to its own.
 const WINDOWS: [f32; 3] = [0.9, 1.0, 1.15];
-/// So many looks at the whole frame in a row that find nothing where a face was followed end that.
+/// Consecutive whole-frame detections without the tracked face that end its tracking.
 const DOUBTS: usize = 2;
-/// The least common share of two boxes of one face in neighbouring frames.
+/// The least overlap of two boxes of one face in neighbouring frames.
 const SAME: f32 = 0.4;
 
 impl<'a> Follower<'a> {
-    /// A follower that has seen nothing yet.
+    /// A tracker before its first frame.
     pub fn new(
         detector: &'a Detector,
         parameters: &'a Parameters,
@@ -68,7 +67,7 @@ impl<'a> Follower<'a> {
         Follower { detector, parameters, settings, last: None, lost: 0, unlooked: 0, doubts: 0 }
     }
 
-    /// The next frame.
+    /// Processes the next frame.
     ///
     /// # Errors
     /// When work on a GPU fails.
@@ -88,7 +87,7 @@ impl<'a> Follower<'a> {
             self.lost += 1;
             return Ok(Sighting { looked: true, ..Sighting::default() });
         };
-        // The same mean as in the frames between, so that these do not stand out.
+        // The mean of windows, as in frames without detection, so that both kinds give equal boxes.
         let face = self.at(picture, &chosen.at)?.filter(|face| same(face, &chosen));
         let face = face.unwrap_or(chosen);
         let others = found.iter().filter(|other| {
@@ -101,8 +100,8 @@ impl<'a> Follower<'a> {
         Ok(Sighting { face: Some(face), looked: true, others, jumped })
     }
 
-    /// The face among those of the whole frame, and whether it is at another place than the last one. `again` is what
-    /// was seen at the last place.
+    /// Selects the face among the detections of the whole frame, and whether the tracker switched to another
+    /// position. `again` is the output network's face at the last position.
     fn choose(&mut self, found: &[Face], again: Option<Face>) -> Option<(Face, bool)> {
         let largest = found.iter().max_by(|a, b| a.at.size().total_cmp(&b.at.size()));
         let Some(last) = self.last else { return largest.map(|face| (*face, false)) };
@@ -111,12 +110,12 @@ impl<'a> Follower<'a> {
             (x - last_x).hypot(y - last_y)
         };
         let nearest = found.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        // A face moves by its own size within the frames that it may be away.
+        // During `patience` frames a face moves by at most its own size.
         if let Some(near) = nearest.filter(|face| distance(face) <= last.at.size()) {
             self.doubts = 0;
             return Some((*near, false));
         }
-        // The output network alone takes some things for faces that the whole cascade does not.
+        // The output network alone has more false positives than the whole cascade.
         self.doubts += usize::from(again.is_some());
         match (again, largest) {
             (Some(again), _) if self.doubts < DOUBTS => Some((again, false)),
@@ -129,7 +128,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// The face at a place: the mean of the output network's verdicts on windows around it.
+    /// The face at a position: the mean of the output network's faces in windows around it.
     fn at(&self, picture: &Sums, place: &FaceBox) -> Result<Option<Face>> {
         let [x, y] = place.centre();
         let windows = WINDOWS.map(|share| {
@@ -145,7 +144,7 @@ fn same(a: &Face, b: &Face) -> bool {
     a.at.overlap(&b.at, Overlap::Union) >= SAME
 }
 
-/// The mean of several views of one face.
+/// The mean of several detections of one face.
 fn mean(faces: &[Face]) -> Option<Face> {
     let (first, others) = faces.split_first()?;
     let mut sum = *first;
@@ -162,27 +161,27 @@ fn mean(faces: &[Face]) -> Option<Face> {
     Some(sum)
 }
 
-/// A square: centre across and down, in pixels with the first one's middle at 0.5, and side.
+/// A square, in pixels; the centre of the first pixel is at 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Square {
-    /// Across and down.
+    /// The centre: x, y.
     pub centre: [f32; 2],
-    /// Side.
+    /// The side.
     pub side: f32,
 }
 
 impl Square {
-    /// The square in which [`PointNet`](super::PointNet) looks for points: a fifth wider than the box is high, and a
-    /// tenth of that lower, for MTCNN's boxes take in the forehead and the network's author's did not. Between
-    /// sides of .9 and 1.4 the points differ by less than 1 % of the face.
+    /// The input square of [`PointNet`](super::PointNet): a fifth wider than the box is high, and lower by a tenth of
+    /// its side, because MTCNN's boxes include the forehead and those of the network's training did not. With sides
+    /// between .9 and 1.4 the points change by less than 1 % of the face.
     pub fn of_points(face: &FaceBox) -> Self {
         let side = 1.2 * face.size();
         let [x, y] = face.centre();
-        // MTCNN counts the first pixel as 1.
+        // MTCNN's coordinates start at 1.
         Square { centre: [x - 0.5, y - 0.5 + 0.1 * side], side }
     }
 
-    /// The square of a face's box with a margin: so many times its longer side.
+    /// The square around a face's box, with `margin` times its longer extent as side.
     pub fn around(face: &FaceBox, margin: f32) -> Self {
         let [x, y] = face.centre();
         Square { centre: [x - 0.5, y - 0.5], side: margin * face.size() }
@@ -194,30 +193,30 @@ impl Square {
     }
 }
 
-/// Squares for all frames of a clip from those of the frames with a face; nothing if there is none.
+/// Smooth squares for all frames of a clip, from those of the frames with a face; `None` if no frame has one.
 ///
-/// Between two sightings the square moves evenly, before the first and after the last it stays. Then each is a mean of
-/// its neighbours in time, weighted by a normal curve of this deviation in frames: the head stays in the middle when it
-/// moves, and the shaking of single boxes, which a network would take for motion, is gone. At `cuts`, the frames (in
-/// order) that another place is followed from, the square leaps.
-pub fn steady(seen: &[Option<Square>], cuts: &[usize], deviation: f64) -> Option<Vec<Square>> {
+/// Squares are interpolated linearly between frames with a face and constant before the first and after the last.
+/// Then they are smoothed with a Gaussian of standard deviation `std` (in frames), which removes jitter of single
+/// boxes, since a network could mistake it for motion. There is no smoothing across `cuts`: the sorted indices of the
+/// frames at which the tracker switched to another position.
+pub fn steady(seen: &[Option<Square>], cuts: &[usize], std: f64) -> Option<Vec<Square>> {
     let mut squares = Vec::with_capacity(seen.len());
     let mut rest = seen;
     for &cut in cuts.iter().chain([&seen.len()]) {
         let (scene, after) = rest.split_at(cut.saturating_sub(squares.len()).min(rest.len()));
         if !scene.is_empty() {
-            squares.extend(steady_scene(scene, deviation)?);
+            squares.extend(steady_scene(scene, std)?);
         }
         rest = after;
     }
     (!squares.is_empty()).then_some(squares)
 }
 
-/// The squares of frames without a cut.
-fn steady_scene(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> {
+/// Smooths the squares of frames without a cut.
+fn steady_scene(seen: &[Option<Square>], std: f64) -> Option<Vec<Square>> {
     let filled = filled(seen)?;
-    let reach = (3.0 * deviation).ceil().clamp(0.0, 1e4) as usize;
-    let weight = |distance: usize| (-0.5 * (distance as f64 / deviation.max(1e-6)).powi(2)).exp();
+    let reach = (3.0 * std).ceil().clamp(0.0, 1e4) as usize;
+    let weight = |distance: usize| (-0.5 * (distance as f64 / std.max(1e-6)).powi(2)).exp();
     let weights: Vec<f64> = (0..=reach).map(weight).collect();
     let smooth = |at: usize| {
         let (mut sums, mut whole) = ([0.0; 3], 0.0);
@@ -234,7 +233,7 @@ fn steady_scene(seen: &[Option<Square>], deviation: f64) -> Option<Vec<Square>> 
     Some((0..filled.len()).map(smooth).collect())
 }
 
-/// The parts of the squares, gaps filled in.
+/// Centre and side of the squares, with gaps interpolated.
 fn filled(seen: &[Option<Square>]) -> Option<Vec<[f64; 3]>> {
     let mut filled: Vec<[f64; 3]> = Vec::with_capacity(seen.len());
     let mut last: Option<[f64; 3]> = None;
@@ -292,7 +291,7 @@ mod tests {
         for square in &squares[12..48] {
             assert!((square.centre[0] - 50.0).abs() < 0.05, "{square:?}");
         }
-        // A walk across the picture is followed.
+        // A steady motion across the image is followed.
         let walk: Vec<Option<Square>> =
             (0..60).map(|n| Some(square(3.0 * n as f32, 40.0, 20.0))).collect();
         for (n, square) in steady(&walk, &[], 4.0).unwrap().iter().enumerate().take(48).skip(12) {
@@ -309,7 +308,7 @@ mod tests {
             assert!(squares.iter().all(|s| (s.centre[0] - x).abs() < 1e-3), "{squares:?}");
         }
         assert_eq!(squares.len(), 12);
-        // Cuts beyond the end or at the start change nothing.
+        // Cuts past the end or at the start change nothing.
         assert_eq!(steady(&seen, &[0, 4, 8, 12, 99], 3.0).unwrap(), squares);
     }
 
@@ -329,14 +328,14 @@ mod tests {
             follower.choose(&[at(110.0, 22.0), large], None),
             Some((at(110.0, 22.0), false))
         );
-        // Where it was there is nothing now: a cut.
+        // No face at the last position: a cut.
         assert_eq!(follower.choose(&[large], None), Some((large, true)));
-        // It is away for a while; only later another is taken.
+        // The face is lost for a while; only later another one is selected.
         follower.lost = 3;
         assert_eq!(follower.choose(&[large], None), None);
         follower.lost = 30;
         assert_eq!(follower.choose(&[large], None), Some((large, true)));
-        // What the output network alone sees is believed once.
+        // A face that only the output network finds is accepted once.
         follower.lost = 0;
         assert_eq!(follower.choose(&[large], Some(small)), Some((small, false)));
         assert_eq!(follower.choose(&[small, large], Some(small)), Some((small, false)));

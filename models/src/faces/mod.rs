@@ -1,6 +1,6 @@
-//! Faces in pictures: finding them (MTCNN), following one through a clip, and 68 points on it.
+//! Faces in images: detection (MTCNN), tracking of one face through a clip, and 68 landmarks of a face.
 //!
-//! Pictures come as host arrays of RGB bytes; the networks run on the engine.
+//! Images are host arrays of RGB bytes; the networks run on the engine.
 
 mod boxes;
 mod detector;

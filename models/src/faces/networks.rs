@@ -5,7 +5,7 @@ use engine::{Pass, Result, Scope, Tensor};
 use kernels::ops::Pool;
 use kernels::ops::pool::PoolKind;
 
-/// One of MTCNN's networks: convolutions with PReLU and pooling, perhaps a dense layer, and the heads.
+/// One network of MTCNN: convolutions with PReLU and pooling, optionally a dense layer, and the heads.
 #[derive(Debug, Clone)]
 pub struct Stage {
     blocks: Vec<Block>,
@@ -20,22 +20,22 @@ struct Block {
     pool: Option<Pool>,
 }
 
-/// The last layers: the first tells faces from the rest, the others measure.
+/// The output layers: the first one classifies, the others regress box and points.
 #[derive(Debug, Clone)]
 enum Heads {
-    /// At every place of the picture.
+    /// Applied at every position of the image.
     Everywhere(Vec<Conv>),
-    /// Once a window.
+    /// Applied once for each window.
     Whole(Vec<Linear>),
 }
 
-/// A block's outputs, the extent of its kernel and that of the pooling behind it (0 for none).
+/// A block's output channels, the extent of its kernel, and that of the pooling after it (0 for none).
 type Extents = (usize, usize, usize);
 
-/// The proposal network: any picture of at least 12 x 12 pixels to verdicts on its windows of 12 x 12, every 2 pixels.
+/// The proposal network: classifies the windows of 12 x 12 pixels, at stride 2, of an image of at least that size.
 ///
 /// # Errors
-/// When the scope has its names already.
+/// When the scope already has its names.
 pub fn pnet(mut scope: Scope<'_>) -> Result<Stage> {
     let blocks = blocks(&mut scope, &[(10, 3, 2), (16, 3, 0), (32, 3, 0)])?;
     let point = ConvSettings::new([1; 3]);
@@ -46,10 +46,10 @@ pub fn pnet(mut scope: Scope<'_>) -> Result<Stage> {
     Ok(Stage { blocks, dense: None, heads: Heads::Everywhere(heads) })
 }
 
-/// The refining network: windows of 24 x 24 pixels.
+/// The refinement network, for windows of 24 x 24 pixels.
 ///
 /// # Errors
-/// When the scope has its names already.
+/// When the scope already has its names.
 pub fn rnet(mut scope: Scope<'_>) -> Result<Stage> {
     let blocks = blocks(&mut scope, &[(28, 3, 3), (48, 3, 3), (64, 2, 0)])?;
     let dense = dense(&mut scope, 4, [3 * 3 * 64, 128])?;
@@ -57,10 +57,10 @@ pub fn rnet(mut scope: Scope<'_>) -> Result<Stage> {
     Ok(Stage { blocks, dense: Some(dense), heads })
 }
 
-/// The output network: windows of 48 x 48 pixels, with five points each.
+/// The output network, for windows of 48 x 48 pixels; it also finds five points.
 ///
 /// # Errors
-/// When the scope has its names already.
+/// When the scope already has its names.
 pub fn onet(mut scope: Scope<'_>) -> Result<Stage> {
     let blocks = blocks(&mut scope, &[(32, 3, 3), (64, 3, 3), (64, 3, 2), (128, 2, 0)])?;
     let dense = dense(&mut scope, 5, [3 * 3 * 128, 256])?;
@@ -76,7 +76,7 @@ fn blocks(scope: &mut Scope<'_>, extents: &[Extents]) -> Result<Vec<Block>> {
         let conv =
             Conv::new(scope.sub(format_args!("conv{number}")), settings, inputs, outputs, true)?;
         let slope = Prelu::per_feature(scope.sub(format_args!("prelu{number}")), outputs)?;
-        // Rounded up, as Caffe does, where the networks were trained.
+        // Extents are rounded up, as in Caffe, which trained the networks.
         let pool = (pool > 0).then_some(Pool {
             kind: PoolKind::Max,
             kernel: [1, pool, pool],
@@ -105,10 +105,10 @@ fn heads(scope: &mut Scope<'_>, inputs: usize, heads: &[(&str, usize)]) -> Resul
 }
 
 impl Stage {
-    /// x [N, 1, H, W, 3] of (RGB - 127.5) / 128 to verdicts: [N, 1, H', W', 6] of the proposal network, [N, 6] of the
-    /// refining and [N, 16] of the output network. A verdict is the probabilities of no face and of a face, how far
-    /// the box's left, top, right and bottom lie from the window's (in its width and height), and the five points'
-    /// x, then their y (in the same, from its left and top).
+    /// x `[N, 1, H, W, 3]` of (RGB - 127.5) / 128 to outputs `[N, 1, H', W', 6]` of the proposal network, `[N, 6]` of
+    /// the refinement network and `[N, 16]` of the output network. The features are the probabilities of no face and
+    /// of a face; the offsets of the box's left, top, right and bottom from the window's, in units of its width and
+    /// height; and x of the five points, then y, from its left and top in the same units.
     ///
     /// # Errors
     /// When the windows are too small for the kernels.
@@ -121,7 +121,7 @@ impl Stage {
             }
         }
         if let Some((linear, slope)) = &self.dense {
-            // The networks were trained on columns of pixels.
+            // The networks were trained on transposed images.
             let [n, _, h, w, c] = x.extents("faces::Stage::forward")?;
             let columns = x.reshape(&[n, h, w, c])?.permute(&[0, 2, 1, 3])?;
             x = slope.forward(pass, &linear.forward(pass, &columns.reshape(&[n, w * h * c])?)?)?;

@@ -1,12 +1,12 @@
-//! Pictures on the host: sums over rectangles, from which any size of any part follows.
+//! Images on the host: summed-area tables, from which any region is resampled.
 
 use engine::{Error, Result};
 use rayon::prelude::*;
 
-/// Channels of a picture.
+/// Channels of an image.
 const CHANNELS: usize = 3;
 
-/// An RGB picture: rows from the top, three bytes a pixel.
+/// An RGB image: rows from the top, three bytes for each pixel.
 #[derive(Debug, Clone, Copy)]
 pub struct Picture<'a> {
     width: usize,
@@ -14,12 +14,12 @@ pub struct Picture<'a> {
     pixels: &'a [u8],
 }
 
-/// Whole pixels of a picture, counted from 0.
+/// A rectangle of pixels, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
-    /// First column.
+    /// First column, from 0.
     pub left: usize,
-    /// First row.
+    /// First row, from 0.
     pub top: usize,
     /// Columns.
     pub width: usize,
@@ -28,10 +28,10 @@ pub struct Region {
 }
 
 impl<'a> Picture<'a> {
-    /// A picture of these pixels.
+    /// An image from its bytes `[height, width, 3]`.
     ///
     /// # Errors
-    /// When there are not 3 bytes for each of at least one pixel.
+    /// When there are not 3 bytes for each pixel, or no pixels.
     pub fn new(width: usize, height: usize, pixels: &'a [u8]) -> Result<Self> {
         let count = width.checked_mul(height).and_then(|count| count.checked_mul(CHANNELS));
         if count != Some(pixels.len()) || pixels.is_empty() {
@@ -51,16 +51,16 @@ impl<'a> Picture<'a> {
         self.height
     }
 
-    /// The square of this side around a centre (in pixels, the first one's middle at 0.5), resampled to `size` x
-    /// `size` pixels: each the mean of a grid of points that lie no farther apart than the picture's pixels, each of
-    /// these between its four neighbours. The picture's edge goes on outside.
+    /// The square with this side and centre (in pixels; the centre of the first pixel is at 0.5), resampled to `size`
+    /// x `size` pixels. Each output is the mean of a grid of bilinearly interpolated points that are at most one
+    /// pixel apart. Outside of the image its edge is repeated.
     pub fn square(&self, centre: [f32; 2], side: f32, size: usize) -> Vec<[f32; CHANNELS]> {
         let taps = |axis: usize, extent: usize| -> Vec<Taps> {
             let start = centre[axis] - side / 2.0;
             (0..size).map(|number| Taps::new(start, side / size as f32, number, extent)).collect()
         };
         let (columns, rows) = (taps(0, self.width), taps(1, self.height));
-        // Across first, in the rows that anything is made of.
+        // Horizontally first, in the rows that are needed.
         let first = rows.iter().map(|taps| taps.first).min().unwrap_or(0);
         let last = rows.iter().map(|taps| taps.first + taps.weights.len()).max().unwrap_or(first);
         let across = |row: usize| -> Vec<[f32; CHANNELS]> {
@@ -89,16 +89,16 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// Of which places along an axis an output is made: from the first on, with these weights.
+/// The pixels of one output along an axis: from `first` on, with these weights.
 struct Taps {
     first: usize,
     weights: Vec<f32>,
 }
 
 impl Taps {
-    /// Output `number` of an axis whose outputs begin at `start` and are `step` long, in `extent` pixels.
+    /// The taps of output `number` on an axis of `extent` pixels; outputs start at `start` and are `step` wide.
     fn new(start: f32, step: f32, number: usize, extent: usize) -> Self {
-        // Beyond 16 points a face is larger than any that its crop's size was made for.
+        // More than 16 points are not needed for the faces for which the crop sizes are made.
         let grid = (step.ceil() as usize).clamp(1, 16);
         let share = 1.0 / grid as f32;
         let last = extent.saturating_sub(1) as i64;
@@ -120,17 +120,17 @@ impl Taps {
     }
 }
 
-/// Sums of a picture's bytes over all rectangles from its corner.
+/// The summed-area table of an image.
 #[derive(Debug, Clone)]
 pub struct Sums {
     width: usize,
     height: usize,
-    /// [height + 1, width + 1, 3], wrapping: differences are right as long as they fit, which 2^24 pixels do.
+    /// `[height + 1, width + 1, 3]`, wrapping. Differences are correct for regions of up to 2^24 pixels.
     sums: Vec<u32>,
 }
 
 impl Sums {
-    /// The sums of a picture.
+    /// Computes the summed-area table of an image.
     pub fn new(picture: &Picture<'_>) -> Self {
         let Picture { width, height, pixels } = *picture;
         let stride = (width + 1) * CHANNELS;
@@ -150,16 +150,16 @@ impl Sums {
         Sums { width, height, sums }
     }
 
-    /// The picture's width and height.
+    /// The image's width and height.
     pub fn extents(&self) -> [usize; 2] {
         [self.width, self.height]
     }
 
-    /// A region resampled to [height, width, 3] numbers of (RGB - 127.5) / 128: each is the mean of the pixels that
-    /// its share of the region touches (PyTorch's adaptive average pooling, `area` interpolation).
+    /// Resamples a region to `output` `[height, width, 3]` of (RGB - 127.5) / 128. Each output is the mean of the
+    /// pixels that its part of the region overlaps (PyTorch's adaptive average pooling, `area` interpolation).
     ///
     /// # Panics
-    /// When the region is empty or does not lie in the picture.
+    /// When the region is empty or not inside the image.
     pub fn resample(&self, region: Region, width: usize, height: usize, output: &mut [f32]) {
         assert!(
             region.left + region.width <= self.width && region.top + region.height <= self.height
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn squares_keep_a_slope_and_go_on_at_the_edge() {
-        // Red is the column, green the row, blue even.
+        // Red is the column, green the row, blue constant.
         let (width, height) = (40, 30);
         let pixels: Vec<u8> = (0..width * height)
             .flat_map(|n| [(n % width * 4) as u8, (n / width * 4) as u8, 9])

@@ -1,7 +1,8 @@
-//! 68 points on a face: face-api.js's network (Mühler, github.com/justadudewhohacks/face-api.js), densely connected
-//! blocks of convolutions that its author split into one over space and one over channels.
+//! 68 landmarks of a face: the network of face-api.js (Mühler, github.com/justadudewhohacks/face-api.js) with densely
+//! connected blocks of depthwise separable convolutions.
 //!
-//! Nothing stands between the two, so they are one convolution; it is made of them when the weights are loaded.
+//! There is no activation between the depthwise and the pointwise convolution, so they are combined into one when the
+//! weights are loaded.
 
 use super::picture::Picture;
 use engine::nn::{Conv, ConvSettings, Linear};
@@ -9,36 +10,38 @@ use engine::{Device, Error, Parameters, Pass, Result, Scope, Tensor};
 use kernels::ops::Pool;
 use kernels::ops::pool::PoolKind;
 
-/// Points of the network (iBUG's 68, in OpenFace's order).
+/// Landmarks of the network (iBUG's 68, in OpenFace's order).
 pub const POINTS: usize = 68;
-/// The side of the network's pictures.
+/// The side of the network's input images, in pixels.
 pub const SIDE: usize = 112;
 /// Channels of the blocks.
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
-/// Convolutions of a block; the first halves the picture.
+/// Convolutions of a block; the first one has stride 2.
 const DEPTH: usize = 4;
 /// The mean colour (R, G, B) of the author's training set.
 const MEAN: [f32; 3] = [122.782, 117.001, 104.298];
-/// Faces that the network sees at once.
+/// Ends the messages about a wrong file of weights.
+const HINT: &str = "give the file of face-api's face_landmark_68 model";
+/// Faces in a batch.
 const BATCH: usize = 16;
 
-/// The network. Its parameters stand below `dense0.conv0.weight` and so on.
+/// The landmark network. Its parameters are named `dense0.conv0.weight`, ..., `fc.bias`, after its prefix.
 #[derive(Debug, Clone)]
 pub struct PointNet {
     blocks: Vec<Vec<Conv>>,
     output: Linear,
-    /// What comes before the parameters' names in [`Parameters`].
+    /// The prefix of the parameters' names in [`Parameters`].
     prefix: String,
 }
 
-/// Numbers of a file: their shape, features last, and the numbers.
+/// A tensor of a file: its shape, features last, and its elements.
 pub type Numbers = (Vec<usize>, Vec<f32>);
 
 impl PointNet {
-    /// Makes the network at random, its parameters below `name.`.
+    /// Makes the network with random parameters, named `name.*`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(scope: &mut Scope<'_>, name: &str) -> Result<Self> {
         let mut scope = scope.sub(name);
         let mut inputs = 3;
@@ -58,11 +61,11 @@ impl PointNet {
         Ok(PointNet { blocks, output, prefix: format!("{name}.") })
     }
 
-    /// Gives the network the numbers of its author's files, which `find` looks up by name: `dense0/conv0/filters`,
+    /// Loads the weights of face-api.js. `find` returns a tensor by its name in the files: `dense0/conv0/filters`,
     /// `dense0/conv1/depthwise_filter`, `.../pointwise_filter`, `.../bias`, `fc/weights`, `fc/bias`.
     ///
     /// # Errors
-    /// When one is not there or has another shape than the network's.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(
         &self,
         parameters: &mut Parameters,
@@ -71,17 +74,19 @@ impl PointNet {
         let mut get = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
             let refused = |what: String| Error::Parameter { name: name.into(), what };
             let (found, numbers) = find(name)
-                .ok_or_else(|| refused("the file has none; is it of this network?".into()))?;
+                .ok_or_else(|| refused(format!("the file has no such tensor; {HINT}")))?;
             if found != shape || numbers.len() != shape.iter().product::<usize>() {
-                let what =
-                    format!("has the shape {found:?}, not {shape:?}; is it of this network?");
+                let what = format!("got shape {found:?}, expected {shape:?}; {HINT}");
                 return Err(refused(what));
             }
             Ok(numbers)
         };
         let mut put = |name: String, shape: &[usize], numbers: &[f32]| -> Result<()> {
             let name = format!("{}{name}", self.prefix);
-            let missing = || Error::Parameter { name: name.clone(), what: "there is none".into() };
+            let missing = || Error::Parameter {
+                name: name.clone(),
+                what: "there is no such parameter".into(),
+            };
             let id = parameters.find(&name).ok_or_else(missing)?;
             parameters.import(id, &Tensor::from_slice(numbers, shape)?)
         };
@@ -111,7 +116,7 @@ impl PointNet {
         put("fc.bias".into(), &shape[1..], &get("fc/bias", &shape[1..])?)
     }
 
-    /// x [N, 1, 112, 112, 3] of (RGB - mean) / 255 to [N, 136]: across and down of each point, in shares of the picture.
+    /// x `[N, 1, 112, 112, 3]` of (RGB - mean) / 255 to `[N, 136]`: x, y of each point as fractions of the image.
     ///
     /// # Errors
     /// When x has another shape.
@@ -120,7 +125,7 @@ impl PointNet {
         for block in &self.blocks {
             let Some((first, others)) = block.split_first() else { continue };
             x = first.forward(pass, &x)?.relu()?;
-            // What every further convolution sees: the ReLU of the sum of all before it.
+            // The input of every further convolution: the ReLU of the sum of all earlier outputs.
             let mut sum = x.clone();
             for conv in others {
                 sum = sum.add(&conv.forward(pass, &x)?)?;
@@ -139,11 +144,10 @@ impl PointNet {
         self.output.forward(pass, &x.reshape(&[n, d * h * w * c])?)
     }
 
-    /// The points in crops of faces as [`crop`] makes them: for each crop 68 points, across and down in shares of its
-    /// side.
+    /// The 68 points of each crop that [`crop`] made: x, y as fractions of the crop's side.
     ///
     /// # Errors
-    /// When work on a GPU fails.
+    /// When the device fails.
     pub fn locate(
         &self,
         parameters: &Parameters,
@@ -162,15 +166,15 @@ impl PointNet {
     }
 }
 
-/// What the network sees of the square of this side around a centre, in pixels of the picture.
+/// The network's input for the square with this side and centre, in pixels of the image.
 pub fn crop(picture: &Picture<'_>, centre: [f32; 2], side: f32) -> Vec<f32> {
     let pixels = picture.square(centre, side, SIDE);
     let seen = |pixel: [f32; 3]| [0, 1, 2].map(|channel| (pixel[channel] - MEAN[channel]) / 255.0);
     pixels.into_iter().flat_map(seen).collect()
 }
 
-/// A block's convolutions: 3 x 3 taps. The first takes every second pixel and is padded behind alone, which is a
-/// kernel of 4 x 4 padded on both sides whose first taps are zero.
+/// The geometry of a block's convolutions: 3 x 3 taps. The first one has stride 2 and padding after the image only,
+/// which equals a 4 x 4 kernel with padding on both sides whose first row and column are zero.
 fn geometry(conv: usize) -> ConvSettings {
     match conv {
         0 => ConvSettings::new([1, 4, 4]).stride([1, 2, 2]).padding([0, 1, 1]),
@@ -178,8 +182,8 @@ fn geometry(conv: usize) -> ConvSettings {
     }
 }
 
-/// The one convolution [taps, inputs, outputs] that a convolution over space [taps, inputs] and then one over channels
-/// [inputs, outputs] are.
+/// Combines a depthwise convolution `[taps, inputs]` and a pointwise one `[inputs, outputs]` to one convolution
+/// `[taps, inputs, outputs]`.
 fn joined(space: &[f32], channels: &[f32], outputs: usize) -> Vec<f32> {
     let inputs = channels.len() / outputs;
     let tap = |(number, &weight): (usize, &f32)| {
@@ -189,7 +193,7 @@ fn joined(space: &[f32], channels: &[f32], outputs: usize) -> Vec<f32> {
     space.iter().enumerate().flat_map(tap).collect()
 }
 
-/// 3 x 3 taps as 4 x 4 of which the first row and column are zero.
+/// Pads 3 x 3 taps to 4 x 4 with a first row and column of zeros.
 fn shifted(taps: &[f32], size: usize) -> Vec<f32> {
     let mut wide = vec![0.0; 16 * size];
     for (number, tap) in taps.chunks_exact(size).enumerate() {
