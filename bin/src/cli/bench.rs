@@ -11,36 +11,36 @@ pub enum BenchCommand {
     Ops(BenchOpsArgs),
     /// Time the networks: forward, forward and backward, and a whole training step.
     Model(BenchModelArgs),
-    /// Time reading: voice, landmarks, frames, word vectors, and the loader's batches.
+    /// Time reading of voice, landmarks, frames and word vectors, and the loader's batches.
     Data(BenchDataArgs),
     /// Time the simulated GPU: a matrix product, checked on one thread and unchecked on all.
     Sim(BenchSimArgs),
 }
 
-/// What all benches take.
+/// The options of all benches.
 #[derive(Debug, Clone, Default, Args)]
 pub struct BenchArgs {
-    /// Only cases whose name begins with these parts, e.g. face or face/step; may be given many times.
+    /// Run only cases whose name begins with these parts, e.g. face or face/step; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
-    /// Measurements of each case; by time without it.
+    /// Measurements of each case [default: as many as fit in the case's time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeats: Option<u32>,
-    /// List the cases and stop.
+    /// List the cases and exit.
     #[arg(long)]
     pub list: bool,
-    /// What an earlier --json printed: its medians are what these are divided by.
+    /// A report that an earlier --json printed; each median is divided by the median in it.
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Exit with code 5 if a case takes more than this many times as long as in the baseline, e.g. 1.1.
+    /// Exit with code 5 if a case takes more than RATIO times as long as in the baseline, e.g. 1.1.
     #[arg(long, value_name = "RATIO", requires = "baseline")]
     pub fail_above: Option<f64>,
-    /// How the results are printed.
+    /// The output format.
     #[command(flatten)]
     pub format: BenchFormat,
 }
 
-/// How the results of a bench are printed; a table for people without any.
+/// The output format of a bench; without any of these, a plain table.
 #[derive(Debug, Clone, Default, Args)]
 #[group(multiple = false)]
 pub struct BenchFormat {
@@ -59,10 +59,10 @@ pub struct BenchFormat {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Time single operations on the CPU, forward (fwd) and backward (bwd), at the sizes of the paper's \
-        networks. Channels are as the engine stores them, FLOPs those of the operation's definition. `of floor` is the \
-        least time that the arithmetic or the memory traffic could take (multiply-adds and bandwidth are measured before \
-        and after), divided by the median; it is above 1 where Winograd does fewer operations or a cache holds the data. \
-        A contrastive loss on 65,536 samples takes a minute and runs only if named.",
+        networks. Channels are padded as in the engine; FLOPs are those of the operation's definition. `of floor` is the \
+        roofline bound (peak and bandwidth are measured before and after the cases) divided by the median; it is above 1 \
+        where Winograd does fewer operations or the data is in a cache. InfoNCE on 65,536 samples takes a minute and \
+        runs only if --only names it.",
     after_help = "\
 Examples:
   mpuc bench ops
@@ -80,7 +80,7 @@ pub struct BenchOpsArgs {
     /// Frames of a clip, for conv3d/r2plus1d; commas for several.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10")]
     pub frames: Vec<usize>,
-    /// What all benches take.
+    /// The options of all benches.
     #[command(flatten)]
     pub bench: BenchArgs,
 }
@@ -89,11 +89,11 @@ pub struct BenchOpsArgs {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Time each network of the paper and the whole of MPUC with four modalities, on random inputs: forward \
-        (fwd), with gradients (fwd+bwd) and with the optimiser (step). Each network learns by InfoNCE through a \
-        512-1024-512 head and SGD. After two warm-up steps a step must get no fresh memory from the operating system; \
-        how often it did is printed. `peak` is the most memory that the program had at once since the case began to be \
-        made ready (VmHWM, Linux): run a case alone for a figure that owes nothing to the ones before. `of floor` is \
-        the time that the FLOPs would take at the measured peak of multiply-adds, divided by the median.",
+        (fwd), with gradients (fwd+bwd) and with the optimiser (step). Each network is trained with InfoNCE, a \
+        512-1024-512 head and SGD. `fresh` counts allocations from the operating system after two warm-up steps; it \
+        should be 0. `peak` is the peak memory of the program since the preparation of the case (VmHWM, Linux); run a \
+        case alone for a figure without the cases before it. `of floor` is the time of the FLOPs at the measured peak, \
+        divided by the median.",
     after_help = "\
 Examples:
   mpuc bench model
@@ -105,16 +105,16 @@ Examples:
   mpuc bench model --baseline before.json --fail-above 1.1"
 )]
 pub struct BenchModelArgs {
-    /// Where to compute: cpu, cuda, cuda:NUMBER, sim or sim:fast.
+    /// The device: cpu, cuda, cuda:NUMBER, sim or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
     pub device: Choice,
     /// Samples in a batch; commas for several.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "8")]
     pub batch: Vec<usize>,
-    /// Frames of a clip of faces, 10 without it; commas for several. Named in the case: face/step/b8-t16.
+    /// Frames of a face clip [default: 10]; commas for several. The case's name contains them: face/step/b8-t16.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub frames: Vec<usize>,
-    /// What all benches take.
+    /// The options of all benches.
     #[command(flatten)]
     pub bench: BenchArgs,
 }
@@ -122,16 +122,17 @@ pub struct BenchModelArgs {
 /// `mpuc bench data`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Time reading, on a small made-up world in a temporary folder: WAV alone and with its mel spectrogram, \
-        OpenFace landmarks, frames in npy, GloVe's vectors, and the loader's batches. Single files are read on one \
-        thread; prepare and loader use as many as in training. Files come from the page cache, not from the disk.",
+    long_about = "Time reading, on a small synthetic world in a temporary folder: WAV alone and with its mel \
+        spectrogram, OpenFace landmarks, frames in npy, GloVe's vectors, and the loader's batches. Single files are \
+        read on one thread; prepare and loader use as many threads as training. Files are in the page cache, not on \
+        the disk.",
     after_help = "\
 Examples:
   mpuc bench data
   mpuc bench data --only mel --only loader --json"
 )]
 pub struct BenchDataArgs {
-    /// What all benches take.
+    /// The options of all benches.
     #[command(flatten)]
     pub bench: BenchArgs,
 }
@@ -139,7 +140,7 @@ pub struct BenchDataArgs {
 /// `mpuc bench sim`.
 #[derive(Debug, Args)]
 pub struct BenchSimArgs {
-    /// What all benches take.
+    /// The options of all benches.
     #[command(flatten)]
     pub bench: BenchArgs,
 }

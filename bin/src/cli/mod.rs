@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: all commands and their options.
 
 mod bench;
 mod faces;
@@ -24,17 +24,17 @@ use std::time::Duration;
     name = "mpuc",
     version,
     max_term_width = 110,
-    after_help = "Start with `mpuc train`: it makes a small made-up world, trains on it and prints a table.\n\
-                  `mpuc COMMAND --help` says more about a command, with examples."
+    after_help = "Start with `mpuc train`: it makes a small synthetic world, trains on it and prints a table.\n\
+                  `mpuc COMMAND --help` describes a command, with examples."
 )]
 pub struct Cli {
-    /// Threads to compute on; as many as there are cores without it. Results do not depend on it, only time does.
+    /// Number of threads [default: number of cores]. Results do not depend on it, only time does.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// No progress on standard error: errors and warnings only.
+    /// Print no progress on standard error, only errors and warnings.
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -42,9 +42,9 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Pretrain without labels, then judge the frozen features.
+    /// Pretrain without labels, then evaluate the frozen features.
     Train(TrainArgs),
-    /// Judge a trained run again, from its checkpoints.
+    /// Evaluate a trained run again, from its checkpoints.
     Eval(EvalArgs),
     /// Predict the emotion of recordings with a trained run.
     Predict(PredictArgs),
@@ -55,9 +55,9 @@ pub enum Command {
     /// Make, check and describe data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Find the face in videos: crops and 68 points.
+    /// Detect and track the face in videos: crops and 68 points.
     Faces(FacesArgs),
-    /// Look at weights that PyTorch trained, and convert them.
+    /// Inspect and convert weights that PyTorch trained.
     #[command(subcommand)]
     Weights(WeightsCommand),
     /// Check every operation's gradients against central differences.
@@ -68,7 +68,7 @@ pub enum Command {
     /// List, compile, disassemble and simulate the CUDA kernels.
     #[command(subcommand)]
     Kernels(KernelsCommand),
-    /// Say what this machine has, what works with it, and what to do about the rest.
+    /// Print what this machine has, which devices work, and how to add what is missing.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
@@ -77,40 +77,40 @@ pub enum Command {
 /// `mpuc train`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Pretrain without labels, then judge the frozen features.\n\n\
-        The configuration is a preset, over which a file, --set and other flags are laid in this order. Everything \
-        goes into a run folder; the same command goes on with a run that was stopped. Ctrl-C saves and stops, a \
-        second one stops at once.",
+    long_about = "Pretrain without labels, then evaluate the frozen features.\n\n\
+        The configuration is a preset; settings of a file, then of --set and the other flags replace those of the \
+        preset. All results are in the run folder. The same command continues a stopped run. Ctrl-C saves and stops; \
+        a second Ctrl-C stops without saving.",
     after_help = "\
 Examples:
   mpuc train
-      One fold and one seed of the made-up world: a first look.
+      One fold and one seed of the synthetic world, in about a minute.
   mpuc train --preset world
-      Three folds and three seeds, with all controls.
+      Three folds and three seeds of the synthetic world, with all controls.
   mpuc train --preset paper --data /data/RAVDESS --out runs/ravdess
       The paper's recipe on RAVDESS.
   mpuc train --preset mosei --data /data/CMU-MOSEI
       Six emotions of CMU-MOSEI's segments, from the SDK's .csd files.
   mpuc train --set training.epochs=10 --set sampling.sampler=within_group
-      Single settings; `key=` takes an optional one away.
+      Single settings; `key=` removes an optional one.
   mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
-      A file of settings; save and stop after two hours (exit code 75), the same command goes on.
+      A file of settings. Saves and stops after two hours (exit code 75); the same command continues.
 
 Presets: quick (the default), smoke (seconds), world, paper, authors, mosei, mosei_smoke (seconds).
-A file may say `base = \"world\"` and give only what differs. The run folder's config.toml lists every setting with
-where it comes from."
+A file may have `base = \"world\"` and only the settings that differ. The run folder's config.toml lists every setting
+and its source."
 )]
 pub struct TrainArgs {
-    /// The recipe to start from.
+    /// The preset to start from.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
-    /// A TOML file laid over the preset.
+    /// A TOML file whose settings replace those of the preset.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data: a folder or a manifest; sets data.path.
+    /// The data, a folder or a manifest; sets data.path.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// A single setting, e.g. training.epochs=10; may be given many times.
+    /// A single setting, e.g. training.epochs=10; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// The run folder; runs/PRESET-HASH without it.
@@ -137,7 +137,7 @@ pub struct TrainArgs {
 /// `mpuc eval`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Judge a trained run again, from its checkpoints: probes, retrieval, confusion matrices.",
+    long_about = "Evaluate a trained run again, from its checkpoints: probes, retrieval, confusion matrices.",
     after_help = "\
 Examples:
   mpuc eval runs/quick-1f2e3d4c5b
@@ -160,8 +160,8 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Print tables I to IV of the paper (Franceschini et al., ICPR 2022) with the figures of finished runs \
-        beside its rows, and what each rests on. A run stands in a table only if it was trained on that table's corpus: a \
-        made-up world never does, and cells without a run stay empty.",
+        beside its rows, and the protocol of each. A run is in a table only if it was trained on that table's corpus; a \
+        synthetic world is in none. Cells without a run are empty.",
     after_help = "\
 Examples:
   mpuc report --paper runs/ravdess runs/mosei
@@ -185,22 +185,23 @@ pub struct ReportArgs {
 /// `mpuc data ...`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Make a made-up world in RAVDESS's or CMU-MOSEI's names and formats.
+    /// Make a synthetic world with RAVDESS's or CMU-MOSEI's names and formats.
     Synth(SynthArgs),
     /// Read every file and report everything that is wrong.
     Check(CheckArgs),
     /// Decode all features into the cache, so that training only reads them.
     Prepare(PrepareArgs),
-    /// Count samples, classes and groups, and describe the features.
+    /// Count samples, classes and groups, and summarise the features.
     Stats(StatsArgs),
 }
 
 /// `mpuc data synth`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Make a made-up world: actors who perform eight emotions, with voice (WAV), facial landmarks (OpenFace \
-        CSV) and face frames (.npy) in RAVDESS's tree and names, or as CMU-MOSEI's .csd files. The same settings give the same bytes anywhere; \
-        with --voice espeak, the same espeak-ng on the same machine does. A folder that already holds this world is left as it is.",
+    long_about = "Make a synthetic world: actors who perform eight emotions, with voice (WAV), facial landmarks \
+        (OpenFace CSV) and face frames (.npy) in RAVDESS's folders and names, or as CMU-MOSEI's .csd files. Equal \
+        settings give equal bytes on any machine; with --voice espeak only with the same espeak-ng on the same \
+        machine. A folder that has this world already is not changed.",
     after_help = "\
 Examples:
   mpuc data synth worlds/default
@@ -213,25 +214,25 @@ pub struct SynthArgs {
     /// The folder to make.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// What it looks like.
+    /// The corpus whose names and formats it has.
     #[arg(long, default_value = "ravdess")]
     pub shape: Shape,
-    /// Who speaks; not in CMU-MOSEI's shape, where nothing is spoken aloud.
+    /// The voice synthesiser; not with --shape mosei, which has no recordings.
     #[arg(long)]
     pub voice: Option<Voice>,
-    /// Actors, 1 to 99; in CMU-MOSEI's shape a video each.
+    /// Number of actors, 1 to 99; with --shape mosei one video for each.
     #[arg(long, value_name = "N")]
     pub actors: Option<usize>,
     /// Clips or segments of each actor, 1 to 60.
     #[arg(long, value_name = "N")]
     pub clips: Option<usize>,
-    /// Seed of everything.
+    /// Seed of all random numbers.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Scales all noise: 0 for pure prototypes, 1 as calibrated.
+    /// Factor of all noise: 0 for prototypes without noise, 1 for the calibrated level.
     #[arg(long, value_name = "X")]
     pub difficulty: Option<f64>,
-    /// Another lever of the world, e.g. identity=0.5; may be given many times.
+    /// Another setting of the world, e.g. identity=0.5; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print what was made as one JSON object.
@@ -239,7 +240,7 @@ pub struct SynthArgs {
     pub json: bool,
 }
 
-/// What a made-up world looks like.
+/// The names and formats of a synthetic world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shape {
     /// RAVDESS: voice (WAV), facial landmarks (OpenFace CSV) and face frames (.npy) in its tree and names.
@@ -248,12 +249,12 @@ pub enum Shape {
     Mosei,
 }
 
-/// Who speaks in a made-up world.
+/// The voice synthesiser of a synthetic world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Voice {
-    /// The program itself: pulses and noise through formants.
+    /// Built in: pulses and noise through formant filters.
     Formants,
-    /// espeak-ng, which must be installed: RAVDESS's two statements.
+    /// espeak-ng, which must be installed; it speaks RAVDESS's two statements.
     Espeak,
 }
 
@@ -284,13 +285,13 @@ pub struct DataSource {
 /// `mpuc data check`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Read every file of a data set and report everything that is wrong, with file and line, and what is odd: \
-        performances without a modality, by actor; counts beside the published ones; strange lengths; files with the \
-        same content. Exit code 65 when a file is bad, 66 when one is missing.",
+    long_about = "Read every file of a data set and report all errors with file and line, and anomalies: performances \
+        without a modality, by actor; counts that differ from the published ones; unusual lengths; duplicate files. \
+        Exit code 65 when a file is bad, 66 when one is missing.",
     after_help = "\
 Examples:
   mpuc data check /data/RAVDESS
-      Speech and song, archives as they were downloaded or unpacked.
+      Speech and song, as downloaded archives or unpacked.
   mpuc data check /data/CREMA-D --format crema_d
   mpuc data check /data/CMU-MOSEI
   mpuc data check utterances.csv --vectors glove.6B.300d.txt --json"
@@ -304,24 +305,24 @@ pub struct CheckArgs {
 /// `mpuc data prepare`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Decode the features that a configuration asks for into the cache, and stop. `mpuc train` does the same \
-        when it starts; what is in the cache already is not decoded again.",
+    long_about = "Decode all features of a configuration into the cache. `mpuc train` does the same when it starts. \
+        Features that are in the cache are not decoded again.",
     after_help = "\
 Examples:
   mpuc data prepare --preset paper --data /data/RAVDESS
   mpuc data prepare --config my.toml --set data.cache=/fast/disk"
 )]
 pub struct PrepareArgs {
-    /// The recipe to start from.
+    /// The preset to start from.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
-    /// A TOML file laid over the preset.
+    /// A TOML file whose settings replace those of the preset.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data: a folder or a manifest; sets data.path.
+    /// The data, a folder or a manifest; sets data.path.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// A single setting, e.g. data.cache=/fast/disk; may be given many times.
+    /// A single setting, e.g. data.cache=/fast/disk; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print what was done as one JSON object.
@@ -332,7 +333,7 @@ pub struct PrepareArgs {
 /// `mpuc data stats`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Count samples, classes and groups of a data set, and describe durations and features.",
+    long_about = "Count samples, classes and groups of a data set, and summarise durations and features.",
     after_help = "\
 Examples:
   mpuc data stats worlds/default
@@ -347,10 +348,10 @@ pub struct StatsArgs {
 /// `mpuc gradcheck`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Check every operation: its gradients in f64 against central differences, f32 against f64, that every \
-        element is written, that adding and writing agree. Each is tried on its own cases and on random ragged ones; a \
-        failing case is made small. On a GPU, real or simulated, the CUDA kernels' values and gradients are held \
-        against the CPU's in f64. Exit code 4 when one fails.",
+    long_about = "Check every operation: gradients in f64 against central differences, f32 against f64, that every \
+        element is written, and that added and written gradients are equal. Each operation is checked on its own cases \
+        and on random ones; a failing random case is shrunk. On a GPU, real or simulated, values and gradients of the \
+        CUDA kernels are compared with those of the CPU in f64. Exit code 4 when a check fails.",
     after_help = "\
 Examples:
   mpuc gradcheck
@@ -360,17 +361,17 @@ Examples:
   mpuc gradcheck --json | jq '.ops[] | select(.findings > 0)'"
 )]
 pub struct GradcheckArgs {
-    /// Where the operations run: cpu, sim (the CUDA kernels on a simulated GPU that checks every access), cuda or
+    /// The device: cpu, sim (the CUDA kernels on a simulated GPU that checks every access), cuda or
     /// cuda:NUMBER.
     #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
     pub device: Choice,
-    /// Only this operation; may be given many times.
+    /// Check only this operation; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub op: Vec<String>,
-    /// Random cases of each operation, beside its own.
+    /// Number of random cases of each operation, in addition to its own cases.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub cases: u32,
-    /// Seed of cases and numbers.
+    /// Seed of the random cases and numbers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Print the report as one JSON object.
@@ -381,13 +382,13 @@ pub struct GradcheckArgs {
 /// `mpuc kernels ...`.
 #[derive(Debug, Subcommand)]
 pub enum KernelsCommand {
-    /// List the kernels with what they need.
+    /// List the kernels with their registers, spills and shared memory.
     List(KernelsListArgs),
-    /// Compile the kernels with NVRTC and hold them against the budget.
+    /// Compile the kernels with NVRTC and compare their resources with the budget.
     Compile(KernelsCompileArgs),
     /// Print a program's machine code.
     Sass(KernelsSassArgs),
-    /// Run an operation's cases on the simulated GPU and count what its kernels do.
+    /// Run an operation's cases on the simulated GPU and count instructions and memory traffic.
     Sim(KernelsSimArgs),
 }
 
@@ -397,7 +398,7 @@ pub enum KernelsCommand {
     after_help = "Registers, spilled bytes and shared memory are those of the committed budget; nothing is compiled."
 )]
 pub struct KernelsListArgs {
-    /// The GPU's kind, by its compute capability.
+    /// The GPU architecture.
     #[arg(long, value_name = "ARCH", default_value = "sm_90")]
     pub arch: String,
     /// Print the list as one JSON object.
@@ -408,18 +409,18 @@ pub struct KernelsListArgs {
 /// `mpuc kernels compile`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Compile every kernel with NVRTC, for the simulator (PTX) and for GPUs (sm_80, sm_90, sm_100), and hold \
-        registers, spilled bytes and shared memory against the committed budget. Exit code 4 when a kernel exceeds it, 69 \
-        without NVRTC.",
+    long_about = "Compile every kernel with NVRTC, for the simulator (PTX) and for GPUs (sm_80, sm_90, sm_100), and \
+        compare registers, spilled bytes and shared memory with the committed budget. Exit code 4 when a kernel exceeds \
+        it, 69 without NVRTC.",
     after_help = "\
 Examples:
   mpuc kernels compile
   mpuc kernels compile --op conv3d
   mpuc kernels compile --commit
-      In the repository: write kernels/ptx anew after a change of a kernel."
+      In the repository, after a change of a kernel: writes kernels/ptx."
 )]
 pub struct KernelsCompileArgs {
-    /// Only this operation's program; may be given many times.
+    /// Compile only this operation's program; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub op: Vec<String>,
     /// Write the PTX and the budget into kernels/ptx of the repository that is the current folder.
@@ -439,10 +440,10 @@ Examples:
 
 Needs NVRTC and nvdisasm (`pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm`).")]
 pub struct KernelsSassArgs {
-    /// The operation whose program it is.
+    /// The operation.
     #[arg(value_name = "OP")]
     pub op: String,
-    /// The GPU's kind, by its compute capability.
+    /// The GPU architecture.
     #[arg(long, value_name = "ARCH", default_value = "sm_90")]
     pub arch: String,
 }
@@ -450,9 +451,9 @@ pub struct KernelsSassArgs {
 /// `mpuc kernels sim`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Run an operation's cases, forward and backward, on the simulated GPU with every check, and print what its \
-        kernels executed: instructions, the share of active lanes, memory sectors and shared-memory passes, by kernel and by \
-        source line. Model figures, never time.",
+    long_about = "Run an operation's cases, forward and backward, on the simulated GPU with every check. Print executed \
+        instructions, the fraction of active lanes, memory sectors and shared-memory wavefronts, by kernel and by source \
+        line. The counts come from a model of the hardware; they are not times.",
     after_help = "\
 Examples:
   mpuc kernels sim linear
@@ -462,7 +463,7 @@ pub struct KernelsSimArgs {
     /// The operation.
     #[arg(value_name = "OP")]
     pub op: String,
-    /// Source lines to print of each kernel, the busiest first.
+    /// Number of source lines to print for each kernel, the most executed first.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub lines: usize,
     /// Print the counts as one JSON object.

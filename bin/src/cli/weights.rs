@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// `mpuc weights ...`.
 #[derive(Debug, Subcommand)]
 pub enum WeightsCommand {
-    /// List the tensors of a file, or hold them against a network.
+    /// List the tensors of a file, or compare them with a network.
     Inspect(InspectArgs),
     /// Write the tensors of a file as safetensors.
     Convert(ConvertArgs),
@@ -15,9 +15,10 @@ pub enum WeightsCommand {
 /// `mpuc weights inspect`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "List the tensors of a file that torch.save (both formats) or safetensors wrote: names, types, shapes. With \
-        --network say which parameters of that network they are. Nothing in the file is run: a reader of our own \
-        understands tensors and refuses everything else. Exit code 65 when it cannot be read, or is of another network.",
+    long_about = "List names, types and shapes of the tensors of a file that torch.save (both formats) or safetensors \
+        wrote. With --network compare them with the parameters of that network. No code in the file is executed: the \
+        reader accepts tensors only and rejects everything else. Exit code 65 when the file cannot be read, or is of \
+        another network.",
     after_help = "\
 Examples:
   mpuc weights inspect r2plus1d_18-91a641e6.pth
@@ -28,7 +29,7 @@ pub struct InspectArgs {
     /// The file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Hold it against this network, as the preset `paper` has it.
+    /// Compare it with this network, with the settings of the preset `paper`.
     #[arg(long, value_name = "NAME")]
     pub network: Option<Network>,
     /// Print the report as one JSON object.
@@ -47,7 +48,7 @@ pub enum Network {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Write the tensors of a file that torch.save wrote as safetensors, with their names, types and shapes. \
-        What else the file holds, such as an optimiser's settings, is left out.",
+        Everything else in the file, such as an optimiser's settings, is dropped.",
     after_help = "\
 Examples:
   mpuc weights convert r2plus1d_18-91a641e6.pth r2plus1d_18.safetensors"
@@ -56,7 +57,7 @@ pub struct ConvertArgs {
     /// The file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The file to write; it must not be there yet.
+    /// The file to write; it must not exist.
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
 }

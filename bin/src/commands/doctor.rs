@@ -1,4 +1,4 @@
-//! `mpuc doctor`: what this machine has, what works with it, and what to do about the rest.
+//! `mpuc doctor`: what this machine has, which devices work, and how to add what is missing.
 
 use crate::cli::DoctorArgs;
 use crate::failure::Result;
@@ -6,7 +6,7 @@ use crate::output;
 use kernels::gpu;
 use serde::Serialize;
 
-/// What was found.
+/// The findings on this machine.
 #[derive(Debug, Serialize)]
 struct Findings {
     version: &'static str,
@@ -16,11 +16,11 @@ struct Findings {
     devices: Vec<Found>,
     nvrtc: Found,
     kernels: Found,
-    /// What each choice of `--device` does here.
+    /// Which choices of `--device` work on this machine.
     works: Works,
 }
 
-/// Something that is there, or why it is not.
+/// A component that was found, or the reason why not.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 enum Found {
@@ -58,7 +58,7 @@ impl Found {
 /// Runs the command.
 ///
 /// # Errors
-/// When standard output cannot be written; what is missing on the machine is no failure.
+/// When standard output cannot be written; a missing component is not an error.
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let findings = look();
     if args.json {
@@ -104,10 +104,10 @@ fn look() -> Findings {
     let stale: Vec<&str> =
         programs.iter().filter(|p| p.committed().is_none()).map(|p| p.name).collect();
     let kernels = if stale.is_empty() {
-        Ok(format!("PTX of all {} programs is of their sources", programs.len()))
+        Ok(format!("the committed PTX of all {} programs matches their sources", programs.len()))
     } else {
         Err(format!(
-            "PTX of another source for {}; `mpuc kernels compile --commit` makes it anew",
+            "the committed PTX of {} does not match the source; run `mpuc kernels compile --commit`",
             stale.join(", ")
         ))
     };

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 struct Checks(Vec<Check>);
 
-/// An op's name, and its checks on the CPU or a GPU with so many random cases from a seed.
+/// An op's name, and its check on the CPU or a GPU with a number of random cases and a seed.
 type Check = (&'static str, fn(&Device, u32, u64) -> Report);
 
 impl Visitor for Checks {
@@ -85,24 +85,24 @@ impl Row {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit code 4 when an op fails, 2 when there is no op of a name.
+/// Exit code 4 when an op fails, 2 when an op does not exist.
 pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
     let mut checks = Checks::default();
     visit(&mut checks);
     let checks = wanted(checks.0, &args.op)?;
     let device = args.device.open(&context.progress)?;
     if let Some(gpu) = device.gpu() {
-        // What every op would fail with is said once.
+        // Report once what would fail in every op.
         gpu.prepare()?;
     }
     let task = context.progress.task("gradcheck", checks.len() as u64);
     let done = AtomicU64::new(0);
     let rows: Vec<Row> = checks
         .into_par_iter()
-        // One op at a time for each thread: they take very different times.
+        // One op for each task, since their times differ much.
         .with_max_len(1)
         .map(|(op, check)| {
-            // A simulated GPU each, so that they run side by side.
+            // A simulated GPU for each op, so that they run in parallel.
             let own = match args.device {
                 Choice::Sim { .. } => args.device.open(&context.progress),
                 _ => Ok(device.clone()),
@@ -125,14 +125,14 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
         Kind::CheckFailed,
         format!("{} of {} operations failed: {}", failed.len(), rows.len(), names.join(", ")),
     )
-    .hint(format!("again with\n  {}", lines.join("\n  "))))
+    .hint(format!("reproduce with\n  {}", lines.join("\n  "))))
 }
 
 fn wanted(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>> {
     let all: Vec<&str> = checks.iter().map(|(name, _)| *name).collect();
     if let Some(unknown) = names.iter().find(|name| !all.contains(&name.as_str())) {
-        return Err(Failure::new(Kind::Usage, format!("there is no operation `{unknown}`"))
-            .hint(format!("there are {}", all.join(", "))));
+        return Err(Failure::new(Kind::Usage, format!("operation `{unknown}` does not exist"))
+            .hint(format!("the operations are {}", all.join(", "))));
     }
     let asked = |check: &Check| names.is_empty() || names.iter().any(|name| name == check.0);
     Ok(checks.into_iter().filter(asked).collect())
@@ -165,7 +165,7 @@ fn report(rows: &[Row], device: &Device, json: bool) -> Result<()> {
             output::text_lines(format_args!("  {detail}"))?;
         }
         if let Some(line) = &row.reproduce {
-            output::text_lines(format_args!("  again with: {line}"))?;
+            output::text_lines(format_args!("  reproduce with: {line}"))?;
         }
     }
     Ok(())

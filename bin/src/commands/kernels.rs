@@ -1,4 +1,4 @@
-//! `mpuc kernels`: the CUDA kernels without a GPU.
+//! `mpuc kernels`: lists, compiles, disassembles and simulates the CUDA kernels, without a GPU.
 
 use crate::Context;
 use crate::cli::{KernelsCompileArgs, KernelsListArgs, KernelsSassArgs, KernelsSimArgs};
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The compute capabilities that the budget is kept for.
+/// The compute capabilities in the budget.
 const TARGETS: [(u32, u32); 3] = [(8, 0), (9, 0), (10, 0)];
 /// Where the repository keeps PTX and budget.
 const FOLDER: &str = "kernels/ptx";
@@ -19,13 +19,13 @@ const FOLDER: &str = "kernels/ptx";
 /// Runs `mpuc kernels list`.
 ///
 /// # Errors
-/// Exit code 2 when the budget knows no GPUs of that kind.
+/// Exit code 2 when the budget does not have this architecture.
 pub fn list(args: &KernelsListArgs) -> Result<()> {
     let budget = gpu::budget();
     if !budget.iter().any(|needs| needs.target == args.arch) {
         let known = TARGETS.map(|(major, minor)| format!("sm_{major}{minor}")).join(", ");
-        let what = format!("--arch {}: the budget has no such GPUs", args.arch);
-        return Err(Failure::new(Kind::Usage, what).hint(format!("there are {known}")));
+        let what = format!("--arch {}: the budget does not have this architecture", args.arch);
+        return Err(Failure::new(Kind::Usage, what).hint(format!("use one of {known}")));
     }
     let rows: Vec<(&str, &str, Option<&Resources>)> = gpu::programs()
         .into_iter()
@@ -124,7 +124,7 @@ pub fn compile(args: &KernelsCompileArgs, context: &Context) -> Result<()> {
         return Ok(());
     }
     Err(Failure::new(Kind::CheckFailed, complaints.join("\n"))
-        .hint("make the kernel smaller, or look at its speed and accept the new budget with `mpuc kernels compile --commit`"))
+        .hint("reduce the kernel's resources, or measure its speed and accept the new budget with `mpuc kernels compile --commit`"))
 }
 
 /// Writes PTX and budget into the repository.
@@ -135,8 +135,8 @@ fn commit(
 ) -> Result<()> {
     let folder = Path::new(FOLDER);
     if !folder.is_dir() {
-        return Err(Failure::new(Kind::Usage, format!("there is no {FOLDER} here"))
-            .hint("run it in the repository's root"));
+        return Err(Failure::new(Kind::Usage, format!("the current folder has no {FOLDER}"))
+            .hint("run this command in the repository's root"));
     }
     let write = |path: PathBuf, text: &str| {
         std::fs::write(&path, text).map_err(|error| Failure::io("write", &path, &error))
@@ -146,7 +146,7 @@ fn commit(
     }
     write(folder.join("budget.csv"), &gpu::budget_of(needs))?;
     output::note(format_args!(
-        "{} programs written to {FOLDER}; build again to take them in",
+        "{} programs written to {FOLDER}; build again to include them",
         programs.len()
     ));
     Ok(())
@@ -166,14 +166,17 @@ pub fn sass(args: &KernelsSassArgs) -> Result<()> {
     let Some(number) = digits else {
         return Err(Failure::new(
             Kind::Usage,
-            format!("--arch {}: use sm_80, sm_90, sm_100 or the like", args.arch),
+            format!(
+                "--arch {}: is not an architecture; use for example sm_80, sm_90 or sm_100",
+                args.arch
+            ),
         ));
     };
     let image = gpu::compile(program, Target::Cubin(number / 10, number % 10))?;
     let Some(disassembler) = disassembler() else {
         return Err(Failure::new(
             Kind::NoDevice,
-            "no nvdisasm: neither in PATH nor in a Python or CUDA folder",
+            "nvdisasm was not found in PATH or in a Python or CUDA folder",
         )
         .hint("`pip install nvidia-cuda-nvdisasm`, or add its folder to PATH"));
     };
@@ -181,7 +184,7 @@ pub fn sass(args: &KernelsSassArgs) -> Result<()> {
         std::env::temp_dir().join(format!("mpuc-{}-{}.cubin", program.name, std::process::id()));
     std::fs::write(&file, image).map_err(|error| Failure::io("write", &file, &error))?;
     let listing = std::process::Command::new(&disassembler).arg("-c").arg(&file).output();
-    // Nothing depends on it any more.
+    // The temporary file is not needed any more; a failure to remove it is harmless.
     let _ = std::fs::remove_file(&file);
     let listing = listing.map_err(|error| Failure::io("run", &disassembler, &error))?;
     if !listing.status.success() {
@@ -191,7 +194,7 @@ pub fn sass(args: &KernelsSassArgs) -> Result<()> {
     output::text_lines(String::from_utf8_lossy(&listing.stdout).trim_end())
 }
 
-/// NVIDIA's disassembler: in PATH, or beside NVRTC.
+/// The path of NVIDIA's disassembler: in PATH, or in the folder of NVRTC.
 fn disassembler() -> Option<PathBuf> {
     let name = "nvdisasm";
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -222,8 +225,10 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
     let mut run = Run(&args.op, &device, None);
     visit(&mut run);
     let Some(report) = run.2 else {
-        let what = format!("there is no operation `{}` to run", args.op);
-        return Err(Failure::new(Kind::Usage, what).hint("`mpuc kernels list` names them"));
+        let what = format!("operation `{}` does not exist", args.op);
+        return Err(
+            Failure::new(Kind::Usage, what).hint("`mpuc kernels list` lists the operations")
+        );
     };
     let counters = simulator.counters();
     if args.json {
@@ -277,15 +282,15 @@ fn describe(kernel: &str, counters: &Counters, most: usize) -> String {
             .take(most)
             .map(|line| cells(format!("  {}:{}", line.file, line.line), &line.tally)),
     );
-    output::table(&["", "warp instructions", "active", "sectors", "shared passes"], &rows)
+    output::table(&["", "warp instructions", "active", "sectors", "wavefronts"], &rows)
 }
 
-/// The program of this name.
+/// Finds a program by name.
 fn program(name: &str) -> Result<&'static Program> {
     let all = gpu::programs();
     all.iter().find(|program| program.name == name).copied().ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|program| program.name).collect();
-        Failure::new(Kind::Usage, format!("there is no program `{name}`"))
-            .hint(format!("there are {}", names.join(", ")))
+        Failure::new(Kind::Usage, format!("program `{name}` does not exist"))
+            .hint(format!("the programs are {}", names.join(", ")))
     })
 }

@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands, one file for each.
 
 mod bench;
 mod check;
@@ -24,7 +24,7 @@ use clap::CommandFactory;
 /// Runs a command.
 ///
 /// # Errors
-/// Whatever the command ends with.
+/// The error with which the command ends.
 pub fn run(command: Command, context: Context) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args, context),

@@ -1,4 +1,4 @@
-//! `mpuc data prepare`: decodes the features of a configuration into the cache, and stops.
+//! `mpuc data prepare`: decodes the features of a configuration into the cache.
 
 use crate::Context;
 use crate::cli::PrepareArgs;
@@ -16,19 +16,19 @@ struct Report {
     path: PathBuf,
     samples: usize,
     features: usize,
-    /// Decoded now; the others were in the cache.
+    /// The number of features decoded now; the others were in the cache.
     computed: usize,
     skipped: usize,
     warnings: usize,
     seconds: f64,
-    /// Samples a second, of all their modalities.
+    /// Samples per second, with all modalities.
     clips_per_second: f64,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever is wrong with the configuration or the files.
+/// When the configuration or a file is not valid.
 pub fn run(args: &PrepareArgs, context: &Context) -> Result<()> {
     let mut flags = Vec::new();
     if let Some(path) = &args.data {

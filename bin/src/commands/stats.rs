@@ -1,4 +1,4 @@
-//! `mpuc data stats`: what a data set holds.
+//! `mpuc data stats`: counts and summaries of a data set.
 
 use super::data::{Opened, open};
 use crate::Context;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Sums over numbers, in f64; added up in sample order, so that they are the same for any number of threads.
+/// Sums in f64, in the order of the samples, so that they do not depend on the number of threads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sums {
     count: u64,
@@ -66,7 +66,7 @@ impl Sums {
     }
 }
 
-/// How numbers are spread.
+/// Mean, standard deviation, minimum and maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Spread {
     mean: f64,
@@ -75,7 +75,7 @@ struct Spread {
     greatest: f64,
 }
 
-/// One feature.
+/// The summary of one feature file.
 struct Seen {
     shape: Vec<usize>,
     rate: Option<f64>,
@@ -88,7 +88,7 @@ struct ModalityStats {
     present: usize,
     missing: usize,
     unreadable: usize,
-    /// Shape of one step.
+    /// The shape of one step.
     step: Vec<usize>,
     steps: Option<Spread>,
     seconds: Option<Spread>,
@@ -108,7 +108,7 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the data from being found; files that cannot be read are counted.
+/// When the data is not found. Files that cannot be read are counted, not errors.
 pub fn run(args: &StatsArgs, context: &Context) -> Result<()> {
     let opened = open(&args.source)?;
     let Opened { corpus, decoders, .. } = &opened;

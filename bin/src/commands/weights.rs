@@ -1,4 +1,4 @@
-//! `mpuc weights`: what is in a file that PyTorch wrote.
+//! `mpuc weights`: lists and converts the tensors of a file that PyTorch wrote.
 
 use crate::cli::{ConvertArgs, InspectArgs, Network};
 use crate::experiment::{lacking, matched};
@@ -43,7 +43,7 @@ impl Network {
 /// Runs `mpuc weights inspect`.
 ///
 /// # Errors
-/// 65 when the file cannot be read, or lacks parameters of the network.
+/// Exit code 65 when the file cannot be read, or lacks parameters of the network.
 pub fn inspect(args: &InspectArgs) -> Result<()> {
     let weights = Weights::open(&args.file)?;
     let network = args.network.map(|network| matched(&weights, &network.settings())).transpose()?;
@@ -67,23 +67,23 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
         lacks => Err(Failure::new(
             Kind::BadData,
             format!(
-                "{}: {lacks} parameters of the network are missing or of another shape, {} are there",
+                "{}: {lacks} parameters of the network are missing or have another shape; {} match",
                 args.file.display(),
                 network.found.len()
             ),
         )
-        .hint("is it of torchvision's r2plus1d_18, and of that alone?")),
+        .hint("give the file of torchvision's r2plus1d_18")),
     }
 }
 
 /// Runs `mpuc weights convert`.
 ///
 /// # Errors
-/// 65 when the file cannot be read, 74 when the other cannot be written.
+/// Exit code 65 when the file cannot be read, 74 when the output cannot be written.
 pub fn convert(args: &ConvertArgs) -> Result<()> {
     let weights = Weights::open(&args.file)?;
     if args.out.exists() {
-        return Err(Failure::new(Kind::Io, format!("{}: is there already", args.out.display()))
+        return Err(Failure::new(Kind::Io, format!("{}: exists", args.out.display()))
             .hint("remove it, or choose another name"));
     }
     weights.save(&args.out)?;
@@ -105,20 +105,20 @@ fn summary(weights: &Weights) -> String {
     let format = match weights.format() {
         Format::Safetensors => "safetensors",
         Format::TorchZip => "torch.save",
-        Format::TorchLegacy => "torch.save, the older format",
+        Format::TorchLegacy => "torch.save, legacy format",
         Format::Manifest => "TensorFlow.js",
     };
     let count: usize = weights.entries().iter().map(Entry::count).sum();
     let others = match weights.others() {
         0 => String::new(),
-        others => format!(", beside them {others} other things"),
+        others => format!(", and {others} other objects"),
     };
-    format!("tensors: {}, with {count} numbers{others} ({format})", weights.entries().len())
+    format!("tensors: {}, with {count} elements{others} ({format})", weights.entries().len())
 }
 
 fn print_match(network: &Match) -> Result<()> {
     if !network.prefix.is_empty() {
-        output::text_lines(format_args!("names stand behind `{}`", network.prefix))?;
+        output::text_lines(format_args!("names have the prefix `{}`", network.prefix))?;
     }
     for name in &network.missing {
         output::text_lines(format_args!("missing: {name}"))?;
@@ -135,8 +135,8 @@ fn print_match(network: &Match) -> Result<()> {
         output::text_lines(format_args!("extra: {name}"))?;
     }
     output::text_lines(format_args!(
-        "{} parameters found, {} missing, {} of another shape; {} tensors are of something else. (The last layer, fc, \
-         may differ: it starts at random.)",
+        "{} parameters found, {} missing, {} with another shape; {} tensors are not of this network. (The last layer, \
+         fc, may differ: it is initialised at random.)",
         network.found.len(),
         network.missing.len(),
         network.reshaped.len(),

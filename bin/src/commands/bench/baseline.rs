@@ -1,4 +1,4 @@
-//! Holding a bench against an earlier one.
+//! Compares a bench with an earlier one.
 
 use super::case::asked;
 use super::report::Report;
@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// What is read of an earlier report.
+/// The fields of an earlier report that are read.
 #[derive(Debug, Deserialize)]
 struct Earlier {
     device: String,
@@ -29,24 +29,24 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// Reads what `--json` printed.
+    /// Reads a report that `--json` printed.
     ///
     /// # Errors
-    /// 66 when there is no such file, 65 when it is no report.
+    /// Exit code 66 when the file does not exist, 65 when it is not a report.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::io("read the baseline", path, &error))?;
         let earlier = serde_json::from_str(&text).map_err(|error| {
             Failure::new(
                 Kind::BadData,
-                format!("{}: no report of a bench: {error}", path.display()),
+                format!("{}: is not a report of a bench: {error}", path.display()),
             )
             .hint("make one with `mpuc bench ... --json > FILE`")
         })?;
         Ok(Baseline { path: path.to_owned(), earlier })
     }
 
-    /// Writes each case's ratio into the report, and says what only one of the two has.
+    /// Writes each case's ratio into the report, and warns about cases that only one of the two has.
     pub(super) fn compare(&self, report: &mut Report, only: &[String], progress: &Progress) {
         let file = self.path.display();
         let Earlier { device, threads, results } = &self.earlier;
@@ -68,10 +68,10 @@ impl Baseline {
         }
     }
 
-    /// Whether nothing is slower than so many times the baseline.
+    /// Checks that no case takes more than `limit` times as long as in the baseline.
     ///
     /// # Errors
-    /// 5 when something is.
+    /// Exit code 5 when one does.
     pub(super) fn judge(&self, report: &Report, limit: f64) -> Result<()> {
         let slower: Vec<String> = report
             .results

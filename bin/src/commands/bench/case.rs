@@ -1,4 +1,4 @@
-//! A case of a bench, and how cases are chosen by name.
+//! The cases of a bench and their selection by name.
 
 use crate::failure::{Failure, Kind, Result};
 use engine::Device;
@@ -7,50 +7,50 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Something to be measured under a name whose parts are separated by slashes.
+/// A case: something to measure, with a name whose parts are separated by slashes.
 pub(super) struct Case {
     pub(super) name: String,
-    /// How long it is repeated, where nobody says how often.
+    /// The time for which it is repeated, unless the number of repeats is given.
     pub(super) budget: Duration,
-    /// Runs only if it is asked for by more than the first part of its name: it takes very long.
+    /// Whether it runs only if selected by more than the first part of its name, since it takes very long.
     only_if_named: bool,
     prepare: Box<Prepare>,
 }
 
-/// Makes a case ready on a device.
+/// Prepares a case on a device.
 type Prepare = dyn Fn(&Device) -> Result<Ready>;
 
-/// A case made ready on a device.
+/// A case prepared on a device.
 pub(super) struct Ready {
-    /// Does the work once.
+    /// Runs the case once.
     pub(super) run: Box<dyn FnMut() -> Result<()>>,
-    /// What it costs; counted by the engine as it runs where nothing is said.
+    /// The cost of a run; `None`: the engine counts it.
     pub(super) work: Option<Work>,
-    /// What is got through in a run, where that is more telling than FLOPs.
+    /// The items that a run processes, where they describe the speed better than FLOPs.
     pub(super) items: Option<Items>,
-    /// Seconds of sound that a run gets through.
+    /// Seconds of sound that a run processes.
     pub(super) sound: Option<f64>,
-    /// More fields of the report.
+    /// Additional fields of the report.
     pub(super) details: BTreeMap<&'static str, Value>,
-    /// What must live as long as it runs.
+    /// A value that must live as long as the case runs.
     _kept: Option<Box<dyn Any>>,
 }
 
-/// What one run costs.
+/// The cost of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Work {
     /// Floating point operations.
     pub(super) flops: f64,
-    /// The fewest bytes that move.
+    /// The fewest bytes that a run can move.
     pub(super) bytes: f64,
 }
 
-/// Things that a run gets through.
+/// The items that a run processes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Items {
-    /// What they are, in the plural.
+    /// Their name, plural.
     pub(super) what: &'static str,
-    /// How many.
+    /// Their number.
     pub(super) count: f64,
 }
 
@@ -63,7 +63,7 @@ impl Case {
         Case { name: name.into(), budget, only_if_named: false, prepare: Box::new(prepare) }
     }
 
-    /// The same, run only if it is asked for by more than the first part of its name.
+    /// Makes the case run only if selected by more than the first part of its name.
     pub(super) fn only_if_named(self) -> Self {
         Case { only_if_named: true, ..self }
     }
@@ -85,47 +85,47 @@ impl Ready {
         }
     }
 
-    /// The same with what a run costs.
+    /// Sets the cost of a run.
     pub(super) fn work(self, flops: f64, bytes: f64) -> Self {
         Ready { work: Some(Work { flops, bytes }), ..self }
     }
 
-    /// The same with what a run gets through.
+    /// Sets the items that a run processes.
     pub(super) fn items(self, what: &'static str, count: f64) -> Self {
         Ready { items: Some(Items { what, count }), ..self }
     }
 
-    /// The same with how many seconds of sound a run gets through.
+    /// Sets the seconds of sound that a run processes.
     pub(super) fn realtime(self, seconds: f64) -> Self {
         Ready { sound: Some(seconds), ..self }
     }
 
-    /// The same with something that lives as long, such as a temporary folder.
+    /// Keeps a value alive as long as the case, such as a temporary folder.
     pub(super) fn keep(self, thing: impl Any) -> Self {
         Ready { _kept: Some(Box::new(thing)), ..self }
     }
 
-    /// The same with one more field of the report.
+    /// Adds a field to the report.
     pub(super) fn detail(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.details.insert(name, value.into());
         self
     }
 }
 
-/// Whether a name begins with the parts of another: `face/step` does with `face`, `faces` does not.
+/// Whether a name begins with the parts of another: `face/step` begins with `face`, `faces` does not.
 fn begins(name: &str, start: &str) -> bool {
     name.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a name is among those asked for: all are, if none is.
+/// Whether a name is selected; without a selection all are.
 pub(super) fn asked(name: &str, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(|start| begins(name, start))
 }
 
-/// The cases asked for.
+/// The selected cases.
 ///
 /// # Errors
-/// 2 where something was asked for and there is no such case.
+/// Exit code 2 when a selected name matches no case.
 pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let named =
@@ -141,7 +141,7 @@ pub(super) fn choose(cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>> {
     groups.sort_unstable();
     groups.dedup();
     Err(Failure::new(Kind::Usage, format!("no case begins with {}", idle.join(" or ")))
-        .hint(format!("there are {}; --list names all {}", groups.join(", "), names.len())))
+        .hint(format!("use {}; --list prints all {}", groups.join(", "), names.len())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Convolutions as cases: those of the comparison with PyTorch, and every one of R(2+1)D-18.
+//! Cases of convolutions: those of the comparison with PyTorch, and all of R(2+1)D-18.
 
 use super::case::Case;
 use super::one_op::{Flops, Pass, passes};
@@ -10,8 +10,8 @@ use kernels::ops::Conv3d;
 const SPATIAL: [usize; 3] = [1, 3, 3];
 const TEMPORAL: [usize; 3] = [3, 1, 1];
 
-/// A convolution's name, input (batch, time, height, width), channels in and out, kernel and stride. As much padding
-/// as keeps the extents at stride 1.
+/// A convolution's name, input (batch, time, height, width), channels in and out, kernel and stride. The padding
+/// keeps the extents at stride 1.
 struct Layer<'a> {
     name: &'a str,
     input: [usize; 4],
@@ -27,10 +27,10 @@ impl Layer<'_> {
             let ([n, t, h, w], [kt, kh, kw]) = (self.input, self.kernel);
             [[n, t, h, w, inputs], [kt, kh, kw, inputs, outputs]]
         };
-        // An image's three colours are not padded: they are what the network is given.
+        // The three channels of the network's input are not padded.
         let stored = |channels| if channels == 3 { 3 } else { padded_channels(channels) };
         let [x, weight] = shapes(self.channels.map(stored));
-        // Zeros that fill up channels are no work that anybody asked for.
+        // Padded channels do not count as work.
         let flops = op.cost(&shapes(self.channels).map(Into::into), &[]).forward_flops;
         passes(self.name, &op::Case::new(op, &[&x, &weight]), of, Some(Flops::product(flops)))
     }
@@ -56,7 +56,8 @@ const PEERS: [Peer; 13] = [
     ("full-3x3x3-64-64", [64, 64], [3; 3], [1; 3], 8, 28),
 ];
 
-/// A convolution of R(2+1)D-18: stage, channels, kernel, stride, and how often time and space are halved before it.
+/// A convolution of R(2+1)D-18: stage, channels, kernel, stride, and the number of halvings of time and space before
+/// it.
 type Stage = (&'static str, [usize; 2], [usize; 3], [usize; 3], [u32; 2]);
 
 const R2PLUS1D: [Stage; 19] = [
@@ -81,7 +82,7 @@ const R2PLUS1D: [Stage; 19] = [
     ("layer4", [1152, 512], TEMPORAL, [1, 1, 1], [3, 4]),
 ];
 
-/// All cases; those of R(2+1)D-18 at these batches and clip lengths.
+/// All cases; those of R(2+1)D-18 for each of these batch sizes and clip lengths.
 pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
     let both = [Pass::Forward, Pass::Backward];
     let mut cases = Vec::new();
@@ -90,8 +91,8 @@ pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
         let layer = Layer { name, input: [2, frames, side, side], channels, kernel, stride };
         cases.extend(layer.cases(&both));
     }
-    // An image; and the landmark networks' convolutions over time, which lies along the height: of Yu et al. without
-    // padding, of Yan et al. with it.
+    // An image, and the temporal convolutions of the landmark networks, with time along the height: of Yu et al.
+    // without padding, of Yan et al. with padding.
     for (name, input, channels, kernel) in [
         ("conv2d/3x3-64-64-56", [8, 1, 56, 56], [64, 64], SPATIAL),
         ("conv2d/9x1-64-64-graph", [32, 1, 30, 68], [64, 64], [1, 9, 1]),

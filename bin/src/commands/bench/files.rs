@@ -1,4 +1,4 @@
-//! The cases of `mpuc bench data`: reading files and stacking batches, on a small made-up world.
+//! The cases of `mpuc bench data`: reading files and making batches, on a small synthetic world.
 
 use super::case::{Case, Ready};
 use crate::experiment::{AHEAD, WORKERS};
@@ -25,27 +25,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a case is repeated.
+/// The time for which a case is repeated.
 const BUDGET: Duration = Duration::from_secs(1);
-/// The world: two actors with eight clips each, in RAVDESS's rate of voice and size of faces.
+/// The world: two actors with eight clips each, with RAVDESS's sample rate and face size.
 const ACTORS: usize = 2;
 const CLIPS: usize = 8;
 const SIDE: usize = 112;
-/// Words of the made-up vectors, and numbers of each.
+/// The number of synthetic word vectors, and their width.
 const WORDS: usize = 10_000;
 const WIDTH: usize = 300;
 /// The loader's batches.
 const BATCHES: usize = 16;
 const BATCH: usize = 32;
 
-/// A world in a temporary folder, which goes when the last case does.
+/// A world in a temporary folder, which is removed with the last case.
 struct World {
     _folder: TempDir,
     settings: WorldSettings,
     corpus: Corpus,
 }
 
-/// The world, made by the first case that wants it.
+/// The world, made by the first case that needs it.
 #[derive(Clone, Default)]
 struct Shared(Rc<OnceCell<Rc<World>>>);
 
@@ -59,7 +59,7 @@ impl Shared {
     }
 }
 
-/// Where a case needs a folder of its own, and for the world.
+/// A temporary folder, for the world or for one case.
 fn folder() -> Result<TempDir> {
     let made = tempfile::tempdir();
     made.map_err(|error| Failure::io("make a temporary folder", &std::env::temp_dir(), &error))
@@ -111,7 +111,7 @@ fn extractors(world: &WorldSettings) -> [Extractor; 3] {
 /// All cases.
 pub(super) fn cases() -> Vec<Case> {
     let shared = Shared::default();
-    // A case that reads the world, which is kept as long as the case.
+    // A case that reads the world and keeps it alive.
     let on_world = |name: &str, make: fn(&Rc<World>) -> Result<Ready>| {
         let shared = shared.clone();
         Case::new(name, BUDGET, move |_| make(&shared.world()?))
@@ -130,7 +130,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Reads the files of a world one after the other.
+/// A case that reads the files of a world one after another.
 fn each<T>(
     world: &Rc<World>,
     modality: usize,
@@ -147,7 +147,7 @@ fn each<T>(
     Ready::new(run).items("clips", clips)
 }
 
-/// The same of voices, so many seconds of sound.
+/// A case that reads the voices of a world; it also reports seconds of sound.
 fn voices<T>(world: &Rc<World>, read: impl Fn(&Source) -> data::Result<T> + 'static) -> Ready {
     let seconds = world.settings.seconds * world.corpus.samples.len() as f64;
     each(world, 0, read).realtime(seconds)
@@ -198,7 +198,7 @@ fn loader(world: &Rc<World>) -> Result<Ready> {
     Ok(Ready::new(run).items("batches", BATCHES as f64).detail("batch", BATCH))
 }
 
-/// Made-up word vectors in GloVe's format, in a folder of their own.
+/// Synthetic word vectors in GloVe's format, in a temporary folder.
 fn vectors() -> Result<(TempDir, PathBuf)> {
     let folder = folder()?;
     let path = folder.path().join("vectors.txt");
@@ -206,7 +206,7 @@ fn vectors() -> Result<(TempDir, PathBuf)> {
     for word in 0..WORDS {
         text += &format!("w{word}");
         for number in 0..WIDTH {
-            // Five digits, as GloVe's files have; a string takes whatever is written to it.
+            // Five digits, as in GloVe's files. Writing to a string cannot fail.
             let _ = write!(text, " {:.5}", (word * WIDTH + number) as f64 % 1.7 - 0.85);
         }
         text.push('\n');

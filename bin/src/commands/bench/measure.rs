@@ -1,4 +1,4 @@
-//! Measuring one case.
+//! Measures one case.
 
 use super::case::{Case, Work};
 use super::memory;
@@ -9,12 +9,12 @@ use engine::{Device, pool};
 use kernels::cpu::probe::Peak;
 use std::time::{Duration, Instant};
 
-/// How often a case is run, by how long its first run took at most.
+/// The number of runs of a case, by the time of its first run.
 struct Often {
     up_to: Duration,
-    /// Runs before the clock starts: the pool, the caches and the branch predictor are warm then.
+    /// Warm-up runs before the measurement, which fill the pool and the caches.
     warm_up: usize,
-    /// Runs at least, where nobody says how many.
+    /// The least number of runs, unless it is given.
     least: usize,
 }
 
@@ -25,23 +25,23 @@ const OFTEN: [Often; 3] = [
 ];
 const MOST: usize = 200;
 
-/// How cases are measured.
+/// The settings of a measurement.
 pub(super) struct Measure<'a> {
     pub(super) device: &'a Device,
-    /// Runs of each case; by time if none.
+    /// Runs of each case; `None`: by time.
     pub(super) repeats: Option<u32>,
-    /// What the processor can do at most; none where another device computes.
+    /// The peak of the CPU; `None` on another device.
     pub(super) peak: Option<Peak>,
     pub(super) stop: &'a Stop,
 }
 
 impl Measure<'_> {
-    /// Runs a case until its median is worth something.
+    /// Runs a case often enough for a stable median.
     ///
     /// # Errors
-    /// When it cannot run, or the program is to stop.
+    /// When it cannot run, or the program is stopped.
     pub(super) fn case(&self, case: &Case) -> Result<Row> {
-        // What the case before left in the pool would hide what this one allocates.
+        // Empty the pool, so that the allocations of this case are counted.
         pool::trim();
         if let Some(gpu) = self.device.gpu() {
             gpu.trim();
@@ -84,7 +84,7 @@ impl Measure<'_> {
             flops: cost.forward_flops + cost.backward_flops,
             bytes: cost.forward_bytes + cost.backward_bytes,
         });
-        // Bytes of many ops added up are no floor: caches and fusion spare some of them.
+        // The sum of the bytes of several ops is not a bound, since caches and fusion save some of them.
         let floor = ready.work.unwrap_or(Work { flops, bytes: 0.0 });
         let positive = |value: f64| (value > 0.0).then_some(value);
         let mut row = Row {
@@ -113,7 +113,7 @@ impl Measure<'_> {
         Ok(row)
     }
 
-    /// Buffers got from the operating system or the driver so far.
+    /// The number of buffers allocated so far from the operating system or the driver.
     fn fresh(&self) -> u64 {
         pool::statistics().fresh + self.device.gpu().map_or(0, |gpu| gpu.statistics().fresh)
     }
@@ -128,7 +128,7 @@ impl Measure<'_> {
     }
 }
 
-/// The middle of sorted numbers.
+/// The median of sorted numbers.
 fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { 0.5 * (sorted[middle - 1] + sorted[middle]) }
@@ -162,7 +162,7 @@ mod tests {
             Measure { device: &Device::Cpu, repeats: Some(3), peak, stop: &Stop::default() };
         let row = measure.case(&case)?;
         assert_eq!((runs.get(), row.reps), (OFTEN[0].warm_up + 3, 3));
-        // The floor is a millisecond, which no sleep undercuts.
+        // The roofline bound is a millisecond, and no sleep is shorter.
         let of_floor = row.of_floor.unwrap_or_default();
         assert!(of_floor > 0.0 && of_floor <= 1.0 && row.median_s >= row.min_s, "{row:?}");
         assert!(row.gflops_per_s.is_some() && row.gb_per_s.is_none() && row.bytes.is_none());

@@ -1,12 +1,12 @@
-//! The most memory that the program had at once.
+//! The peak memory of the program.
 
-/// Forgets the peak so far: it is what the program has now. False where the system cannot.
+/// Resets the peak to the memory in use now. False if the system does not support it.
 pub(super) fn reset_peak() -> bool {
     // Linux: "To reset the peak resident set size to the process's current value, a "5" can be written" (proc(5)).
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// The most bytes of memory that the program had since the peak was forgotten: Linux's VmHWM.
+/// The peak resident memory in bytes since the last reset (Linux's VmHWM).
 pub(super) fn peak_bytes() -> Option<u64> {
     of_status(&std::fs::read_to_string("/proc/self/status").ok()?)
 }

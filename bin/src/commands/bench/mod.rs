@@ -1,7 +1,6 @@
-//! `mpuc bench`: how long single operations, the networks, reading and the simulated GPU take.
+//! `mpuc bench`: times of single operations, networks, reading of data, and the simulated GPU.
 //!
-//! A bench is a list of [`case::Case`]s; what is measured of a case, how it is printed and held against an earlier
-//! report is the same for all.
+//! A bench is a list of [`case::Case`]s. Measurement, output and the comparison with an earlier report are shared.
 
 mod baseline;
 mod case;
@@ -43,7 +42,7 @@ pub fn ops(args: &BenchOpsArgs, context: &Context) -> Result<()> {
 /// # Errors
 /// As [`measure_all`].
 pub fn model(args: &BenchModelArgs, context: &Context) -> Result<()> {
-    // The contrastive loss tells a sample from another.
+    // InfoNCE needs at least 2 samples.
     at_least("--batch", &args.batch, 2)?;
     at_least("--frames", &args.frames, 1)?;
     let cases = networks::cases(&args.batch, &args.frames);
@@ -70,14 +69,14 @@ fn at_least(flag: &str, values: &[usize], least: usize) -> Result<()> {
     if values.iter().all(|&value| value >= least) {
         return Ok(());
     }
-    Err(Failure::new(Kind::Usage, format!("{flag}: at least {least} is needed")))
+    Err(Failure::new(Kind::Usage, format!("{flag}: give at least {least}")))
 }
 
-/// Measures the cases asked for and prints the report.
+/// Measures the selected cases and prints the report.
 ///
 /// # Errors
-/// 2 when no case begins with the names asked for, 5 when one is too slow against the baseline, and whatever a case
-/// ends with.
+/// Exit code 2 when no case begins with a given name, 5 when a case is slower than the baseline allows, and any error
+/// of a case.
 fn measure_all(
     cases: Vec<Case>,
     device: Choice,
@@ -90,7 +89,7 @@ fn measure_all(
     }
     let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
     let device = device.open(&context.progress)?;
-    // Another device has other limits.
+    // The peak is that of the CPU.
     let peak = device.gpu().is_none().then(Peak::measure);
     let measure = Measure { device: &device, repeats: args.repeats, peak, stop: &context.stop };
     let task = context.progress.task("bench", cases.len() as u64);

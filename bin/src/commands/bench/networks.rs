@@ -13,9 +13,9 @@ use models::heads::{Projection, ProjectionSettings};
 use models::systems::{Batch, Definition, EncoderSettings, Mpuc, MpucSettings, Parts, System};
 use std::time::Duration;
 
-/// How long a case is repeated.
+/// The time for which a case is repeated.
 const BUDGET: Duration = Duration::from_secs(3);
-/// Frames of a clip of faces where nobody says how many.
+/// Frames of a face clip by default.
 const FRAMES: usize = 10;
 
 /// A network, or all of them.
@@ -48,14 +48,14 @@ impl Subject {
     }
 }
 
-/// How much of a training step is run.
+/// The part of a training step that is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The network, as in training, without a tape.
+    /// The network in training mode, without a tape.
     Forward,
     /// Network, head, loss and all gradients.
     Backward,
-    /// The same and the optimiser.
+    /// Network, head, loss, all gradients, and the optimiser's step.
     Step,
 }
 
@@ -69,7 +69,7 @@ impl Phase {
     }
 }
 
-/// All networks at these batches, those with clips of faces at these lengths too.
+/// All networks for each of these batch sizes; those with face clips also for each of these lengths.
 pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
     for subject in [Subject::Voice, Subject::Landmarks, Subject::LandmarksYan, Subject::Text] {
@@ -103,7 +103,7 @@ fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
 
 fn ready(subject: Subject, phase: Phase, batch: usize, device: &Device) -> Result<Ready> {
     let mut network = Network::new(subject, batch, device)?;
-    // Those learned, heads included.
+    // Trainable parameters, with heads.
     let parameters = network.parameters.count();
     let ready = Ready::new(move || network.run(phase));
     let ready = ready.detail("batch", batch).detail("parameters", parameters);
@@ -113,8 +113,8 @@ fn ready(subject: Subject, phase: Phase, batch: usize, device: &Device) -> Resul
     })
 }
 
-/// A network with what it learns from, as PyTorch's side of the comparison has it: no dropout, SGD with momentum
-/// 0.9, weight decay 1e-3 and learning rate 1e-3, a 512-1024-512 head.
+/// A network with head, loss and optimiser, as in the comparison with PyTorch: no dropout, SGD with momentum 0.9,
+/// weight decay 1e-3 and learning rate 1e-3, a 512-1024-512 head.
 struct Network {
     model: Model,
     parameters: Parameters,
@@ -124,13 +124,13 @@ struct Network {
 }
 
 enum Model {
-    /// One network that is to meet fixed embeddings.
+    /// One network, trained against fixed embeddings.
     One { backbone: Box<Backbone>, projection: Box<Projection>, input: Tensor, target: Tensor },
-    /// Four networks that are to meet each other.
+    /// Four networks, trained against each other.
     All { system: Box<Mpuc>, batch: Batch },
 }
 
-/// Settings and the shape of a sample.
+/// Settings of a network and the shape of a sample.
 fn settings(subject: Subject) -> (BackboneSettings, Vec<usize>) {
     match subject {
         Subject::Face { frames } => {
@@ -157,7 +157,7 @@ fn settings(subject: Subject) -> (BackboneSettings, Vec<usize>) {
     }
 }
 
-/// Normal numbers.
+/// Random normal numbers.
 fn random(shape: &[usize], name: &str) -> Result<Tensor> {
     let stream = Philox::new(0, name);
     let values: Vec<f32> =
@@ -277,7 +277,7 @@ mod tests {
         Ok(())
     }
 
-    /// Small enough for a test: the voice network learns, and needs no fresh memory once it is warm.
+    /// A small case: the voice network learns, and allocates nothing after the warm-up.
     #[test]
     fn a_warm_step_allocates_nothing() -> Result<()> {
         let cases = choose(cases(&[2], &[]), &["voice/step".to_owned()])?;

@@ -1,4 +1,4 @@
-//! One operation as a case: its buffers, filled, and its passes.
+//! Cases of one operation: its filled buffers and its passes.
 
 use super::case::{Case, Ready};
 use crate::failure::Result;
@@ -7,10 +7,10 @@ use kernels::Shape;
 use kernels::op::{self, Backward, Buffer, Compiled, Forward, Gradient, Numbers, Values};
 use std::time::Duration;
 
-/// How long a case is repeated.
+/// The time for which a case is repeated.
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// What of an operation is run.
+/// The part of an operation that is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
     /// `fwd`.
@@ -19,9 +19,9 @@ pub(super) enum Pass {
     Backward,
     /// `fwd+bwd`.
     Both,
-    /// `grad_input`: that of the first input alone.
+    /// `grad_input`: the gradient of the first input only.
     GradInput,
-    /// `grad_weight`: that of the second input alone.
+    /// `grad_weight`: the gradient of the second input only.
     GradWeight,
 }
 
@@ -36,7 +36,7 @@ impl Pass {
         }
     }
 
-    /// Whether it gives the gradient of the input at a position.
+    /// Whether it computes the gradient of the input at this position.
     fn wants(self, position: usize) -> bool {
         match self {
             Pass::Forward => false,
@@ -47,7 +47,7 @@ impl Pass {
     }
 }
 
-/// Floating point operations of the definition, forward and for all gradients.
+/// Floating point operations by definition, of the forward pass and of all gradients.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Flops {
     pub(super) forward: f64,
@@ -55,14 +55,14 @@ pub(super) struct Flops {
 }
 
 impl Flops {
-    /// A matrix product in disguise: two products make its two gradients.
+    /// An op whose forward pass is one matrix product; its two gradients are one product each.
     pub(super) fn product(forward: f64) -> Self {
         Flops { forward, backward: 2.0 * forward }
     }
 }
 
-/// A case called `name` of a pass of an operation. `flops` are those of the operation's own count where none are given;
-/// the bytes always are.
+/// A case `name` of one pass of an operation. Without `flops`, the FLOPs are those of the op's cost; the bytes always
+/// are.
 pub(super) fn case<O: Compiled>(
     name: String,
     case: op::Case<O>,
@@ -94,7 +94,7 @@ fn ready<O: Compiled>(case: &op::Case<O>, pass: Pass, flops: Option<Flops>) -> R
         Pass::Forward => (flops.forward, cost.forward_bytes),
         Pass::Backward => (flops.backward, cost.backward_bytes),
         Pass::Both => (flops.forward + flops.backward, cost.forward_bytes + cost.backward_bytes),
-        // Each is as large a product, over the same three tensors, as forward is.
+        // Each gradient is a product of the size of the forward pass, of the same three tensors.
         Pass::GradInput | Pass::GradWeight => (flops.forward, cost.forward_bytes),
     };
     if pass != Pass::Forward {
@@ -210,7 +210,7 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>> {
     Ok(tensors.iter().map(Tensor::as_slice).collect::<engine::Result<_>>()?)
 }
 
-/// Random numbers; a large tensor has the same 65,536 over and over.
+/// Random numbers; a large tensor repeats the same 65,536 numbers.
 fn filled(shape: Shape, values: Values, name: &str) -> Result<Tensor> {
     const PERIOD: usize = 1 << 16;
     let stream = Philox::new(0, name);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found of one case.
+/// The measurements of one case.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Row {
     pub(super) case: String,
@@ -21,48 +21,48 @@ pub(super) struct Row {
     pub(super) flops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gflops_per_s: Option<f64>,
-    /// The fewest bytes that one run moves.
+    /// The fewest bytes that one run can move.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gb_per_s: Option<f64>,
-    /// The work that nobody can spare.
+    /// The work of the roofline bound.
     #[serde(skip)]
     pub(super) floor: Work,
-    /// The least time for it, divided by the median.
+    /// The roofline bound divided by the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) of_floor: Option<f64>,
-    /// The most memory that the program had while the case was made ready and run.
+    /// The peak memory of the program during preparation and runs of the case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peak_bytes: Option<u64>,
-    /// Buffers that the pool got from the operating system or the driver in all runs together; should be 0.
+    /// Fresh allocations of the pool in all measured runs; should be 0.
     pub(super) fresh_allocations: u64,
-    /// The median of the time that a GPU worked; the others are of the whole program's.
+    /// The median of the GPU's time; the other times are wall clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) device_s: Option<f64>,
-    /// What a run gets through.
+    /// The items that a run processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) items: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) items_per_s: Option<f64>,
-    /// Seconds of sound that are got through in a second.
+    /// Seconds of sound processed per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) times_realtime: Option<f64>,
-    /// The median divided by the baseline's.
+    /// The median divided by the baseline's median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) times_baseline: Option<f64>,
     #[serde(flatten)]
     pub(super) details: BTreeMap<&'static str, Value>,
 }
 
-/// Everything that is printed.
+/// The report of a bench.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) device: String,
     pub(super) threads: usize,
     pub(super) instructions: String,
     pub(super) version: &'static str,
-    /// What the processor can do at most, as measured before and after the cases.
+    /// The peak of the processor, measured before and after the cases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peak_gflops_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Writes it to standard output.
+    /// Writes the report to standard output.
     ///
     /// # Errors
     /// As [`output::json`].
@@ -92,7 +92,7 @@ impl Report {
         output::text_lines(self.machine())
     }
 
-    /// What it was measured on, in a line.
+    /// One line about the machine.
     fn machine(&self) -> String {
         let mut line = format!("{}, {} threads, {}", self.device, self.threads, self.instructions);
         let peaks = (self.peak_gflops_per_s, self.peak_read_gb_per_s, self.peak_copy_gb_per_s);
@@ -106,13 +106,13 @@ impl Report {
 }
 
 impl Row {
-    /// Finds how near it comes to what the processor can do.
+    /// Computes the fraction of the processor's peak.
     pub(super) fn hold_against(&mut self, peak: &Peak) {
         let floor = peak.floor(self.floor.flops, self.floor.bytes);
         self.of_floor = (floor > 0.0).then(|| floor / self.median_s);
     }
 
-    /// What progress says of it.
+    /// The progress message of a case.
     pub(super) fn line(&self) -> String {
         let (header, rows) = cells(std::slice::from_ref(self));
         let cells: Vec<String> = header
@@ -125,7 +125,7 @@ impl Row {
     }
 }
 
-/// A column's title, and what it shows of a row.
+/// A column: its title and its cell for a row.
 type Column = (&'static str, fn(&Row) -> Option<String>);
 
 const COLUMNS: [Column; 13] = [
@@ -144,7 +144,7 @@ const COLUMNS: [Column; 13] = [
     ("x baseline", |row| row.times_baseline.map(|ratio| format!("{ratio:.2}"))),
 ];
 
-/// Titles and cells of the columns that say anything.
+/// Titles and cells of the columns that are not empty.
 fn cells(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let told = COLUMNS.iter().filter(|(_, show)| rows.iter().any(|row| show(row).is_some()));
     let told: Vec<&Column> = told.collect();
@@ -152,7 +152,7 @@ fn cells(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
     (told.iter().map(|(title, _)| *title).collect(), rows.iter().map(cells).collect())
 }
 
-/// A rate in four digits or so.
+/// A rate with about four digits.
 fn short(rate: f64) -> String {
     match rate {
         1e9.. => format!("{:.1} G", rate / 1e9),
@@ -183,7 +183,7 @@ fn csv(rows: &[Row]) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// A value as CSV has it.
+/// A value in CSV format.
 fn cell(value: &Value) -> String {
     match value {
         Value::String(text) if text.contains([',', '"']) => {

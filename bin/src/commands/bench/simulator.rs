@@ -1,4 +1,4 @@
-//! The cases of `mpuc bench sim`: how fast the simulated GPU is.
+//! The cases of `mpuc bench sim`: the speed of the simulated GPU.
 
 use super::case::{Case, Ready};
 use crate::failure::Result;
@@ -38,7 +38,7 @@ fn product(simulation: Simulation, threads: usize) -> Result<Ready> {
         };
         Ok(Linear { bias: false, relu: false }.forward_gpu(&device, call)?)
     };
-    // The first one loads the program, and tells how many instructions single threads execute.
+    // The first run loads the program and counts the thread instructions.
     multiply()?;
     let counters = simulator.counters();
     let instructions: u64 = counters.values().map(|c| c.total.thread_instructions).sum();

@@ -1,4 +1,4 @@
-//! `mpuc data check`: every file is read, everything that is wrong or odd is told.
+//! `mpuc data check`: reads every file and reports errors and anomalies.
 
 mod survey;
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use survey::{Seen, Survey, some};
 
-/// One thing that is wrong.
+/// One error in the data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Problem {
     file: String,
@@ -72,7 +72,7 @@ struct Report {
     survey: Survey,
 }
 
-/// What one file came to.
+/// The result of reading one file.
 struct Outcome {
     problem: Option<Problem>,
     seen: Option<Seen>,
@@ -82,12 +82,12 @@ struct Outcome {
 /// Runs the command.
 ///
 /// # Errors
-/// 65 when a file is bad, 66 when one is missing and none is bad.
+/// Exit code 65 when a file is bad, 66 when one is missing and none is bad.
 pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     let opened = match open(&args.source) {
         Ok(opened) => opened,
         Err(failure) if args.source.json && failure.kind() == Kind::BadData => {
-            // A manifest that cannot be read is a problem of the data like any other.
+            // An unreadable manifest is reported like any other problem of the data.
             let path = args.source.path.display().to_string();
             let problem = Problem {
                 file: path,
@@ -162,7 +162,7 @@ fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
     }
 }
 
-/// Nothing is kept of the values: a data set need not fit into memory to be checked.
+/// Reads one file and keeps only a hash of its values, since a data set may be larger than memory.
 fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) -> Outcome {
     match decoder.decode(source) {
         Ok(decoded) => {
@@ -189,7 +189,7 @@ fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) 
     }
 }
 
-/// Names the content of a feature: its values, whatever file they came from.
+/// A hash of a feature's values, independent of the file format.
 fn hash(values: &Values) -> [u8; 32] {
     let numbers = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     match values {
@@ -230,7 +230,7 @@ fn verdict(problems: &[Problem]) -> Result<()> {
     };
     let message = format!("{bad} bad, {missing} missing and {unreadable} unreadable files");
     Err(Failure::new(kind, message)
-        .hint("mend them, or train without them with --set data.on_error=skip"))
+        .hint("repair them, or train without them with --set data.on_error=skip"))
 }
 
 #[cfg(test)]

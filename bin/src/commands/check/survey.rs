@@ -1,5 +1,5 @@
-//! What is odd in a data set although every file can be read: performances without a modality, counts that are not the
-//! published ones, strange lengths, and files that hold the same.
+//! Anomalies of a data set whose files can all be read: performances without a modality, counts that differ from the
+//! published ones, unusual lengths, and duplicate files.
 
 use crate::output;
 use data::corpora::{Census, Format};
@@ -8,42 +8,42 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A length is odd beyond this many times the median, or below its inverse.
+/// A length is unusual if it is above this many times the median, or below the median divided by this.
 const ODD: f64 = 3.0;
-/// Seconds by which two modalities of one performance may differ in length.
+/// The largest accepted difference in length between two modalities of a performance, in seconds.
 const DIFFERENCE: f64 = 0.5;
-/// Lines of one kind that are printed; JSON has all.
+/// The most printed lines of one kind; JSON has all.
 const SHOWN: usize = 10;
 
-/// One file that could be read.
+/// One readable file.
 pub struct Seen {
     /// Index of the sample.
     pub sample: usize,
     /// Index of the modality.
     pub modality: usize,
-    /// Its length, where it has one.
+    /// Its length in seconds; `None` if it has no duration.
     pub seconds: Option<f64>,
     /// A hash of its decoded values.
     pub values: [u8; 32],
 }
 
-/// Whoever lacks something, and how much.
+/// Samples of one group with a missing modality.
 #[derive(Debug, PartialEq, Serialize)]
 struct Group {
     group: String,
     samples: usize,
-    /// By modality, how many samples lack it; only where some do.
+    /// The number of samples that lack each modality; only modalities with such samples.
     missing: BTreeMap<String, usize>,
 }
 
-/// A sample that lacks modalities.
+/// A sample with missing modalities.
 #[derive(Debug, PartialEq, Serialize)]
 struct Lacking {
     sample: String,
     missing: Vec<String>,
 }
 
-/// Lengths of one modality, in seconds.
+/// The lengths of one modality, in seconds.
 #[derive(Debug, PartialEq, Serialize)]
 struct Lengths {
     modality: String,
@@ -52,25 +52,25 @@ struct Lengths {
     greatest: f64,
 }
 
-/// The whole of what was seen.
+/// All anomalies of a data set.
 #[derive(Debug, Serialize)]
 pub struct Survey {
-    /// The published counts beside those found, where the corpus is a known one.
+    /// The published counts and those found, for a known corpus.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     census: Vec<Census>,
-    /// Groups (actors) of which something is missing.
+    /// Groups (actors) with missing modalities.
     groups: Vec<Group>,
-    /// Samples of which something is missing.
+    /// Samples with missing modalities.
     lacking: Vec<Lacking>,
     lengths: Vec<Lengths>,
-    /// Files whose length is strange, in words.
+    /// Messages about files of unusual length.
     odd_lengths: Vec<String>,
-    /// Files of one modality with the same content: those after the first, and the first.
+    /// Duplicate files of one modality: each duplicate, and the first file with its content.
     duplicates: Vec<[String; 2]>,
 }
 
 impl Survey {
-    /// Of a corpus and what its files came to; `root` is its folder.
+    /// Surveys a corpus whose readable files are `seen`; `root` is its folder.
     pub fn new(corpus: &Corpus, format: Format, root: &Path, seen: &[Seen]) -> Self {
         let lengths = lengths(corpus, seen);
         Survey {
@@ -83,7 +83,7 @@ impl Survey {
         }
     }
 
-    /// Lines and tables for people.
+    /// The report as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for census in &self.census {
@@ -148,7 +148,7 @@ fn absent(census: &Census) -> Vec<String> {
     groups.map(|(group, count)| format!("{count} of {group}")).collect()
 }
 
-/// The first few of many, and how many more there are.
+/// The first [`SHOWN`] lines, and the number of further ones.
 pub fn some(what: &str, all: &[String]) -> Vec<String> {
     let mut lines: Vec<String> =
         all.iter().take(SHOWN).map(|one| format!("{what}: {one}")).collect();
@@ -212,7 +212,7 @@ fn odd_lengths(corpus: &Corpus, format: Format, seen: &[Seen], lengths: &[Length
         let (Some(seconds), Some(name)) = (one.seconds, corpus.modalities.get(one.modality)) else {
             continue;
         };
-        // Frames in a file of their own do not say how many of them make a second.
+        // A .npy file of frames has no frame rate.
         let source =
             corpus.samples.get(one.sample).and_then(|s| s.files.get(one.modality)?.as_ref());
         if source
@@ -326,7 +326,7 @@ mod tests {
         };
         assert_eq!(absent(&census(&many))[23], "1 of actor 24");
         assert_eq!(absent(&census(&many[..2])), many[..2]);
-        // Columns of a manifest may have lengths of their own.
+        // Columns of a manifest may have different lengths.
         let manifest = Survey::new(&corpus(), manifest::FORMAT, Path::new("none"), &files);
         assert_eq!(manifest.odd_lengths.len(), 1);
     }

@@ -1,4 +1,4 @@
-//! One video: following its face, then writing crops, points and the sheet.
+//! One video: tracks its face, then writes crops, points and the contact sheet.
 
 use super::networks::Networks;
 use super::sheet::{Sheet, Tile};
@@ -11,48 +11,48 @@ use models::faces::points::{self, POINTS, SIDE};
 use models::faces::{FollowSettings, Follower, Square, Sums, steady};
 use serde::{Deserialize, Serialize};
 
-/// What decides the results besides the video and the weights.
+/// The settings on which the results depend, besides video and weights.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Settings {
-    /// The side of a crop in those of the face's box.
+    /// The side of a crop, relative to the longer side of the face's box.
     pub margin: f32,
-    /// What crops show where no face was found.
+    /// The content of crops in frames without a face.
     pub gaps: Gaps,
-    /// The smallest face looked for, in pixels.
+    /// The smallest face to detect, in pixels.
     pub min_face: u16,
-    /// Frames from one look at the whole frame to the next.
+    /// Frames between detections in the whole frame.
     pub look_every: u16,
-    /// Frames a second of files that do not say.
+    /// Frames per second of files without a frame rate.
     pub rate: f64,
 }
 
-/// Seconds over which the squares of crops are steadied: the deviation of a normal curve. Slower than the shaking of
-/// single boxes, faster than a head that turns away.
+/// Standard deviation, in seconds, of the Gaussian that smooths the crop squares: longer than the jitter of single
+/// boxes, shorter than a turn of the head.
 const STEADY: f64 = 0.2;
-/// Faces whose points are looked for at once.
+/// Faces in a batch of the landmark network.
 const BATCH: usize = 16;
 
-/// What a video shows.
+/// The tracking result of a video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Found {
-    /// Frames in all.
+    /// Number of frames.
     pub frames: usize,
     /// Frames with a face.
     pub with_face: usize,
-    /// Frames a second, as they are shown.
+    /// Frames per second.
     pub rate: f64,
-    /// Frames that were looked at as a whole.
+    /// Frames in which the detector ran on the whole frame.
     pub looked: usize,
-    /// Frames in which another face was at least half as large as the one that was followed, among those.
+    /// Those of them with another face at least half as large as the tracked one.
     pub with_others: usize,
-    /// Times that the face was lost and another place was followed.
+    /// Switches of the tracker to another position after a loss.
     pub jumps: usize,
     /// The mean probability of a face in frames with one.
     pub confidence: f32,
 }
 
 impl Found {
-    /// What a person should know of it.
+    /// Warnings for the user.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let without = self.frames - self.with_face.min(self.frames);
@@ -64,13 +64,13 @@ impl Found {
         }
         if self.with_others > 0 {
             warnings.push(format!(
-                "another face about as large in {} of {} looks; the largest at first was followed",
+                "another face about as large in {} of {} detections; the face that was largest first is tracked",
                 self.with_others, self.looked
             ));
         }
         if self.jumps > 0 {
             warnings.push(format!(
-                "the face was lost and another place followed ({} in all): cut it into scenes?",
+                "the face was lost and another one tracked ({} times); cut the video into scenes",
                 self.jumps
             ));
         }
@@ -78,23 +78,23 @@ impl Found {
     }
 }
 
-/// Told how far it is: frames done and in all.
+/// The progress callback: frames done, and their total if known.
 pub type Tick<'a> = dyn FnMut(usize, Option<usize>) -> Result<()> + 'a;
 
-/// What is known of each frame.
+/// The tracking results of all frames.
 struct Track {
     rows: Vec<Row>,
     squares: Vec<Option<Square>>,
-    /// Frames that another place is followed from.
+    /// Frames at which the tracker switched to another position.
     cuts: Vec<usize>,
     found: Found,
 }
 
-/// Follows the face of a video and writes the results.
+/// Tracks the face of a video and writes the results.
 ///
 /// # Errors
-/// As reading the frames and writing the results; whatever `tick` returns, which is told how many frames of the two
-/// rounds are done, and of how many where that is known.
+/// When frames cannot be read, results cannot be written, or `tick` returns an error. `tick` gets the number of
+/// frames done in both passes and, if known, the total.
 pub fn run(
     networks: &Networks,
     settings: &Settings,
@@ -109,7 +109,7 @@ pub fn run(
     npy::write_parts::<u8, Failure>(&clip.result("npy"), &[total, SIDE, SIDE, 3], |part| {
         let mut number = 0;
         frames.each(|_, picture| {
-            // A file that has grown since is caught by the count of what is written.
+            // The count of written frames detects a file that has grown since the first pass.
             let Some((row, square)) = rows.get(number).zip(steady.get(number)) else {
                 return Ok(());
             };
@@ -129,7 +129,7 @@ pub fn run(
     Ok(found)
 }
 
-/// The first round: where the face is and its points.
+/// The first pass: tracks the face and finds its points.
 fn follow(
     networks: &Networks,
     settings: &Settings,
@@ -185,7 +185,7 @@ fn follow(
     Ok(Track { rows, squares, cuts, found })
 }
 
-/// Faces whose points are to be found, with the numbers of their frames.
+/// Faces whose points are to be found, with the indices of their frames.
 #[derive(Default)]
 struct Waiting {
     crops: Vec<Vec<f32>>,
@@ -208,7 +208,7 @@ impl Waiting {
     }
 }
 
-/// Frames without a face get the last one's points, those at the start the first one's.
+/// Gives frames without a face the points of the last face before, or of the first face.
 fn hold(rows: &mut [Row]) {
     let Some(first) = rows.iter().find(|row| row.success) else { return };
     let mut last = first.points;
@@ -221,7 +221,7 @@ fn hold(rows: &mut [Row]) {
     }
 }
 
-/// Numbers from 0 to 255 as bytes.
+/// Rounds pixels from 0 to 255 to bytes.
 pub fn bytes(pixels: Vec<[f32; 3]>) -> Vec<u8> {
     pixels.into_iter().flatten().map(|value| value.round().clamp(0.0, 255.0) as u8).collect()
 }
@@ -258,7 +258,7 @@ mod tests {
         assert!(found.warnings().is_empty());
         let odd = Found { with_face: 7, with_others: 1, jumps: 2, ..found.clone() };
         let text = odd.warnings().join("\n");
-        for part in ["3 of 10 frames", "1 of 2 looks", "followed (2 in all)"] {
+        for part in ["3 of 10 frames", "1 of 2 detections", "tracked (2 times)"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(Found { with_face: 0, ..found }.warnings()[0].contains("nothing is written"));

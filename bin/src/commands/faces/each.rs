@@ -1,4 +1,4 @@
-//! The videos, as many at a time as there are threads.
+//! Processes the videos in parallel, one for each thread.
 
 use super::Line;
 use super::clip::{self, Found, Settings};
@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Raised whenever the same video, weights and settings give other results than before.
+/// The version of the results; raised when equal videos, weights and settings give other results.
 const VERSION: u32 = 1;
-/// What a video's results end in, the last one written last.
+/// The endings of a video's result files, in the order of writing.
 const RESULTS: [&str; 3] = ["npy", "csv", "png"];
 
-/// What stands beside a video's results.
+/// The record that is written with a video's results.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     /// A hash of the video, the weights and the settings.
@@ -30,7 +30,7 @@ struct Record {
     found: Found,
 }
 
-/// What each video needs.
+/// The inputs for all videos.
 pub struct Work<'a> {
     pub args: &'a FacesArgs,
     pub context: &'a Context,
@@ -39,13 +39,13 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Makes all videos' results. One video keeps hardly more than one core busy (decoding is one thread's work, the
-    /// networks are small), so each thread has its own; on a GPU, which they would share, one follows the other.
+    /// Makes the results of all videos. On the CPU each thread has its own video, since one video uses little more
+    /// than one core (decoding is serial, the networks are small). On a GPU the videos run one after another.
     ///
-    /// What is wrong with a video's data does not keep the others from being done.
+    /// An error in a video's data is in its result; the other videos are still processed.
     ///
     /// # Errors
-    /// Whatever else a video ends with; a stop that was asked for.
+    /// Every other error, and a stop by signal.
     pub fn all(&self, clips: &[Clip], on_gpu: bool) -> Result<Vec<Result<Line>>> {
         let threads = rayon::current_num_threads();
         let workers = if on_gpu { 1 } else { threads.min(clips.len()).max(1) };
@@ -71,7 +71,7 @@ impl Work<'_> {
                     Err(_) => ended.store(true, Ordering::Relaxed),
                 }
                 shown.ended();
-                // Nobody else has this number.
+                // Each index is set once.
                 let _ = place.set(outcome);
             }
         };
@@ -99,13 +99,13 @@ impl Work<'_> {
         .collect()
     }
 
-    /// Whether a failure concerns the video alone that it was met in.
+    /// Whether a failure concerns one video only.
     fn concerns_one(&self, failure: &Failure) -> bool {
         matches!(failure.kind(), Kind::BadData | Kind::MissingData)
             && self.context.stop.asked().is_none()
     }
 
-    /// Makes one video's results, if they do not stand.
+    /// Makes one video's results, if they do not exist.
     fn one(&self, clip: &Clip, shown: &Shown) -> Result<Line> {
         let Work { args, context, networks, settings } = self;
         let frames = Frames::open(clip, args.rate)?;
@@ -122,7 +122,7 @@ impl Work<'_> {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::io("make the folder", folder, &error))?;
         }
-        // Old results must not stand beside a record of new ones, nor where there is no face any more.
+        // Remove old results: they must not remain with a new record, or if there is no face any more.
         for ending in RESULTS.into_iter().chain([FACES_RECORD]) {
             let path = clip.result(ending);
             match std::fs::remove_file(&path) {
@@ -137,7 +137,7 @@ impl Work<'_> {
             match context.stop.asked() {
                 None => Ok(()),
                 Some(reason) => {
-                    Err(reason.saved("the same command goes on with the videos it was at"))
+                    Err(reason.saved("the same command continues with the unfinished videos"))
                 }
             }
         })?;
@@ -148,7 +148,7 @@ impl Work<'_> {
         Ok(Line { warnings: found.warnings(), found: Some(found), ..Line::new(clip) })
     }
 
-    /// A hash of all that decides the results.
+    /// A hash of everything on which the results depend.
     fn key(&self, frames: &Frames) -> Result<String> {
         let all = (VERSION, frames.hash()?, &self.networks.files, self.settings);
         let all = serde_json::to_string(&all).map_err(output::no_json)?;
@@ -156,7 +156,7 @@ impl Work<'_> {
     }
 }
 
-/// What was found before, if the results of this key stand.
+/// The earlier tracking result, if the results with this key exist.
 fn standing(clip: &Clip, key: &str) -> Option<Found> {
     let text = std::fs::read(clip.result(FACES_RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
@@ -164,14 +164,14 @@ fn standing(clip: &Clip, key: &str) -> Option<Found> {
     (record.key == key && (record.found.with_face == 0 || there())).then_some(record.found)
 }
 
-/// How far it is: of one video its frames, of several the videos.
+/// The progress: frames of a single video, or the number of videos.
 struct Shown {
     task: Mutex<Task>,
-    /// Videos in all.
+    /// Number of videos.
     videos: usize,
-    /// Those done.
+    /// Finished videos.
     done: AtomicUsize,
-    /// Frames done, counted in each of the two rounds.
+    /// Frames done, counted in each of the two passes.
     frames: AtomicUsize,
     begun: Instant,
 }
@@ -194,7 +194,7 @@ impl Shown {
         }
     }
 
-    /// So many frames of a video are done, of so many in the two rounds if that is known.
+    /// Shows the number of frames done in both passes, and their total if known.
     fn tick(&self, done: usize, total: Option<usize>) {
         let frames = 1 + self.frames.fetch_add(1, Ordering::Relaxed);
         let rate = frames as f64 / 2.0 / self.begun.elapsed().as_secs_f64().max(1e-9);
@@ -211,7 +211,7 @@ impl Shown {
         task.tick(done as u64, format_args!("{rate:.0} frames/s"));
     }
 
-    /// Another video is done.
+    /// Counts a finished video.
     fn ended(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }

@@ -22,7 +22,7 @@ use std::time::Instant;
 #[derive(Debug, Default, Serialize)]
 struct Report {
     clips: Vec<Line>,
-    /// Frames that were looked at now, and how many of them in a second.
+    /// Frames processed now, and their number per second.
     frames: usize,
     seconds: f64,
     frames_per_second: f64,
@@ -32,7 +32,7 @@ struct Report {
 struct Line {
     path: String,
     out: String,
-    /// Whether the results stood already.
+    /// Whether the results existed before.
     kept: bool,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     found: Option<Found>,
@@ -44,14 +44,14 @@ struct Line {
 /// Runs `mpuc faces`.
 ///
 /// # Errors
-/// 66 when a video or weights are missing, 65 when one cannot be read or no video shows a face, 78 for settings that
-/// cannot work, 130 or 143 when it was stopped.
+/// Exit code 66 when a video or weights are missing, 65 when one cannot be read or no video has a face, 78 for
+/// invalid settings, 130 or 143 when it was stopped.
 pub fn run(args: &FacesArgs, context: &Context) -> Result<()> {
     check(args)?;
     let Clips { clips, silent } = source::clips(&args.inputs, &args.out)?;
     if silent > 0 {
         context.progress.line(format_args!(
-            "{silent} videos without sound are passed over: the same pictures are there with it"
+            "{silent} videos without sound are skipped; the same frames exist with sound"
         ));
     }
     let device = args.device.open(&context.progress)?;
@@ -90,10 +90,10 @@ pub fn run(args: &FacesArgs, context: &Context) -> Result<()> {
 
 fn check(args: &FacesArgs) -> Result<()> {
     if !(0.5..=4.0).contains(&args.margin) {
-        return Err(Failure::config(format!("--margin {}: is not from 0.5 to 4", args.margin)));
+        return Err(Failure::config(format!("--margin {}: give 0.5 to 4", args.margin)));
     }
     if !(0.1..=1000.0).contains(&args.rate) {
-        return Err(Failure::config(format!("--rate {}: is not from 0.1 to 1000", args.rate)));
+        return Err(Failure::config(format!("--rate {}: give 0.1 to 1000", args.rate)));
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ fn print(report: &Report) -> Result<()> {
             match (found, line.kept) {
                 (None, _) => "failed".into(),
                 (Some(found), _) if found.with_face == 0 => "no face".into(),
-                (Some(_), true) => "stood already".into(),
+                (Some(_), true) => "exists".into(),
                 (Some(_), false) => "written".into(),
             },
         ]
@@ -141,7 +141,7 @@ fn print(report: &Report) -> Result<()> {
     ))
 }
 
-/// How the command ends.
+/// The result of the command.
 fn verdict(report: &Report, failed: Option<Failure>) -> Result<()> {
     if let Some(failure) = failed {
         let failures = report.clips.iter().filter(|line| line.error.is_some()).count();
@@ -149,14 +149,14 @@ fn verdict(report: &Report, failed: Option<Failure>) -> Result<()> {
             1 => Failure::new(failure.kind(), "no results"),
             all => Failure::new(
                 failure.kind(),
-                format!("{failures} of {all} videos failed, as said above"),
+                format!("{failures} of {all} videos failed; their errors are above"),
             ),
         });
     }
     let faces = |line: &Line| line.found.as_ref().is_some_and(|found| found.with_face > 0);
     if !report.clips.iter().any(faces) {
-        return Err(Failure::new(Kind::BadData, "no video shows a face")
-            .hint("look at a frame; --min-face finds smaller ones"));
+        return Err(Failure::new(Kind::BadData, "no face in any video")
+            .hint("look at a frame; a lower --min-face finds smaller faces"));
     }
     Ok(())
 }

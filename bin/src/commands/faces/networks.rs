@@ -1,4 +1,4 @@
-//! The networks with their published weights.
+//! Loads the face networks with their published weights.
 
 use crate::failure::{Failure, Kind, Result};
 use data::formats::weights::Weights;
@@ -9,17 +9,17 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What each network's file may be called.
+/// The accepted endings of each MTCNN network's file.
 const DETECTORS: [&str; 3] = ["pt", "pth", "safetensors"];
 const POINTS: [&str; 2] =
     ["face_landmark_68_model-weights_manifest.json", "face_landmark_68_model.safetensors"];
 
-/// The networks, ready to look.
+/// The face networks with their weights.
 pub struct Networks {
     pub detector: Detector,
     pub points: PointNet,
     pub parameters: Parameters,
-    /// The files by network: name and the beginning of the hash.
+    /// The file of each network: name and the first digits of its hash.
     pub files: BTreeMap<String, File>,
 }
 
@@ -34,7 +34,7 @@ impl Networks {
     /// Reads the weights from these folders.
     ///
     /// # Errors
-    /// 66 when a file is missing, 65 when one is of another network.
+    /// Exit code 66 when a file is missing, 65 when one is of another network.
     pub fn open(folders: &[PathBuf], settings: DetectorSettings, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, 0);
         let detector = Detector::new(parameters.scope(), settings)?;
@@ -65,7 +65,7 @@ impl Networks {
     }
 }
 
-/// Gives one of MTCNN's networks its weights.
+/// Loads the weights of one MTCNN network.
 fn fill(parameters: &mut Parameters, network: &str, weights: &Weights) -> Result<()> {
     let entries = weights.entries();
     let sources: Vec<Source<'_>> =
@@ -76,7 +76,7 @@ fn fill(parameters: &mut Parameters, network: &str, weights: &Weights) -> Result
     let lacking: Vec<&String> = matched.missing.iter().chain(reshaped).collect();
     if let Some(first) = lacking.first() {
         let why = format!(
-            "{} of its {} parameters are missing or of another shape, `{first}` among them",
+            "{} of its {} parameters are missing or have another shape, for example `{first}`",
             lacking.len(),
             lacking.len() + matched.found.len()
         );
@@ -90,19 +90,19 @@ fn fill(parameters: &mut Parameters, network: &str, weights: &Weights) -> Result
 }
 
 fn other_network(path: &Path, network: &str, why: impl std::fmt::Display) -> Failure {
-    let message = format!("{}: is no file of {network}: {why}", path.display());
+    let message = format!("{}: does not have the weights of {network}: {why}", path.display());
     Failure::new(Kind::BadData, message)
-        .hint(format_args!("`mpuc weights inspect {}` lists what it holds", path.display()))
+        .hint(format_args!("`mpuc weights inspect {}` lists its tensors", path.display()))
 }
 
-/// The first of these files that is in one of the folders.
+/// Reads the first of these files that is in one of the folders.
 fn find(folders: &[PathBuf], names: &[&str], whence: &str) -> Result<Weights> {
     let all = folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
     if let Some(path) = all.into_iter().find(|path| path.is_file()) {
         return Ok(Weights::open(&path)?);
     }
     let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    let message = format!("{}: there is no {}", folders.join(", "), names.join(" and no "));
+    let message = format!("{}: found none of {}", folders.join(", "), names.join(", "));
     Err(Failure::new(Kind::MissingData, message)
         .hint(format_args!("{whence}; put the weights into a folder and name it with --weights")))
 }

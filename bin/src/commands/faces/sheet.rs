@@ -1,4 +1,4 @@
-//! The contact sheet: frames of a video with the crop's square and the points drawn, to be looked at.
+//! The contact sheet: an image of several frames of a video, with crop square and points, for visual inspection.
 
 use super::clip::bytes;
 use crate::failure::{Failure, Kind, Result};
@@ -6,20 +6,20 @@ use data::formats::openface::Row;
 use models::faces::{Picture, Square};
 use std::path::Path;
 
-/// Tiles across and down; their side in pixels.
+/// Columns and rows of tiles; the side of a tile in pixels.
 const ACROSS: usize = 6;
 const DOWN: usize = 4;
 const TILE: usize = 224;
 /// The side of a small crop in a tile's corner.
 const CORNER: usize = 56;
-/// How much more than the crop a tile shows.
+/// Side of a tile's view, relative to the crop.
 const AROUND: f32 = 1.6;
 
 const SEEN: [u8; 3] = [60, 220, 60];
 const NOT_SEEN: [u8; 3] = [230, 40, 40];
 const POINT: [u8; 3] = [255, 230, 0];
 
-/// What a tile shows.
+/// The content of a tile.
 pub struct Tile<'a> {
     pub picture: &'a Picture<'a>,
     pub square: &'a Square,
@@ -27,7 +27,7 @@ pub struct Tile<'a> {
     pub crop: &'a [u8],
 }
 
-/// Frames spread evenly over the video, drawn as they come.
+/// A contact sheet of frames at equal distances, drawn in order.
 pub struct Sheet {
     numbers: Vec<usize>,
     rows: usize,
@@ -35,7 +35,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// A sheet of a video of so many frames.
+    /// An empty sheet for a video of `frames` frames.
     pub fn new(frames: usize) -> Self {
         let tiles = frames.min(ACROSS * DOWN);
         let numbers = (0..tiles).map(|tile| tile * frames / tiles.max(1)).collect();
@@ -76,7 +76,7 @@ impl Sheet {
     /// Writes the sheet as PNG.
     ///
     /// # Errors
-    /// 74 when the operating system refuses.
+    /// Exit code 74 when the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut file = Vec::new();
         let size = [ACROSS * TILE, self.rows * TILE].map(|side| side as u32);
@@ -92,7 +92,7 @@ impl Sheet {
     }
 }
 
-/// A tile's pixels. What lies outside is not drawn.
+/// The pixels of a tile. Drawing outside of it has no effect.
 struct Canvas {
     pixels: Vec<u8>,
 }
@@ -118,14 +118,14 @@ impl Canvas {
         }
     }
 
-    /// Two pixels by two.
+    /// Draws two by two pixels.
     fn dot(&mut self, [x, y]: [i64; 2], colour: [u8; 3]) {
         for place in [[x, y], [x + 1, y], [x, y + 1], [x + 1, y + 1]] {
             self.set(place, colour);
         }
     }
 
-    /// The crop, every second pixel, at the lower right.
+    /// Draws every second pixel of the crop at the lower right.
     fn corner(&mut self, crop: &[u8]) {
         let side = CORNER * 2;
         for (number, pixel) in crop.chunks_exact(3).enumerate() {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(count(&sheet, [100; 3]), 0, "frame 1 is not on the sheet");
         sheet.take(0, &Tile { picture: &picture, square: &square, row: &row, crop: &crop });
         assert_eq!((count(&sheet, POINT), count(&sheet, [7; 3])), (4, CORNER * CORNER));
-        // A square of 140 pixels, of whose frame nothing is hidden but a corner.
+        // A square of 140 pixels, of whose outline only a corner is hidden.
         assert!((500..=4 * 141).contains(&count(&sheet, SEEN)), "{}", count(&sheet, SEEN));
         row.success = false;
         sheet.take(4, &Tile { picture: &picture, square: &square, row: &row, crop: &crop });

@@ -1,4 +1,4 @@
-//! Where frames come from: what is to be looked at, and reading it frame by frame.
+//! Finds the videos of the inputs and reads their frames.
 
 use crate::failure::{Failure, Kind, Result};
 use data::corpora::{ravdess, tree};
@@ -10,18 +10,18 @@ use models::faces::Picture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A video (or frames) to look at, and what its results are called, without ending.
+/// A video or other source of frames, and the path of its results without ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clip {
-    /// The video, `.npy` file or folder of pictures; of a video in an archive what messages call it.
+    /// The video, `.npy` file or folder of pictures; for a video in an archive its name in messages.
     pub path: PathBuf,
-    /// The video where it stands in an archive.
+    /// The archive member, if the video is in an archive.
     member: Option<Member>,
     pub out: PathBuf,
 }
 
 impl Clip {
-    /// One of its results. The name may hold dots of its own.
+    /// The path of a result. The name may contain dots.
     pub fn result(&self, ending: &str) -> PathBuf {
         let mut name = self.out.clone().into_os_string();
         name.push(".");
@@ -29,24 +29,24 @@ impl Clip {
         name.into()
     }
 
-    /// The name that it and its results have, in folders of their own.
+    /// The file name of the results, without folders.
     fn name(&self) -> &str {
         self.out.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 }
 
-/// What there is to look at.
+/// The videos of all inputs.
 pub struct Clips {
-    /// In the order of the results' names.
+    /// Sorted by the names of their results.
     pub clips: Vec<Clip>,
-    /// Videos that are left out because the same pictures are there with sound.
+    /// Number of videos skipped because the same frames exist with sound.
     pub silent: usize,
 }
 
-/// The videos of all inputs.
+/// Finds the videos of all inputs.
 ///
 /// # Errors
-/// 66 when there is none, 2 when two would have the same results, 65 for an archive that is not whole.
+/// Exit code 66 when there is none, 2 when two would have the same results, 65 for a truncated archive.
 pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
     let mut clips: BTreeMap<PathBuf, Clip> = BTreeMap::new();
     for input in inputs {
@@ -60,7 +60,7 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
             }
             match clips.get(&clip.out) {
                 None => {}
-                // It was unpacked beside its archive.
+                // The archive was unpacked in the same folder.
                 Some(other) if clip.member.is_some() && other.member.is_none() => continue,
                 Some(other) => return Err(same_results(other, &clip)),
             }
@@ -69,9 +69,9 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
     }
     if clips.is_empty() {
         let named: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
-        let message = format!("{}: there is no video in it", named.join(", "));
+        let message = format!("{}: found no video", named.join(", "));
         return Err(Failure::new(Kind::MissingData, message).hint(format_args!(
-            "files that end in .npy, .{} are taken, folders of pictures, and videos in .zip archives",
+            "give files that end in .npy, .{}, folders of pictures, or .zip archives of videos",
             video::ENDINGS.join(", .")
         )));
     }
@@ -90,10 +90,10 @@ fn same_results(one: &Clip, other: &Clip) -> Failure {
         one.out.display()
     );
     Failure::new(Kind::Usage, message)
-        .hint("name a folder that holds both, or give each an --out of its own")
+        .hint("give a folder that contains both, or process them with different --out")
 }
 
-/// The videos of one input: a file, a folder, or an archive.
+/// Finds the videos of one input: a file, a folder, or an archive.
 fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
     if !input.is_dir() && !has_ending(input, &["zip"]) {
         let stem = input.file_stem().unwrap_or_default();
@@ -113,7 +113,7 @@ fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
             }
             Source::Member(member) if is_video(member.path()) => {
                 let unpacked = member.unpacked();
-                // An archive that was named itself lies in a folder that was not.
+                // For an archive given as input, names are relative to its folder.
                 let base = if input.is_dir() { Some(input) } else { input.parent() };
                 let place = unpacked.strip_prefix(base.unwrap_or(input)).unwrap_or(&unpacked);
                 clips.push(Clip {
@@ -129,7 +129,7 @@ fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
         let place = path.strip_prefix(input).unwrap_or(&path);
         let out = match place.file_name() {
             Some(_) => out.join(place),
-            // The input itself, which may be called `.`.
+            // The input itself, which may be `.`.
             None => {
                 let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
                 out.join(whole.file_name().unwrap_or("clip".as_ref()))
@@ -149,33 +149,33 @@ fn is_video(path: &Path) -> bool {
     has_ending(path, &video::ENDINGS)
 }
 
-/// Whether it is a crop or a sheet that an earlier run made, or frames of the video beside them: nothing to look at.
+/// Whether a file is the result of an earlier run, or frames of a video in the same folder; both are skipped.
 fn made(path: &Path) -> bool {
     let of_video = || video::ENDINGS.iter().any(|ending| path.with_extension(ending).is_file());
     (has_ending(path, &["npy", "png"]) && is_of_faces(path))
         || (has_ending(path, &["npy"]) && of_video())
 }
 
-/// Frames that can be read again from the start.
+/// The frames of a clip, which can be read several times.
 pub struct Frames {
     path: PathBuf,
     content: Content,
 }
 
 enum Content {
-    /// [T, H, W, 3], so many frames a second.
+    /// An array `[T, H, W, 3]` and its frames per second.
     Array(MappedArray<u8>, f64),
-    /// Pictures of one size, so many a second.
+    /// Pictures of one size and their frames per second.
     Pictures(Vec<PathBuf>, f64),
     /// A video file's bytes.
     Video(Vec<u8>),
 }
 
 impl Frames {
-    /// Opens a clip. `rate` is for those that do not say.
+    /// Opens a clip. `rate` is the frames per second of clips without a frame rate.
     ///
     /// # Errors
-    /// 66 when there is none, 65 when it holds no frames.
+    /// Exit code 66 when the file does not exist, 65 when it has no frames.
     pub fn open(clip: &Clip, rate: f64) -> Result<Self> {
         let path = clip.path.as_path();
         let frames = |content| Ok(Frames { path: path.to_owned(), content });
@@ -193,7 +193,7 @@ impl Frames {
         let whole = |sizes: &[usize]| sizes.iter().all(|&size| size > 0);
         if !matches!(array.shape(), [_, _, _, 3]) || !whole(array.shape()) {
             let message = format!(
-                "{}: has the shape {:?}; frames are [T, H, W, 3] with T, H and W above 0",
+                "{}: got shape {:?}, expected [T, H, W, 3] with T, H and W above 0",
                 path.display(),
                 array.shape()
             );
@@ -202,7 +202,7 @@ impl Frames {
         frames(Content::Array(array, rate))
     }
 
-    /// Frames in all, where that is known before they are read.
+    /// The number of frames, if it is known before they are read.
     pub fn count(&self) -> Option<usize> {
         match &self.content {
             Content::Array(array, _) => array.shape().first().copied(),
@@ -211,10 +211,10 @@ impl Frames {
         }
     }
 
-    /// Hands each frame to the body, with its time in seconds; gives the frames a second.
+    /// Calls the body with the time in seconds and the picture of each frame; returns the frames per second.
     ///
     /// # Errors
-    /// 65 when a frame cannot be read; whatever the body ends with.
+    /// Exit code 65 when a frame cannot be read; any error of the body.
     pub fn each(&self, mut body: impl FnMut(f64, &Picture<'_>) -> Result<()>) -> Result<f64> {
         match &self.content {
             Content::Array(array, rate) => {
@@ -232,7 +232,7 @@ impl Frames {
                     let &[height, width, _] = rgb.shape() else { continue };
                     if *first.get_or_insert([width, height]) != [width, height] {
                         let message = format!(
-                            "{}: is {width}x{height}, but the pictures before it are not; frames of one clip have one size",
+                            "{}: is {width}x{height}, but the earlier frames are not; give frames of one size",
                             path.display()
                         );
                         return Err(Failure::new(Kind::BadData, message));
@@ -251,7 +251,7 @@ impl Frames {
                         .and_then(|picture| body(frame.time, &picture));
                     outcome.map_err(|failure| {
                         failed = Some(failure);
-                        // Stops the decoder; nobody sees it.
+                        // Stops the decoder; this error is never printed.
                         data::Error::Config { message: "stopped".into() }
                     })
                 });
@@ -263,10 +263,10 @@ impl Frames {
         }
     }
 
-    /// What the frames are: a hash of the files' bytes.
+    /// A hash of the files' bytes.
     ///
     /// # Errors
-    /// 74 when it cannot be read.
+    /// Exit code 74 when a file cannot be read.
     pub fn hash(&self) -> Result<String> {
         let of_file = |path: &Path| {
             let unread = |error: std::io::Error| Failure::io("read", path, &error);
