@@ -1,20 +1,20 @@
-//! The small networks behind the backbones: projection and prediction.
+//! Heads: the projection and prediction networks after the backbones.
 
 use crate::targets::Task;
 use engine::nn::{BatchNorm, Dropout, Linear};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Sizes of a [`Projection`]; the defaults are those of the paper's authors.
+/// Settings of [`Projection`]; the defaults are those of the paper's authors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProjectionSettings {
-    /// Width between the two linear maps.
+    /// Features between the two linear layers.
     pub hidden: usize,
-    /// Width of the embedding that the loss sees.
+    /// Features of the embedding.
     pub output: usize,
-    /// Whether batch norm stands behind each linear map. It ends the plateau at ln(N-1) that all-parallel
-    /// embeddings start on; the paper has none.
+    /// Whether batch norm follows each linear layer. It avoids the initial plateau of the loss at ln(N-1), which
+    /// nearly parallel embeddings cause. The paper has no batch norm.
     pub batch_norm: bool,
 }
 
@@ -24,7 +24,7 @@ impl Default for ProjectionSettings {
     }
 }
 
-/// Linear, ReLU, linear: from features to the embedding of the contrastive loss.
+/// The projection head: linear, ReLU, linear, from features to the embedding of the contrastive loss.
 #[derive(Debug, Clone)]
 pub struct Projection {
     first: Linear,
@@ -33,10 +33,10 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// Parameters `0.*` and `2.*`, with batch norm also `norm1.*` and `norm2.*`.
+    /// Makes `0.*` and `2.*`, with batch norm also `norm1.*` and `norm2.*`.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         settings: &ProjectionSettings,
         mut scope: Scope<'_>,
@@ -55,10 +55,10 @@ impl Projection {
         Ok(Projection { first, second, norms: Some(norms) })
     }
 
-    /// Features [N, features] to embeddings [N, output], not yet of length 1.
+    /// Features `[N, features]` to embeddings `[N, output]`, not normalised.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, features: &Tensor) -> Result<Tensor> {
         let hidden = self.first.forward(pass, features)?;
         match &self.norms {
@@ -96,10 +96,10 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Parameters `0.*` and `2.*`; `hidden` 0 means one linear map.
+    /// Makes `0.*` and `2.*`; with `hidden` 0 one linear layer.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         mut scope: Scope<'_>,
         features: usize,
@@ -133,7 +133,7 @@ impl Prediction {
     /// Features [N, features] to logits [N, classes].
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, features: &Tensor) -> Result<Tensor> {
         let x = match &self.hidden {
             Some(hidden) => hidden.forward(pass, features)?,

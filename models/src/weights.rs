@@ -1,16 +1,16 @@
-//! Weights that PyTorch trained, by name, in a network of ours.
+//! Loads weights of PyTorch into a network, by name.
 //!
-//! PyTorch keeps features first, we keep them last: a convolution's [out, in, taps..] becomes [taps.., in, out], a
-//! linear layer's [out, in] becomes [in, out].
+//! PyTorch has features first, this engine has them last: a convolution's `[out, in, taps..]` becomes
+//! `[taps.., in, out]`, a linear layer's `[out, in]` becomes `[in, out]`.
 
 use engine::{Error, ParameterId, Parameters, Result, Tensor};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A tensor of a file: its name, and its shape as PyTorch has it.
+/// The name and shape of a tensor in a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Its name, perhaps behind a prefix that all have.
+    /// Its name; all names of a file may have a common prefix.
     pub name: &'a str,
     /// Its shape, features first.
     pub shape: &'a [usize],
@@ -23,34 +23,34 @@ pub struct Reshaped {
     pub name: String,
     /// The shape in the file.
     pub file: Vec<usize>,
-    /// The shape it would need there.
+    /// The shape that the network needs, in PyTorch's layout.
     pub network: Vec<usize>,
 }
 
-/// Which tensors of a file are which parameters of a network.
+/// The assignment of a file's tensors to a network's parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Match {
-    /// What the file's names have before the network's.
+    /// The prefix of the names in the file.
     pub prefix: String,
-    /// Parameters that the file has, with the number of their tensor.
+    /// Parameters that the file has, with the index of their tensor.
     #[serde(skip)]
     pub found: Vec<(String, usize)>,
-    /// Parameters that it lacks.
+    /// Parameters that the file lacks.
     pub missing: Vec<String>,
-    /// Tensors that are no parameter of the network.
+    /// Tensors that are not a parameter of the network.
     pub extra: Vec<String>,
-    /// Parameters that it has in another shape.
+    /// Parameters that have another shape in the file.
     pub reshaped: Vec<Reshaped>,
 }
 
-/// How often PyTorch's batch norm was updated: it keeps count, we need none.
+/// The update counter of PyTorch's batch norm, which this engine does not need.
 const COUNTS: &str = "num_batches_tracked";
 
 impl Match {
-    /// Finds the parameters whose names begin with `scope` (`face.`, or nothing) among a file's tensors.
+    /// Finds the parameters whose names begin with `scope` (such as `face.`; empty for all) among a file's tensors.
     ///
-    /// The file's names may all have something before them (`module.`, `state_dict.encoder.`): what most of the
-    /// network's names are found behind.
+    /// The names in the file may have a common prefix (`module.`, `state_dict.encoder.`): the one with which most of
+    /// the network's names are found.
     pub fn new(parameters: &Parameters, scope: &str, sources: &[Source<'_>]) -> Self {
         let wanted = wanted(parameters, scope);
         let prefix = prefix(&wanted, sources);
@@ -87,10 +87,10 @@ impl Match {
     }
 }
 
-/// Gives a parameter numbers in PyTorch's layout.
+/// Replaces a parameter's value by elements in PyTorch's layout.
 ///
 /// # Errors
-/// When there is no such parameter, or their count is another.
+/// When there is no such parameter, or the number of elements differs.
 pub fn load(parameters: &mut Parameters, name: &str, values: &[f32]) -> Result<()> {
     let missing = || Error::Parameter { name: name.into(), what: "the network has none".into() };
     let id = parameters.find(name).ok_or_else(missing)?;
@@ -101,13 +101,13 @@ pub fn load(parameters: &mut Parameters, name: &str, values: &[f32]) -> Result<(
     parameters.import(id, &Tensor::from_slice(&features_last(values, &shape), &shape)?)
 }
 
-/// The network's parameters by their names in it.
+/// The network's parameters by name, without the scope.
 fn wanted<'a>(parameters: &'a Parameters, scope: &str) -> BTreeMap<&'a str, ParameterId> {
     let named = |id| Some((parameters.name(id).strip_prefix(scope)?, id));
     parameters.ids().filter_map(named).collect()
 }
 
-/// What stands before the most of the wanted names; the shortest of several.
+/// The prefix of most of the wanted names; the shortest if there are several.
 fn prefix(wanted: &BTreeMap<&str, ParameterId>, sources: &[Source<'_>]) -> String {
     let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
     for source in sources {
@@ -122,8 +122,7 @@ fn prefix(wanted: &BTreeMap<&str, ParameterId>, sources: &[Source<'_>]) -> Strin
     best.map_or(String::new(), |(prefix, _)| prefix.to_owned())
 }
 
-/// Whether a file's shape is that of a parameter; a convolution over two axes is one over three of which the first has
-/// one tap.
+/// Whether a shape in the file matches a parameter. A 2-D convolution matches a 3-D one with a depth of 1.
 fn same(file: &[usize], network: &[usize]) -> bool {
     let planar = match (file, network) {
         ([f_out, f_in, f @ ..], [out, inputs, 1, taps @ ..]) if taps.len() == 2 => {
@@ -134,7 +133,7 @@ fn same(file: &[usize], network: &[usize]) -> bool {
     planar || file == network
 }
 
-/// PyTorch's shape of a parameter.
+/// The shape of a parameter in PyTorch's layout.
 fn features_first(shape: &[usize]) -> Vec<usize> {
     match shape {
         [taps @ .., inputs, outputs] => [&[*outputs, *inputs], taps].concat(),
@@ -142,7 +141,7 @@ fn features_first(shape: &[usize]) -> Vec<usize> {
     }
 }
 
-/// Numbers in PyTorch's layout in that of a parameter of this shape.
+/// Converts elements from PyTorch's layout to that of a parameter of this shape.
 fn features_last(values: &[f32], shape: &[usize]) -> Vec<f32> {
     let [taps @ .., inputs, outputs] = shape else {
         return values.to_vec();

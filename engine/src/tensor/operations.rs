@@ -1,5 +1,5 @@
-//! The ops as methods of tensors. Each is a line: what computes, and what the shapes mean, is in
-//! [`kernels::ops`]. All fail when an op refuses the shapes.
+//! The ops as methods of tensors. Shapes and definitions are documented in [`kernels::ops`]. Every method returns an
+//! error when the op does not accept the shapes.
 
 use super::{Applied, Tensor};
 use crate::tape::{Step, Tape};
@@ -18,14 +18,14 @@ fn one<O: kernels::op::Compiled>(op: O, inputs: &[&Tensor], indices: &[&Tensor])
     Tensor::apply(op, inputs, indices).map(Applied::into_output)
 }
 
-/// The inputs and those optional ones that are there.
+/// The inputs, and the optional one if it is given.
 fn with<'a>(inputs: &[&'a Tensor], optional: Option<&'a Tensor>) -> Vec<&'a Tensor> {
     inputs.iter().copied().chain(optional).collect()
 }
 
 #[allow(clippy::missing_errors_doc, reason = "said once, at the top of the file")]
 impl Tensor {
-    /// The extents of a tensor that must have `N` axes; `what` names who demands it.
+    /// The extents of a tensor that must have `N` axes; `what` is the caller's name in the error.
     pub fn extents<const N: usize>(&self, what: &'static str) -> Result<[usize; N]> {
         let shape = self.shape();
         let refused = |_| kernels::Error::Shape {
@@ -37,7 +37,7 @@ impl Tensor {
         Ok(shape[..].try_into().map_err(refused)?)
     }
 
-    /// The same numbers under another shape; costs nothing.
+    /// The same elements with another shape of equal count. Nothing is copied.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         let shape = Shape::new(shape);
         if shape.count() != self.count() {
@@ -54,7 +54,7 @@ impl Tensor {
         }
     }
 
-    /// [`Activation`] of each number.
+    /// [`Activation`] of each element.
     pub fn activation(&self, kind: Activation) -> Result<Tensor> {
         one(kind, &[self], &[])
     }
@@ -64,7 +64,7 @@ impl Tensor {
         self.activation(Activation::Relu)
     }
 
-    /// [`Prelu`] with one slope, or one a feature.
+    /// [`Prelu`] with one slope, or one for each feature.
     pub fn prelu(&self, weight: &Tensor) -> Result<Tensor> {
         one(Prelu, &[self, weight], &[])
     }
@@ -99,7 +99,7 @@ impl Tensor {
         one(Softmax, &[self], &[])
     }
 
-    /// [`Dropout`] with numbers from a stream.
+    /// [`Dropout`] with random words of a stream.
     pub fn dropout(&self, probability: f64, stream: Philox) -> Result<Tensor> {
         one(Dropout { probability, stream }, &[self], &[])
     }
@@ -139,7 +139,7 @@ impl Tensor {
         one(op, &with(&[self, weight], bias), &[])
     }
 
-    /// [`GraphConv`] of [.., V, C] over edges with these values `[E]` and structure: targets, sources, partitions.
+    /// [`GraphConv`] of `[.., V, C]` over edges with weights `[E]` and structure: targets, sources, partitions.
     pub fn graph_conv(
         &self,
         values: &Tensor,
@@ -154,7 +154,7 @@ impl Tensor {
         one(op, &inputs, &structure.each_ref())
     }
 
-    /// [`Attention`] of queries to keys and values; `lengths` where `op.masked`.
+    /// [`Attention`] of queries to keys and values; give `lengths` if and only if `op.masked`.
     pub fn attention(
         &self,
         op: Attention,
@@ -170,7 +170,7 @@ impl Tensor {
         one(op, &[self, weight, bias], &[])
     }
 
-    /// [`Pool`] of [N, D, H, W, C].
+    /// [`Pool`] of `[N, D, H, W, C]`.
     pub fn pool(&self, op: Pool) -> Result<Tensor> {
         one(op, &[self], &[])
     }
@@ -203,7 +203,7 @@ impl Tensor {
         one(SequencePool { std: true, masked: false }, &[self], &[])
     }
 
-    /// [`Embedding`]: rows of this table [V, C] by number.
+    /// [`Embedding`]: rows of this table `[V, C]` by index.
     pub fn embedding(&self, rows: &Tensor) -> Result<Tensor> {
         one(Embedding, &[self], &[rows])
     }
@@ -218,22 +218,22 @@ impl Tensor {
         one(Permute::new(axes), &[self], &[])
     }
 
-    /// Tensors one behind the other along an axis.
+    /// [`Concat`] of tensors along an axis.
     pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
         one(Concat { axis }, tensors, &[])
     }
 
-    /// `length` entries of an axis from `start` on.
+    /// [`Slice`]: `length` elements of an axis from `start` on.
     pub fn slice(&self, axis: usize, start: usize, length: usize) -> Result<Tensor> {
         one(Slice { axis, start, length }, &[self], &[])
     }
 
-    /// [`CrossEntropy`] of logits [N, C] with classes `[N]`.
+    /// [`CrossEntropy`] of logits `[N, C]` with classes `[N]`.
     pub fn cross_entropy(&self, classes: &Tensor) -> Result<Tensor> {
         one(CrossEntropy, &[self], &[classes])
     }
 
-    /// [`Bce`] of logits [N, C] with targets [N, C] and weights of the positives `[C]`.
+    /// [`Bce`] of logits `[N, C]` with targets `[N, C]` and weights of the positives `[C]`.
     pub fn bce(&self, targets: &Tensor, positive_weights: &Tensor) -> Result<Tensor> {
         one(Bce, &[self, targets, positive_weights], &[])
     }
@@ -243,7 +243,7 @@ impl Tensor {
         one(Mse, &[self, target], &[])
     }
 
-    /// [`Ccc`] loss of predictions [N, A] with targets [N, A].
+    /// [`Ccc`] loss of predictions `[N, A]` with targets `[N, A]`.
     pub fn ccc(&self, target: &Tensor) -> Result<Tensor> {
         one(Ccc, &[self, target], &[])
     }

@@ -1,4 +1,4 @@
-//! What the tests share: launching kernels on vectors of numbers.
+//! Helpers of the tests: launches kernels on arrays of numbers.
 
 use ptx_sim::{Kind, Launch, Memory, Module, Report, Settings};
 
@@ -78,7 +78,7 @@ impl Bench {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Runs a kernel that must be clean.
+    /// Runs a kernel that must have no findings.
     pub fn clean(&mut self, text: &str, name: &str, grid: [u32; 3], block: [u32; 3]) -> Report {
         let report = self.run(text, name, grid, block);
         assert!(report.findings.is_empty(), "{name}: {}", listed(&report));

@@ -1,4 +1,4 @@
-//! Whole kernels from NVRTC's PTX against plain loops, ragged shapes included.
+//! Complete kernels from NVRTC's PTX against plain loops, with odd sizes.
 
 use ptx_sim::{Mode, Order, Settings};
 
@@ -9,7 +9,7 @@ const SGEMM: &str = include_str!("../ptx/sgemm.ptx");
 const MISC: &str = include_str!("../ptx/misc.ptx");
 const MMA: &str = include_str!("../ptx/mma.ptx");
 
-/// Settings under which a clean kernel has to give the same values.
+/// Settings with which a correct kernel must give equal values.
 fn all_settings() -> Vec<Settings> {
     let checked = Settings::default();
     vec![

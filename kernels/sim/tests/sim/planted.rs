@@ -1,5 +1,5 @@
-//! Planted mistakes, each caught by the right check at the right place, and the legal pattern
-//! next to each without a finding.
+//! Kernels with one planted mistake each, which must give one finding of the right kind at the
+//! right instruction; and the legal variant of each, which must give none.
 
 use ptx_sim::{Kind, Memory, Module, Order, Report, Settings};
 
@@ -52,7 +52,8 @@ const NEIGHBOUR: &str = "xor.b32 %r5, %r2, 128; add.s32 %r6, %r3, %r5; ld.shared
 #[test]
 fn missing_barrier_before_a_read() {
     let body = format!("st.shared.u32 [%r4], %r0; {NEIGHBOUR}");
-    // Warp 0 runs first and finds nothing written; warp 1 writes what it read and reads what it wrote.
+    // Warp 0 runs first and reads uninitialised bytes; warp 1 writes where it read and reads where
+    // it wrote.
     let report = report(&body, 1, 64);
     assert_kinds(&report, &[Kind::Uninitialised, Kind::SharedRace, Kind::SharedRace]);
     assert_eq!(report.findings[2].instruction, "ld.shared.u32 %r7, [%r6];");

@@ -1,4 +1,4 @@
-//! Every instruction that a kernel uses has a test of its own.
+//! Checks that every instruction form of a kernel has a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use ptx_sim::Module;
 use super::GROUPS;
 use super::suite::Suite;
 
-/// What the tests cover.
+/// The instruction forms that the tests cover.
 fn covered() -> BTreeSet<String> {
     let mut suite = Suite { listing: true, ..Suite::default() };
     for group in GROUPS {

@@ -49,7 +49,7 @@ pub fn shuffles(suite: &mut Suite) {
     }
 }
 
-/// One shuffle inside segments of a width; %r9 tells the source, plus 1000 if it is in range.
+/// One shuffle inside segments of a width; %r9 is the source lane, plus 1000 if it is in range.
 fn shuffle(mode: &str, width: u32, offset: u32) {
     let c = (32 - width) << 8 | if mode == "up" { 0 } else { 31 };
     let body = format!(
@@ -227,7 +227,7 @@ pub fn control(suite: &mut Suite) {
         return;
     }
     let inputs = inputs();
-    // Each thread goes round as often as its number says, in a warp that comes apart.
+    // Each thread runs the loop as often as its index, so the warp diverges.
     let body = "mov.u32 %r9, 0; mov.u32 %r2, 0;\nhead: setp.ge.u32 %p1, %r2, %r0; @%p1 bra done;\n\
         add.s32 %r9, %r9, %r2; add.s32 %r2, %r2, 1; bra.uni head;\ndone:";
     let expected: Vec<u32> = (0..64).map(|n: u32| n * n.saturating_sub(1) / 2).collect();

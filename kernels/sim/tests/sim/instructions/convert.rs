@@ -19,7 +19,8 @@ fn limits(kind: Integer) -> (i128, i128) {
     }
 }
 
-/// A register for results, the bits it has, what moves it to where results are read, and where.
+/// A result register, its bits, the statement that moves it to the output register, and that
+/// register.
 fn target(kind: Integer) -> (String, u32, &'static str, Result) {
     match kind.bits {
         16 => ("%rs9".into(), 16, " cvt.u32.u16 %r9, %rs9;", Result::Word),
@@ -28,7 +29,7 @@ fn target(kind: Integer) -> (String, u32, &'static str, Result) {
     }
 }
 
-/// A value as a register of so many bits holds it.
+/// A value truncated to a register of `bits` bits.
 fn held(value: i128, bits: u32) -> u64 {
     value as u64 & u64::MAX >> (64 - bits)
 }
@@ -73,7 +74,7 @@ pub fn from_integers(suite: &mut Suite) {
                 |[a, ..]| {
                     let value = from.value(a);
                     let near = value as f32;
-                    // Floats next to integers of 25 bits and more are integers.
+                    // The neighbours of a float of 25 bits and more are integers.
                     let exact = if near.abs() < 16_777_216.0 {
                         near
                     } else {
@@ -220,7 +221,7 @@ impl Small {
         ((1 << self.exponent_bits) - 1) << self.fraction_bits
     }
 
-    /// What bits without a sign stand for; infinity counts as the next power of two.
+    /// The value of bits without sign; infinity is the next power of two.
     fn value(&self, bits: u32) -> f64 {
         let bias = (1 << (self.exponent_bits - 1)) - 1;
         let exponent = (bits >> self.fraction_bits) as i32;
@@ -241,7 +242,7 @@ impl Small {
         (low, x.total_cmp(&middle))
     }
 
-    /// With the sign put back.
+    /// Adds the sign.
     fn signed(&self, bits: u32, x: f32) -> u32 {
         bits | u32::from(x.is_sign_negative()) << (self.exponent_bits + self.fraction_bits)
     }

@@ -43,7 +43,7 @@ impl Exact {
         self
     }
 
-    /// How it compares with another.
+    /// The order relative to another number.
     pub fn against(&self, other: &Exact) -> Ordering {
         // From the lowest digit up, so that carries reach the sign.
         let mut carry = 0;
@@ -69,10 +69,10 @@ fn parts(x: f32) -> (i64, usize) {
     (if bits >> 31 == 1 { -mantissa } else { mantissa }, exponent.max(1) as usize - 1)
 }
 
-/// The result next to `near` that is rounded in a direction, for an exact value other than 0;
-/// `compare` tells how a finite number compares with it.
+/// The result near `near`, rounded in a direction, of an exact value other than 0. `compare` orders
+/// a finite number relative to the exact value.
 pub fn rounded(near: f32, rounding: Rounding, compare: impl Fn(f32) -> Ordering) -> f32 {
-    // Infinities lie beyond every exact value.
+    // Infinities are beyond every exact value.
     let above = |x: f32| {
         if x.is_infinite() { x > 0.0 } else { compare(x) == Ordering::Greater }
     };

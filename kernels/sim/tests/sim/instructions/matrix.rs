@@ -11,8 +11,8 @@ pub fn loads(suite: &mut Suite) {
             continue;
         }
         for part in 0..count {
-            // Shared memory holds its own halves' numbers. The row of lane i lies 80 bytes after
-            // that of lane i - 1, in an order that i * 5 mod 32 mixes.
+            // Each 16-bit element of shared memory is its own index. The row of lane i is 80 bytes
+            // after that of lane i - 1, in an order that i * 5 mod 32 mixes.
             let registers: Vec<String> = (10..10 + count).map(|r| format!("%r{r}")).collect();
             let body = format!(
                 "mov.u32 %r2, s; mov.u32 %r3, 0;\n\
@@ -164,7 +164,7 @@ pub fn products(suite: &mut Suite) {
         if !suite.covers(&[product.form]) {
             continue;
         }
-        // Whole numbers, which every type holds and every sum keeps.
+        // Integers that every type represents exactly, in every partial sum too.
         let a = |row: usize, column: usize| ((row * 7 + column * 3) % 17) as f32 - 8.0;
         let b = |row: usize, column: usize| ((row * 5 + column * 11) % 13) as f32 - 6.0;
         let got = product.run(a, b);
@@ -175,7 +175,7 @@ pub fn products(suite: &mut Suite) {
             let expected = (8 * row + column) as f32 + sum;
             assert_eq!(got, expected, "{}, row {row}, column {column}", product.form);
         }
-        // One infinity times zero spoils its row, and one NaN its column.
+        // One infinity times zero makes its row NaN, and one NaN its column.
         let got = product.run(
             |row, column| if (row, column) == (3, 1) { f32::INFINITY } else { 0.0 },
             |row, column| if (row, column) == (2, 5) { f32::NAN } else { 0.0 },

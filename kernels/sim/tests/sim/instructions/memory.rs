@@ -29,7 +29,7 @@ fn bytes() -> Vec<u32> {
     (0..4 * THREADS as u32).map(|i| i.wrapping_mul(0x9e37_79b9) ^ i << 7).collect()
 }
 
-/// An element's bytes as the 64 bits that a register of its size or of 32 bits holds.
+/// An element's bytes, extended to the register of its size, at least 32 bits, as 64 bits.
 fn extended(bytes: &[u8], signed: bool) -> u64 {
     let mut wide = if signed && bytes[bytes.len() - 1] >> 7 == 1 { [0xff; 8] } else { [0; 8] };
     wide[..bytes.len()].copy_from_slice(bytes);
@@ -89,8 +89,8 @@ pub fn mixed_spaces(suite: &mut Suite) {
     assert_eq!(results(body, &inputs), expected);
 }
 
-/// A kernel around a body. `%rd3` is where the thread's 16 bytes lie in x, `%rd4` where its 64
-/// bytes lie in y, and `%at` (32 or 64 bits) where its 16 bytes lie in the space.
+/// A kernel around a body. `%rd3` is the address of the thread's 16 bytes in x, `%rd4` of its 64
+/// bytes in y, and `%at` (32 or 64 bits) of its 16 bytes in the state space.
 fn kernel(space: &str, body: &str) -> String {
     let (declared, at) = match space {
         ".shared" => (
@@ -141,7 +141,7 @@ fn input() -> Vec<u8> {
     bytes().iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Registers for so many elements, in braces if several.
+/// Registers for `count` elements, in braces if several.
 fn registers(count: usize, size: usize) -> String {
     let bank = if size == 8 { "%rd1" } else { "%r1" };
     let names: Vec<String> = (0..count).map(|index| format!("{bank}{index}")).collect();
@@ -192,7 +192,7 @@ fn store_all(space: &str, store: &str, load: &str, (count, size): (usize, usize)
     }
 }
 
-/// What an atomic makes of the old value.
+/// The new value of an atomic.
 type Update = fn(u64, u64, u64) -> u64;
 
 pub fn atomics(suite: &mut Suite) {
@@ -298,7 +298,7 @@ pub fn copies(suite: &mut Suite) {
         suite.covers(&[form]);
         for used in [None, Some(0), Some(1), Some(3), Some(bytes - 1), Some(bytes)] {
             let used_operand = used.map_or(String::new(), |used| format!(", {used}"));
-            // Every group of threads that fills so many bytes copies them together.
+            // Every group of threads that covers this number of bytes copies them together.
             let body = format!(
                 "mov.u32 %r2, s; mul.lo.s32 %r3, %r0, 4; add.s32 %r4, %r2, %r3; rem.u32 %r5, %r3, {bytes};\n\
                  setp.ne.s32 %p1, %r5, 0; @%p1 bra done;\n\
@@ -321,7 +321,7 @@ pub fn copies(suite: &mut Suite) {
             }
         }
     }
-    // One group may stay under way while the one before it is read.
+    // One group may be pending while the group before it is read.
     let body = "mov.u32 %r2, s; shl.b32 %r3, %r0, 2; add.s32 %r4, %r2, %r3;\n\
         cp.async.ca.shared.global [%r4], [%rd3], 4; cp.async.commit_group;\n\
         cp.async.ca.shared.global [%r4+1024], [%rd0], 4; cp.async.commit_group;\n\

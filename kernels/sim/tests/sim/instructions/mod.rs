@@ -1,4 +1,4 @@
-//! One instruction at a time, on edge values, against scalars; and a census of the instructions
+//! Tests of each instruction on edge values against scalar code, and a census of the instructions
 //! that kernels use.
 
 mod bits;
@@ -26,7 +26,7 @@ macro_rules! groups {
             }
         )+
 
-        /// What the tests cover.
+        /// The instruction forms that the tests cover.
         const GROUPS: &[fn(&mut Suite)] = &[$($group),+];
     };
 }

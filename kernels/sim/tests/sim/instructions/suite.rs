@@ -39,7 +39,7 @@ const WORDS: [u32; 30] = [
     0xf400_0001,
 ];
 
-/// Edge values of 64 bits, likewise.
+/// Edge values of 64 bits, of the same kinds.
 const LONGS: [u64; 22] = [
     0,
     1,
@@ -69,7 +69,7 @@ const LONGS: [u64; 22] = [
 #[derive(Default)]
 pub struct Suite {
     pub covered: BTreeSet<String>,
-    /// Only list the forms.
+    /// Whether to list the forms only.
     pub listing: bool,
     pub perturb: Option<u64>,
     /// Instructions before the statement.
@@ -109,10 +109,10 @@ impl Suite {
         !self.listing
     }
 
-    /// Runs a statement on all rows and compares with `f`. The row's values lie in %rd0 to %rd2,
-    /// their lower parts in %r0.. and %rs0.., and whether the lower words are negative in %p0..; the
-    /// address of 8 bytes of its own lies in %at3, and of 8 shared ones in %i4. The statement's
-    /// first instruction counts as covered.
+    /// Runs a statement on all rows and compares with `f`. The row's values are in %rd0 to %rd2,
+    /// their lower parts in %r0.. and %rs0.., and whether the lower words are negative in %p0..;
+    /// the address of the row's 8 bytes of global memory is in %at3, and of 8 bytes of shared
+    /// memory in %i4. The statement's first instruction counts as covered.
     pub fn check(
         &mut self,
         statement: &str,
