@@ -1,4 +1,4 @@
-//! Which device a command works on.
+//! The device of a command: `--device`.
 
 use crate::failure::Result;
 use crate::progress::Progress;
@@ -6,19 +6,19 @@ use engine::{Device, Simulation};
 use std::fmt;
 use std::str::FromStr;
 
-/// What `--device` asks for.
+/// The value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// The first GPU if it can be used, else the CPU.
+    /// The first GPU if it works, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The NVIDIA GPU of this number.
+    /// The NVIDIA GPU with this index.
     Cuda(usize),
-    /// A simulated GPU; with every access checked, or only bounds.
+    /// A simulated GPU.
     Sim {
-        /// Whether races and reads of unwritten memory are looked for.
+        /// Whether races and reads of uninitialised memory are checked; bounds always are.
         checked: bool,
     },
 }
@@ -55,10 +55,10 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// The device. With [`Choice::Auto`] a GPU that cannot be used is no failure: a line says why, and the CPU works.
+    /// Opens the device. [`Choice::Auto`] uses the CPU if the GPU does not work, and prints the reason.
     ///
     /// # Errors
-    /// Exit code 69 when the GPU asked for is not there or cannot be used.
+    /// Exit code 69 when the chosen GPU does not exist or does not work.
     pub fn open(self, progress: &Progress) -> Result<Device> {
         match self {
             Choice::Cpu => Ok(Device::Cpu),

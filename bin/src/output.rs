@@ -1,4 +1,4 @@
-//! Standard output carries data only; everything else goes to standard error.
+//! Output: results go to standard output, everything else to standard error.
 
 use crate::failure::{Failure, Kind, Result};
 use serde::Serialize;
@@ -8,12 +8,12 @@ use std::io::Write;
 /// Writes one JSON object and a line end to standard output.
 ///
 /// # Errors
-/// When nobody reads it any more, or the disk behind it is full.
+/// When standard output is closed, or its disk is full.
 pub fn json(value: &impl Serialize) -> Result<()> {
     text_lines(serde_json::to_string(value).map_err(no_json)?)
 }
 
-/// A report that JSON cannot hold.
+/// The error of a report that cannot be serialised as JSON.
 pub fn no_json(error: serde_json::Error) -> Failure {
     Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
 }
@@ -29,12 +29,12 @@ pub fn text_lines(text: impl Display) -> Result<()> {
     Ok(())
 }
 
-/// Writes a line to standard error; where that is closed there is nobody to tell.
+/// Writes a line to standard error; ignores errors, since they could not be reported.
 pub fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// A table in columns, the first to the left and the others to the right.
+/// A plain text table; the first column is aligned left, the others right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|i| {
@@ -54,7 +54,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// The same as a table in Markdown.
+/// A Markdown table.
 pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: Vec<&str>| format!("| {} |", cells.join(" | "));
     let mut lines = vec![line(header.to_vec()), line(vec!["---"; header.len()])];

@@ -1,4 +1,4 @@
-//! How far a job is: bars on a terminal, plain lines at sensible intervals elsewhere, always on standard error.
+//! Progress on standard error: bars on a terminal, otherwise plain lines at intervals.
 
 use crate::output;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -7,10 +7,10 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Between two plain lines of one task.
+/// The interval between plain lines of one task.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where progress is shown, for all tasks of a command.
+/// The progress display of a command, for all its tasks.
 #[derive(Debug, Clone)]
 pub struct Progress {
     bars: Option<MultiProgress>,
@@ -18,7 +18,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bars if standard error is a terminal; `quiet` for neither bars nor lines.
+    /// Shows bars if standard error is a terminal, otherwise lines; nothing if `quiet`.
     pub fn new(quiet: bool) -> Self {
         let bars = !quiet && std::io::stderr().is_terminal();
         let bars =
@@ -26,7 +26,7 @@ impl Progress {
         Progress { bars, quiet }
     }
 
-    /// A task of `total` steps; 0 where that is not known yet ([`Task::set_total`]).
+    /// Starts a task of `total` steps; 0 if the total is not known yet ([`Task::set_total`]).
     pub fn task(&self, name: impl Display, total: u64) -> Task {
         let name = name.to_string();
         let started = Instant::now();
@@ -45,14 +45,14 @@ impl Progress {
         Task { name, total, started, bar, quiet: self.quiet, plain }
     }
 
-    /// A line above the bars; nothing when quiet.
+    /// Prints a line above the bars; nothing if quiet.
     pub fn line(&self, text: impl Display) {
         if !self.quiet {
             self.warn(text);
         }
     }
 
-    /// A line that is shown even when quiet: what a person must know.
+    /// Prints a warning, even if quiet.
     pub fn warn(&self, text: impl Display) {
         match &self.bars {
             Some(bars) => bars.suspend(|| output::note(text)),
@@ -69,7 +69,7 @@ fn style() -> ProgressStyle {
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// One task; may be ticked from any thread. It is taken off the terminal when dropped.
+/// One task; may be ticked from any thread. Its bar is removed when it is dropped.
 #[derive(Debug)]
 pub struct Task {
     name: String,
@@ -83,13 +83,13 @@ pub struct Task {
 #[derive(Debug)]
 struct Plain {
     done: u64,
-    /// When the last line was written; none was yet.
+    /// The time of the last line; `None` before the first.
     said: Option<Instant>,
 }
 
 impl Task {
-    /// `done` steps of all are done (not: so many more); ticks that come late from another thread are passed
-    /// over. The message replaces the last one; an empty one leaves it.
+    /// Sets the number of finished steps to `done`; a smaller number than before is ignored, since ticks of several
+    /// threads may be late. A non-empty message replaces the last one.
     pub fn tick(&self, done: u64, message: impl Display) {
         if self.quiet {
             return;
@@ -111,7 +111,7 @@ impl Task {
         }
     }
 
-    /// Another total, where it was not known at first.
+    /// Sets the total number of steps.
     pub fn set_total(&mut self, total: u64) {
         self.total = total;
         if let Some(bar) = &self.bar {
@@ -144,7 +144,7 @@ impl Drop for Task {
     }
 }
 
-/// A length of time for people: `8 s`, `2 min 5 s`, `1 h 12 min`.
+/// Formats a duration: `8 s`, `2 min 5 s`, `1 h 12 min`.
 pub fn seconds(time: f64) -> String {
     let whole = time.max(0.0).round() as u64;
     match whole {

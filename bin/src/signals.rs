@@ -1,23 +1,23 @@
-//! Asking a run to save and stop: SIGINT, SIGTERM, SIGUSR1 and a time limit.
+//! Requests to save and stop a run: SIGINT, SIGTERM, SIGUSR1 and a time limit.
 
 use crate::failure::{Failure, Kind, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Why a run is to stop.
+/// Why a run must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// SIGINT: Ctrl-C.
     Interrupt,
-    /// SIGTERM, or SIGUSR1 as batch systems send it before a time limit.
+    /// SIGTERM, or SIGUSR1, which batch systems send before a time limit.
     Terminate,
     /// The time given with `--max-time` is over.
     Deadline,
 }
 
 impl Reason {
-    /// The failure a command ends with once everything is saved.
+    /// The failure with which a command ends after everything is saved.
     pub fn saved(self, hint: impl std::fmt::Display) -> Failure {
         let (kind, what) = match self {
             Reason::Interrupt => (Kind::Interrupted, "interrupted; everything is saved"),
@@ -30,7 +30,7 @@ impl Reason {
     }
 }
 
-/// What training polls at each step.
+/// The stop request, which training polls at each step.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     signal: Arc<AtomicUsize>,
@@ -38,10 +38,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Notes the first signal; the second ends the program at once with its exit code.
+    /// Installs the handlers: the first signal is recorded, the second ends the program at once.
     ///
     /// # Errors
-    /// When the operating system refuses the handlers.
+    /// When the operating system rejects the handlers.
     pub fn install() -> Result<Self> {
         let stop = Stop::default();
         #[cfg(unix)]
@@ -57,23 +57,23 @@ impl Stop {
         use signal_hook::flag;
         let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143), (SIGUSR1, 143)] {
-            // Handlers run in this order: the first signal finds `seen` unset, the second ends the program.
+            // Handlers run in this order: `seen` is unset at the first signal; the second ends the program.
             flag::register_conditional_shutdown(signal, code, Arc::clone(&seen))?;
             flag::register(signal, Arc::clone(&seen))?;
             flag::register_usize(signal, Arc::clone(&self.signal), signal as usize)?;
         }
-        // A limit on file sizes shall give an error on writing, which is reported, not kill the program.
+        // A file size limit must cause a write error, which is reported, and not kill the program.
         flag::register(SIGXFSZ, Arc::default())?;
         Ok(())
     }
 
-    /// The same with a time limit from now.
+    /// Sets a time limit, from now.
     pub fn within(mut self, limit: Option<Duration>) -> Self {
         self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         self
     }
 
-    /// Whether to save and stop, and why.
+    /// The reason to save and stop, if there is one.
     pub fn asked(&self) -> Option<Reason> {
         match self.signal.load(Ordering::Relaxed) {
             0 => self

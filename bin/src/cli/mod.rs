@@ -126,7 +126,7 @@ pub struct TrainArgs {
     /// Print the results as one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Begin anew: remove what a run left in the folder.
+    /// Start again: remove the files of a run in the folder.
     #[arg(long)]
     pub fresh: bool,
     /// Save and stop after this time, e.g. 90s, 30m, 2h15m.

@@ -1,4 +1,4 @@
-//! One process at a time in a run folder.
+//! The lock of a run folder: only one process may write to it.
 
 use super::{now, unwritable};
 use crate::failure::{Failure, Kind, Result};
@@ -9,8 +9,8 @@ use std::path::Path;
 /// The lock's file.
 pub(super) const NAME: &str = ".lock";
 
-/// Held by the operating system for as long as this lives: a process that dies gives it back, whatever it dies of.
-/// What stands in the file is for people.
+/// A lock that the operating system holds as long as this value lives; it is released whenever the process ends. The
+/// content of the file is only information.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one record a line, only ever added to.
+//! `metrics.jsonl`: one record for each line, append only.
 
 use super::unwritable;
 use crate::failure::{Failure, Kind, Result};
@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where in a run a record belongs; every record carries these.
+/// The position of a record in a run; every record has these fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The unit of work.
@@ -19,7 +19,7 @@ pub struct Position {
     pub step: Option<u64>,
 }
 
-/// The file, open for more.
+/// The file, open for appending.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
@@ -27,8 +27,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file and takes out the records that `keep` does not want (work that will be done again) and a last
-    /// line that was torn when the process died.
+    /// Opens the file. Removes the records for which `keep` is false (work that will be done again), and a partial
+    /// last line of a killed process.
     pub(super) fn open(path: &Path, mut keep: impl FnMut(&Position) -> bool) -> Result<Self> {
         let before = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -44,7 +44,7 @@ impl Metrics {
                 let message =
                     format!("{}:{}: not a record of metrics: {error}", path.display(), number + 1);
                 Failure::new(Kind::BadData, message)
-                    .hint("remove the line, or begin anew with --fresh")
+                    .hint("remove the line, or start again with --fresh")
             })?;
             if keep(&position) {
                 after.extend_from_slice(line);
@@ -58,10 +58,10 @@ impl Metrics {
         Ok(Metrics { path: path.into(), file })
     }
 
-    /// Adds a record: its position and what was measured, whose fields stand beside those of the position.
+    /// Appends a record with the fields of its position and of the measurement.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// When the operating system reports an error.
     pub fn add(&mut self, position: &Position, measured: &impl Serialize) -> Result<()> {
         #[derive(Serialize)]
         struct Record<'a, T> {
@@ -74,14 +74,14 @@ impl Metrics {
             Failure::new(Kind::Bug, format!("a record cannot be written as JSON: {error}"))
         })?;
         line.push(b'\n');
-        // One write a line, so that other processes see whole lines.
+        // One write for each line, so that other processes read complete lines.
         self.file.write_all(&line).map_err(|error| unwritable("write", &self.path, &error))
     }
 
-    /// Sees to it that all records are on the disk; before a checkpoint is saved that counts on them.
+    /// Syncs all records to disk. Call it before a checkpoint that depends on them is saved.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// When the operating system reports an error.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|error| unwritable("sync", &self.path, &error))
     }

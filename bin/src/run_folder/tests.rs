@@ -76,7 +76,7 @@ fn one_process_at_a_time() -> Result<()> {
     let expected = format!("in use by process {}", std::process::id());
     assert!(failure.to_string().contains(&expected), "{failure}");
     drop(run);
-    // What a dead process left in the file means nothing.
+    // The content that a dead process left in the file is ignored.
     RunFolder::create(&path, &resolved, false)?;
     Ok(())
 }
