@@ -84,7 +84,7 @@ pub enum Command {
     after_help = "\
 Examples:
   mpuc train
-      One fold and one seed of the synthetic world, in about a minute.
+      One fold and one seed of the synthetic world: a first look.
   mpuc train --preset world
       Three folds and three seeds of the synthetic world, with all controls.
   mpuc train --preset paper --data /data/RAVDESS --out runs/ravdess

@@ -74,17 +74,17 @@ impl Tensor {
         one(gate, &[self], &[])
     }
 
-    /// a + b, where b's shape is the end of a's.
+    /// a + b; b's shape must be the trailing axes of a's.
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Add, &[self, other], &[])
     }
 
-    /// a - b, where b's shape is the end of a's.
+    /// a - b; b's shape must be the trailing axes of a's.
     pub fn subtract(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Subtract, &[self, other], &[])
     }
 
-    /// a b number by number, where b's shape is the end of a's.
+    /// a b, element by element; b's shape must be the trailing axes of a's.
     pub fn multiply(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Multiply, &[self, other], &[])
     }

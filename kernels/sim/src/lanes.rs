@@ -273,17 +273,17 @@ pub fn select<T: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(T
 
 /// How a comparison's result is combined with its third operand: bits of [`Operands::immediate`].
 pub mod combine {
-    /// The result alone.
+    /// The result only.
     pub const NONE: u32 = 0;
-    /// And.
+    /// Result and third operand.
     pub const AND: u32 = 1;
-    /// Or.
+    /// Result or third operand.
     pub const OR: u32 = 2;
-    /// Exclusive or.
+    /// Result exclusive-or third operand.
     pub const XOR: u32 = 3;
-    /// The third operand is negated.
+    /// Negates the third operand.
     pub const NEGATED: u32 = 4;
-    /// The complement goes to a second destination.
+    /// Writes the complement to a second destination.
     pub const SECOND: u32 = 8;
 }
 
@@ -347,9 +347,9 @@ pub fn approximate_binary(
 /// The largest error of an approximate instruction.
 #[derive(Clone, Copy)]
 pub enum Bound {
-    /// Relative to the result.
+    /// An error relative to the result.
     Relative(f32),
-    /// Absolute.
+    /// An absolute error.
     Absolute(f32),
 }
 

@@ -94,7 +94,7 @@ impl Memory {
     /// Writes bytes from the host.
     ///
     /// # Errors
-    /// [`Error::Address`] when they do not lie in one live allocation.
+    /// [`Error::Address`] when they are not in one live allocation.
     pub fn write(&mut self, to: u64, bytes: &[u8]) -> Result<(), Error> {
         let (allocation, offset) = self.host("write", to, bytes.len())?;
         allocation.write_bytes(offset, bytes);
@@ -104,7 +104,7 @@ impl Memory {
     /// Reads bytes to the host, initialised or not.
     ///
     /// # Errors
-    /// [`Error::Address`] when they do not lie in one live allocation.
+    /// [`Error::Address`] when they are not in one live allocation.
     pub fn read(&self, from: u64, bytes: &mut [u8]) -> Result<(), Error> {
         let (allocation, offset) = self.host("read", from, bytes.len())?;
         allocation.read_bytes(offset, bytes);
@@ -114,7 +114,7 @@ impl Memory {
     /// Copies bytes inside the memory; uninitialised bytes stay uninitialised.
     ///
     /// # Errors
-    /// [`Error::Address`] when source or target do not lie in one live allocation each.
+    /// [`Error::Address`] when source or target are not in one live allocation each.
     pub fn copy(&mut self, to: u64, from: u64, bytes: usize) -> Result<(), Error> {
         let mut values = vec![0; bytes];
         let (source, offset) = self.host("copy", from, bytes)?;
@@ -132,7 +132,7 @@ impl Memory {
     /// Sets bytes to one value.
     ///
     /// # Errors
-    /// [`Error::Address`] when they do not lie in one live allocation.
+    /// [`Error::Address`] when they are not in one live allocation.
     pub fn fill(&mut self, to: u64, value: u8, bytes: usize) -> Result<(), Error> {
         let (allocation, offset) = self.host("fill", to, bytes)?;
         allocation.write_bytes(offset, &vec![value; bytes]);

@@ -10,7 +10,7 @@ pub(crate) enum Operand {
     Negated(Register),
     Literal(Literal),
     Special(Special),
-    /// A variable or a label.
+    /// The name of a variable or a label.
     Symbol(String),
     /// `[base+offset]`; no base means an absolute address.
     Address(Option<Box<Operand>>, i64),
