@@ -10,10 +10,12 @@ mod float;
 pub mod gpu;
 pub mod op;
 pub mod ops;
+mod outside;
 pub mod philox;
 mod shape;
 
 pub use error::{Error, Result};
 pub use float::Float;
 pub use op::Op;
+pub use proptest;
 pub use shape::{MAX_RANK, Shape};

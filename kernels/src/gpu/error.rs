@@ -62,6 +62,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A call on a GPU of an op that has no CUDA kernels.
+    pub fn no_kernels(op: &str) -> Self {
+        Error::Unavailable {
+            what: format!("{op} has no CUDA kernels"),
+            hint: "keep its inputs on the CPU".into(),
+        }
+    }
+}
+
 /// The result of most functions here.
 pub type Result<T> = std::result::Result<T, Error>;
 

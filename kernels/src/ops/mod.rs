@@ -1,8 +1,7 @@
 //! The one list of ops. A word here gives an op its gradient check, its property tests, its row in the op
 //! table and its row in the bench.
 
-use crate::Op;
-use crate::op::{Backward, Compiled, Forward};
+use crate::op::Compiled;
 
 /// An action on every op; see [`visit`].
 pub trait Visitor {
@@ -14,20 +13,7 @@ macro_rules! ops {
     ($($module:ident::$op:ident),* $(,)?) => {
         $(pub mod $module; pub use $module::$op;)*
 
-        $(impl Compiled for $op {
-            fn forward_f32(&self, call: Forward<'_, f32>) {
-                Op::forward(self, call)
-            }
-            fn forward_f64(&self, call: Forward<'_, f64>) {
-                Op::forward(self, call)
-            }
-            fn backward_f32(&self, call: Backward<'_, f32>) {
-                Op::backward(self, call)
-            }
-            fn backward_f64(&self, call: Backward<'_, f64>) {
-                Op::backward(self, call)
-            }
-        })*
+        $(crate::compiled!($op);)*
 
         /// Calls the visitor with every op, in the order of the list.
         pub fn visit(visitor: &mut impl Visitor) {
