@@ -20,13 +20,18 @@ pub fn rows<T: Send>(
     body: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let rows = rows_a_task(work);
-    if output.len() <= rows * width {
+    let (length, chunk) = (output.len(), rows * width);
+    if length <= chunk {
         return body(0, output);
     }
-    output
-        .par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(task, chunk)| body(task * rows, chunk));
+    let shared = Shared::new(output);
+    // Small tasks: rayon may put several into one split.
+    spread(length.div_ceil(chunk), usize::MAX, &|task| {
+        let start = task * chunk;
+        // SAFETY: each task has its own chunk.
+        let part = unsafe { shared.part(start, chunk.min(length - start)) };
+        body(task * rows, part);
+    });
 }
 
 /// Calls the body with each task index below `tasks`, in parallel.
@@ -34,8 +39,14 @@ pub fn tasks(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     if tasks == 1 {
         return body(0);
     }
-    // One task for each split: a task is large enough to pay for scheduling.
-    (0..tasks).into_par_iter().with_max_len(1).for_each(body);
+    // One task a split: each is worth a hand-over already.
+    spread(tasks, 1, &body);
+}
+
+/// Calls the body with each task number below `tasks`, at most `most` of them in one split. The body comes behind a
+/// pointer, so that rayon is compiled once and not for each body.
+fn spread(tasks: usize, most: usize, body: &(dyn Fn(usize) + Sync)) {
+    (0..tasks).into_par_iter().with_max_len(most).for_each(body);
 }
 
 /// A slice shared by parallel tasks, each of which writes its own part.

@@ -55,7 +55,17 @@ thread_local! {
 
 /// Calls the body with a buffer of `count` numbers of unspecified value. May be nested.
 pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
-    let bytes = count * size_of::<T>();
+    let region = take(count * size_of::<T>());
+    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and nobody else's until
+    // it goes back on the list below.
+    let slice = unsafe { std::slice::from_raw_parts_mut(region.start.cast::<T>(), count) };
+    let result = body(slice);
+    put_back(region);
+    result
+}
+
+/// The smallest free region of at least so many bytes, or a new one. Not part of [`with`]: compiled once.
+fn take(bytes: usize) -> Region {
     let region = FREE.with_borrow_mut(|free| {
         let fits = free.iter().position(|r| r.layout.size() >= bytes);
         if fits.is_none() {
@@ -64,20 +74,26 @@ pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R)
         }
         fits.map(|at| free.remove(at))
     });
-    let region = region.unwrap_or_else(|| {
+    region.unwrap_or_else(|| {
         let region = Region::new(bytes);
         // Zeroed once, so that later reads are defined; later uses see old values.
         // SAFETY: this function owns the region, which is as long as its layout.
         unsafe { region.start.write_bytes(0, region.layout.size()) };
         region
+<<<<<<< HEAD
     });
     // SAFETY: the region is long enough, aligned for every Pod number, initialised, and not shared until it
     // returns to the list below.
     let slice = unsafe { std::slice::from_raw_parts_mut(region.start.cast::<T>(), count) };
     let result = body(slice);
+=======
+    })
+}
+
+fn put_back(region: Region) {
+>>>>>>> fdef63c (rayon and the scratch memory's bookkeeping are compiled once, not for each loop)
     FREE.with_borrow_mut(|free| {
         let at = free.partition_point(|r| r.layout.size() < region.layout.size());
         free.insert(at, region);
     });
-    result
 }
