@@ -80,18 +80,10 @@ fn take(bytes: usize) -> Region {
         // SAFETY: this function owns the region, which is as long as its layout.
         unsafe { region.start.write_bytes(0, region.layout.size()) };
         region
-<<<<<<< HEAD
-    });
-    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and not shared until it
-    // returns to the list below.
-    let slice = unsafe { std::slice::from_raw_parts_mut(region.start.cast::<T>(), count) };
-    let result = body(slice);
-=======
     })
 }
 
 fn put_back(region: Region) {
->>>>>>> fdef63c (rayon and the scratch memory's bookkeeping are compiled once, not for each loop)
     FREE.with_borrow_mut(|free| {
         let at = free.partition_point(|r| r.layout.size() < region.layout.size());
         free.insert(at, region);
