@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p mpuc-engine --example new_op`
 
+use engine::optim::{Optimizer, Rule};
 use engine::{DType, Init, Parameters, Pass, Philox, Tensor};
 use kernels::op::{Backward, Case, Cost, Forward, Keep, Plan, expect};
 use kernels::proptest::strategy::{BoxedStrategy, Strategy};
@@ -72,10 +73,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let product = x.linear(&pass.get(weight), None, false)?;
     let y = Tensor::apply(Swish, &[&product], &[])?.output;
     let outcome = pass.backward(&y.mse(&Tensor::zeros(&[1, 2], DType::F32))?)?;
-    println!(
-        "loss {:.4}, norm of its gradient {:.4}",
-        outcome.loss,
-        outcome.gradients.norm(&parameters)?
-    );
+    let mut optimizer = Optimizer::new(Rule::sgd(0.9, 0.0), &parameters)?;
+    let figures = optimizer.step(&mut parameters, outcome, 0.1)?.wait()?;
+    println!("loss {:.4}, norm of its gradient {:.4}", figures.loss, figures.gradient_norm);
     Ok(())
 }

@@ -161,8 +161,7 @@ impl Optimizer {
     fn norm(&self, parameters: &Parameters, gradients: &ParameterGradients) -> Result<f64> {
         let mut total = 0.0;
         for ((id, _), name) in self.memory.iter().zip(self.names.iter()) {
-            let square =
-                sum_of_squares(&gradient(parameters, gradients, *id)?.on(&Device::Cpu)?)?;
+            let square = sum_of_squares(&gradient(parameters, gradients, *id)?.on(&Device::Cpu)?)?;
             if !square.is_finite() {
                 let what = format!("the gradient of {name}");
                 return Err(Error::NotFinite { what, update: self.steps + 1 });

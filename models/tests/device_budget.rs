@@ -3,11 +3,11 @@
 
 use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
 use models::backbones::*;
-use models::heads::ProjectionSettings;
 use models::systems::{
-    Batch, ContrastiveSettings, EncoderSettings, Encoders, Input, Loss, Mpuc, System,
+    Batch, Definition, EncoderSettings, Encoders, Input, Loss, Mpuc, MpucSettings, Outputs, Parts,
+    Phase, Plateau, System,
 };
-use models::training::{Trainer, TrainingSettings};
+use models::train::{Trainer, TrainingSettings};
 use std::collections::BTreeMap;
 
 const SAMPLES: usize = 32;
@@ -17,17 +17,30 @@ const BUDGET: &str = include_str!("device_budget.csv");
 const HEADER: &str = "case,launches,copies,uploads,bytes up,downloads,bytes down,waits,fresh";
 
 /// One network that learns to give its batch's labels.
+#[derive(Debug)]
 struct One(Encoders);
 
 impl System for One {
-    fn loss(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Loss> {
-        let features = self.0.forward(pass, batch)?.remove(0);
-        let target = batch.labels.as_ref().ok_or(engine::Error::Tape("the batch has labels"))?;
-        Ok(Loss { total: features.mse(target)?, pairs: None })
-    }
-
     fn encoders(&self) -> &Encoders {
         &self.0
+    }
+
+    fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
+        Ok(Outputs { features: self.0.forward(pass, batch)?, ..Outputs::default() })
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        vec![Phase::whole()]
+    }
+
+    fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
+        let features = self.outputs(pass, batch)?.features.remove(0);
+        let target = batch.labels.as_ref().ok_or(engine::Error::Tape("the batch has labels"))?;
+        features.mse(target).map(Loss::from)
+    }
+
+    fn plateau(&self, _batch: usize) -> Option<Plateau> {
+        None
     }
 }
 
@@ -84,7 +97,7 @@ fn batch(encoders: &[EncoderSettings], labels: Option<Tensor>) -> Result<Batch> 
 }
 
 /// The counts of one warm step.
-fn count(system: &impl System, mut parameters: Parameters, batch: &Batch) -> Result<Counts> {
+fn count(system: &dyn System, mut parameters: Parameters, batch: &Batch) -> Result<Counts> {
     let counting = Counting::default();
     parameters.move_to(&Device::counting(&counting))?;
     let settings = TrainingSettings {
@@ -95,7 +108,7 @@ fn count(system: &impl System, mut parameters: Parameters, batch: &Batch) -> Res
         schedule: engine::schedule::Schedule::Constant,
         patience: None,
     };
-    let mut trainer = Trainer::new(&settings, parameters, 0, WARM + 1)?;
+    let mut trainer = Trainer::new(&settings, system, parameters, 0, WARM + 1)?;
     for _ in 0..WARM {
         trainer.step(system, batch)?;
     }
@@ -113,8 +126,8 @@ fn one(settings: EncoderSettings) -> Result<Counts> {
 
 fn mpuc(settings: &[EncoderSettings]) -> Result<Counts> {
     let mut parameters = Parameters::new(DType::F32, 0);
-    let (heads, loss) = (ProjectionSettings::default(), ContrastiveSettings::default());
-    let system = Mpuc::new(settings, &heads, loss, &mut parameters)?;
+    let parts = Parts::new(settings, None);
+    let system = Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
     count(&system, parameters, &batch(settings, None)?)
 }
 

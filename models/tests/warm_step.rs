@@ -2,9 +2,8 @@
 
 use engine::{DType, Parameters, Tensor};
 use models::backbones::*;
-use models::heads::ProjectionSettings;
-use models::systems::{Batch, ContrastiveSettings, EncoderSettings, Input, Mpuc};
-use models::training::{Trainer, TrainingSettings};
+use models::systems::{Batch, Definition, EncoderSettings, Input, Mpuc, MpucSettings, Parts};
+use models::train::{Trainer, TrainingSettings};
 
 /// The four networks of MPUC, narrow, each with the shape of a sample.
 fn encoders() -> Vec<EncoderSettings> {
@@ -47,12 +46,8 @@ fn a_warm_step_takes_no_fresh_memory() -> engine::Result<()> {
     const STEPS: u64 = 6;
     let encoders = encoders();
     let mut parameters = Parameters::new(DType::F32, 0);
-    let system = Mpuc::new(
-        &encoders,
-        &ProjectionSettings::default(),
-        ContrastiveSettings::default(),
-        &mut parameters,
-    )?;
+    let parts = Parts::new(&encoders, None);
+    let system = Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
     let settings = TrainingSettings {
         epochs: 1,
         batch: 4,
@@ -61,7 +56,7 @@ fn a_warm_step_takes_no_fresh_memory() -> engine::Result<()> {
         schedule: engine::schedule::Schedule::Constant,
         patience: None,
     };
-    let mut trainer = Trainer::new(&settings, parameters, 0, STEPS)?;
+    let mut trainer = Trainer::new(&settings, &system, parameters, 0, STEPS)?;
     let mut fresh = Vec::new();
     for _ in 0..STEPS {
         trainer.step(&system, &batch(&encoders, settings.batch)?)?;

@@ -298,8 +298,7 @@ impl Trainer {
         let modules = modules.filter(|module| phase.updates.contains(&module.prefix));
         let mut optimizers: Vec<&mut Optimizer> =
             modules.map(|module| &mut module.optimizer).collect();
-        let reading =
-            step_together(&mut optimizers, &mut self.parameters, outcome, learning_rate)?;
+        let reading = step_together(&mut optimizers, &mut self.parameters, outcome, learning_rate)?;
         Ok((reading, names))
     }
 

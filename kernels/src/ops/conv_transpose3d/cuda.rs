@@ -106,7 +106,7 @@ impl GpuOp for ConvTranspose3d {
         if let Some(gradient) = call.gradients.get(2).copied().flatten() {
             let (rows, out) = (shapes[0].rows(), shapes[0].features());
             let slices = Slices::of(rows, SLICE);
-            let partial = device.scratch(slices.count as usize * out)?;
+            let partial = device.partial(slices.count, out, gradient)?;
             let arguments = Arguments {
                 from: call.grad_output,
                 to: partial.pointer(),
@@ -116,7 +116,7 @@ impl GpuOp for ConvTranspose3d {
             };
             let grid = Grid::tiles(out.div_ceil(32), slices.count as usize);
             device.launch(&PROGRAM, "conv_transpose3d_grad_bias", grid, &arguments)?;
-            device.sum_slices(&partial, slices.count, out, gradient)?;
+            device.sum_slices(partial)?;
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ fn multiply(device: &Device, product: &Product, buffers: [Pointer; 3], to: Gradi
     };
     let split = (product.sum || product.batch == 1) && slices.count > 1;
     let size = rows * columns;
-    let partial = split.then(|| device.scratch(slices.count as usize * size)).transpose()?;
+    let partial = split.then(|| device.partial(slices.count, size, to)).transpose()?;
     let arguments = Arguments {
         left: Side::new(&product.left, buffers),
         right: Side::new(&product.right, buffers),
@@ -80,7 +80,7 @@ fn multiply(device: &Device, product: &Product, buffers: [Pointer; 3], to: Gradi
     grid.blocks[2] = slices.count;
     device.launch(&PROGRAM, "matmul", grid, &arguments)?;
     if let Some(partial) = partial {
-        device.sum_slices(&partial, slices.count, size, to)?;
+        device.sum_slices(partial)?;
     }
     Ok(())
 }
