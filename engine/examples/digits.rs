@@ -25,17 +25,17 @@ struct Net {
 impl Net {
     fn new(parameters: &mut Parameters) -> Result<Self> {
         let mut scope = parameters.scope();
-        let three = ConvSettings::new([1, 3, 3]).padding([0, 1, 1]);
+        let three = ConvSettings::new([3, 3]).padding([1, 1]);
         Ok(Net {
             conv1: Conv::new(scope.sub("conv1"), three, 1, 32, false)?,
             norm1: BatchNorm::new(scope.sub("norm1"), 32)?,
-            conv2: Conv::new(scope.sub("conv2"), three.stride([1, 2, 2]), 32, 64, false)?,
+            conv2: Conv::new(scope.sub("conv2"), three.stride([2, 2]), 32, 64, false)?,
             norm2: BatchNorm::new(scope.sub("norm2"), 64)?,
             output: Linear::new(scope.sub("output"), 4 * 4 * 64, 10)?,
         })
     }
 
-    /// Images [N, 1, 8, 8, 1] to logits [N, 10].
+    /// Images [N, 8, 8, 1] to logits [N, 10].
     fn forward(&self, pass: &Pass<'_>, images: &Tensor) -> Result<Tensor> {
         let x = self.norm1.forward_relu(pass, &self.conv1.forward(pass, images)?)?;
         let x = self.norm2.forward_relu(pass, &self.conv2.forward(pass, &x)?)?;
@@ -62,7 +62,7 @@ fn tensors(images: &[&Image]) -> Result<(Tensor, Tensor)> {
     let pixels: Vec<f32> = images.iter().flat_map(|(pixels, _)| pixels).copied().collect();
     let digits: Vec<u32> = images.iter().map(|(_, digit)| *digit).collect();
     let n = images.len();
-    Ok((Tensor::from_slice(&pixels, &[n, 1, 8, 8, 1])?, Tensor::from_slice(&digits, &[n])?))
+    Ok((Tensor::from_slice(&pixels, &[n, 8, 8, 1])?, Tensor::from_slice(&digits, &[n])?))
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {

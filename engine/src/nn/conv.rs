@@ -1,7 +1,10 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::{Conv3d, ConvTranspose3d, DepthwiseConv as DepthwiseOp};
 
-/// Kernel, stride, padding and dilation of a convolution over depth, height and width.
+/// The geometry of a convolution over three axes; 1 leaves an axis alone.
+///
+/// Where fewer extents are given, they are those of the last axes: `ConvSettings::new([5])` is a kernel over the steps of
+/// a sequence, `ConvSettings::new([3, 3])` one over height and width of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSettings {
     /// Taps of the kernel along each axis.
@@ -16,18 +19,28 @@ pub struct ConvSettings {
 
 impl ConvSettings {
     /// Stride 1, no padding, no dilation.
-    pub fn new(kernel: [usize; 3]) -> Self {
-        ConvSettings { kernel, stride: [1; 3], padding: [0; 3], dilation: [1; 3] }
+    pub fn new<const AXES: usize>(kernel: [usize; AXES]) -> Self {
+        ConvSettings {
+            kernel: last_axes(kernel, 1),
+            stride: [1; 3],
+            padding: [0; 3],
+            dilation: [1; 3],
+        }
     }
 
-    /// Sets the stride.
-    pub fn stride(self, stride: [usize; 3]) -> Self {
-        ConvSettings { stride, ..self }
+    /// The same with a stride.
+    pub fn stride<const AXES: usize>(self, stride: [usize; AXES]) -> Self {
+        ConvSettings { stride: last_axes(stride, 1), ..self }
     }
 
-    /// Sets the padding.
-    pub fn padding(self, padding: [usize; 3]) -> Self {
-        ConvSettings { padding, ..self }
+    /// The same with padding.
+    pub fn padding<const AXES: usize>(self, padding: [usize; AXES]) -> Self {
+        ConvSettings { padding: last_axes(padding, 0), ..self }
+    }
+
+    /// The same with steps between taps.
+    pub fn dilation<const AXES: usize>(self, dilation: [usize; AXES]) -> Self {
+        ConvSettings { dilation: last_axes(dilation, 1), ..self }
     }
 
     /// The number of taps of the kernel.
@@ -36,14 +49,21 @@ impl ConvSettings {
     }
 }
 
-/// The stored number of channels: the next multiple of 16, so that rows are whole vectors. Padded channels are zero
-/// and stay zero.
+/// One to three numbers for the last of three axes, and `others` for the rest.
+fn last_axes<const AXES: usize>(given: [usize; AXES], others: usize) -> [usize; 3] {
+    const { assert!(AXES >= 1 && AXES <= 3, "a convolution has 1 to 3 axes") };
+    let mut all = [others; 3];
+    all[3 - AXES..].copy_from_slice(&given);
+    all
+}
+
+/// A count of channels as it is stored: the next multiple of 16, so that rows are whole vectors. The channels
+/// beyond the count are zero and stay zero.
 pub fn padded_channels(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// A convolution over up to three axes of `[N, D, H, W, C]`. An image is `[N, 1, H, W, C]`, a sequence
-/// `[N, 1, 1, W, C]`.
+/// A convolution over up to three axes of clips [N, D, H, W, C], images [N, H, W, C] or sequences [N, T, C].
 #[derive(Debug, Clone)]
 pub struct Conv {
     op: Conv3d,
@@ -89,13 +109,14 @@ impl Conv {
         Ok(Conv { op: operation(settings, false), weight, bias: None })
     }
 
-    /// x `[N, D, H, W, inputs]` to `[N, D', H', W', outputs]`.
+    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs]. An image [N, H, W, inputs] counts as a clip of one frame, a
+    /// sequence [N, T, inputs] as an image of one row; the output has as many axes as x.
     ///
     /// # Errors
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| pass.get(bias));
-        x.conv3d(self.op, &pass.get(self.weight), bias.as_ref())
+        convolved(self.op, x, &pass.get(self.weight), bias.as_ref())
     }
 
     /// The output of [`forward`](Self::forward), which the device may compute again in the backward pass instead of
@@ -110,17 +131,22 @@ impl Conv {
         }
         let (op, x, weight) = (self.op, x.kept(), pass.get(self.weight).detached());
         let bias = self.bias.map(|bias| pass.get(bias).detached());
-        Ok(y.recompute_with(move || x.get()?.conv3d(op, &weight, bias.as_ref())))
+        Ok(y.recompute_with(move || convolved(op, &x.get()?, &weight, bias.as_ref())))
     }
+}
 
-    /// x `[N, T, inputs]` to `[N, T', outputs]`; the kernel is along the last of the three axes.
-    ///
-    /// # Errors
-    /// When the shapes do not match.
-    pub fn forward_sequence(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        let [n, t, c] = x.extents("Conv::forward_sequence")?;
-        let y = self.forward(pass, &x.reshape(&[n, 1, 1, t, c])?)?;
-        y.reshape(&[n, y.shape()[3], y.shape()[4]])
+/// The convolution of a clip, an image or a sequence.
+fn convolved(op: Conv3d, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match x.shape()[..] {
+        [n, t, c] => {
+            let y = x.reshape(&[n, 1, 1, t, c])?.conv3d(op, weight, bias)?;
+            y.reshape(&[n, y.shape()[3], y.shape()[4]])
+        }
+        [n, h, w, c] => {
+            let y = x.reshape(&[n, 1, h, w, c])?.conv3d(op, weight, bias)?;
+            y.reshape(&[n, y.shape()[2], y.shape()[3], y.shape()[4]])
+        }
+        _ => x.conv3d(op, weight, bias),
     }
 }
 

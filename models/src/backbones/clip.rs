@@ -49,7 +49,7 @@ impl StridedClipNet {
                 what: format!("got width {width}, expected a multiple of 4"),
             });
         }
-        let space = ConvSettings::new([1, 3, 3]).stride([1, 2, 2]).padding([0, 1, 1]);
+        let space = ConvSettings::new([3, 3]).stride([2, 2]).padding([1, 1]);
         let time = ConvSettings::new([3, 1, 1]).stride([2, 1, 1]).padding([1, 0, 0]);
         let plan = [
             (space, channels, width / 4),

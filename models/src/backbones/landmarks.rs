@@ -72,7 +72,7 @@ impl GatedConv {
     /// Makes `weight` `[1, 3, 1, inputs, parts x outputs]`: the convolutions of the gate's parts, concatenated.
     fn new(scope: Scope<'_>, gate: Gate, inputs: usize, outputs: usize) -> Result<Self> {
         let conv =
-            Conv::new(scope, ConvSettings::new([1, 3, 1]), inputs, gate.parts() * outputs, true)?;
+            Conv::new(scope, ConvSettings::new([3, 1]), inputs, gate.parts() * outputs, true)?;
         Ok(GatedConv { conv, gate })
     }
 

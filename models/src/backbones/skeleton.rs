@@ -87,17 +87,15 @@ impl Unit {
                 scope.parameter("edge_importance", &shape, Init::Constant(1.0))
             })
             .transpose()?;
-        let geometry = ConvSettings::new([1, settings.kernel, 1]).stride([1, stride, 1]).padding([
-            0,
-            settings.kernel / 2,
-            0,
-        ]);
+        let geometry = ConvSettings::new([settings.kernel, 1])
+            .stride([stride, 1])
+            .padding([settings.kernel / 2, 0]);
         let residual = if number == 0 {
             Residual::None
         } else if inputs == outputs && stride == 1 {
             Residual::Identity
         } else {
-            let shortcut = ConvSettings::new([1; 3]).stride([1, stride, 1]);
+            let shortcut = ConvSettings::new([1; 3]).stride([stride, 1]);
             let conv = Conv::new(scope.sub("residual.0"), shortcut, inputs, outputs, true)?;
             Residual::Conv(Box::new((conv, BatchNorm::new(scope.sub("residual.1"), outputs)?)))
         };

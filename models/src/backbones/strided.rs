@@ -46,8 +46,7 @@ impl StridedConvNet {
         let mut layers = Vec::new();
         for number in 0..settings.layers {
             let taps = if number == 0 { 5 } else { 3 };
-            let geometry =
-                ConvSettings::new([1, 1, taps]).stride([1, 1, 2]).padding([0, 0, taps / 2]);
+            let geometry = ConvSettings::new([taps]).stride([2]).padding([taps / 2]);
             let mut inner = scope.sub(format!("layers.{number}"));
             let conv = Conv::new(inner.sub("conv"), geometry, channels, settings.width, true)?;
             layers.push((conv, BatchNorm::new(inner.sub("norm"), settings.width)?));
@@ -69,7 +68,7 @@ impl StridedConvNet {
         let shape = x.shape();
         let mut x = x.reshape(&[shape[0], shape[1], shape[2..].iter().product()])?;
         for (conv, norm) in &self.layers {
-            x = norm.forward_relu(pass, &conv.forward_sequence(pass, &x)?)?;
+            x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
         x.mean_and_std_over_steps()
     }

@@ -72,7 +72,7 @@ fn blocks(scope: &mut Scope<'_>, extents: &[Extents]) -> Result<Vec<Block>> {
     let mut inputs = 3;
     let mut blocks = Vec::new();
     for (number, &(outputs, kernel, pool)) in (1..).zip(extents) {
-        let settings = ConvSettings::new([1, kernel, kernel]);
+        let settings = ConvSettings::new([kernel, kernel]);
         let conv =
             Conv::new(scope.sub(format_args!("conv{number}")), settings, inputs, outputs, true)?;
         let slope = Prelu::per_feature(scope.sub(format_args!("prelu{number}")), outputs)?;

@@ -177,8 +177,8 @@ pub fn crop(picture: &Picture<'_>, centre: [f32; 2], side: f32) -> Vec<f32> {
 /// which equals a 4 x 4 kernel with padding on both sides whose first row and column are zero.
 fn geometry(conv: usize) -> ConvSettings {
     match conv {
-        0 => ConvSettings::new([1, 4, 4]).stride([1, 2, 2]).padding([0, 1, 1]),
-        _ => ConvSettings::new([1, 3, 3]).padding([0, 1, 1]),
+        0 => ConvSettings::new([4, 4]).stride([2, 2]).padding([1, 1]),
+        _ => ConvSettings::new([3, 3]).padding([1, 1]),
     }
 }
 
