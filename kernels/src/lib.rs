@@ -13,6 +13,7 @@ pub mod ops;
 mod outside;
 pub mod philox;
 mod shape;
+pub mod walk;
 
 pub use error::{Error, Result};
 pub use float::Float;

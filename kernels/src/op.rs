@@ -1,8 +1,8 @@
 //! The trait that every op implements, and the buffers of its forward and backward passes.
 //!
 //! Every method of [`Op`] is required and none has a default, so an op without a backward pass, a cost or
-//! test cases does not compile. Every op in the list of [`crate::ops`] gets gradient checks, benches and table
-//! rows from these methods.
+//! test cases does not compile. Every op in the list of [`crate::ops`] gets gradient checks and table rows from these
+//! methods.
 
 use proptest::strategy::BoxedStrategy;
 use std::fmt::Debug;

@@ -94,12 +94,37 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
         "activation" => x[0].activation(activation(kind())),
         "prelu" => x[0].prelu(&x[1]),
         "gate" => x[0].gate(one_of(kind(), &[("glu", Gate::Glu), ("additive", Gate::Additive)])),
+        "unary" => match kind() {
+            "exp" => x[0].exp(),
+            "log" => x[0].log(),
+            "sqrt" => x[0].sqrt(),
+            "square" => x[0].square(),
+            "abs" => x[0].abs(),
+            "negate" => x[0].negate(),
+            "reciprocal" => x[0].reciprocal(),
+            "softplus" => x[0].softplus(),
+            "clamp" => x[0].clamp(number("low"), number("high")),
+            other => panic!("no test knows the function {other}"),
+        },
         "arithmetic" => match kind() {
             "add" => x[0].add(&x[1]),
             "subtract" => x[0].subtract(&x[1]),
             "multiply" => x[0].multiply(&x[1]),
+            "divide" => x[0].divide(&x[1]),
+            "maximum" => x[0].maximum(&x[1]),
+            "minimum" => x[0].minimum(&x[1]),
+            // As ops, since the tensors' methods leave the tape.
+            "greater" => apply(Arithmetic::Greater, x, indices),
+            "less" => apply(Arithmetic::Less, x, indices),
+            "equal" => apply(Arithmetic::Equal, x, indices),
             other => panic!("no test knows the arithmetic {other}"),
         },
+        "reduce" => {
+            use reduce::ReduceKind::{LogSumExp, Max, Mean, Sum};
+            let kinds = [("sum", Sum), ("mean", Mean), ("max", Max), ("log_sum_exp", LogSumExp)];
+            let (kind, axes) = (one_of(kind(), &kinds), list(&s["axes"]));
+            x[0].reduce(Reduce { kind, axes, keep: flag("keep") })
+        }
         "affine" => x[0].affine(number("scale"), number("shift")),
         "softmax" => x[0].softmax(),
         "batch_norm" => apply(batch_norm(s), x, indices),
@@ -110,7 +135,11 @@ fn run(op: &str, s: &Value, x: &[Tensor], indices: &[Tensor]) -> Result<Tensor> 
         ),
         "cross_entropy" => x[0].cross_entropy(&indices[0]),
         "bce" => x[0].bce(&x[1], &x[2]),
-        "mse" => x[0].mse(&x[1]),
+        "regression" => match kind() {
+            "mse" => x[0].mse(&x[1]),
+            "l1" => x[0].l1(&x[1]),
+            other => panic!("no test knows the regression loss {other}"),
+        },
         "ccc" => x[0].ccc(&x[1]),
         "pool" => {
             let kind = one_of(

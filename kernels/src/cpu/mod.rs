@@ -1,5 +1,7 @@
 //! CPU code that the ops share: SIMD dispatch at run time, matrix products, deterministic splitting of work.
 
+pub mod elementwise;
+pub mod fold;
 pub mod gemm;
 pub mod math;
 pub mod parallel;

@@ -21,6 +21,7 @@ mod reading;
 mod resources;
 mod simulated;
 mod table;
+mod walk;
 
 pub use arguments::Pointer;
 pub use common::{Parameter, Partial, Rates, Slices, Statistic, Verdict};
@@ -38,6 +39,7 @@ pub use reading::Reading;
 pub use resources::{Resources, budget, budget_of, resources};
 pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
 pub use table::Table;
+pub use walk::{Loops, Split};
 
 /// Every program: those of the ops in the order of their list, then the one that belongs to none.
 pub fn programs() -> Vec<&'static Program> {

@@ -18,6 +18,8 @@ impl Part {
     pub const PRODUCT: Part = Part { file: "product.cuh", text: include_str!("../product.cuh") };
     /// The side of a tile of it; `TILE` there.
     pub const PRODUCT_TILE: usize = 64;
+    /// Loops over axes: reductions and broadcasting.
+    pub const WALK: Part = Part { file: "walk.cuh", text: include_str!("../walk.cuh") };
 }
 
 /// The kernels of one op: CUDA C++ without headers, and the PTX that is committed with it.

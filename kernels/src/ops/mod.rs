@@ -1,5 +1,6 @@
-//! The one list of ops. A word here gives an op its gradient check, its property tests, its row in the op
-//! table and its row in the bench.
+//! The one list of ops. A word here gives an op its gradient check, its property tests, its row in the table of
+//! `mpuc gradcheck` and its program in `mpuc kernels`. Its sizes in `mpuc bench ops` are chosen by hand, in
+//! `bin/src/commands/bench/operations.rs`.
 
 use crate::op::Compiled;
 
@@ -24,9 +25,11 @@ macro_rules! ops {
 
 ops! {
     activation::Activation,
+    unary::Unary,
     prelu::Prelu,
     gate::Gate,
     arithmetic::Arithmetic,
+    reduce::Reduce,
     affine::Affine,
     softmax::Softmax,
     dropout::Dropout,
@@ -34,7 +37,7 @@ ops! {
     layer_norm::LayerNorm,
     cross_entropy::CrossEntropy,
     bce::Bce,
-    mse::Mse,
+    regression::Regression,
     ccc::Ccc,
     pool::Pool,
     max_unpool::MaxUnpool,

@@ -1,6 +1,7 @@
 use super::Activation;
 use crate::Float;
-use crate::cpu::{math, parallel, simd};
+use crate::cpu::elementwise::each;
+use crate::cpu::math;
 use crate::op::Gradient;
 
 impl Activation {
@@ -72,22 +73,4 @@ pub(super) fn backward<T: Float>(
             each(kept, grad_output, gradient, |k, dy| dy * Activation::Tanh.derivative(k));
         }
     }
-}
-
-/// Writes or adds f(a, b) to every element of the target. Generic over `f`, since a branch inside the loop would
-/// prevent vectorisation.
-fn each<T: Float>(a: &[T], b: &[T], target: Gradient<T>, f: impl Fn(T, T) -> T + Sync) {
-    let add = target.add;
-    parallel::rows(target.data, 1, 2, |start, target| {
-        let (a, b) = (&a[start..], &b[start..]);
-        simd::vectorised(
-            #[inline(always)]
-            || {
-                for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
-                    let old = if add { *y } else { T::ZERO };
-                    *y = old + f(a, b);
-                }
-            },
-        );
-    });
 }

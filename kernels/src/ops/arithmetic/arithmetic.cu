@@ -1,7 +1,8 @@
-// Bound by memory: a thread an element. b repeats over the leading axes of a, so its gradient is a sum over rows of
-// b's width, over everything where b is one number, or no sum where the two have one shape.
+// Bound by memory: a thread an element. First the plain operations: b repeats over the leading axes of a, so its
+// gradient is a sum over rows of b's width, over everything where b is one number, or no sum where the two have one
+// shape. Then all operations on any two shapes that broadcast.
 
-enum Kind { ADD, SUBTRACT, MULTIPLY };
+enum Kind { ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, GREATER, LESS, EQUAL };
 
 struct Arguments {
     const float* a;            // [count]
@@ -55,4 +56,75 @@ extern "C" __global__ void arithmetic_grad_second_rows(const Arguments a) {
 // to [slices], where b is one number
 extern "C" __global__ void arithmetic_grad_second_total(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) { return part(a, i); });
+}
+
+// Operand 0 of the walk is the output, operands 1 and 2 are a and b.
+struct Broadcast {
+    Walk walk;
+    const float* a;
+    const float* b;
+    const float* grad_output;  // the shape of the walk
+    float* to;                 // output, gradient, or partial sums [slices, targets]
+    i64 length;                // of a slice, in terms
+    u32 kind;
+    u32 second;                // whether the gradient is that of b
+    u32 add;
+    u32 unused;
+};
+
+extern "C" __global__ void arithmetic_broadcast(const Broadcast a) {
+    const i64 i = element();
+    if (i >= a.walk.targets) return;
+    const Place place = walk_target(a.walk, i);
+    const float x = a.a[place.at[1]], y = a.b[place.at[2]];
+    float value = 0.0f;
+    switch (a.kind) {
+        case ADD: value = x + y; break;
+        case SUBTRACT: value = x - y; break;
+        case MULTIPLY: value = x * y; break;
+        case DIVIDE: value = x / y; break;
+        case MAXIMUM: value = larger(x, y); break;
+        case MINIMUM: value = -larger(-x, -y); break;
+        case GREATER: value = x > y ? 1.0f : 0.0f; break;
+        case LESS: value = x < y ? 1.0f : 0.0f; break;
+        case EQUAL: value = x == y ? 1.0f : 0.0f; break;
+    }
+    a.to[i] = value;
+}
+
+// What an element of the output gives to the gradient of a or b. Only products and the like have kept a and b.
+struct Share {
+    const Broadcast& a;
+    __device__ float operator()(const Place& place) const {
+        const float dy = a.grad_output[place.at[0]];
+        if (a.kind == ADD) return dy;
+        if (a.kind == SUBTRACT) return a.second ? -dy : dy;
+        if (a.kind >= GREATER) return 0.0f;
+        const float x = a.a[place.at[1]], y = a.b[place.at[2]];
+        switch (a.kind) {
+            case MULTIPLY: return dy * (a.second ? x : y);
+            case DIVIDE: return a.second ? -(x / y) / y * dy : dy / y;
+            case MAXIMUM: return (a.second ? x < y : x >= y) ? dy : 0.0f;
+            default: return (a.second ? x > y : x <= y) ? dy : 0.0f;
+        }
+    }
+};
+
+struct StoreShare {
+    const Broadcast& a;
+    __device__ void operator()(i64 i, float value) const { put(a.to, i, value, a.add); }
+};
+
+// Where the operand is not repeated.
+extern "C" __global__ void arithmetic_broadcast_grad(const Broadcast a) {
+    const i64 i = element();
+    if (i < a.walk.targets) put(a.to, i, Share{a}(walk_target(a.walk, i)), a.add);
+}
+
+extern "C" __global__ void arithmetic_broadcast_rows(const Broadcast a) {
+    fold_rows<Sum>(a.walk, a.length, Share{a}, StoreShare{a});
+}
+
+extern "C" __global__ void arithmetic_broadcast_columns(const Broadcast a) {
+    fold_columns<Sum>(a.walk, a.length, Share{a}, StoreShare{a});
 }

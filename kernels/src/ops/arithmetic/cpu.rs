@@ -1,117 +1,74 @@
-use super::Arithmetic;
+use super::{Arithmetic, Side};
 use crate::Float;
-use crate::cpu::{parallel, reduce, scratch, simd};
+use crate::cpu::elementwise::zip;
+use crate::cpu::fold::{Fold, fold, larger};
 use crate::op::Gradient;
+use crate::walk::Walk;
 
-pub(super) fn forward<T: Float>(op: Arithmetic, a: &[T], b: &[T], output: &mut [T]) {
-    match op {
-        Arithmetic::Add => combine(output, false, a, b, |a, b| a + b),
-        Arithmetic::Subtract => combine(output, false, a, b, |a, b| a - b),
-        Arithmetic::Multiply => combine(output, false, a, b, |a, b| a * b),
-    }
-}
-
-pub(super) fn grad_first<T: Float>(
-    op: Arithmetic,
-    b: &[T],
-    grad_output: &[T],
-    gradient: &mut Gradient<T>,
-) {
-    match op {
-        Arithmetic::Multiply => {
-            combine(gradient.data, gradient.add, grad_output, b, |dy, b| dy * b);
-        }
-        _ => combine(gradient.data, gradient.add, grad_output, grad_output, |dy, _| dy),
-    }
-}
-
-pub(super) fn grad_second<T: Float>(
-    op: Arithmetic,
-    a: &[T],
-    grad_output: &[T],
-    gradient: &mut Gradient<T>,
-) {
-    match op {
-        Arithmetic::Add => sum(gradient, grad_output, grad_output, |dy, _| dy),
-        Arithmetic::Subtract => sum(gradient, grad_output, grad_output, |dy, _| -dy),
-        Arithmetic::Multiply => sum(gradient, grad_output, a, |dy, a| dy * a),
-    }
-}
-
-/// Writes or adds f(a, b) to every element of the target, with b repeated over the leading axes.
-fn combine<T: Float>(target: &mut [T], add: bool, a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) {
-    let store = |y: &mut T, value: T| *y = if add { *y + value } else { value };
-    // A row of b's width a step; single numbers where b is not repeated or is one number.
-    let repeated = b.len() < target.len();
-    let width = if repeated { b.len() } else { 1 };
-    parallel::rows(target, width, 2 * width, |first, target| {
-        let start = first * width;
-        let a = &a[start..start + target.len()];
-        simd::vectorised(
-            #[inline(always)]
-            || match b {
-                &[b] => {
-                    for (y, &a) in target.iter_mut().zip(a) {
-                        store(y, f(a, b));
-                    }
-                }
-                _ if repeated => {
-                    for (target, a) in target.chunks_exact_mut(width).zip(a.chunks_exact(width)) {
-                        for ((y, &a), &b) in target.iter_mut().zip(a).zip(b) {
-                            store(y, f(a, b));
-                        }
-                    }
-                }
-                _ => {
-                    for ((y, &a), &b) in target.iter_mut().zip(a).zip(&b[start..]) {
-                        store(y, f(a, b));
-                    }
-                }
-            },
-        );
+pub(super) fn forward<T: Float>(op: Arithmetic, walk: &Walk, a: &[T], b: &[T], output: &mut [T]) {
+    let target = Gradient { data: output, add: false };
+    fold(walk, 0, Fold::Sum, 1.0, target, &|at, row| {
+        walk.side(1, a, at, row.len(), |a| {
+            walk.side(2, b, at, row.len(), |b| combine(op, row, a, b));
+        });
     });
 }
 
-/// Sums f(dy, a) over the leading axes.
-fn sum<T: Float>(
-    gradient: &mut Gradient<T>,
-    dy: &[T],
-    a: &[T],
-    f: impl Fn(T, T) -> T + Copy + Sync,
+/// A loop for each operation: a choice inside it would keep it from being vectorised.
+fn combine<T: Float>(op: Arithmetic, row: &mut [T], a: &[T], b: &[T]) {
+    match op {
+        Arithmetic::Add => zip(row, a, b, |a, b| a + b),
+        Arithmetic::Subtract => zip(row, a, b, |a, b| a - b),
+        Arithmetic::Multiply => zip(row, a, b, |a, b| a * b),
+        Arithmetic::Divide => zip(row, a, b, |a, b| a / b),
+        Arithmetic::Maximum => zip(row, a, b, larger),
+        Arithmetic::Minimum => zip(row, a, b, |a, b| -larger(-a, -b)),
+        Arithmetic::Greater => zip(row, a, b, |a, b| truth(a > b)),
+        Arithmetic::Less => zip(row, a, b, |a, b| truth(a < b)),
+        Arithmetic::Equal => zip(row, a, b, |a, b| truth(a == b)),
+    }
+}
+
+#[inline(always)]
+fn truth<T: Float>(holds: bool) -> T {
+    if holds { T::ONE } else { T::ZERO }
+}
+
+/// The gradient of one side, which is the target of the walk, from the gradient of the output, a and b.
+pub(super) fn gradient<T: Float>(
+    op: Arithmetic,
+    side: Side,
+    walk: &Walk,
+    [grad_output, a, b]: [&[T]; 3],
+    target: Gradient<'_, T>,
 ) {
-    let width = gradient.data.len();
-    if width == dy.len() {
-        return combine(gradient.data, gradient.add, dy, a, f);
-    }
-    let columns = |wide: usize, rows: usize, output: &mut [T], add: bool| {
-        reduce::columns(
-            rows,
-            wide,
-            2 * wide,
-            output,
-            add,
-            #[inline(always)]
-            |row, sums| {
-                let range = row * wide..(row + 1) * wide;
-                for ((sum, &dy), &a) in sums.iter_mut().zip(&dy[range.clone()]).zip(&a[range]) {
-                    *sum += f(dy, a);
-                }
-            },
-        );
-    };
-    if width >= 64 {
-        return columns(width, dy.len() / width, gradient.data, gradient.add);
-    }
-    // Narrow rows are taken several at a time, so that the loops over them are long enough for vectors.
-    let wide = width * 64usize.div_ceil(width);
-    let whole = dy.len() / wide;
-    scratch::with::<T, _>(wide, |sums| {
-        columns(wide, whole, sums, false);
-        for column in 0..width {
-            let folded = sums[column..].iter().step_by(width).map(|s| s.to_f64());
-            let rest = (whole * wide + column..dy.len()).step_by(width);
-            let rest = rest.map(|i| f(dy[i], a[i]).to_f64());
-            gradient.put(column, T::from_f64(folded.sum::<f64>() + rest.sum::<f64>()));
+    let operand = if side == Side::First { 1 } else { 2 };
+    fold(walk, operand, Fold::Sum, 1.0, target, &|at, row| {
+        let dy = &grad_output[at[0]..at[0] + row.len()];
+        match (op, side) {
+            (Arithmetic::Add, _) | (Arithmetic::Subtract, Side::First) => row.copy_from_slice(dy),
+            (Arithmetic::Subtract, Side::Second) => zip(row, dy, dy, |dy, _| -dy),
+            (Arithmetic::Greater | Arithmetic::Less | Arithmetic::Equal, _) => row.fill(T::ZERO),
+            _ => walk.side(1, a, at, row.len(), |a| {
+                walk.side(2, b, at, row.len(), |b| {
+                    slope(op, side, row, a, b);
+                    row.iter_mut().zip(dy).for_each(|(slope, &dy)| *slope *= dy);
+                });
+            }),
         }
     });
+}
+
+/// The derivative of the operation by one side.
+fn slope<T: Float>(op: Arithmetic, side: Side, row: &mut [T], a: &[T], b: &[T]) {
+    match (op, side) {
+        (Arithmetic::Divide, Side::First) => zip(row, a, b, |_, b| T::ONE / b),
+        (Arithmetic::Divide, Side::Second) => zip(row, a, b, |a, b| -(a / b) / b),
+        (Arithmetic::Maximum, Side::First) => zip(row, a, b, |a, b| truth(a >= b)),
+        (Arithmetic::Maximum, Side::Second) => zip(row, a, b, |a, b| truth(a < b)),
+        (Arithmetic::Minimum, Side::First) => zip(row, a, b, |a, b| truth(a <= b)),
+        (Arithmetic::Minimum, Side::Second) => zip(row, a, b, |a, b| truth(a > b)),
+        (_, Side::First) => zip(row, a, b, |_, b| b),
+        (_, Side::Second) => zip(row, a, b, |a, _| a),
+    }
 }

@@ -1,4 +1,4 @@
-//! Mean squared error.
+//! Losses of a regression: mean squared and mean absolute error.
 
 mod cpu;
 mod cuda;
@@ -8,14 +8,21 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Mean over all elements of (prediction - target)^2.
+/// The mean over all elements of a distance between prediction and target.
 ///
 /// Inputs: prediction, any shape; target, the same. Output: a scalar. Both have gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mse;
+pub enum Regression {
+    /// (prediction - target)².
+    Mse,
+    /// |prediction - target|; its gradient where they are equal is 0.
+    L1,
+}
 
-impl Op for Mse {
-    const NAME: &'static str = "mse";
+const KINDS: [Regression; 2] = [Regression::Mse, Regression::L1];
+
+impl Op for Regression {
+    const NAME: &'static str = "regression";
 
     fn plan(&self, inputs: &[Shape], _: &[Shape]) -> Result<Plan> {
         expect::arity(Self::NAME, inputs, 2)?;
@@ -30,16 +37,16 @@ impl Op for Mse {
     }
 
     fn forward<T: Float>(&self, call: Forward<'_, T>) {
-        call.output[0] = cpu::forward(call.inputs[0], call.inputs[1]);
+        call.output[0] = cpu::forward(*self, call.inputs[0], call.inputs[1]);
     }
 
     fn backward<T: Float>(&self, mut call: Backward<'_, T>) {
         let (prediction, target, dy) = (call.inputs[0], call.inputs[1], call.grad_output[0]);
         if let Some(gradient) = &mut call.gradients[0] {
-            cpu::backward(prediction, target, dy, gradient);
+            cpu::backward(*self, prediction, target, dy, gradient);
         }
         if let Some(gradient) = &mut call.gradients[1] {
-            cpu::backward(target, prediction, dy, gradient);
+            cpu::backward(*self, target, prediction, dy, gradient);
         }
     }
 
@@ -54,24 +61,30 @@ impl Op for Mse {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        vec![
-            Case::new(Mse, &[&[2, 3, 16], &[2, 3, 16]]),
-            Case::new(Mse, &[&[], &[]]),
-            Case::new(Mse, &[&[9000], &[9000]]),
-        ]
+        let shapes: [&[usize]; 3] = [&[2, 3, 16], &[], &[9000]];
+        KINDS.into_iter().flat_map(|op| shapes.map(|s| Case::new(op, &[s, s]))).collect()
     }
 
     fn ragged() -> BoxedStrategy<Case<Self>> {
-        (1usize..20, 1usize..20).prop_map(|(n, c)| Case::new(Mse, &[&[n, c], &[n, c]])).boxed()
+        (proptest::sample::select(&KINDS[..]), 1usize..20, 1usize..20)
+            .prop_map(|(op, n, c)| Case::new(op, &[&[n, c], &[n, c]]))
+            .boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Gradient;
 
     #[test]
     fn by_hand() {
-        assert_eq!(cpu::forward(&[1.0f32, 2.0], &[0.0, 5.0]), 5.0);
+        let (prediction, target) = ([1.0f32, 2.0, 3.0, 4.0], [0.0, 5.0, 3.0, 4.0]);
+        assert_eq!(cpu::forward(Regression::Mse, &prediction, &target), 2.5);
+        assert_eq!(cpu::forward(Regression::L1, &prediction, &target), 1.0);
+        let mut gradient = [f32::NAN; 4];
+        let mut to = Gradient { data: &mut gradient, add: false };
+        cpu::backward(Regression::L1, &prediction, &target, 8.0, &mut to);
+        assert_eq!(gradient, [2.0, -2.0, 0.0, 0.0]);
     }
 }

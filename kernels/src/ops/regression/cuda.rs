@@ -1,6 +1,6 @@
-//! The launches of [`Mse`].
+//! The launches of [`Regression`].
 
-use super::Mse;
+use super::Regression;
 use crate::Result;
 use crate::gpu::{
     Backward, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program, Slices,
@@ -8,9 +8,9 @@ use crate::gpu::{
 use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
-    "mse",
-    &[Part::PRELUDE, Part { file: "mse.cu", text: include_str!("mse.cu") }],
-    include_str!("../../../ptx/mse.ptx"),
+    "regression",
+    &[Part::PRELUDE, Part { file: "regression.cu", text: include_str!("regression.cu") }],
+    include_str!("../../../ptx/regression.ptx"),
 );
 
 #[derive(Debug, Clone, Copy, NoUninit)]
@@ -23,13 +23,15 @@ struct Arguments {
     count: i64,
     length: i64,
     share: f32,
+    kind: u32,
     add: u32,
+    unused: u32,
 }
 
 /// Elements that one block sums.
 const SLICE: usize = 4096;
 
-impl GpuOp for Mse {
+impl GpuOp for Regression {
     const PROGRAM: &'static Program = &PROGRAM;
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
@@ -45,9 +47,16 @@ impl GpuOp for Mse {
             count: count as i64,
             length: slices.length,
             share: (1.0 / count as f64) as f32,
+            kind: *self as u32,
             add: 0,
+            unused: 0,
         };
-        device.launch(&PROGRAM, "mse_forward", Grid::blocks(slices.count as usize), &arguments)?;
+        device.launch(
+            &PROGRAM,
+            "regression_forward",
+            Grid::blocks(slices.count as usize),
+            &arguments,
+        )?;
         Ok(device.sum_slices(partial)?)
     }
 
@@ -64,9 +73,11 @@ impl GpuOp for Mse {
                 count: count as i64,
                 length: 0,
                 share: (1.0 / count as f64) as f32,
+                kind: *self as u32,
                 add: gradient.add.into(),
+                unused: 0,
             };
-            device.launch(&PROGRAM, "mse_backward", Grid::elements(count), &arguments)?;
+            device.launch(&PROGRAM, "regression_backward", Grid::elements(count), &arguments)?;
         }
         Ok(())
     }

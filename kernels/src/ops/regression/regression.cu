@@ -1,5 +1,7 @@
 // The loss is one sum over everything, split into slices; the gradient is elementwise.
 
+enum Kind { MSE, L1 };
+
 struct Arguments {
     const float* prediction;   // [count]
     const float* target;       // [count]; the two are swapped for the gradient of the target
@@ -8,18 +10,23 @@ struct Arguments {
     i64 count;
     i64 length;  // of a slice
     float share;  // 1 / count
+    u32 kind;
     u32 add;
+    u32 unused;
 };
 
 // to [slices] = shares of the loss
-extern "C" __global__ void mse_forward(const Arguments a) {
+extern "C" __global__ void regression_forward(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) {
         const float difference = a.prediction[i] - a.target[i];
-        return difference * difference * a.share;
+        return (a.kind == MSE ? difference * difference : fabsf(difference)) * a.share;
     });
 }
 
-extern "C" __global__ void mse_backward(const Arguments a) {
+extern "C" __global__ void regression_backward(const Arguments a) {
     const i64 i = element();
-    if (i < a.count) put(a.to, i, *a.grad_output * 2.0f * a.share * (a.prediction[i] - a.target[i]), a.add);
+    if (i >= a.count) return;
+    const float difference = a.prediction[i] - a.target[i];
+    const float sign = difference > 0.0f ? 1.0f : difference < 0.0f ? -1.0f : 0.0f;
+    put(a.to, i, *a.grad_output * (a.kind == MSE ? 2.0f * a.share * difference : a.share * sign), a.add);
 }

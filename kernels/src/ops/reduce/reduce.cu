@@ -1,0 +1,97 @@
+// Bound by memory. Operand 0 of the walk is x, operands 1 and 2 are the output. Teams of threads fold terms that lie side
+// by side (rows), blocks fold side by side targets (columns); long folds are split into slices that a second kernel joins.
+
+enum Kind { SUM, MEAN, MAX, LOG_SUM_EXP };
+
+struct Arguments {
+    Walk walk;
+    const float* x;            // the shape of the walk
+    const float* y;            // [targets]: the output; the largest while log-sum-exp is made
+    const float* grad_output;  // [targets]
+    i64* first;                // [targets]: where in x the first maximum is
+    float* to;                 // [slices, targets], or the gradient of x
+    i64 length;                // of a slice, in terms
+    u32 slices;
+    u32 kind;
+    float share;               // of each term: 1 / terms for a mean
+    u32 add;
+};
+
+// What is subtracted before the exponential: the largest, or nothing where that is no number to subtract.
+__device__ inline float shift(float largest) { return fabsf(largest) < INFINITE ? largest : 0.0f; }
+
+struct Store {
+    const Arguments& a;
+    __device__ void operator()(i64 i, float value) const { a.to[i] = value * a.share; }
+};
+
+struct Input {
+    const Arguments& a;
+    __device__ float operator()(const Place& place) const {
+        const float x = a.x[place.at[0]];
+        return a.kind == LOG_SUM_EXP ? expf(x - shift(a.y[place.at[1]])) : x;
+    }
+};
+
+struct Plain {
+    const Arguments& a;
+    __device__ float operator()(const Place& place) const { return a.x[place.at[0]]; }
+};
+
+struct Equal {
+    const Arguments& a;
+    __device__ i64 operator()(const Place& place) const {
+        return a.x[place.at[0]] == a.y[place.at[1]] ? place.at[0] : Smallest::START;
+    }
+};
+
+struct StoreFirst {
+    const Arguments& a;
+    __device__ void operator()(i64 i, i64 value) const { a.first[i] = value; }
+};
+
+extern "C" __global__ void reduce_sum_rows(const Arguments a) { fold_rows<Sum>(a.walk, a.length, Input{a}, Store{a}); }
+extern "C" __global__ void reduce_sum_columns(const Arguments a) {
+    fold_columns<Sum>(a.walk, a.length, Input{a}, Store{a});
+}
+extern "C" __global__ void reduce_max_rows(const Arguments a) {
+    fold_rows<Largest>(a.walk, a.length, Plain{a}, Store{a});
+}
+extern "C" __global__ void reduce_max_columns(const Arguments a) {
+    fold_columns<Largest>(a.walk, a.length, Plain{a}, Store{a});
+}
+extern "C" __global__ void reduce_first_rows(const Arguments a) {
+    fold_rows<Smallest>(a.walk, a.length, Equal{a}, StoreFirst{a});
+}
+extern "C" __global__ void reduce_first_columns(const Arguments a) {
+    fold_columns<Smallest>(a.walk, a.length, Equal{a}, StoreFirst{a});
+}
+
+// x [slices, targets] to [targets]: their largest.
+extern "C" __global__ void reduce_max_slices(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.walk.targets) return;
+    float value = -INFINITE;
+    for (u32 slice = 0; slice < a.slices; slice++) value = larger(value, a.x[slice * a.walk.targets + i]);
+    a.to[i] = value;
+}
+
+// x [slices, targets], sums of exponentials; to [targets], the largest, becomes the log-sum-exp.
+extern "C" __global__ void reduce_log(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.walk.targets) return;
+    float sum = 0.0f;
+    for (u32 slice = 0; slice < a.slices; slice++) sum += a.x[slice * a.walk.targets + i];
+    a.to[i] = shift(a.to[i]) + logf(sum);
+}
+
+// A thread an element of x, which is the target of the walk.
+extern "C" __global__ void reduce_backward(const Arguments a) {
+    const i64 i = element();
+    if (i >= a.walk.targets) return;
+    const i64 from = walk_target(a.walk, i).at[1];
+    float slope = a.share;
+    if (a.kind == MAX) slope = a.first[from] == i ? 1.0f : 0.0f;
+    if (a.kind == LOG_SUM_EXP) slope = a.y[from] == -INFINITE ? 0.0f : expf(a.x[i] - a.y[from]);
+    put(a.to, i, slope * a.grad_output[from], a.add);
+}
