@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: a module a line.
 
 mod comparison;
+mod composed_losses;
 mod fixture;
 mod network;
 mod parameter_counts;
