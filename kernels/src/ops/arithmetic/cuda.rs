@@ -143,10 +143,10 @@ impl Arithmetic {
         if split.slices.count == 1 {
             return Ok(device.launch(&PROGRAM, kernel, split.grid, &arguments)?);
         }
-        let partial = device.scratch(split.slices.count as usize * targets)?;
+        let partial = device.partial(split.slices.count, targets, gradient)?;
         let arguments = Broadcast { to: partial.pointer(), add: 0, ..arguments };
         device.launch(&PROGRAM, kernel, split.grid, &arguments)?;
-        Ok(device.sum_slices(&partial, split.slices.count, targets, gradient)?)
+        Ok(device.sum_slices(partial)?)
     }
 }
 

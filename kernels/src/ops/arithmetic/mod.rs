@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn shapes_broadcast_from_the_last_axis() {
         let plan = |a: &[usize], b: &[usize]| Add.plan(&[Shape::new(a), Shape::new(b)], &[]);
-        assert_eq!(plan(&[2, 1, 4], &[3, 1]).unwrap().output[..], [2, 3, 4]);
-        assert_eq!(plan(&[], &[3]).unwrap().output[..], [3]);
+        assert_eq!(plan(&[2, 1, 4], &[3, 1]).unwrap().output.shape[..], [2, 3, 4]);
+        assert_eq!(plan(&[], &[3]).unwrap().output.shape[..], [3]);
         let error = plan(&[2, 3], &[2]).unwrap_err().to_string();
         assert!(error.contains("[2, 3]") && error.contains("[2]"), "{error}");
     }

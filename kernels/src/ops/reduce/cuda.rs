@@ -60,8 +60,6 @@ impl GpuOp for Reduce {
         let (shape, output) = (call.shapes[0], call.output);
         let split = Split::of(&self.walk(shape, 1), false);
         let targets = shape.count() / self.terms(shape);
-        let partial = device.scratch(split.slices.count as usize * targets)?;
-        let one = split.slices.count == 1;
         let arguments = Arguments {
             length: split.slices.length,
             slices: split.slices.count,
@@ -70,14 +68,14 @@ impl GpuOp for Reduce {
         let each = Grid::elements(targets);
         let sum = chosen(split, "reduce_sum_rows", "reduce_sum_columns");
         if matches!(self.kind, ReduceKind::Sum | ReduceKind::Mean) {
-            let to = if one { output } else { partial.pointer() };
+            let output = Gradient { data: output, add: false };
+            let partial = device.partial(split.slices.count, targets, output)?;
+            let to = partial.pointer();
             device.launch(&PROGRAM, sum, split.grid, &Arguments { to, ..arguments })?;
-            if !one {
-                let gradient = Gradient { data: output, add: false };
-                device.sum_slices(&partial, split.slices.count, targets, gradient)?;
-            }
-            return Ok(());
+            return Ok(device.sum_slices(partial)?);
         }
+        let one = split.slices.count == 1;
+        let partial = device.scratch(split.slices.count as usize * targets)?;
         let max = chosen(split, "reduce_max_rows", "reduce_max_columns");
         let to = if one { output } else { partial.pointer() };
         device.launch(&PROGRAM, max, split.grid, &Arguments { to, ..arguments })?;

@@ -166,7 +166,7 @@ mod tests {
 
     fn forward(op: &Reduce, shape: &[usize], x: &[f32]) -> Vec<f32> {
         let shape = Shape::new(shape);
-        let mut y = vec![f32::NAN; op.plan(&[shape], &[]).unwrap().output.count()];
+        let mut y = vec![f32::NAN; op.plan(&[shape], &[]).unwrap().output.shape.count()];
         cpu::forward(op, shape, x, &mut y);
         y
     }
@@ -208,6 +208,6 @@ mod tests {
         assert!(Reduce::new(ReduceKind::Sum, &[0, 0]).plan(&x, &[]).is_err());
         assert!(Reduce::new(ReduceKind::Sum, &[2]).plan(&x, &[]).is_err());
         let kept = Reduce::new(ReduceKind::Sum, &[0]).keeping().plan(&x, &[]).unwrap();
-        assert_eq!(kept.output[..], [1, 3]);
+        assert_eq!(kept.output.shape[..], [1, 3]);
     }
 }
