@@ -4,7 +4,7 @@
 //! `cargo run --release -p mpuc --example video_network -- r2plus1d_18-91a641e6.pth VIDEO.mp4 FOLDER`
 
 use data::Array;
-use data::features::clip::{ClipSettings, KINETICS_DEVIATION, KINETICS_MEAN, frame_indices};
+use data::features::clip::{ClipSettings, KINETICS_MEAN, KINETICS_STD, frame_indices};
 use data::formats::npy;
 use data::formats::weights::Weights;
 use engine::{DType, Parameters, Pass, Tensor};
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .enumerate()
         .map(|(at, &pixel)| {
             let colour = at % channels;
-            (f32::from(pixel) / 255.0 - KINETICS_MEAN[colour]) / KINETICS_DEVIATION[colour]
+            (f32::from(pixel) / 255.0 - KINETICS_MEAN[colour]) / KINETICS_STD[colour]
         })
         .collect();
     let shape = [1, FRAMES, height, width, channels];

@@ -2,7 +2,7 @@
 
 use crate::Error;
 
-/// An array on the host, rows last to first: `data[i * strides]` with the last axis contiguous.
+/// An array on the host in row-major order: the last axis is contiguous.
 ///
 /// Time comes first and features come last, e.g. `[T, 68, 2]` for landmarks and `[T, 80]` for a mel spectrogram.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl<T> Array<T> {
         &self.data
     }
 
-    /// The values, to be changed in place.
+    /// The values, mutable.
     pub fn data_mut(&mut self) -> &mut [T] {
         &mut self.data
     }

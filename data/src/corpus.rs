@@ -1,18 +1,18 @@
-//! A corpus as files: which belong to which sample, and what is known of each sample.
+//! A corpus: its samples with their files, labels, groups and parts.
 
 use crate::features::Source;
 
-/// What is known of a sample.
+/// The class, or the classes, of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
-    /// Its one class: an index into [`Corpus::classes`].
+    /// Exactly one class: an index into [`Corpus::classes`].
     One(usize),
-    /// Every class that applies, be it none or several: bit `i` stands for class `i`.
+    /// Any number of classes: bit `i` is set when class `i` applies. At most 64 classes.
     Each(u64),
 }
 
 impl Label {
-    /// Whether the class applies.
+    /// Whether `class` applies.
     pub fn has(self, class: usize) -> bool {
         match self {
             Self::One(one) => one == class,
@@ -20,7 +20,7 @@ impl Label {
         }
     }
 
-    /// The one class; `None` where there may be several.
+    /// The class of a [`Label::One`]; `None` for [`Label::Each`].
     pub fn class(self) -> Option<usize> {
         match self {
             Self::One(class) => Some(class),
@@ -29,31 +29,31 @@ impl Label {
     }
 }
 
-/// One sample: a performance, an utterance, a row of a manifest.
+/// A sample: one performance, one utterance or one row of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Unique within the corpus.
+    /// Its name, unique within the corpus.
     pub id: String,
-    /// For each modality of the corpus, its source; `None` where the sample lacks it.
+    /// One source for each modality of the corpus; `None` when the sample lacks the modality.
     pub files: Vec<Option<Source>>,
-    /// Where it is known.
+    /// Its class or classes; `None` when they are not known.
     pub label: Option<Label>,
-    /// Who or what must not be in two parts of a split by group, e.g. the actor.
+    /// The group, e.g. the actor. A split by group never puts one group into two parts.
     pub group: Option<String>,
-    /// Samples with the same key are near-copies and must never be in two parts of any split.
+    /// Samples with equal keys are near-duplicates. No split may put them into two parts.
     pub leak_key: String,
-    /// Where the corpus's own split has it; `None` where it has none.
+    /// The part in the corpus's own split; `None` when that split does not name the sample.
     pub part: Option<Part>,
 }
 
-/// A part of a [`Split`].
+/// A part of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// [`Split::train`]
+    /// Training.
     Train,
-    /// [`Split::validation`]
+    /// Validation: early stopping and model selection.
     Validation,
-    /// [`Split::test`]
+    /// Testing: the reported figures.
     Test,
 }
 
@@ -61,7 +61,7 @@ impl Part {
     /// All parts.
     pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
 
-    /// What data sets call it, the usual name first.
+    /// The names that corpora use for it; the first is the usual one.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Part::Train => &["train"],
@@ -70,27 +70,27 @@ impl Part {
         }
     }
 
-    /// The part of this name.
+    /// The part with this name; `None` when no part has it.
     pub fn named(name: &str) -> Option<Self> {
         Part::ALL.into_iter().find(|part| part.names().contains(&name))
     }
 }
 
-/// A data set as files: shared by all readers in this module.
+/// The samples of a corpus as files, before any feature is decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corpus {
     /// Names of the modalities, e.g. "voice".
     pub modalities: Vec<String>,
-    /// Names of the classes, in the order of the labels' numbers.
+    /// Names of the classes, indexed by the labels.
     pub classes: Vec<String>,
     /// The samples, in a fixed order.
     pub samples: Vec<Sample>,
-    /// What a person should know: missing files, duplicates, videos that need converting.
+    /// Remarks for the user: missing files, duplicates, videos that need converting.
     pub notices: Vec<String>,
 }
 
 impl Corpus {
-    /// For each modality, how many samples lack it.
+    /// The number of samples without each modality.
     pub fn missing(&self) -> Vec<usize> {
         (0..self.modalities.len())
             .map(|modality| {
@@ -99,8 +99,8 @@ impl Corpus {
             .collect()
     }
 
-    /// Takes away the classes that no sample is of, as two of RAVDESS's are not sung, and says so in the notices. Labels
-    /// are numbered anew.
+    /// Removes the classes that no sample has (e.g. the two emotions of RAVDESS that are not sung), renumbers the labels
+    /// and adds a notice.
     pub fn leave_out_absent_classes(&mut self) {
         let labels: Vec<Label> = self.samples.iter().filter_map(|sample| sample.label).collect();
         let kept: Vec<usize> = (0..self.classes.len())
@@ -112,7 +112,7 @@ impl Corpus {
         let absent = self.classes.iter().enumerate().filter(|(class, _)| !kept.contains(class));
         let absent: Vec<&str> = absent.map(|(_, name)| name.as_str()).collect();
         self.notices.push(format!(
-            "no sample is {}: the other classes count, {} of {}",
+            "no sample is {}; {} of {} classes are used",
             absent.join(" or "),
             kept.len(),
             self.classes.len()
@@ -132,7 +132,7 @@ impl Corpus {
         self.classes = kept.iter().map(|class| self.classes[*class].clone()).collect();
     }
 
-    /// Adds a notice for each modality that some samples lack.
+    /// Adds a notice for each modality that is missing in some samples.
     pub(crate) fn note_missing(&mut self) {
         for (name, missing) in self.modalities.iter().zip(self.missing()) {
             if missing > 0 {
@@ -175,7 +175,7 @@ mod tests {
         let (classes, labels, notice) = left(&one);
         assert_eq!(classes, "happy angry");
         assert_eq!(labels, [Some(Label::One(1)), None, Some(Label::One(0))]);
-        assert_eq!(notice, "no sample is sad: the other classes count, 2 of 3");
+        assert_eq!(notice, "no sample is sad; 2 of 3 classes are used");
         let each = [Some(Label::Each(0b100)), Some(Label::Each(0)), Some(Label::Each(0b110))];
         let (classes, labels, _) = left(&each);
         assert_eq!(classes, "sad angry");

@@ -1,87 +1,90 @@
-//! A data set with its features decoded: in memory, or in the cache.
+//! A data set: the decoded features of a corpus, in memory or in the cache.
 
 use crate::feature::Feature;
 use crate::residency::Budget;
 use crate::values::View;
 use crate::{Error, Result};
 
-/// Features of all samples and modalities, with the shapes a sampler and a model need to know.
+/// The features of all samples and modalities, with their shapes. A frame is one time step of a feature, along its first
+/// axis.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     modalities: Vec<String>,
     /// By sample, then modality.
     features: Vec<Vec<Option<Feature>>>,
-    /// By sample, then modality: features that need not be opened again.
+    /// By sample, then modality: views that stay open.
     resident: Vec<Vec<Option<View>>>,
-    /// By sample, then modality; 0 where the sample lacks it.
+    /// Frames by sample, then modality; 0 when the sample lacks the modality.
     lengths: Vec<Vec<usize>>,
-    /// By modality: the shape of one step, e.g. `[80]` or `[51, 2]`.
-    step_shapes: Vec<Vec<usize>>,
+    /// By modality: the shape of one frame, e.g. `[80]` or `[51, 2]`.
+    frame_shapes: Vec<Vec<usize>>,
 }
 
 impl Dataset {
-    /// A data set of features by sample and then modality. Cache entries of at most 1 MiB are copied into memory, 1 GiB
-    /// in all and in the order of the samples; of the others 32,768 stay mapped, and the rest is opened for each read.
+    /// A data set of `features`, indexed by sample and then modality.
+    ///
+    /// Cache entries of at most 1 MiB are copied into memory in the order of the samples, up to 1 GiB in total. Up to
+    /// 32,768 of the other entries stay memory-mapped; the rest is opened for each read.
     ///
     /// # Errors
-    /// Bad settings when a sample has another number of modalities, steps of one modality differ in shape, a feature
-    /// has no step, or no sample has a modality; missing or bad data when a cache entry was removed or changed.
+    /// Bad settings when a sample has another number of modalities, frames of one modality differ in shape, a feature
+    /// has no frames, or no sample has a modality; missing or bad data when a cache entry was removed or changed.
     pub fn new(modalities: Vec<String>, features: Vec<Vec<Option<Feature>>>) -> Result<Self> {
         Self::within(Budget::default(), modalities, features)
     }
 
-    /// A data set that keeps no more of its cache entries open than `budget` allows.
+    /// As [`Dataset::new`] with another budget for open cache entries.
     fn within(
         mut budget: Budget,
         modalities: Vec<String>,
         features: Vec<Vec<Option<Feature>>>,
     ) -> Result<Self> {
-        let mut step_shapes: Vec<Option<Vec<usize>>> = vec![None; modalities.len()];
+        let mut frame_shapes: Vec<Option<Vec<usize>>> = vec![None; modalities.len()];
         let mut lengths = Vec::with_capacity(features.len());
         let mut resident = Vec::with_capacity(features.len());
         for (sample, row) in features.iter().enumerate() {
             if row.len() != modalities.len() {
                 return Err(Error::config(format!(
-                    "sample {sample} has {} modalities where there are {}; give one feature or none for each",
+                    "sample {sample} has {} modalities; expected {}: give one feature or `None` for each",
                     row.len(),
                     modalities.len()
                 )));
             }
-            let mut steps = vec![0; modalities.len()];
+            let mut frames = vec![0; modalities.len()];
             let mut views = vec![None; modalities.len()];
             for (modality, feature) in row.iter().enumerate() {
                 let Some(feature) = feature else { continue };
                 let view = feature.open()?;
                 let name = &modalities[modality];
-                let Some((&length, step)) =
+                let Some((&length, frame)) =
                     view.shape().split_first().filter(|(length, _)| **length > 0)
                 else {
                     return Err(Error::config(format!(
-                        "`{name}` of sample {sample} has no steps (shape {:?}); leave it out",
+                        "`{name}` of sample {sample} has no frames (shape {:?}); give `None` for it",
                         view.shape()
                     )));
                 };
-                let known = step_shapes[modality].get_or_insert_with(|| step.to_vec());
-                if known != step {
+                let known = frame_shapes[modality].get_or_insert_with(|| frame.to_vec());
+                if known != frame {
                     return Err(Error::config(format!(
-                        "`{name}` of sample {sample} has steps of shape {step:?} where earlier ones have {known:?}; use one size for all"
+                        "`{name}` of sample {sample} has frames of shape {frame:?}; earlier samples have {known:?}: use one shape for all"
                     )));
                 }
-                steps[modality] = length;
+                frames[modality] = length;
                 views[modality] = budget.keep(view)?;
             }
-            lengths.push(steps);
+            lengths.push(frames);
             resident.push(views);
         }
-        let missing = step_shapes.iter().position(Option::is_none);
+        let missing = frame_shapes.iter().position(Option::is_none);
         if let Some(modality) = missing {
             return Err(Error::config(format!(
-                "no sample has `{}`; leave that modality out",
+                "no sample has `{}`; remove this modality",
                 modalities[modality]
             )));
         }
         Ok(Self {
-            step_shapes: step_shapes.into_iter().flatten().collect(),
+            frame_shapes: frame_shapes.into_iter().flatten().collect(),
             modalities,
             features,
             resident,
@@ -121,22 +124,22 @@ impl Dataset {
         &self.modalities
     }
 
-    /// The shape of one step of a modality, without time.
-    pub fn step_shape(&self, modality: usize) -> &[usize] {
-        &self.step_shapes[modality]
+    /// The shape of one frame of a modality: the feature's shape without its time axis.
+    pub fn frame_shape(&self, modality: usize) -> &[usize] {
+        &self.frame_shapes[modality]
     }
 
-    /// Steps that a sample has in a modality; `None` where it lacks it.
+    /// The number of frames of a sample in a modality; `None` when the sample lacks it.
     pub fn length(&self, sample: usize, modality: usize) -> Option<usize> {
         self.lengths.get(sample)?.get(modality).copied().filter(|length| *length > 0)
     }
 
-    /// A feature; `None` where the sample lacks it.
+    /// The feature of a sample; `None` when the sample lacks it.
     pub fn feature(&self, sample: usize, modality: usize) -> Option<&Feature> {
         self.features.get(sample)?.get(modality)?.as_ref()
     }
 
-    /// The values of a feature; `None` where the sample lacks it.
+    /// The values of a feature; `None` when the sample lacks it.
     ///
     /// # Errors
     /// Missing or bad data when a cache entry that is not kept open was removed or changed.
@@ -151,7 +154,7 @@ impl Dataset {
 
 #[cfg(test)]
 impl Dataset {
-    /// Makes a feature one whose cache entry is gone.
+    /// Replaces a feature by a cache entry at `path`, which may not exist.
     pub(crate) fn break_feature(&mut self, sample: usize, path: std::path::PathBuf) {
         self.features[sample][0] = Some(Feature::File(path));
         self.resident[sample][0] = None;
@@ -167,7 +170,7 @@ mod tests {
     use crate::values::Numbers;
     use crate::{Array, ErrorKind};
 
-    /// Bytes of small entries in memory, and how many entries stay mapped.
+    /// Bytes of the entries in memory, and the number of entries that stay mapped.
     fn kept(dataset: &Dataset) -> (usize, usize) {
         let views = dataset.resident.iter().flatten().flatten();
         let (copied, mapped): (Vec<&View>, Vec<&View>) =

@@ -1,4 +1,4 @@
-//! The one error type of this crate.
+//! The error type of this crate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of trouble an [`Error`] is; the program maps each to an exit code.
+/// The kind of an [`Error`]; the program maps each to an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A file is there but its content is wrong (exit code 65).
+    /// The content of a file is invalid (exit code 65).
     BadData,
-    /// A file or a sample that is needed is not there (exit code 66).
+    /// A required file or sample does not exist (exit code 66).
     MissingData,
     /// The operating system refused to read or write (exit code 74).
     Io,
-    /// Settings that cannot work (exit code 78).
+    /// Invalid settings (exit code 78).
     Config,
 }
 
@@ -23,23 +23,23 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// Stop at the first in sample order.
+    /// Return the error of the first such file in sample order.
     #[default]
     Fail,
     /// Treat the modality as missing and report it.
     Skip,
 }
 
-/// A place in a text file, both counted from 1; column 0 means "the whole line".
+/// A position in a text file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Line, from 1.
+pub struct Position {
+    /// Line, counted from 1.
     pub line: usize,
-    /// Column (field of a table, or character), from 1; 0 when the whole line is meant.
+    /// Column (field of a table, or character), counted from 1; 0 means the whole line.
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.column {
             0 => write!(f, ":{}", self.line),
@@ -48,20 +48,20 @@ impl fmt::Display for Place {
     }
 }
 
-/// Anything that can go wrong with data. Messages start with the file, and end with what to do.
+/// An error of this crate. Its message starts with the file and ends with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The content of a file is wrong.
-    #[error("{}{}: {message}", path.display(), place.map(|p| p.to_string()).unwrap_or_default())]
+    /// The content of a file is invalid.
+    #[error("{}{}: {message}", path.display(), position.map(|p| p.to_string()).unwrap_or_default())]
     BadData {
         /// The file.
         path: PathBuf,
-        /// Where in the file, when it is known.
-        place: Option<Place>,
+        /// The position in the file, when it is known.
+        position: Option<Position>,
         /// What is wrong and what to do.
         message: String,
     },
-    /// A file or a sample is missing.
+    /// A file or a sample does not exist.
     #[error("{}: {message}", path.display())]
     MissingData {
         /// The file or folder.
@@ -69,19 +69,19 @@ pub enum Error {
         /// What is missing and what to do.
         message: String,
     },
-    /// The operating system refused.
+    /// The operating system refused to read or write.
     #[error("{}: cannot {action}: {cause}; {advice}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, e.g. "read".
+        /// The operation that failed, e.g. "read".
         action: &'static str,
         /// What to do about it.
         advice: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// Settings that cannot work.
+    /// Invalid settings.
     #[error("{message}")]
     Config {
         /// Which setting, what is wrong with it and what to do.
@@ -90,7 +90,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Which sort of trouble this is.
+    /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::BadData { .. } => ErrorKind::BadData,
@@ -100,12 +100,12 @@ impl Error {
         }
     }
 
-    /// Wrong content in `path`.
+    /// Invalid content in `path`.
     pub(crate) fn bad(path: &Path, message: impl Into<String>) -> Self {
-        Self::BadData { path: path.to_owned(), place: None, message: message.into() }
+        Self::BadData { path: path.to_owned(), position: None, message: message.into() }
     }
 
-    /// Wrong content in `path` at a line and column (both from 1; column 0 for the whole line).
+    /// Invalid content in `path` at a line and column, both counted from 1; column 0 means the whole line.
     pub(crate) fn bad_at(
         path: &Path,
         line: usize,
@@ -114,30 +114,30 @@ impl Error {
     ) -> Self {
         Self::BadData {
             path: path.to_owned(),
-            place: Some(Place { line, column }),
+            position: Some(Position { line, column }),
             message: message.into(),
         }
     }
 
-    /// Something at `path` is not there.
+    /// `path`, or something in it, does not exist.
     pub(crate) fn missing(path: &Path, message: impl Into<String>) -> Self {
         Self::MissingData { path: path.to_owned(), message: message.into() }
     }
 
-    /// Settings that cannot work.
+    /// Invalid settings.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::Config { message: message.into() }
     }
 
-    /// The operating system refused to read `path`; a file that is not there is missing data.
+    /// The operating system refused to read `path`. A file that does not exist is [`Error::MissingData`].
     pub(crate) fn reading(path: &Path, source: std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {
-            return Self::missing(path, "there is no such file; check the path");
+            return Self::missing(path, "does not exist; check the path");
         }
         Self::Io {
             path: path.to_owned(),
             action: "read",
-            advice: "check that it is a file you may read and that the disk is well",
+            advice: "check permissions and disk health",
             cause: source,
         }
     }
@@ -147,7 +147,7 @@ impl Error {
         Self::Io {
             path: path.to_owned(),
             action: "write",
-            advice: "check the folder's permissions and the free space, or choose another folder",
+            advice: "check permissions and free space, or choose another folder",
             cause: source,
         }
     }

@@ -1,4 +1,4 @@
-//! One modality of one sample: in memory, or in the cache.
+//! Features: the decoded values of one modality of one sample, in memory or in the cache.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use crate::Result;
 use crate::cache::entry;
 use crate::values::{Values, View};
 
-/// One modality of one sample.
+/// The decoded values of one modality of one sample.
 #[derive(Clone, Debug)]
 pub enum Feature {
     /// In memory.
     Memory(Arc<Values>),
-    /// A cache entry, mapped when it is opened.
+    /// The path of a cache entry.
     File(PathBuf),
 }
 
 impl Feature {
-    /// Opens the feature. Cache entries are mapped, not read: only values that are looked at come from disk.
+    /// Opens the feature. A cache entry is memory-mapped: values are read from disk when they are accessed.
     ///
     /// # Errors
     /// Missing or bad data when a cache entry was removed or changed during the run.

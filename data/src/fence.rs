@@ -1,4 +1,4 @@
-//! A fence around other people's decoders: a panic inside becomes an error.
+//! A fence around third-party decoders: a panic inside it becomes an error.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,16 +7,16 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside a fence. A program's panic hook should say nothing then: the panic will be an error
+/// Whether this thread is inside a fence. A panic hook should print nothing then: the panic becomes an [`crate::Error`]
 /// that names the file.
 pub fn inside() -> bool {
     INSIDE.get()
 }
 
-/// Runs `body`; what it touched must not be used again after a panic.
+/// Runs `body` and catches its panic. Values that `body` modified must not be used after a panic.
 ///
 /// # Errors
-/// The panic's message.
+/// The message of the panic.
 pub(crate) fn run<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     let outer = INSIDE.replace(true);
     let result = catch_unwind(AssertUnwindSafe(body));

@@ -24,4 +24,4 @@ mod process;
 mod residency;
 
 pub use array::Array;
-pub use error::{Error, ErrorKind, OnError, Place, Result};
+pub use error::{Error, ErrorKind, OnError, Position, Result};

@@ -1,4 +1,4 @@
-//! Decoding of a whole corpus: into the cache, or into memory without one.
+//! Decoding of a whole corpus into the cache, or into memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,18 +12,18 @@ use crate::feature::Feature;
 use crate::features::Decoder;
 use crate::{Error, OnError, Result};
 
-/// A feature that could not be decoded, or that a person should know something of.
+/// A remark about one feature: an error or a warning.
 #[derive(Debug)]
 pub struct Remark<T> {
     /// Index of the sample.
     pub sample: usize,
     /// Index of the modality.
     pub modality: usize,
-    /// What about it.
+    /// The error or the warning.
     pub what: T,
 }
 
-/// A corpus decoded.
+/// A decoded corpus.
 #[derive(Debug)]
 pub struct Prepared {
     /// The features.
@@ -32,15 +32,18 @@ pub struct Prepared {
     pub skipped: Vec<Remark<Error>>,
     /// Warnings of the decoders, in sample order.
     pub warnings: Vec<Remark<String>>,
-    /// How many features were computed; the rest came from the cache.
+    /// The number of features that were computed; the others came from the cache.
     pub computed: usize,
 }
 
-/// Decodes a whole corpus on all cores: into the cache, or into memory without one.
-/// `decoders` has one for each modality; `progress` is told features done and in all, from any thread.
+/// Decodes a whole corpus on all cores, into `cache` or, without one, into memory.
+///
+/// `decoders` has one decoder for each modality. Worker threads call `progress` with the number of features done and the
+/// total.
 ///
 /// # Errors
-/// The first file in sample order that cannot be decoded, unless skipped; cache trouble; see [`Dataset::new`].
+/// The error of the first file in sample order that cannot be decoded, unless it is skipped; input/output errors of the
+/// cache; those of [`Dataset::new`].
 pub fn prepare(
     corpus: &Corpus,
     decoders: &[Decoder],
@@ -66,7 +69,7 @@ pub fn prepare(
         let found = match cache {
             Some(cache) => cache.fetch(decoder, source),
             None => decoder.decode(source).map(|decoded| Cached {
-                steps: decoded.steps(),
+                frames: decoded.frames(),
                 feature: Feature::Memory(Arc::new(decoded.values)),
                 warnings: decoded.warnings,
                 computed: true,
@@ -87,9 +90,9 @@ pub fn prepare(
                     modality,
                     what,
                 }));
-                features[sample][modality] = (cached.steps > 0).then_some(cached.feature);
+                features[sample][modality] = (cached.frames > 0).then_some(cached.feature);
             }
-            // Trouble with the cache folder is nobody's sample: skipping would only hide it.
+            // Input/output errors concern the cache folder or the disk, not one sample: skipping would hide them.
             Some(Err(error))
                 if on_error == OnError::Skip && error.kind() != crate::ErrorKind::Io =>
             {
@@ -154,7 +157,7 @@ mod tests {
             let dataset = prepared.dataset;
             let lengths: Vec<_> = (0..4).map(|sample| dataset.length(sample, 0)).collect();
             assert_eq!(
-                (lengths, dataset.step_shape(0)),
+                (lengths, dataset.frame_shape(0)),
                 (vec![Some(1), None, None, Some(4)], &[2usize][..])
             );
         }

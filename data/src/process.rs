@@ -1,4 +1,4 @@
-//! Programs run for their output: no shell, no terminal, and killed when their time is over.
+//! Child processes whose standard output is read: no shell, no terminal, killed after a time limit.
 
 use std::io::Read;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Bytes of complaints that are read; of more, the program loses its pipe.
+/// Largest part of standard error that is read, in bytes; the pipe is closed after it.
 const MOST_COMPLAINTS: u64 = 1 << 16;
 
 /// How a program ended.
@@ -18,7 +18,7 @@ pub(crate) enum Ended {
     TooLate,
 }
 
-/// A program at work.
+/// A running process.
 pub(crate) struct Running {
     child: Arc<Mutex<Child>>,
     done: Sender<()>,
@@ -27,15 +27,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a program, which is killed after `most_time`; what it writes to standard output comes out of the pipe.
+    /// Starts a process that is killed after `most_time`, and returns the pipe of its standard output.
     ///
     /// # Errors
-    /// When the operating system cannot start it; "not found" where there is no such program.
+    /// The error of the operating system; `NotFound` when the program does not exist.
     pub(crate) fn start(
         command: &mut Command,
         most_time: Duration,
     ) -> std::io::Result<(Self, ChildStdout)> {
-        // Ctrl-C is for us: whoever works for us learns of it from us.
+        // A process group of its own: Ctrl-C must not reach the child directly.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -61,11 +61,11 @@ impl Running {
         Ok((Self { child, done, watch, told }, output))
     }
 
-    /// Waits for the end, and gives the last line of what the program complained of; empty where it did not. The pipe
-    /// must have been closed, so that nothing keeps the program: one that still writes ends by itself.
+    /// Waits for the process to exit, and returns the last line of its standard error (empty without one). The caller must
+    /// have closed the pipe of standard output: a process that still writes to it then exits.
     pub(crate) fn end(self) -> (Ended, String) {
         let well = loop {
-            // The watch needs the lock to kill it.
+            // The watching thread needs the lock to kill the process, so it is not held while waiting.
             let ended = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
             match ended {
                 Ok(None) => std::thread::sleep(Duration::from_millis(2)),
@@ -86,20 +86,20 @@ impl Running {
     }
 }
 
-/// Why a program gave no output.
+/// Why the output of a process could not be read.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It could not be started, or its pipe could not be read.
+    /// The process could not be started, or its pipe could not be read.
     System(std::io::Error),
-    /// It wrote more than it was allowed to.
+    /// It wrote more than the limit.
     TooMuch,
-    /// It was killed when its time was over.
+    /// It was killed after the time limit.
     TooLate,
-    /// It says that it failed; with its last words.
+    /// Its exit status is not 0; with the last line of its standard error.
     Failed(String),
 }
 
-/// Everything that a program writes to standard output: at most `most_bytes`, within `most_time`.
+/// The standard output of a process: at most `most_bytes`, within `most_time`.
 ///
 /// # Errors
 /// See [`Trouble`].
@@ -114,7 +114,7 @@ pub(crate) fn output(
     let read = pipe.read_to_end(&mut bytes);
     drop(pipe);
     let (ended, told) = running.end();
-    // Too much comes first: the program then ends badly, for its pipe is closed.
+    // Checked first: closing the pipe makes such a process fail.
     if bytes.len() as u64 > most_bytes {
         return Err(Trouble::TooMuch);
     }

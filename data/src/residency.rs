@@ -1,7 +1,7 @@
-//! Which cached features stay open between reads.
+//! The budget for cache entries that stay open between reads.
 //!
-//! A training run reads every feature once an epoch and more, a window at a time. To open, map and unmap its cache entry
-//! for each window, and to fault its pages in again, took half of the processor's time in short epochs.
+//! Training reads a window of every feature at least once per epoch. Opening, mapping and unmapping the cache entry for
+//! each window, with the page faults that follow, took half of the CPU time of short epochs.
 
 use crate::Result;
 use crate::values::View;
@@ -9,13 +9,13 @@ use crate::values::View;
 /// Largest cache entry that is copied into memory, in bytes of its values.
 const SMALL: usize = 1 << 20;
 
-/// What a data set may keep open of the cache. Entries of at most 1 MiB are copied into memory until `memory` is spent;
-/// larger and later ones stay mapped until `maps` is spent; the rest is opened for each read.
+/// Limits on the cache entries that a data set keeps open. Entries of at most 1 MiB are copied into memory until `memory`
+/// is used up; other entries stay memory-mapped until `maps` is used up; the rest is opened for each read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    /// Bytes of values that may be copied into memory.
+    /// Bytes of values that may still be copied into memory.
     pub(crate) memory: usize,
-    /// Maps that may stay open. Linux allows a process 65,530 unless told otherwise.
+    /// Memory maps that may still be kept. Linux limits a process to 65,530 by default.
     pub(crate) maps: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// The view to keep of a feature, paid from the budget; `None` when the budget has no room for it.
+    /// The view to keep for a feature, subtracted from the budget; `None` when the budget is used up.
     ///
     /// # Errors
     /// None in practice: a view's values always fit its shape.

@@ -1,32 +1,32 @@
-//! Mean zero and deviation one, from training samples only.
+//! Standardisation to mean 0 and standard deviation (std) 1, measured on training samples only.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
-use crate::features::clip::{KINETICS_DEVIATION, KINETICS_MEAN};
+use crate::features::clip::{KINETICS_MEAN, KINETICS_STD};
 use crate::values::Numbers;
 use crate::{Error, Result};
 
-/// Whether each value of a step has a deviation of its own.
+/// How the std is shared among the values of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spread {
-    /// Each its own (mel bands).
+    /// Each value has its own std (mel bands).
     #[default]
     Each,
-    /// The mean of all deviations for all, so that relative sizes stay (coordinates).
+    /// All values share the mean of their stds, so that their ratios stay (coordinates).
     Shared,
 }
 
-/// `(x - mean) / deviation`, for the values of one step or of its last axis.
+/// Computes `(x - mean) / std` for each value of a frame, or of its last axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standardiser {
     mean: Vec<f32>,
-    deviation: Vec<f32>,
+    std: Vec<f32>,
 }
 
-/// Count, means and sums of squared distances of one or many samples.
+/// Count, means and sums of squared deviations from the mean, of one or many samples.
 struct Moments {
     count: f64,
     mean: Vec<f64>,
@@ -51,7 +51,7 @@ impl Moments {
         Self { count, mean, squares }
     }
 
-    /// Both together (Chan et al. 1979).
+    /// The moments of both sets together (Chan et al. 1979).
     fn and(mut self, other: Self) -> Self {
         let count = self.count + other.count;
         for i in 0..self.mean.len() {
@@ -64,18 +64,20 @@ impl Moments {
 }
 
 impl Standardiser {
-    /// From the training samples that have the modality; time steps count alike. Sums are in f64 and added in the
-    /// order of `samples`, so the numbers do not depend on threads. Values that never change keep deviation 1.
+    /// Measures mean and std over all frames of the training samples that have the modality.
+    ///
+    /// Sums are in f64 and added in the order of `samples`, so they do not depend on the number of threads. A constant
+    /// value gets std 1.
     ///
     /// # Errors
-    /// Bad settings when no sample has the modality; whatever is wrong with a feature.
+    /// Bad settings when no sample has the modality; errors of [`Dataset::view`].
     pub fn fit(
         dataset: &Dataset,
         modality: usize,
         samples: &[usize],
         spread: Spread,
     ) -> Result<Self> {
-        let width: usize = dataset.step_shape(modality).iter().product();
+        let width: usize = dataset.frame_shape(modality).iter().product();
         let each: Vec<Result<Moments>> = samples
             .par_iter()
             .filter_map(|&sample| dataset.view(sample, modality).transpose())
@@ -91,41 +93,41 @@ impl Standardiser {
         }
         let Some(total) = total else {
             return Err(Error::config(format!(
-                "no training sample has `{}`, so it cannot be standardised; leave the modality out",
+                "`{}` cannot be standardised: no training sample has it; remove the modality",
                 dataset.modalities()[modality]
             )));
         };
-        let mut deviation: Vec<f64> =
+        let mut std: Vec<f64> =
             total.squares.iter().map(|squares| (squares / total.count).sqrt()).collect();
         if spread == Spread::Shared {
-            let mean = deviation.iter().sum::<f64>() / width.max(1) as f64;
-            deviation.fill(mean);
+            let mean = std.iter().sum::<f64>() / width.max(1) as f64;
+            std.fill(mean);
         }
-        let sound = |deviation: f64| if deviation > 1e-12 { deviation as f32 } else { 1.0 };
+        let sound = |std: f64| if std > 1e-12 { std as f32 } else { 1.0 };
         Ok(Self {
             mean: total.mean.iter().map(|&mean| mean as f32).collect(),
-            deviation: deviation.into_iter().map(sound).collect(),
+            std: std.into_iter().map(sound).collect(),
         })
     }
 
-    /// For RGB pixels in 0 to 255: Kinetics-400's mean and deviation, as torchvision's video networks expect.
+    /// Mean and std of Kinetics-400 for RGB pixels in 0 to 255, as torchvision's video networks expect.
     pub fn kinetics() -> Self {
         Self {
             mean: KINETICS_MEAN.map(|x| x * 255.0).to_vec(),
-            deviation: KINETICS_DEVIATION.map(|x| x * 255.0).to_vec(),
+            std: KINETICS_STD.map(|x| x * 255.0).to_vec(),
         }
     }
 
-    /// How many values in a row it is for: a step's, or its last axis's.
+    /// The number of means and stds: the values of a frame, or of its last axis.
     pub fn width(&self) -> usize {
         self.mean.len()
     }
 
-    /// Standardises whole steps in place.
+    /// Standardises whole frames in place; `values.len()` must be a multiple of [`Standardiser::width`].
     pub fn apply(&self, values: &mut [f32]) {
         for row in values.chunks_mut(self.mean.len().max(1)) {
-            for ((x, mean), deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
-                *x = (*x - mean) / deviation;
+            for ((x, mean), std) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+                *x = (*x - mean) / std;
             }
         }
     }
@@ -158,7 +160,7 @@ mod tests {
         assert!((first.iter().map(|x| x * x).sum::<f32>() / 3.0 - 1.0).abs() < 1e-6);
         assert_eq!([values[1], values[3], values[5]], [0.0; 3]);
         let shared = Standardiser::fit(&data, 0, &[0, 1], Spread::Shared).unwrap();
-        assert_eq!(shared.deviation[0], shared.deviation[1]);
+        assert_eq!(shared.std[0], shared.std[1]);
         assert!(
             Standardiser::fit(&data, 0, &[], Spread::Each).unwrap_err().to_string().contains("`m`")
         );

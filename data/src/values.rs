@@ -1,4 +1,4 @@
-//! Values of features: owned, or seen where they lie.
+//! Values of features, and views of them.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::{Array, Result};
 /// Values of a feature.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Numbers.
+    /// Floating-point numbers.
     F32(Array<f32>),
-    /// Pixels.
+    /// Pixels, 0 to 255.
     U8(Array<u8>),
 }
 
@@ -24,12 +24,12 @@ impl Values {
     }
 }
 
-/// A feature opened for reading; values are `[T, ...]`.
+/// A feature opened for reading, `[T, ...]`.
 #[derive(Clone, Debug)]
 pub enum View {
-    /// Numbers in the cache.
+    /// Numbers in a cache entry.
     F32(MappedArray<f32>),
-    /// Pixels in the cache.
+    /// Pixels in a cache entry.
     U8(MappedArray<u8>),
     /// In memory.
     Memory(Arc<Values>),
@@ -57,7 +57,7 @@ impl View {
         }
     }
 
-    /// The same values, copied into memory unless they are there.
+    /// The view with its values copied into memory.
     ///
     /// # Errors
     /// None in practice: a view's values always fit its shape.
@@ -72,7 +72,7 @@ impl View {
     }
 }
 
-/// Values of a [`View`], last axis contiguous.
+/// The values of a [`View`], last axis contiguous.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
     /// Numbers.
@@ -90,7 +90,7 @@ impl Numbers<'_> {
         }
     }
 
-    /// Values `range` as `f32`, written to `out`.
+    /// Writes the values in `range` to `out` as `f32`.
     pub(crate) fn copy_to(self, range: std::ops::Range<usize>, out: &mut [f32]) {
         match self {
             Numbers::F32(values) => out.copy_from_slice(&values[range]),

@@ -1,9 +1,10 @@
-//! Hashes of what files hold, without reading gigabytes at every start.
+//! Hashes of file contents, cached so that large files are not read again at every start.
 //!
-//! The hash of a large file, or of a folder's files together, is noted in the cache under names, sizes, times of change
-//! and, where there are such, the numbers of the files themselves and the times at which anything of them changed, which
-//! no program sets: a file exchanged for one of the same size and time shows. A file that changed so lately that a second change might leave its time as it was is not noted, which is
-//! also how version control decides whom to trust.
+//! The cache keeps a note with the hash of a large file, or of all files of a folder. The note's name is a hash of the
+//! files' names, sizes and modification times, and on Unix also of their inodes and change times (ctime), which programs
+//! cannot set: replacing a file by one of the same size and modification time gives another name. A file that was
+//! modified within the last 3 seconds gets no note, because a second change might leave its modification time as it is;
+//! git treats such files in its index the same way.
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -14,15 +15,15 @@ use blake3::{Hash, Hasher};
 use crate::formats::write_aside;
 use crate::{Error, Result};
 
-/// Least size that is worth a note, in bytes: less is read as fast as a note is found.
+/// Smallest total size for which a note is written, in bytes.
 const LARGE: u64 = 1 << 22;
-/// A file changed within this time may change again without showing it: some file systems count in two seconds.
+/// Age below which a modification time is not trusted: some file systems store it with a resolution of 2 seconds.
 const RACY: Duration = Duration::from_secs(3);
 
-/// The hash of a file's bytes, or of a folder's files by name, noted in the folder `notes`.
+/// The hash of a file's content, or of the names and contents of a folder's files; `notes` is the folder of the notes.
 ///
 /// # Errors
-/// Input/output errors of reading the file. A note that cannot be written is none.
+/// Input/output errors of reading the file. Failure to write a note is ignored.
 pub(crate) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
     let about = |path: &Path| fs::metadata(path).map_err(|e| Error::reading(path, e));
     let of_path = about(path)?;
@@ -41,7 +42,7 @@ pub(crate) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
         false => of_file(path)?,
     };
     if let Some(known) = known {
-        // Without it the next start takes longer, and that is all.
+        // A missing note costs time at the next start, nothing else.
         let _ = write_aside(&known, |file| {
             use std::io::Write;
             file.write_all(hash.to_hex().as_bytes())
@@ -65,7 +66,7 @@ fn of_folder(files: &[(PathBuf, Metadata)]) -> Result<Hash> {
     Ok(hasher.finalize())
 }
 
-/// The files of a folder, by name.
+/// The files of a folder, sorted by name.
 fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| Error::reading(folder, e);
     let mut files = Vec::new();
@@ -83,7 +84,7 @@ fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Where the note of these files stands; `None` where none is worth having or none could be trusted.
+/// The path of the note for these files; `None` when they are small or a modification time is not trusted.
 fn note(notes: &Path, path: &Path, files: &[(PathBuf, Metadata)]) -> Option<PathBuf> {
     if files.iter().map(|(_, about)| about.len()).sum::<u64>() < LARGE {
         return None;

@@ -1,4 +1,4 @@
-//! Entries of the cache: a checksum, a header as JSON, and the values where they can be mapped.
+//! Cache entries: a checksum, a JSON header, and the values at an aligned offset so that they can be memory-mapped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::formats::{map_file, write_aside};
 use crate::values::{Values, View};
 use crate::{Error, Result};
 
-/// First bytes of an entry; the last is the layout's version.
+/// First bytes of an entry; the last byte is the version of the layout.
 const MAGIC: &[u8; 8] = b"MPUCFEA1";
-/// Where the checksum of all that follows it stands.
+/// Bytes of the BLAKE3 checksum, which covers everything after it.
 const CHECKSUM: std::ops::Range<usize> = 8..40;
-/// Where the length of the header stands.
+/// Bytes of the header's length (u32, little-endian).
 const HEADER_LENGTH: std::ops::Range<usize> = 40..44;
-/// Values start at a multiple of this, so that they can be mapped.
+/// Alignment of the values in the file, in bytes.
 const ALIGNMENT: usize = 64;
 
-/// What an entry says of its values, as JSON.
+/// The JSON header of an entry.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Header {
     kind: ValueKind,
@@ -48,7 +48,10 @@ pub(super) fn write(path: &Path, decoded: &Decoded) -> Result<()> {
         warnings: decoded.warnings.clone(),
     };
     let mut header = serde_json::to_vec(&header).map_err(|e| {
-        Error::config(format!("{}: cannot describe the feature: {e}; report this", path.display()))
+        Error::config(format!(
+            "{}: cannot write the feature's header as JSON: {e}; report this bug",
+            path.display()
+        ))
     })?;
     let unpadded = HEADER_LENGTH.end + header.len();
     header.resize(header.len() + unpadded.next_multiple_of(ALIGNMENT) - unpadded, b' ');
@@ -65,7 +68,7 @@ pub(super) fn write(path: &Path, decoded: &Decoded) -> Result<()> {
     })
 }
 
-/// The header and the place of the values; `None` when the bytes are no entry.
+/// The header and the byte offset of the values; `None` when the bytes are not a valid entry.
 fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
     bytes.strip_prefix(MAGIC)?;
     let length = bytes.get(HEADER_LENGTH)?.try_into().ok().map(u32::from_le_bytes)?;
@@ -76,7 +79,7 @@ fn parse(bytes: &[u8]) -> Option<(Header, usize)> {
     (bytes.len() - start == needed).then_some((header, start))
 }
 
-/// The header of a whole entry; `None` when there is none or it is corrupt.
+/// The header of the entry at `path` after its checksum was verified; `None` when it is absent or corrupt.
 pub(super) fn verify(path: &Path) -> Option<Header> {
     let bytes = map_file(path).ok()?;
     let (header, _) = parse(&bytes)?;
@@ -84,13 +87,13 @@ pub(super) fn verify(path: &Path) -> Option<Header> {
     (sum.as_bytes() == &bytes[CHECKSUM]).then_some(header)
 }
 
-/// Maps an entry that was whole when it was fetched; its values are not read again to be checked.
+/// Memory-maps an entry. The checksum is not verified again: [`verify`] did so when the entry was fetched.
 pub(crate) fn open(path: &Path) -> Result<View> {
     let map = Arc::new(map_file(path)?);
     let Some((header, start)) = parse(&map) else {
         return Err(Error::bad(
             path,
-            "a cache entry changed during the run; run `data prepare` again",
+            "is a cache entry that changed during the run; run `mpuc data prepare` again",
         ));
     };
     let end = map.len();

@@ -1,9 +1,9 @@
-//! A cache of decoded features on disk, one file each, keyed by content and settings.
+//! An on-disk cache of decoded features: one file each, keyed by content and settings.
 //!
-//! A key is the hash of the source's bytes (in an archive: of the member's name, size and checksum) and of everything
-//! else that the numbers depend on, so an entry is never out of date: a changed file or setting has another key.
-//! Entries are written beside their name and renamed. One that is cut short or corrupt is computed and written again.
-//! The hash of a large file is kept under its name, size and time of change: see the module `content`.
+//! The key of an entry is a hash of the source's content (of an archive member: its name, size and checksum) and of every
+//! setting that the values depend on. An entry is therefore never out of date: a changed file or setting has another key.
+//! Entries are written to a temporary file and renamed. A truncated or corrupt entry is computed and written again.
+//! Hashes of large files are cached too: see the module `content`.
 
 pub(crate) mod content;
 pub(crate) mod entry;
@@ -21,52 +21,52 @@ pub struct Cache {
     folder: PathBuf,
 }
 
-/// A cached feature and what a person should know of it.
+/// A cached feature with the warnings of its decoder.
 #[derive(Clone, Debug)]
 pub struct Cached {
-    /// The feature, still on disk.
+    /// The feature, on disk.
     pub feature: Feature,
-    /// Steps of the feature; 0 where the source has nothing for the sample.
-    pub steps: usize,
+    /// Frames of the feature; 0 when the source has nothing for the sample.
+    pub frames: usize,
     /// As [`Decoded::warnings`].
     pub warnings: Vec<String>,
-    /// Whether it had to be computed.
+    /// Whether the feature was computed now (true) or found in the cache (false).
     pub computed: bool,
 }
 
 impl Cache {
-    /// Opens a cache folder, which is made if it is not there.
+    /// Opens a cache folder and creates it if it does not exist.
     ///
     /// # Errors
-    /// Input/output errors when the folder cannot be made or written.
+    /// Input/output errors when the folder cannot be created or written.
     pub fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| Error::writing(folder, e))?;
         tempfile::tempfile_in(folder).map_err(|e| Error::writing(folder, e))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// The feature of `source`, computed only if the cache has no whole entry of it.
+    /// The feature of `source`: from the cache, or decoded and stored when the cache has no valid entry for it.
     ///
     /// # Errors
-    /// Whatever is wrong with the source, or the folder.
+    /// Errors of the decoder, and input/output errors of the cache folder.
     pub fn fetch(&self, decoder: &Decoder, source: &Source) -> Result<Cached> {
         let path = self.entry(decoder, source)?;
         if let Some(header) = entry::verify(&path) {
-            let steps = header.shape.first().copied().unwrap_or(0);
+            let frames = header.shape.first().copied().unwrap_or(0);
             let feature = Feature::File(path);
-            return Ok(Cached { feature, steps, warnings: header.warnings, computed: false });
+            return Ok(Cached { feature, frames, warnings: header.warnings, computed: false });
         }
         let decoded = decoder.decode(source)?;
         entry::write(&path, &decoded)?;
         Ok(Cached {
             feature: Feature::File(path),
-            steps: decoded.steps(),
+            frames: decoded.frames(),
             warnings: decoded.warnings,
             computed: true,
         })
     }
 
-    /// Where the entry of `source` stands or would stand.
+    /// The path of the entry for `source`, whether or not it exists.
     fn entry(&self, decoder: &Decoder, source: &Source) -> Result<PathBuf> {
         let content = source.content(&|path| content::hash(&self.folder, path))?;
         let mut key = blake3::Hasher::new();

@@ -1,23 +1,23 @@
-//! A copy of a corpus, held against what the published corpus has.
+//! The census of a copy: its samples compared with those of the published corpus.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// How many samples of the published corpus a copy has, and which are absent.
+/// The number of samples of the published corpus that a copy has, and those that it lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Census {
-    /// Which samples are counted: "speech" or "song".
+    /// The samples that are counted: "speech" or "song".
     pub vocal: &'static str,
-    /// Samples of the published corpus.
+    /// The number of samples of the published corpus.
     pub expected: usize,
-    /// Those of them that the copy has.
+    /// The number of them that the copy has.
     pub found: usize,
-    /// Those that it lacks, by id; empty where the published ids are not known.
+    /// The ids that the copy lacks; empty when the published ids are not known.
     pub absent: Vec<String>,
-    /// How many of the absent samples are of each group.
+    /// The number of absent samples of each group.
     #[serde(skip)]
     pub absent_by_group: BTreeMap<String, usize>,
-    /// Samples that the published corpus does not have, by id.
+    /// The ids that the published corpus does not have.
     pub unexpected: Vec<String>,
 }

@@ -1,7 +1,7 @@
-//! CREMA-D (Cao et al. 2014): 7,442 clips of 91 actors, found by file names anywhere below a folder, or in archives there.
+//! CREMA-D (Cao et al. 2014): 7,442 clips of 91 actors, found by their file names in a folder tree and its ZIP archives.
 //!
-//! Names are `ACTOR_SENTENCE_EMOTION_LEVEL.ext`, e.g. `1001_DFA_ANG_XX.wav`. As published the recordings are
-//! `AudioWAV/*.wav` and the videos `VideoFlash/*.flv`, which ffmpeg decodes; `.mp4` and frames (`.npy`) made of them are preferred.
+//! Names are `ACTOR_SENTENCE_EMOTION_LEVEL.ext`, e.g. `1001_DFA_ANG_XX.wav`. The published recordings are `AudioWAV/*.wav`,
+//! the published videos `VideoFlash/*.flv`, which need ffmpeg. Frames (`.npy`) and `.mp4` of the same name are preferred.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::{Error, Result};
 /// The format `crema_d`.
 pub const FORMAT: Format = Format(&CremaD);
 
-/// Emotions in label order, which is that of their codes.
+/// Emotions in label order, the alphabetical order of their codes.
 pub const EMOTIONS: [&str; 6] = ["anger", "disgust", "fear", "happy", "neutral", "sad"];
-/// Clips of the whole corpus.
+/// Number of clips in the published corpus.
 const CLIPS: usize = 7_442;
-/// Their codes in file names.
+/// Codes of the emotions in file names, in label order.
 const CODES: [&str; 6] = ["ANG", "DIS", "FEA", "HAP", "NEU", "SAD"];
 /// Codes of the twelve sentences.
 const SENTENCES: [&str; 12] =
     ["IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI"];
-/// Levels of emotion; the last is "not said", and once spelt with one letter.
+/// Intensity levels. `XX` means unspecified; one published file has `X`.
 const LEVELS: [&str; 5] = ["LO", "MD", "HI", "XX", "X"];
 
 struct CremaD;
@@ -71,7 +71,7 @@ impl CorpusFormat for CremaD {
     }
 }
 
-/// What a file's name says.
+/// The fields of a file name that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name<'a> {
     actor: &'a str,
@@ -79,7 +79,7 @@ struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// `None` when it is no name of CREMA-D's.
+    /// The fields of `stem`; `None` when it is not a name of CREMA-D.
     fn parse(stem: &'a str) -> Option<Self> {
         let mut parts = stem.split('_');
         let mut next = || parts.next();
@@ -94,7 +94,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Files of one clip.
+/// The files of one clip.
 #[derive(Default)]
 struct Files {
     voice: Option<Source>,
@@ -104,17 +104,16 @@ struct Files {
     flash: Option<Source>,
 }
 
-/// Finds the clips below `root` that have at least one of the wanted modalities. No file is opened, and of archives only
-/// the directory.
+/// Finds the clips below `root` that have a file of at least one of `kinds`. Files are not opened; of archives only the
+/// directory is read.
 ///
 /// # Errors
-/// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
-/// input/output errors.
+/// Missing data when `root` or such a file does not exist; bad data for a damaged archive; input/output errors.
 fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
-            "there is no such folder; give the folder that holds CREMA-D's AudioWAV",
+            "does not exist; give the folder that contains CREMA-D's AudioWAV",
         ));
     }
     let mut clips: BTreeMap<String, Files> = BTreeMap::new();
@@ -124,7 +123,7 @@ fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
         if Name::parse(stem).is_none() {
             continue;
         }
-        // Frames are mapped where they lie.
+        // Frames are memory-mapped, which needs a file of their own.
         if ending == "npy" && matches!(source, Source::Member(_)) {
             continue;
         }
@@ -157,7 +156,7 @@ fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
         }
     }
     if copies > 0 {
-        corpus.notices.push(format!("{copies} files are copies of others and are not used"));
+        corpus.notices.push(format!("{copies} files are copies of other files and are not used"));
     }
     if corpus.samples.is_empty() {
         let wanted: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
@@ -174,7 +173,7 @@ fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
     Ok(corpus)
 }
 
-/// The samples of clips with at least one wanted file, in the order of their names.
+/// The samples of clips with a file of at least one kind, in the order of their names.
 fn corpus_of(clips: &BTreeMap<String, Files>, kinds: &[FeatureKind]) -> Corpus {
     let sample = |(id, found): (&String, &Files)| {
         let name = Name::parse(id)?;
@@ -194,7 +193,7 @@ fn corpus_of(clips: &BTreeMap<String, Files>, kinds: &[FeatureKind]) -> Corpus {
             files,
             label: Some(Label::One(name.emotion)),
             group: Some(name.actor.to_owned()),
-            // No sentence is said twice with one emotion and one level.
+            // No actor repeats a sentence with the same emotion and level.
             leak_key: id.clone(),
             part: None,
         })

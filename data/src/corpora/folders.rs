@@ -1,9 +1,8 @@
-//! A folder for each class: `ROOT/CLASS/ID.wav`, or `ROOT/CLASS/GROUP/ID.wav` where samples have a speaker or another
-//! group.
+//! Folders of classes: `ROOT/CLASS/ID.wav`, or `ROOT/CLASS/GROUP/ID.wav` when samples have a group, e.g. a speaker.
 //!
-//! Files of one folder with one name and several endings are the modalities of one sample, recorded together: `.wav` is
-//! voice, `.csv` OpenFace's landmarks, a video or frames in `.npy` a clip, `.txt` words; `.npy` is a ready-made sequence
-//! where one is wanted. Folders named `train`, `valid` and `test` above those of the classes are the corpus's own split.
+//! Files in one folder that differ only in their extension are the modalities of one sample, recorded at the same time:
+//! `.wav` is voice, `.csv` landmarks by OpenFace, `.txt` words, a video or frames in `.npy` a clip. When a sequence is
+//! wanted, `.npy` is the sequence. Folders `train`, `valid` and `test` above the classes are the corpus's own split.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +18,7 @@ pub const FORMAT: Format = Format(&Folders);
 
 struct Folders;
 
-/// Files of one sample by ending.
+/// The files of one sample by extension.
 type Files = BTreeMap<String, Source>;
 
 impl CorpusFormat for Folders {
@@ -54,7 +53,7 @@ impl CorpusFormat for Folders {
 
     fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
         if !path.is_dir() {
-            let advice = "there is no such folder; give the one that holds a folder for each class";
+            let advice = "does not exist; give the folder that contains a folder for each class";
             return Err(Error::missing(path, advice));
         }
         let tree = Tree::read(path)?;
@@ -65,7 +64,7 @@ impl CorpusFormat for Folders {
             return Err(Error::missing(
                 path,
                 format!(
-                    "no file for {} in a folder of a class; give the folder with files such as happy/1.wav or happy/anna/1.wav",
+                    "has no file for {} in a folder of a class; expected files such as happy/1.wav or happy/anna/1.wav",
                     kinds.join(" or ")
                 ),
             ));
@@ -88,7 +87,7 @@ impl CorpusFormat for Folders {
     }
 }
 
-/// What a file is, by its ending in lower case.
+/// The kind of a file with this extension, in lower case.
 fn kind_of(ending: &str) -> Option<FeatureKind> {
     match ending {
         "wav" => Some(FeatureKind::Voice),
@@ -100,9 +99,9 @@ fn kind_of(ending: &str) -> Option<FeatureKind> {
     }
 }
 
-/// Where a sample lies: part, class, group and name.
+/// The folders of a sample, and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct SamplePath {
     part: Option<String>,
     class: String,
     group: Option<String>,
@@ -112,14 +111,13 @@ struct Place {
 /// The files below a folder.
 #[derive(Default)]
 struct Tree {
-    samples: BTreeMap<Place, Files>,
-    /// Files above the folders of the classes, or more than one folder below them.
+    samples: BTreeMap<SamplePath, Files>,
+    /// Number of files that are not in CLASS/ or CLASS/GROUP/.
     outside: usize,
 }
 
 impl Tree {
-    /// Finds the files of known endings; files and folders whose names start with a dot are passed over, and archives
-    /// are not opened.
+    /// Finds the files with known extensions. Ignores archives, and files and folders whose names start with a dot.
     fn read(root: &Path) -> Result<Self> {
         let mut tree = Self::default();
         let mut found: Vec<(Vec<String>, String, Source)> = Vec::new();
@@ -151,13 +149,13 @@ impl Tree {
                 }
             };
             let (class, group, name) = (place.0.clone(), place.1, place.2.clone());
-            let place = Place { part, class, group, name };
+            let place = SamplePath { part, class, group, name };
             tree.samples.entry(place).or_default().insert(ending, source);
         }
         Ok(tree)
     }
 
-    /// The samples with at least one wanted file. Classes are in the order of their names.
+    /// The samples with a file of at least one kind. Classes are sorted by name.
     fn corpus(&self, wanted: &[Wanted], kinds: &[FeatureKind]) -> Corpus {
         let file = |files: &Files, kind: &FeatureKind| {
             let frames = *kind == FeatureKind::Clip && !kinds.contains(&FeatureKind::Sequence);
@@ -166,7 +164,7 @@ impl Tree {
                 || files.iter().find(|(ending, _)| kind_of(ending) == Some(*kind)).map(|(_, f)| f);
             frames.or_else(of_kind).cloned()
         };
-        let found: Vec<(&Place, Vec<Option<Source>>)> = self
+        let found: Vec<(&SamplePath, Vec<Option<Source>>)> = self
             .samples
             .iter()
             .map(|(place, files)| (place, kinds.iter().map(|kind| file(files, kind)).collect()))
@@ -174,8 +172,8 @@ impl Tree {
             .collect();
         let classes: BTreeSet<&String> = found.iter().map(|(place, _)| &place.class).collect();
         let classes: Vec<String> = classes.into_iter().cloned().collect();
-        let sample = |(place, files): (&Place, Vec<Option<Source>>)| {
-            let Place { part, class, group, name } = place;
+        let sample = |(place, files): (&SamplePath, Vec<Option<Source>>)| {
+            let SamplePath { part, class, group, name } = place;
             let folders = [part.as_ref(), Some(class), group.as_ref(), Some(name)];
             let names: Vec<&str> = folders.into_iter().flatten().map(String::as_str).collect();
             let id = names.join("/");
@@ -297,6 +295,6 @@ mod tests {
         let error = FORMAT.modalities(folder.path(), None).unwrap_err().to_string();
         assert!(error.contains("--vectors"), "{error}");
         let error = find(&folder.path().join("none"), &[FeatureKind::Voice]).unwrap_err();
-        assert!(error.to_string().contains("no such folder"), "{error}");
+        assert!(error.to_string().contains("does not exist"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a corpus says of itself, and the type that stands for it in configurations.
+//! The trait that every corpus implements, and the type that names a corpus in configurations.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,92 +12,92 @@ use crate::corpus::Corpus;
 use crate::features::{Extractor, FeatureKind};
 use crate::{Error, OnError, Result};
 
-/// A modality wanted of a corpus.
+/// A modality to read from a corpus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// Its name.
     pub name: String,
-    /// The feature that is computed from its files.
+    /// The feature to compute from its files.
     pub feature: Extractor,
 }
 
-/// Settings of single corpora; the others pass over them.
+/// Options of single corpora; other corpora ignore them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// RAVDESS: which performances are taken.
+    /// RAVDESS: the performances to use.
     pub vocal: ravdess::Vocal,
-    /// CMU-MOSEI: how rows are aligned to the words.
+    /// CMU-MOSEI: the alignment of rows to words.
     pub align: mosei::Align,
-    /// CMU-MOSEI: what to do with a segment that stands twice.
+    /// CMU-MOSEI: whether a duplicate segment is an error or is skipped.
     pub on_error: OnError,
 }
 
 impl Options {
-    /// Everything that a corpus has, as it is.
+    /// Everything that a corpus has, without alignment.
     const EVERYTHING: Options =
         Options { vocal: ravdess::Vocal::Both, align: mosei::Align::None, on_error: OnError::Skip };
 }
 
-/// A corpus that was found.
+/// The result of [`CorpusFormat::find`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Its samples.
     pub corpus: Corpus,
-    /// For each modality of the corpus, which of the wanted ones (by index) says how it is read.
+    /// For each modality of the corpus, the index of the wanted modality whose feature it has.
     pub wanted: Vec<usize>,
 }
 
-/// The split into training, validation and test part that a corpus comes with.
+/// Whether a corpus comes with a split into training, validation and test part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnSplit {
-    /// It has none.
+    /// It has no split of its own.
     None,
-    /// A copy may lack it; a split by group then takes its place. The text says where to get it.
+    /// A copy may lack the split; it is then split by group. The text says where to get the split.
     Optional(&'static str),
-    /// A copy without it cannot be split so. The text says how to add it.
+    /// A copy without the split is an error. The text says how to add it.
     Required(&'static str),
 }
 
-/// What a corpus says of itself.
+/// A corpus: how it lies on disk and what is known of the published one.
 pub trait CorpusFormat: Sync {
-    /// Its name in `data.format` and `--format`: the word of its module.
+    /// Its name in `data.format` and `--format`, equal to the name of its module.
     fn name(&self) -> &'static str;
 
-    /// What lies on disk, in one line for help texts.
+    /// One line for help texts: which files it reads.
     fn about(&self) -> &'static str;
 
-    /// Whether a folder or file looks like this corpus.
+    /// Whether the folder or file at `path` looks like this corpus.
     fn is_here(&self, path: &Path) -> bool;
 
-    /// The modalities that a copy has, with default settings of their features; `vectors` is a GloVe text file.
+    /// The modalities of the copy at `path`, with default features; `vectors` is a GloVe text file for words.
     ///
     /// # Errors
-    /// Whatever is wrong with the files; bad settings when a modality needs `vectors` and there are none.
+    /// Errors of reading the files; bad settings when a modality needs `vectors` and they are `None`.
     fn modalities(&self, path: &Path, vectors: Option<&Path>) -> Result<Vec<Wanted>>;
 
-    /// Finds the samples that have at least one of the wanted modalities. Recordings are not opened.
+    /// Finds the samples with at least one wanted modality. Recordings are not opened.
     ///
     /// # Errors
-    /// Missing data when there is no sample; bad settings for a modality that the corpus does not have; whatever is
-    /// wrong with the files.
+    /// Missing data when there is no sample; bad settings for a modality that the corpus cannot have; errors of reading
+    /// the files.
     fn find(&self, path: &Path, wanted: &[Wanted], options: &Options) -> Result<Found>;
 
-    /// The samples found beside those of the published corpus; empty where the published counts are not known.
+    /// Compares the samples found with the published corpus; empty when the published counts are not known.
     fn census(&self, path: &Path, corpus: &Corpus) -> Vec<Census>;
 
-    /// The split that the corpus comes with.
+    /// Whether the corpus comes with a split.
     fn own_split(&self) -> OwnSplit;
 
-    /// Whether all modalities of a sample are recordings of the same seconds, so that their lengths must agree.
+    /// Whether the modalities of a sample are recorded at the same time, so that their lengths in seconds must agree.
     fn same_seconds(&self) -> bool;
 }
 
-/// The format of a corpus: one of [`FORMATS`], written as its name.
+/// The format of a corpus: one of [`FORMATS`], serialised as its name.
 #[derive(Clone, Copy)]
 pub struct Format(pub(super) &'static dyn CorpusFormat);
 
 impl Format {
-    /// The format of this name.
+    /// The format with this name; `None` when no format has it.
     pub fn named(name: &str) -> Option<Self> {
         FORMATS.iter().copied().find(|format| format.name() == name)
     }
@@ -105,20 +105,20 @@ impl Format {
     /// The first of [`FORMATS`] that a folder or file looks like.
     ///
     /// # Errors
-    /// Missing data when it looks like none.
+    /// Missing data when `path` does not exist or looks like none of them.
     pub fn recognise(path: &Path) -> Result<Self> {
         if !path.exists() {
-            return Err(Error::missing(path, "there is no such file or folder; check the path"));
+            return Err(Error::missing(path, "does not exist; check the path"));
         }
         FORMATS.iter().copied().find(|format| format.is_here(path)).ok_or_else(|| {
             Error::missing(
                 path,
-                format!("no corpus is recognised; name its format, one of {}", NAMES.join(", ")),
+                format!("is not a known corpus; give its format: {}", NAMES.join(", ")),
             )
         })
     }
 
-    /// All samples and modalities of a copy with default features, one for each modality.
+    /// All samples of a copy with all of its modalities, and the default feature of each modality.
     ///
     /// # Errors
     /// As [`CorpusFormat::modalities`] and [`CorpusFormat::find`].
@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for Format {
     }
 }
 
-/// The modalities of a corpus of recordings, in which every sample may have voice, landmarks and clips.
+/// The modalities of corpora of recordings: voice, landmarks and clips.
 pub(super) fn recordings() -> Vec<Wanted> {
     [FeatureKind::Voice, FeatureKind::Landmarks, FeatureKind::Clip]
         .into_iter()
@@ -175,27 +175,27 @@ pub(super) fn recordings() -> Vec<Wanted> {
         .collect()
 }
 
-/// The kinds of wanted modalities, which a corpus of recordings must have.
+/// The kinds of `wanted` in a corpus of recordings; `corpus` is its name for messages.
 ///
 /// # Errors
-/// Bad settings when nothing is wanted, or words or a ready-made sequence.
+/// Bad settings when `wanted` is empty or has words or a sequence.
 pub(super) fn recorded_kinds(corpus: &str, wanted: &[Wanted]) -> Result<Vec<FeatureKind>> {
     if wanted.is_empty() {
         return Err(Error::config(format!(
-            "{corpus}: no modality is wanted; name voice, landmarks or clip"
+            "{corpus}: the configuration has no modality; add voice, landmarks or clips"
         )));
     }
     let kind = |wanted: &Wanted| match wanted.feature.kind() {
         kind @ (FeatureKind::Voice | FeatureKind::Landmarks | FeatureKind::Clip) => Ok(kind),
         FeatureKind::Words | FeatureKind::Sequence => Err(Error::config(format!(
-            "`modality.{}`: {corpus} has voice, landmarks and clips only; take the modality away",
+            "`modality.{}`: {corpus} has only voice, landmarks and clips; remove the modality",
             wanted.name
         ))),
     };
     wanted.iter().map(kind).collect()
 }
 
-/// A corpus whose modalities are the wanted ones, in their order and under their names.
+/// The result of `find` for a corpus whose modalities are in the order of `wanted`.
 pub(super) fn found_as_wanted(mut corpus: Corpus, wanted: &[Wanted]) -> Found {
     corpus.modalities = wanted.iter().map(|wanted| wanted.name.clone()).collect();
     Found { corpus, wanted: (0..wanted.len()).collect() }

@@ -1,8 +1,7 @@
-//! Any data set as a plain CSV manifest: a row a sample, a column a modality.
+//! Manifests: CSV files with one row for each sample and one column for each modality.
 //!
-//! `id`, `label`, `labels`, `group` and `part` are optional columns with a meaning of their own; every other column is
-//! a modality whose cells are paths (relative to the manifest), empty for missing, or, for text, `text:` followed by
-//! the text itself.
+//! `id`, `label`, `labels`, `group` and `part` are optional columns with fixed meanings. Every other column is a modality.
+//! Its cells are paths relative to the manifest, empty when the sample lacks the modality, or `text:` followed by the text.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -13,14 +12,14 @@ use crate::features::{FeatureKind, Source};
 use crate::formats::video;
 use crate::{Error, Result};
 
-/// Start of a cell that holds its text itself.
+/// Prefix of a cell with literal text.
 const LITERAL: &str = "text:";
-/// Columns that are no modality.
+/// Names of columns that are not modalities.
 const RESERVED: [&str; 5] = ["id", "label", "labels", "group", "part"];
-/// What stands between the names in a cell of `labels`, and a cell of none of them.
+/// Separator of the names in a cell of `labels`, and the cell of a sample without any label.
 const BETWEEN: char = ';';
 const NONE_APPLIES: &str = "-";
-/// Most classes that may apply at once.
+/// Largest number of distinct names in `labels`: the bits of [`Label::Each`].
 const MOST_LABELS: usize = 64;
 
 /// The format `manifest`.
@@ -55,8 +54,8 @@ impl CorpusFormat for ManifestFormat {
         manifest.corpus.modalities.into_iter().zip(&manifest.kinds).map(wanted).collect()
     }
 
-    /// Every column is a modality. It is read as the wanted modality of its name says, and without one as the first of its
-    /// kind.
+    /// Every column is a modality. It has the feature of the wanted modality with its name, or else of the first wanted
+    /// modality with its kind.
     fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
         let kinds = wanted.iter().map(|wanted| (wanted.name.clone(), wanted.feature.kind()));
         let manifest = read(path, &kinds.collect())?;
@@ -90,7 +89,7 @@ impl CorpusFormat for ManifestFormat {
     }
 }
 
-/// What a cell's file is, by its ending; frames in `.npy` cannot be told from other numbers.
+/// The kind of a cell by its file extension; `.npy` is a sequence, because frames cannot be distinguished from it.
 fn kind_of_cell(folder: &Path, cell: &str) -> Option<FeatureKind> {
     if cell.starts_with(LITERAL) {
         return Some(FeatureKind::Words);
@@ -108,26 +107,24 @@ fn kind_of_cell(folder: &Path, cell: &str) -> Option<FeatureKind> {
     }
 }
 
-/// A manifest read: the corpus and what each modality's files are.
+/// The content of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The samples.
     pub corpus: Corpus,
-    /// One for each of the corpus's modalities.
+    /// The kind of each modality of the corpus.
     pub kinds: Vec<FeatureKind>,
 }
 
-/// Reads a manifest. `overrides` gives the kind of columns by name where the extension would mislead;
-/// names that are no column are passed over.
+/// Reads a manifest. `overrides` gives the kinds of columns by name; names that are not columns are ignored.
 ///
-/// Without `id` samples are named by their row, from 1; the classes are the distinct labels, in the order of numbers
-/// when all are whole numbers and else of letters. A sample has one `label`, or any number of `labels` with a `;`
-/// between them (`-` for none); an empty cell is not known. `part` says where the corpus's own split has a sample:
-/// `train`, `valid` or `test`. Each sample is its own leak key.
+/// Without a column `id`, samples are named by their row, from 1. The classes are the distinct labels, sorted as numbers
+/// when all are integers and else as text. A sample has one `label`, or any number of `labels` separated by `;` (`-` for
+/// none); an empty cell means unknown. `part` is `train`, `valid` or `test`. The leak key of a sample is its id.
 ///
 /// # Errors
-/// Bad data with line (and column) when the table is broken, empty, an id stands twice, or a cell of `part` or `labels`
-/// is none; missing data when a file is not there; bad settings when a kind cannot be inferred.
+/// Bad data with line and column for an invalid or empty table, a duplicate id, an invalid cell of `part` or `labels`, or
+/// a kind that cannot be inferred; missing data when a file does not exist.
 pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Manifest> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
@@ -156,7 +153,10 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
         rows.push((line, record));
     }
     if rows.is_empty() {
-        return Err(Error::bad(path, "has no rows; write one row a sample below the header"));
+        return Err(Error::bad(
+            path,
+            "has no rows; write one row for each sample below the header",
+        ));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let kinds = columns.kinds(path, folder, &rows, overrides)?;
@@ -173,7 +173,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
                 path,
                 *line,
                 0,
-                format!("the id `{id}` already stands in line {first}; give each row its own"),
+                format!("duplicate id `{id}`, first in line {first}; give each row its own"),
             ));
         }
         let mut files = Vec::with_capacity(kinds.len());
@@ -197,13 +197,13 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
     Ok(Manifest { corpus, kinds })
 }
 
-/// A row and the line it stands in.
+/// A row and its line in the file.
 type Row = (usize, csv::StringRecord);
 
-/// Which column means what.
+/// The meaning of the columns, by index.
 struct Columns {
     id: Option<usize>,
-    /// And whether several may apply.
+    /// The column of labels, and whether it may have several.
     labels: Option<(usize, bool)>,
     group: Option<usize>,
     part: Option<usize>,
@@ -220,7 +220,7 @@ impl Columns {
                     1,
                     column + 1,
                     format!(
-                        "the column name `{name}` is empty or stands twice; name each column once"
+                        "the column name `{name}` is empty or a duplicate; give each column its own name"
                     ),
                 ));
             }
@@ -237,7 +237,7 @@ impl Columns {
                 path,
                 1,
                 0,
-                "has no column of files; add one a modality, e.g. `voice`",
+                "has no column for a modality; add one, e.g. `voice`",
             ));
         }
         let labels = match (find("label"), find("labels")) {
@@ -281,7 +281,7 @@ impl Columns {
     }
 }
 
-/// What a cell points at; `None` for an empty one.
+/// The source that a cell names; `None` for an empty cell.
 fn source(
     manifest: &Path,
     folder: &Path,
@@ -321,7 +321,7 @@ fn source(
     Ok(Some(Source::File(file)))
 }
 
-/// The classes, and what a cell says of them.
+/// The classes, and the label of a cell.
 struct Labels {
     classes: Vec<String>,
     number_of: HashMap<String, usize>,
@@ -374,7 +374,7 @@ impl Labels {
     }
 }
 
-/// The classes that a cell names.
+/// The names of classes in a cell.
 fn names(cell: &str, several: bool) -> impl Iterator<Item = &str> {
     let none = cell.is_empty() || several && cell == NONE_APPLIES;
     let between = move |c| several && c == BETWEEN;
@@ -384,8 +384,7 @@ fn names(cell: &str, several: bool) -> impl Iterator<Item = &str> {
 /// The part that a cell names.
 fn part(path: &Path, (line, column): (usize, Option<usize>), name: &str) -> Result<Part> {
     Part::named(name).ok_or_else(|| {
-        let what =
-            format!("`{name}` is no part; write train, valid or test, or leave the cell empty");
+        let what = format!("unknown part `{name}`; expected train, valid, test or an empty cell");
         Error::bad_at(path, line, column.map_or(0, |column| column + 1), what)
     })
 }

@@ -1,8 +1,8 @@
-//! Corpora: how each lies on disk, and what is known of the whole.
+//! Corpora: one module for each, which implements [`CorpusFormat`].
 //!
-//! To add a corpus, write `NAME.rs` (or a folder `NAME`) with a type that implements [`CorpusFormat`] and a constant
-//! `FORMAT` of it, and add the word `NAME` to the list `corpora!` below. Configurations (`data.format`), `--format` of
-//! the program and its help follow from the list.
+//! To add a corpus, write a module `NAME` with a type that implements [`CorpusFormat`] and the constant `FORMAT`, and add
+//! the word `NAME` to the list `corpora!` below. Configurations (`data.format`), the program's `--format`, its help and
+//! `mpuc data check` use the list.
 
 mod census;
 mod format;
@@ -11,7 +11,7 @@ pub mod tree;
 pub use census::Census;
 pub use format::{CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
 
-/// Declares the modules of the corpora and the list of their formats.
+/// Declares the modules of the corpora and the lists of their formats and names.
 macro_rules! corpora {
     ($($name:ident)*) => {
         $(pub mod $name;)*
@@ -47,8 +47,8 @@ mod tests {
     fn a_path_that_is_no_corpus_is_refused_with_the_formats() {
         let folder = tempfile::tempdir().unwrap();
         let error = Format::recognise(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("no corpus is recognised") && error.contains("crema_d"), "{error}");
+        assert!(error.contains("not a known corpus") && error.contains("crema_d"), "{error}");
         let error = Format::recognise(&folder.path().join("none")).unwrap_err().to_string();
-        assert!(error.contains("no such file or folder"), "{error}");
+        assert!(error.contains("does not exist"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The files below a folder, and those inside the ZIP archives there.
+//! The files in a folder tree and in its ZIP archives.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use crate::features::Source;
 use crate::formats::archive::Archive;
 use crate::{Error, Result};
 
-/// All files below `root` in the order of their names, then the members of all `.zip` archives among them.
-/// Nothing but the archives' directories is read.
+/// All files below `root` in the order of their names, then the members of all `.zip` archives among them. Only the
+/// directories of archives are read.
 ///
 /// # Errors
-/// Input/output errors; bad data for an archive that is not whole.
+/// Input/output errors; bad data for a damaged archive.
 pub fn files(root: &Path) -> Result<Vec<Source>> {
     let (mut files, mut archives) = (Vec::new(), Vec::new());
     for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
@@ -35,15 +35,15 @@ pub fn files(root: &Path) -> Result<Vec<Source>> {
     Ok(files)
 }
 
-/// A file's name without its ending, and the ending in lower case; `None` for names that are no text.
+/// A file name without its extension, and the extension in lower case; `None` when the name is not UTF-8.
 pub(super) fn name(source: &Source) -> Option<(&str, String)> {
     let path = source.path();
     let ending = path.extension().unwrap_or_default().to_str()?.to_ascii_lowercase();
     Some((path.file_stem()?.to_str()?, ending))
 }
 
-/// Whether a folder has a file, at its top or below, of which `fits` holds; it gets the name without its ending, and the
-/// ending in lower case. Archives are not opened.
+/// Whether a file in the folder tree satisfies `fits`, which gets the name without its extension and the extension in lower
+/// case. Archives are not opened.
 pub(super) fn any_file(root: &Path, fits: impl Fn(&str, &str) -> bool) -> bool {
     let files = WalkDir::new(root).follow_links(true).into_iter().flatten();
     root.is_dir()

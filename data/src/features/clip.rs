@@ -1,5 +1,5 @@
-//! Face frames for a video network: `.npy` files of `u8` frames, folders of pictures, or videos, resized once; a few
-//! frames of a window at load time.
+//! Face clips for a video network: videos, folders of pictures or `.npy` files of `u8` frames, resized once when they are
+//! decoded. The loader picks a few frames of each window.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::{Array, Error, Result};
 
 /// Mean of red, green and blue over Kinetics-400, of values in [0, 1] (torchvision's video networks).
 pub const KINETICS_MEAN: [f32; 3] = [0.43216, 0.394666, 0.37645];
-/// Deviation of red, green and blue over Kinetics-400, of values in [0, 1].
-pub const KINETICS_DEVIATION: [f32; 3] = [0.22803, 0.22145, 0.216989];
-/// Longest clip that is believed, in frames; bounds memory against a file of tiny frames.
+/// Standard deviation of red, green and blue over Kinetics-400, of values in [0, 1].
+pub const KINETICS_STD: [f32; 3] = [0.22803, 0.22145, 0.216989];
+/// Longest clip that is accepted, in frames; bounds the memory that a file of tiny frames can ask for.
 const MOST_FRAMES: usize = 20_000;
 
 /// Settings of the video feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipSettings {
-    /// Height of the frames given, pixels.
+    /// Height of the decoded frames, in pixels.
     pub height: usize,
-    /// Width of the frames given, pixels.
+    /// Width of the decoded frames, in pixels.
     pub width: usize,
-    /// Frames per second of `.npy` files and of folders of pictures, which do not say; videos do.
+    /// Frames per second of `.npy` files and of folders of pictures; a video has its own.
     pub frames_per_second: f64,
 }
 
@@ -48,12 +48,13 @@ impl ClipSettings {
         ))
     }
 
-    /// Reads a clip as `[T, height, width, 3]`, and its frames a second: a video or a folder of pictures, of whose
-    /// frames the middle is taken in the proportions of the clip, or a `.npy` of `u8` frames `[T, H, W, 3]`,
-    /// `[T, H, W, 1]` or `[T, H, W]` (grey is repeated), which are taken whole.
+    /// Reads a clip `[T, height, width, 3]` and its frames per second.
+    ///
+    /// Frames of a video or a folder of pictures are cropped around their centre to the aspect ratio `width / height`. A
+    /// `.npy` of `u8` frames `[T, H, W, 3]`, `[T, H, W, 1]` or `[T, H, W]` (grey is repeated) is not cropped.
     ///
     /// # Errors
-    /// Bad data when the file holds no such frames.
+    /// Bad data when the file has no such frames.
     pub fn read(&self, path: &Path) -> Result<(Array<u8>, f64)> {
         if path.is_dir() {
             return self.read_folder(path);
@@ -85,7 +86,7 @@ impl ClipSettings {
         Ok((Array::new([length, self.height, self.width, 3], values)?, self.frames_per_second))
     }
 
-    /// Reads a video whose file holds `bytes`, as [`ClipSettings::read`]; `path` is for messages.
+    /// Reads a video from the `bytes` of its file, as [`ClipSettings::read`] does; `path` is for messages.
     ///
     /// # Errors
     /// See [`video::decode`].
@@ -95,7 +96,7 @@ impl ClipSettings {
         Ok((frames.finish()?, info.frames_per_second))
     }
 
-    /// Reads a folder of pictures, each a frame.
+    /// Reads a folder of pictures, one frame each.
     fn read_folder(&self, path: &Path) -> Result<(Array<u8>, f64)> {
         let mut frames = Frames::new(self, path);
         for picture in pictures::list(path)? {
@@ -105,7 +106,7 @@ impl ClipSettings {
     }
 }
 
-/// The middle of every frame at the size that is wanted; frames may differ in size.
+/// Crops frames around their centre and resizes them; frames may differ in size.
 struct Frames<'a> {
     settings: &'a ClipSettings,
     path: &'a Path,
@@ -150,7 +151,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// The largest part in the middle of a frame with the proportions of `to`: its first row and column, and its size.
+/// The largest centred part of a frame with the aspect ratio of `to`: its first row and column, and its size.
 fn middle([height, width]: [usize; 2], to: [usize; 2]) -> ([usize; 2], [usize; 2]) {
     let kept = [
         (width * to[0]).div_ceil(to[1]).clamp(1, height),
@@ -159,7 +160,8 @@ fn middle([height, width]: [usize; 2], to: [usize; 2]) -> ([usize; 2], [usize; 2
     ([(height - kept[0]) / 2, (width - kept[1]) / 2], kept)
 }
 
-/// `count` frames spread evenly over the `length` frames from `start`: `int(linspace(start, start + length - 1, count))`.
+/// Indices of `count` frames spread evenly over `length` frames from `start`: `int(linspace(start, start + length - 1,
+/// count))` of NumPy.
 pub fn frame_indices(start: usize, length: usize, count: usize) -> Vec<usize> {
     let last = length.saturating_sub(1);
     let step = last as f64 / count.saturating_sub(1).max(1) as f64;

@@ -1,4 +1,4 @@
-//! Decoders: feature settings made ready, shared by all threads.
+//! Decoders: extractors with their transforms planned and word vectors indexed.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use crate::formats::{npy, openface, wav};
 use crate::values::Values;
 use crate::{Array, Error, Result};
 
-/// Raised whenever the same settings give other numbers than before, so that old cache entries are not used.
+/// Version of the computed values, part of every cache key. Raise it when the same settings give other values.
 const NUMBERS_VERSION: u32 = 2;
-/// Longest text file that is taken for one sample, in bytes.
+/// Largest text file of one sample, in bytes.
 const LONGEST_TEXT: u64 = 1 << 22;
 
-/// An [`Extractor`] made ready: transforms planned, word vectors indexed.
+/// An [`Extractor`] that is ready to decode: transforms planned, word vectors indexed. Threads may share it.
 pub struct Decoder {
     fingerprint: String,
     ready: Ready,
 }
 
-/// What each kind of feature needs to be decoded.
+/// The state that each kind of feature needs.
 pub(crate) enum Ready {
     Voice(Mel),
     Landmarks(LandmarkSettings),
@@ -32,10 +32,10 @@ pub(crate) enum Ready {
 }
 
 impl Decoder {
-    /// Makes `extractor` ready; the index of word vectors is kept in the folder `cache`.
+    /// Prepares `extractor`; the index of word vectors is cached in the folder `cache`.
     ///
     /// # Errors
-    /// Bad settings; for words, whatever is wrong with the vectors' file.
+    /// Bad settings; for words, errors of reading the vectors.
     pub(super) fn new(extractor: &Extractor, cache: Option<&Path>) -> Result<Self> {
         let ready = match extractor {
             Extractor::Voice(settings) => Ready::Voice(Mel::new(settings)?),
@@ -52,13 +52,15 @@ impl Decoder {
             _ => "",
         };
         let settings = serde_json::to_string(extractor).map_err(|e| {
-            Error::config(format!("feature settings cannot be written as JSON: {e}; report this"))
+            Error::config(format!(
+                "feature settings cannot be written as JSON: {e}; report this bug"
+            ))
         })?;
         let fingerprint = format!("{NUMBERS_VERSION} {settings} {vectors}");
         Ok(Self { fingerprint, ready })
     }
 
-    /// Everything but the file that the numbers depend on: settings, version of the numbers, word vectors.
+    /// A string of everything but the source that the values depend on: version, settings and word vectors.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -67,10 +69,10 @@ impl Decoder {
         &self.ready
     }
 
-    /// Reads one modality of one sample.
+    /// Decodes one modality of one sample.
     ///
     /// # Errors
-    /// Whatever is wrong with the file, with its path.
+    /// Errors of reading the source, with its path; bad settings when the source cannot give this feature.
     pub fn decode(&self, source: &Source) -> Result<Decoded> {
         if let Source::Excerpt(excerpt) = source {
             return excerpt.decode(self);
@@ -109,7 +111,8 @@ fn decode_landmarks(settings: &LandmarkSettings, source: &Source) -> Result<Deco
         source => openface::read(source.file()?, settings.coordinates)?,
     };
     let (held, length) = (track.held, track.frames.shape()[0]);
-    let warning = format!("{held} of {length} frames show no face and hold another frame's points");
+    let warning =
+        format!("{held} of {length} frames show no face and repeat the points of another frame");
     Ok(Decoded {
         values: Values::F32(settings.apply(track.frames)?),
         frames_per_second: track.rate,
@@ -140,7 +143,7 @@ fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
         ));
     }
     if embedded.known == 0 {
-        warnings.push("no word has a vector; one step of zeros stands for the text".into());
+        warnings.push("no word has a vector; the feature is one frame of zeros".into());
     }
     Ok(Decoded { values: Values::F32(embedded.vectors), frames_per_second: None, warnings })
 }
@@ -156,7 +159,7 @@ fn read_text(path: &Path) -> Result<String> {
         ));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
-    String::from_utf8(bytes).map_err(|_| Error::bad(path, "is no UTF-8 text; save it as UTF-8"))
+    String::from_utf8(bytes).map_err(|_| Error::bad(path, "is not UTF-8 text; save it as UTF-8"))
 }
 
 fn read_sequence(path: &Path) -> Result<Array<f32>> {
@@ -164,16 +167,13 @@ fn read_sequence(path: &Path) -> Result<Array<f32>> {
     if array.shape().len() < 2 || array.data().is_empty() {
         return Err(Error::bad(
             path,
-            format!(
-                "shape {:?} where [T, C] with at least one value is needed; save it so",
-                array.shape()
-            ),
+            format!("shape {:?}; expected [T, C, ...] with at least one value", array.shape()),
         ));
     }
     if let Some(at) = array.data().iter().position(|x| !x.is_finite()) {
         return Err(Error::bad(
             path,
-            format!("value {at} is {}; replace what is not a finite number", array.data()[at]),
+            format!("value {at} is {}; expected finite numbers: replace it", array.data()[at]),
         ));
     }
     Ok(array)

@@ -1,14 +1,14 @@
-//! Facial landmarks: which points are kept and how a clip is scaled.
+//! Facial landmarks: selection of points and scaling of a clip.
 
 use serde::{Deserialize, Serialize};
 
 use crate::formats::openface::{Coordinates, POINTS};
 use crate::{Array, Error, Result};
 
-/// The points of the jaw line come first; the rest is brows, nose, eyes and mouth.
+/// Number of points on the jaw line, which come first; the others are brows, nose, eyes and mouth.
 const JAW: usize = 17;
 
-/// Which of the 68 points are kept.
+/// The selection among the 68 points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Points {
@@ -20,7 +20,7 @@ pub enum Points {
 }
 
 impl Points {
-    /// How many points that is.
+    /// The number of selected points.
     pub fn count(self) -> usize {
         POINTS - self.first()
     }
@@ -33,16 +33,16 @@ impl Points {
     }
 }
 
-/// How coordinates are scaled, once for the whole clip, so that movement stays.
+/// The scaling of coordinates: one for the whole clip, so that motion is preserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
-    /// Each axis to [0, 1] by its least and greatest value over all frames and all 68 points (the authors' code).
+    /// Each axis to [0, 1] by its minimum and maximum over all frames and all 68 points (the code of MPUC's authors).
     #[default]
     Authors,
-    /// Minus the mean over all frames and points 17 to 67, divided by their root-mean-square distance from it.
+    /// Subtracts the mean over all frames and points 17 to 67, and divides by the root-mean-square distance from it.
     Centred,
-    /// As in the file.
+    /// No scaling.
     None,
 }
 
@@ -50,19 +50,19 @@ pub enum Scaling {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LandmarkSettings {
-    /// Image or space coordinates.
+    /// 2-D image or 3-D space coordinates.
     pub coordinates: Coordinates,
-    /// Points kept.
+    /// The selected points.
     pub points: Points,
-    /// Scaling.
+    /// The scaling.
     pub scaling: Scaling,
 }
 
 impl LandmarkSettings {
-    /// Scales `[T, 68, C]` frames and keeps the chosen points: `[T, points, C]`.
+    /// Scales frames `[T, 68, C]` and selects points: `[T, points, C]`.
     ///
     /// # Errors
-    /// Bad settings when the frames are not 68 points each.
+    /// Bad settings when a frame does not have 68 points.
     pub fn apply(&self, frames: Array<f32>) -> Result<Array<f32>> {
         let (shape, mut values) = frames.into_parts();
         let &[length, POINTS, axes @ (2 | 3)] = shape.as_slice() else {
@@ -84,7 +84,7 @@ impl LandmarkSettings {
     }
 }
 
-/// Each axis to [0, 1]; an axis that never changes becomes 0.
+/// Scales each axis to [0, 1]; a constant axis becomes 0.
 fn stretch(values: &mut [f32], axes: usize) {
     for axis in 0..axes {
         let along = || values.iter().skip(axis).step_by(axes);
@@ -97,7 +97,7 @@ fn stretch(values: &mut [f32], axes: usize) {
     }
 }
 
-/// Mean zero and root-mean-square radius one over the points that are not the jaw; sums in f64.
+/// Scales to mean 0 and root-mean-square radius 1 over the points off the jaw line; sums in f64.
 fn centre(values: &mut [f32], axes: usize) {
     let inner = |values: &[f32], f: &mut dyn FnMut(&[f32])| {
         values

@@ -1,7 +1,7 @@
-//! Features: what a file becomes before a network sees it.
+//! Extraction of features: from a file to the values that a network reads.
 //!
-//! An [`Extractor`] is settings (written in configurations and cache keys); a [`Decoder`] is those settings made ready
-//! (transforms planned, word vectors indexed) and shared by all threads.
+//! An [`Extractor`] is the settings of a feature, as configurations and cache keys have them. A [`Decoder`] is an extractor
+//! with its transforms planned and word vectors indexed. A [`Source`] is the file that it decodes.
 
 pub mod clip;
 pub mod landmarks;
@@ -33,79 +33,79 @@ pub struct WordSettings {
     pub vectors: PathBuf,
 }
 
-/// Settings of ready-made sequences.
+/// Settings of precomputed sequences.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SequenceSettings {
-    /// Rows a second, when that is known; `.npy` does not say.
+    /// Frames per second, when known; `.npy` does not store it.
     pub frames_per_second: Option<f64>,
-    /// The computational sequence they are rows of, e.g. `COVAREP`; for data sets of `.csd` files.
+    /// The computational sequence, e.g. `COVAREP`; for corpora of `.csd` files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// Of a computational sequence only the columns whose name begins with one of these, e.g. `AU`.
+    /// Use only columns of a computational sequence whose names begin with one of these, e.g. `AU`; all when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
 }
 
-/// Which feature is computed from a modality's files, with its settings.
+/// The feature that is computed from a modality's files, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Extractor {
-    /// WAV to a log-mel spectrogram `[T, bands]`.
+    /// A log-mel spectrogram `[T, bands]` of a WAV file.
     Voice(MelSettings),
-    /// OpenFace CSV to landmarks `[T, points, 2 or 3]`.
+    /// Landmarks `[T, points, 2 or 3]` of an OpenFace CSV.
     Landmarks(LandmarkSettings),
-    /// Video or `.npy` frames to `u8` images `[T, height, width, 3]`.
+    /// RGB frames `[T, height, width, 3]` (`u8`) of a video, a folder of pictures or an `.npy`.
     Clip(ClipSettings),
-    /// Text to word vectors `[T, dimension]`.
+    /// Word vectors `[T, dimension]` of a text.
     Words(WordSettings),
-    /// `.npy` of any real type `[T, ...]`, or a computational sequence, used as it is.
+    /// Precomputed values `[T, ...]` of an `.npy` of any real type, or of a computational sequence.
     Sequence(SequenceSettings),
 }
 
-/// What a feature is computed from: the kinds of [`Extractor`] without their settings.
+/// The kinds of [`Extractor`], without their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FeatureKind {
-    /// Recorded speech.
+    /// Speech recordings.
     Voice,
     /// Facial landmarks.
     Landmarks,
-    /// A video, or pictures of one.
+    /// Video.
     Clip,
     /// Text.
     Words,
-    /// Ready-made numbers.
+    /// Precomputed sequences.
     Sequence,
 }
 
-/// One modality of one sample, decoded.
+/// The decoded values of one modality of one sample, with remarks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// `[T, ...]`. An [`Excerpt`] has no steps where its file has nothing for the sample; other sources have at least one.
+    /// The values, `[T, ...]`. `T` is at least 1, or 0 when the file of an [`Excerpt`] has nothing for the sample.
     pub values: Values,
-    /// Steps a second, where that means something.
+    /// Frames per second; `None` when frames are not equally spaced in time or the rate is unknown.
     pub frames_per_second: Option<f64>,
-    /// What a person should know, e.g. how many frames had no face.
+    /// Warnings for the user, e.g. the number of frames without a face.
     pub warnings: Vec<String>,
 }
 
 impl Decoded {
-    /// Steps of the feature.
-    pub fn steps(&self) -> usize {
+    /// Frames of the feature: the size `T` of its first axis.
+    pub fn frames(&self) -> usize {
         self.values.shape().first().copied().unwrap_or(0)
     }
 }
 
 impl Extractor {
-    /// Makes the feature ready: plans transforms, opens word vectors, whose index is kept in the folder `cache`.
+    /// The decoder of this feature: plans transforms and opens word vectors, whose index is cached in the folder `cache`.
     ///
     /// # Errors
-    /// Bad settings; for words, whatever is wrong with the vectors' file.
+    /// Bad settings; for words, errors of reading the vectors.
     pub fn decoder(&self, cache: Option<&Path>) -> Result<Decoder> {
         Decoder::new(self, cache)
     }
 
-    /// What the feature is computed from.
+    /// The kind of this feature.
     pub fn kind(&self) -> FeatureKind {
         match self {
             Self::Voice(_) => FeatureKind::Voice,
@@ -118,7 +118,7 @@ impl Extractor {
 }
 
 impl FeatureKind {
-    /// The usual name of a modality of this kind.
+    /// The default name of a modality of this kind.
     pub fn name(self) -> &'static str {
         match self {
             Self::Voice => "voice",
@@ -129,7 +129,7 @@ impl FeatureKind {
         }
     }
 
-    /// The feature with default settings, for voice the paper's; `None` for words without the file of their vectors.
+    /// The feature with default settings (of the paper for voice); `None` for words when `vectors` is `None`.
     pub fn extractor(self, vectors: Option<&Path>) -> Option<Extractor> {
         Some(match self {
             Self::Voice => Extractor::Voice(MelSettings::paper()),

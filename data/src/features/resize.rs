@@ -1,16 +1,16 @@
-//! Resizing frames with PyTorch's and Pillow's antialiased bilinear filter: a tent as wide as one output pixel.
+//! Antialiased bilinear resizing as in PyTorch and Pillow: a triangle filter whose half width is one output pixel.
 
-/// Fractions of weights: multiples of 1/4096, so that every sum stays within an i32.
+/// Fixed-point scale of filter weights: multiples of 1/4096 keep every sum within an i32.
 const BITS: u32 = 12;
 
-/// For each place of an output axis: the first input place that counts, and the weights from there on.
+/// For each output index along an axis: the first input index of its filter, and the weights from there.
 struct Taps(Vec<(usize, Vec<i32>)>);
 
 impl Taps {
-    /// `from` input places, of which those from `start` on become `to` output places, half-pixel centres.
+    /// Filters from the `from` input indices after `start` to `to` output indices, with half-pixel centres.
     fn new(start: usize, from: usize, to: usize) -> Self {
         let step = from as f64 / to as f64;
-        // Enlarging, the tent is as wide as an input pixel.
+        // When enlarging, the half width is one input pixel.
         let reach = step.max(1.0);
         let tap = |i: usize| {
             let centre = (i as f64 + 0.5) * step;
@@ -21,7 +21,7 @@ impl Taps {
             let one = f64::from(1 << BITS);
             let mut weights: Vec<i32> =
                 (first..last).map(|at| (tent(at) / sum * one).round() as i32).collect();
-            // What rounding took or gave goes to the largest, so that grey stays grey.
+            // The largest weight absorbs the rounding error, so that weights sum to 1 and constant areas stay constant.
             let missing = (1 << BITS) - weights.iter().sum::<i32>();
             if let Some(largest) = weights.iter_mut().max() {
                 *largest += missing;
@@ -37,22 +37,22 @@ impl Taps {
     }
 }
 
-/// Resizes a part of frames of one size.
+/// Resizes a rectangular part of frames of one size.
 pub struct Resize {
     width: usize,
     channels: usize,
     rows: Taps,
     columns: Taps,
-    /// The part's rows, already at their new width: red, green and blue.
+    /// Rows of the part at their new width, RGB.
     lines: Vec<u8>,
-    /// The first of them in the frame.
+    /// Index in the frame of the first of these rows.
     first: usize,
     sums: Vec<i32>,
 }
 
 impl Resize {
-    /// From frames of `frame` rows and columns with 1 or 3 channels, the part that begins at `start` and has the size
-    /// `kept` becomes `to` rows and columns. No size may be 0, and the part must lie in the frame.
+    /// A resizer of the part at `start` with `kept` rows and columns, to `to` rows and columns, of frames with `frame` rows
+    /// and columns and 1 or 3 channels. No size may be 0, and the part must lie within the frame.
     pub fn new(
         frame: [usize; 2],
         start: [usize; 2],
@@ -71,7 +71,7 @@ impl Resize {
         }
     }
 
-    /// Appends the resized part of one frame to `out`, as red, green and blue.
+    /// Appends the resized part of one frame to `out`, RGB.
     pub fn append(&mut self, frame: &[u8], out: &mut Vec<u8>) {
         match self.channels {
             1 => self.narrow::<1>(frame),
@@ -90,7 +90,7 @@ impl Resize {
         }
     }
 
-    /// The part's rows at their new width, into `lines`.
+    /// Resizes the part's rows to their new width, into `lines`.
     fn narrow<const CHANNELS: usize>(&mut self, frame: &[u8]) {
         let row_length = self.width * CHANNELS;
         let across = self.columns.0.len() * 3;

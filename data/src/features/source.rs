@@ -19,33 +19,35 @@ pub enum Source {
     Member(Member),
     /// Literal text.
     Text(String),
-    /// Part of a file that many samples share.
+    /// A part of a file that many samples share.
     Excerpt(Arc<dyn Excerpt>),
 }
 
-/// Part of a file that many samples share, e.g. the rows of one segment in a computational sequence.
+/// A part of a file that many samples share, e.g. the rows of one segment in a computational sequence.
+///
+/// A corpus implements it when its samples are not files of their own.
 pub trait Excerpt: fmt::Debug + Send + Sync {
     /// The file, for messages.
     fn path(&self) -> &Path;
 
-    /// A name that no other excerpt has.
+    /// A name that identifies the excerpt: two excerpts are equal when their keys are.
     fn key(&self) -> String;
 
-    /// A hash of everything that the decoded values depend on; `hash_file` hashes the content of a file.
+    /// A hash of everything in the source that the decoded values depend on; `hash_file` hashes the content of a file.
     ///
     /// # Errors
     /// Those of `hash_file`.
     fn content(&self, hash_file: &dyn Fn(&Path) -> Result<Hash>) -> Result<Hash>;
 
-    /// Reads the excerpt. A feature of no steps means that the file has nothing for this sample.
+    /// Decodes the excerpt. A feature of 0 frames means that the file has nothing for the sample.
     ///
     /// # Errors
-    /// Whatever is wrong with the file; bad settings when it has no such feature.
+    /// Errors of reading the file; bad settings when it cannot give the decoder's feature.
     fn decode(&self, decoder: &Decoder) -> Result<Decoded>;
 }
 
 impl Source {
-    /// The file, an archive's path with a member's name, or `<text>`: for messages and endings.
+    /// The path of the file, of the archive joined with the member's name, or `<text>`; for messages and file extensions.
     pub fn path(&self) -> &Path {
         match self {
             Self::File(path) => path,
@@ -55,7 +57,7 @@ impl Source {
         }
     }
 
-    /// The path of a source that is a file by itself.
+    /// The path of a source that is a whole file.
     ///
     /// # Errors
     /// Bad data or bad settings for any other source.
@@ -76,14 +78,14 @@ impl Source {
         }
     }
 
-    /// A hash of everything that the decoded values depend on; `hash_file` hashes the content of a file.
+    /// A hash of everything in the source that the decoded values depend on; `hash_file` hashes the content of a file.
     ///
     /// # Errors
     /// Those of `hash_file`.
     pub(crate) fn content(&self, hash_file: &dyn Fn(&Path) -> Result<Hash>) -> Result<Hash> {
         match self {
             Self::File(path) => hash_file(path),
-            // The archive's directory has a checksum of each member: to unpack 12 GB of videos would take minutes.
+            // The archive's directory has a checksum of each member; unpacking 12 GB of videos would take minutes.
             Self::Member(member) => Ok(blake3::hash(member.identity().as_bytes())),
             Self::Text(text) => Ok(blake3::hash(text.as_bytes())),
             Self::Excerpt(excerpt) => excerpt.content(hash_file),

@@ -1,6 +1,6 @@
 //! Splits into training, validation and test parts, by group (actor) or stratified by class.
 //!
-//! All are deterministic: the same samples in the same order and the same seed give the same folds on any machine.
+//! All splits are deterministic: they depend on the samples, their order and the seed alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::{Corpus, Label, Part};
 use crate::{Error, Result};
 
-/// Share of the training part, per class, that a stratified split gives to validation.
+/// Share of each class's training samples that a stratified split uses for validation.
 const VALIDATION_SHARE: f64 = 0.1;
 
-/// The samples (by index) of each part.
+/// A split: the sample indices of each part, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// Samples to learn from.
+    /// Training samples.
     pub train: Vec<usize>,
-    /// Samples to stop and choose by.
+    /// Validation samples, for early stopping and model selection.
     pub validation: Vec<usize>,
-    /// Samples to report on.
+    /// Test samples, for the reported figures.
     pub test: Vec<usize>,
 }
 
-/// A class of which a part has no sample.
+/// A class without samples in a part of a fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsentClass {
-    /// Fold, from 0.
+    /// The fold, counted from 0.
     pub fold: usize,
-    /// The part without it.
+    /// The part without samples of the class.
     pub part: Part,
     /// The class's name.
     pub class: String,
@@ -54,39 +54,39 @@ impl fmt::Display for AbsentClass {
     }
 }
 
-/// Order in which groups are dealt into folds.
+/// The order in which groups are assigned to folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupOrder {
-    /// Shuffled by a seed.
+    /// Shuffled with this seed.
     Shuffled(u64),
-    /// By name.
+    /// Sorted by name.
     Sorted,
 }
 
-/// Which samples of a fold by group are for validation.
+/// The validation part of a split by group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
     /// The fold after the test fold.
     #[default]
     NextFold,
-    /// None.
+    /// There is none.
     None,
-    /// This share of the training groups, at least one; chosen by the seed.
+    /// A share of the training groups, at least one group, drawn at random.
     Share {
-        /// Above 0 and below 1.
+        /// The share, above 0 and below 1.
         share: f64,
-        /// Seed of the choice.
+        /// Seed of the random draw.
         seed: u64,
     },
 }
 
 impl Split {
-    /// The corpus's own split: samples in no part are in none. `None` where no sample says a part.
+    /// The corpus's own split. Samples without a part are left out; `None` when no sample has a part.
     ///
     /// # Errors
-    /// Bad settings when nothing is left to learn from or to report on, or a group is in two parts.
+    /// Bad settings when the training or test part is empty, or a group is in two parts.
     pub fn of_corpus(corpus: &Corpus) -> Result<Option<Self>> {
         let mut split = Self::default();
         let mut part_of: BTreeMap<&str, (Part, &str)> = BTreeMap::new();
@@ -127,7 +127,7 @@ impl Split {
         [(Part::Train, &self.train), (Part::Validation, &self.validation), (Part::Test, &self.test)]
     }
 
-    /// A hash of which sample ids are in which part, whatever their order: 16 hexadecimal digits for the protocol stamp.
+    /// A hash of the sample ids in each part, independent of their order: 16 hexadecimal digits.
     pub fn stamp<S: AsRef<str>>(&self, ids: &[S]) -> String {
         let mut hasher = blake3::Hasher::new();
         for (_, part) in self.parts() {
@@ -142,7 +142,8 @@ impl Split {
         hasher.finalize().to_hex().as_str()[..16].to_owned()
     }
 
-    /// Classes that a part lacks, as `fold`; empty parts are left out, and so are samples without a label.
+    /// The classes without samples in a non-empty part. `fold` is copied into the result; samples without a label are
+    /// ignored.
     pub fn absent_classes(
         &self,
         fold: usize,
@@ -169,11 +170,13 @@ impl Split {
     }
 }
 
-/// Folds that keep every group whole: the groups, in `order`, are cut into `folds` runs whose sizes differ by at most
-/// one, the longer ones first (24 actors in 10 folds: 3 3 3 3 2 2 2 2 2 2). Fold `i` tests on run `i`.
+/// Cross-validation by group: no group is in two parts of a fold.
+///
+/// The groups, in `order`, are cut into `folds` consecutive runs whose sizes differ by at most one, the longer runs first
+/// (24 actors in 10 folds: 3 3 3 3 2 2 2 2 2 2). Fold `i` tests on run `i`.
 ///
 /// # Errors
-/// Bad settings when there are fewer groups than folds, or too few folds for the validation asked for.
+/// Bad settings when there are fewer than 2 folds, fewer groups than folds, or no group is left for training.
 pub fn by_group<S: AsRef<str>>(
     groups: &[S],
     folds: usize,
@@ -198,8 +201,9 @@ pub fn by_group<S: AsRef<str>>(
     assemble(&members, &fold_of, folds, validation)
 }
 
-/// The made-up world's three folds: the group at place `a` by name (from 0) is tested in fold `(a / 2) % 3`, so that
-/// each fold holds as many odd (male) as even (female) actors.
+/// Three folds by pairs of groups: the group with index `a` in the order of names is tested in fold `(a / 2) % 3`.
+///
+/// RAVDESS and the synthetic world number male and female actors alternately, so each fold tests as many of either.
 ///
 /// # Errors
 /// Bad settings when there are too few groups.
@@ -215,7 +219,7 @@ pub fn three_by_pairs<S: AsRef<str>>(groups: &[S], validation: Validation) -> Re
     assemble(&members, &fold_of, 3, validation)
 }
 
-/// The samples of each group, by group name.
+/// The sample indices of each group, in the order of the groups' names.
 fn members<'a>(groups: impl Iterator<Item = &'a str>) -> Vec<Vec<usize>> {
     let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (sample, group) in groups.enumerate() {
@@ -265,7 +269,7 @@ fn assemble(
         .collect()
 }
 
-/// How many of `count` groups a share is: at least one, and one must be left.
+/// The number of groups in a share of `count` groups: at least one, and at least one must remain.
 fn share_of(count: usize, share: f64) -> Result<usize> {
     let wanted = ((count as f64 * share).round() as usize).max(1);
     if !(share > 0.0 && share < 1.0) || wanted >= count {
@@ -276,8 +280,10 @@ fn share_of(count: usize, share: f64) -> Result<usize> {
     Ok(wanted)
 }
 
-/// Folds in which every class is spread evenly, whatever the group. Samples with one leak key stay together. 10 % of
-/// each class's training part (again whole leak keys, at least one where two are left) are for validation.
+/// Stratified cross-validation: every class is spread evenly over the folds; groups are ignored.
+///
+/// Samples with equal leak keys stay together. 10 % of each class's training samples are for validation: whole leak keys,
+/// at least one when the class has two or more.
 ///
 /// # Errors
 /// Bad settings when the lists differ in length, a leak key joins two classes, or a class has fewer leak keys than
@@ -301,7 +307,7 @@ pub fn stratified<S: AsRef<str>>(
         let label = labels[unit[0]];
         if let Some(&other) = unit.iter().find(|&&sample| labels[sample] != label) {
             return Err(Error::config(format!(
-                "the leak key `{}` joins samples of two classes; give near-copies one label",
+                "the leak key `{}` has samples of two classes; give near-duplicates one label",
                 leak_keys[other].as_ref()
             )));
         }
@@ -319,7 +325,7 @@ pub fn stratified<S: AsRef<str>>(
             )));
         }
         units.shuffle(&mut random);
-        // Each class starts dealing where the one before stopped, so that fold sizes stay even.
+        // Each class starts at the fold where the previous class stopped, so that fold sizes stay even.
         for (test, split) in splits.iter_mut().enumerate() {
             let (mut tested, mut training) = (Vec::new(), Vec::new());
             for (place, unit) in units.iter().enumerate() {

@@ -1,16 +1,16 @@
-//! Uncompressed BMP pictures: 8 bits a pixel with a palette, 24 and 32 bits. Written from Microsoft's description of
+//! Uncompressed BMP pictures of 8 (with a palette), 24 and 32 bits per pixel, after Microsoft's description of
 //! `BITMAPINFOHEADER`.
 
-/// Bytes of the file header, which the picture's own header follows.
+/// Length of the file header in bytes; the header of the picture follows it.
 const FILE_HEADER: usize = 14;
 
-/// A picture as red, green and blue: width, height and `3 * width * height` numbers, the top row first.
+/// An RGB picture: width, height and `3 * width * height` values, the top row first.
 pub(super) type Rgb = (usize, usize, Vec<u8>);
 
 /// Decodes a picture of at most `most` pixels along each axis. An alpha channel is dropped.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// A message without the file's name when the bytes are not such a picture.
 pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
     let ended = || "it ends too early".to_owned();
     let long = |at: usize| {
@@ -23,7 +23,7 @@ pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
         return Err(format!("its header has {header} bytes; at least 40 are read"));
     }
     let width = long(FILE_HEADER + 4)? as usize;
-    // A negative height says that the top row comes first.
+    // A negative height means that the top row comes first.
     let signed = long(FILE_HEADER + 8)?.cast_signed();
     let height = signed.unsigned_abs() as usize;
     if !(1..=most).contains(&width) || !(1..=most).contains(&height) {
@@ -33,7 +33,7 @@ pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
     }
     let bits = (long(FILE_HEADER + 12)? >> 16) as usize;
     let compression = long(FILE_HEADER + 16)?;
-    // Bit fields, where they are those of plain 32 bits.
+    // Bit fields are accepted when they are those of plain 32 bits.
     let masks = || -> Result<bool, String> {
         let masks = [long(FILE_HEADER + 40)?, long(FILE_HEADER + 44)?, long(FILE_HEADER + 48)?];
         Ok(masks == [0xff_0000, 0xff00, 0xff])
@@ -55,7 +55,7 @@ pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
         }
         _ => &[],
     };
-    // Rows are filled up to whole words of 4 bytes.
+    // Rows are padded to multiples of 4 bytes.
     let (pixel, row) = (bits / 8, (width * bits).div_ceil(32) * 4);
     let stored = bytes.get(start..).unwrap_or_default();
     if stored.len() < row * (height - 1) + width * pixel {

@@ -1,8 +1,8 @@
-//! GloVe word vectors: a text file, one word and its numbers a line.
+//! GloVe word vectors: a text file with one word and its vector per line.
 //!
-//! The file (up to 5 GB) is mapped, never loaded: an index of 16 bytes a word finds the line, and a line is parsed
-//! when its word is asked for. To make the index all of the file is read; a folder given for it keeps it, and the next
-//! opening reads next to nothing. Lines are read from the right, because some tokens of `glove.840B` hold spaces.
+//! The file (up to 5 GB) is memory-mapped. An index of 16 bytes per word gives the line, which is parsed when the word is
+//! looked up. Building the index reads the whole file; it can be cached in a folder. Lines are split from the right,
+//! because some tokens of `glove.840B` contain spaces.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +18,12 @@ use super::{map_file, write_aside};
 use crate::cache::content;
 use crate::{Array, Error, Result};
 
-/// Lines looked at to find the dimension.
+/// Number of lines that are read to find the dimension.
 const LINES_PROBED: usize = 200;
-/// Bytes that one index task reads.
+/// Bytes that one task of the indexing reads.
 const CHUNK: usize = 1 << 24;
 
-/// Word vectors, ready to be looked up.
+/// An opened file of word vectors. Threads may share it.
 #[derive(Debug)]
 pub struct Glove {
     path: PathBuf,
@@ -38,25 +38,25 @@ pub struct Glove {
 #[derive(Debug)]
 enum Index {
     Made(Vec<[u64; 2]>),
-    /// The pairs stand behind the [`KEPT`] bytes of the file's head.
+    /// A mapped cache file: a header of [`KEPT`] bytes, then the pairs.
     Kept(Mmap),
 }
 
-/// How a kept index begins: what it is, the numbers of a word, and a checksum of the pairs.
+/// First bytes of a cached index. The dimension and a checksum of the pairs follow.
 const MAGIC: &[u8; 24] = b"mpuc index of words, 1.\n";
-/// Bytes of the head.
+/// Length of the header in bytes.
 const KEPT: usize = MAGIC.len() + 8 + 32;
 
 impl Index {
     fn pairs(&self) -> &[[u64; 2]] {
         match self {
             Index::Made(pairs) => pairs,
-            // The head is a multiple of 8 bytes long, and a map starts on a page.
+            // The header is a multiple of 8 bytes long and maps are page-aligned, so the pairs are aligned.
             Index::Kept(map) => bytemuck::try_cast_slice(&map[KEPT..]).unwrap_or_default(),
         }
     }
 
-    /// What `keep` wrote, if it is whole, and of words with so many numbers.
+    /// The index that `keep` wrote; `None` when it is damaged or has another dimension.
     fn find(path: &Path, dimension: usize) -> Option<Self> {
         let map = map_file(path).ok()?;
         let (head, pairs) = map.split_at_checked(KEPT)?;
@@ -64,7 +64,7 @@ impl Index {
         whole.then_some(Index::Kept(map))
     }
 
-    /// Writes the index for the next time. Where that fails it will be made again.
+    /// Writes the index to the cache. A failure is ignored: the index is then built again at the next start.
     fn keep(&self, path: &Path, dimension: usize) {
         let pairs: &[u8] = bytemuck::cast_slice(self.pairs());
         let written = write_aside(path, |file| {
@@ -80,19 +80,19 @@ impl Index {
     }
 }
 
-/// A text as vectors.
+/// The word vectors of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedded {
-    /// `[T, dimension]`, a row for each known word; one row of zeros when no word is known.
+    /// `[T, dimension]`, one row for each known word; one row of zeros when no word is known.
     pub vectors: Array<f32>,
-    /// How many words had a vector.
+    /// The number of words with a vector.
     pub known: usize,
-    /// Words without a vector, in alphabetical order, each once.
+    /// The distinct words without a vector, sorted.
     pub unknown: BTreeSet<String>,
 }
 
 impl Glove {
-    /// Maps the file and indexes its words, or takes the index that was kept in the folder.
+    /// Opens the file and indexes its words; with a folder `kept` the index is cached there.
     ///
     /// # Errors
     /// Bad data when the first lines are not words followed by equally many numbers.
@@ -116,31 +116,30 @@ impl Glove {
         Ok(Self { path: path.to_owned(), map, dimension, index, fingerprint })
     }
 
-    /// Numbers a word.
+    /// The dimension of the vectors.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// Words in the file.
+    /// The number of words.
     pub fn word_count(&self) -> usize {
         self.index.pairs().len()
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A short name of the file's content, for cache keys.
+    /// A short hash of the file's content, for cache keys.
     pub fn fingerprint(&self) -> &str {
         self.fingerprint.get_or_init(|| short(blake3::hash(&self.map)))
     }
 
-    /// The vector of `word` exactly as written (GloVe 6B is all lower case), `dimension` numbers; `None` when the
-    /// file does not have it.
+    /// The vector of `word`, case-sensitive (GloVe 6B has only lower case); `None` when the file does not have it.
     ///
     /// # Errors
-    /// Bad data when the word's line holds something that is no finite number.
+    /// Bad data when a value is not a finite number.
     pub fn vector(&self, word: &str) -> Result<Option<Vec<f32>>> {
         let wanted = hash(word.as_bytes());
         let index = self.index.pairs();
@@ -167,14 +166,14 @@ impl Glove {
                         &self.path,
                         line,
                         0,
-                        format!("the vector of `{word}` holds something that is no number; download the file again"),
+                        format!("the vector of `{word}` has a value that is not a finite number; download the file again"),
                     )
                 })
             })
             .collect()
     }
 
-    /// The vectors of a text's words, in order. Unknown words are left out and reported.
+    /// The vectors of the words of a text, in order. Unknown words are skipped and reported.
     ///
     /// # Errors
     /// As [`Glove::vector`].
@@ -199,8 +198,8 @@ impl Glove {
     }
 }
 
-/// The words of a text as GloVe 6B counts them: lower case, each punctuation mark a word of its own, and the endings
-/// `'s 're 've 'll 'd 'm n't` split off (Stanford tokeniser's rule).
+/// The tokens of a text as in GloVe 6B: lower case, punctuation marks separate, and the endings `'s 're 've 'll 'd 'm n't`
+/// split off, as the Stanford tokeniser does.
 pub fn words(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut word = String::new();
@@ -225,7 +224,7 @@ pub fn words(text: &str) -> Vec<String> {
     found
 }
 
-/// Adds a word, its contracted ending split off.
+/// Adds a word, or a word and its contracted ending.
 fn push_word(found: &mut Vec<String>, word: String) {
     let ending = ["n't", "'s", "'re", "'ve", "'ll", "'d", "'m"]
         .into_iter()
@@ -278,18 +277,18 @@ fn index(map: &[u8], dimension: usize) -> Vec<[u64; 2]> {
     index
 }
 
-/// The beginning of a file's hash: its fingerprint.
+/// The fingerprint of a file: the first digits of its hash.
 fn short(hash: blake3::Hash) -> String {
     hash.to_hex().as_str()[..32].to_owned()
 }
 
-/// The line that starts at `start`, without its end; nothing behind the end of the file.
+/// The line that starts at `start`, without its line end; empty after the end of the file.
 fn line_at(map: &[u8], start: usize) -> &[u8] {
     let rest = map.get(start..).unwrap_or_default();
     &rest[..memchr(b'\n', rest).unwrap_or(rest.len())]
 }
 
-/// A line as its word and its `dimension` numbers (still text); `None` when it has too few fields.
+/// The word of a line and its `dimension` values as text; `None` when the line has too few fields.
 fn split(line: &[u8], dimension: usize) -> Option<(&[u8], &[u8])> {
     let line = line.trim_ascii_end();
     let mut end = line.len();
@@ -299,7 +298,7 @@ fn split(line: &[u8], dimension: usize) -> Option<(&[u8], &[u8])> {
     (end > 0).then(|| (&line[..end], &line[end + 1..]))
 }
 
-/// How many numbers follow each word. A word2vec header line (two numbers) counts as no word.
+/// The dimension of the vectors in the first lines. A word2vec header (two numbers) is not a word.
 fn dimension(path: &Path, map: &[u8]) -> Result<usize> {
     let numbers = |line: &[u8]| {
         let fields = line.trim_ascii_end().split(|byte| *byte == b' ');
@@ -315,7 +314,7 @@ fn dimension(path: &Path, map: &[u8]) -> Result<usize> {
         [(_, 2), rest @ ..] if rest.iter().all(|(_, count)| *count > 2) && !rest.is_empty() => rest,
         all => all,
     };
-    // Words that are numbers themselves make single lines seem longer.
+    // Words that are numbers make single lines look longer.
     let mut frequent: BTreeMap<usize, usize> = BTreeMap::new();
     body.iter().for_each(|(_, count)| *frequent.entry(*count).or_default() += 1);
     let usual = frequent.iter().max_by_key(|&(&count, &lines)| (lines, Reverse(count)));

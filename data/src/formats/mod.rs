@@ -1,7 +1,7 @@
-//! Readers (and a few writers) of the file formats that data sets come in.
+//! Readers (and a few writers) of file formats.
 //!
-//! All of them take hostile input: a truncated or corrupt file gives an error that names it, and memory stays
-//! within a small multiple of the file's real size whatever its header promises.
+//! All readers accept hostile input: a truncated or corrupt file gives an error that names it, and memory is bounded by a
+//! small multiple of the file's size, whatever its header claims.
 
 pub mod archive;
 mod bmp;
@@ -23,15 +23,15 @@ use memmap2::Mmap;
 
 use crate::{Error, Result};
 
-/// What the name of the record ends in that `mpuc faces` leaves beside its results.
+/// Extension of the record that `mpuc faces` writes beside its results.
 pub const FACES_RECORD: &str = "faces.json";
 
-/// Whether a file is a result of `mpuc faces`.
+/// Whether the file at `path` was written by `mpuc faces`.
 pub fn is_of_faces(path: &Path) -> bool {
     path.with_extension(FACES_RECORD).is_file()
 }
 
-/// Maps the whole file at `path` into memory for reading.
+/// Memory-maps the file at `path` for reading.
 pub(crate) fn map_file(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|e| Error::reading(path, e))?;
     // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as plain numbers or
@@ -40,7 +40,7 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))
 }
 
-/// Writes a file beside its final name and renames it, so that nobody ever sees half of it.
+/// Writes a file under a temporary name and renames it, so that `path` never has partial content.
 pub(crate) fn write_aside(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,

@@ -1,4 +1,4 @@
-//! Pictures (JPEG, PNG, BMP), and folders of them that are the frames of a clip.
+//! Pictures (JPEG, PNG, BMP), and folders of pictures that are the frames of a clip.
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -12,20 +12,20 @@ use super::bmp::{self, Rgb};
 use super::is_of_faces;
 use crate::{Array, Error, Result, fence};
 
-/// What the names of pictures end in.
+/// File extensions of pictures.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
-/// Most pixels along an axis, and most bytes that a file and its pixels may each take.
+/// Largest number of pixels along an axis, and largest size of a file and of its pixels, in bytes.
 const MOST_ACROSS: usize = 8192;
 const MOST_BYTES: usize = 1 << 28;
 
-/// Whether a file is named as a picture.
+/// Whether the extension of `path` is that of a picture.
 pub fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_lowercase);
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// The pictures in a folder in the order of the numbers in their names: `image_9.jpg` before `image_10.jpg`. Sheets that
-/// `mpuc faces` left there are none of them.
+/// The pictures in a folder, sorted by the numbers in their names: `image_9.jpg` before `image_10.jpg`. Sheets that
+/// `mpuc faces` wrote are ignored.
 ///
 /// # Errors
 /// Bad data when there is none; input/output errors.
@@ -40,7 +40,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     if found.is_empty() {
         let what =
-            format!("holds no picture ({}); put the clip's frames there", ENDINGS.join(", "));
+            format!("has no pictures ({}); put the frames of the clip there", ENDINGS.join(", "));
         return Err(Error::bad(folder, what));
     }
     found.sort_by_cached_key(|path| {
@@ -50,7 +50,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A name's letters, and its numbers as numbers.
+/// A name split into text and numbers, for sorting.
 fn by_numbers(name: &str) -> Vec<(String, u64)> {
     let mut parts = vec![(String::new(), 0u64)];
     let mut digits = false;
@@ -70,8 +70,7 @@ fn by_numbers(name: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// Reads a picture as red, green and blue `[H, W, 3]`. Gray becomes three equal channels, 16 bits become 8 (rounded), an
-/// alpha channel is dropped.
+/// Reads a picture as RGB `[H, W, 3]`. Gray is repeated, 16 bits are rounded to 8, an alpha channel is dropped.
 ///
 /// # Errors
 /// Bad data when the file is no such picture, is damaged, or is larger than 8192 pixels along an axis; input/output
@@ -80,7 +79,7 @@ pub fn read(path: &Path) -> Result<Array<u8>> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| Error::reading(path, e))?;
     file.take(MOST_BYTES as u64).read_to_end(&mut bytes).map_err(|e| Error::reading(path, e))?;
-    // What a file is, its first bytes say: its name may be wrong.
+    // The format is identified by the first bytes: the extension may be wrong.
     let decoded = fence::run(|| match bytes[..] {
         [0xff, 0xd8, 0xff, ..] => jpeg(&bytes),
         [b'B', b'M', ..] => bmp::decode(&bytes, MOST_ACROSS),
@@ -116,7 +115,7 @@ fn png(bytes: &[u8]) -> Result<Rgb, String> {
             "it has {width} x {height} pixels; at most {MOST_ACROSS} along an axis are read"
         ));
     }
-    // Palettes become colors, fewer than 8 bits become 8.
+    // Palettes are expanded to colors, and fewer than 8 bits to 8.
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
     let size = reader.output_buffer_size().filter(|&size| size <= MOST_BYTES);
@@ -143,10 +142,7 @@ fn to_rgb(pixels: Vec<u8>, channels: usize) -> Vec<u8> {
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
-    Error::bad(
-        path,
-        format!("is no picture that can be read ({what}); save it again as PNG or JPEG"),
-    )
+    Error::bad(path, format!("is not a readable picture ({what}); save it again as PNG or JPEG"))
 }
 
 #[cfg(test)]
@@ -215,7 +211,7 @@ mod tests {
             }
             std::fs::write(&path, &file[..file.len() / 3]).unwrap();
             let message = read(&path).unwrap_err().to_string();
-            assert!(message.contains("a.bmp: is no picture that can be read"), "{message}");
+            assert!(message.contains("a.bmp: is not a readable picture"), "{message}");
         }
         std::fs::write(&path, "text").unwrap();
         let message = read(&path).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! WAV files: any number of channels, 8 to 32 bits, integer or float, to mono `f32`.
+//! WAV files, read as mono `f32`: any number of channels, 8 to 32 bits, integer or float.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -10,18 +10,18 @@ use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 
 use crate::{Error, Result};
 
-/// Lowest sample rate that is believed, in Hz.
+/// Lowest accepted sample rate, in Hz.
 const LOWEST_RATE: u32 = 1_000;
-/// Highest sample rate that is believed, in Hz.
+/// Highest accepted sample rate, in Hz.
 const HIGHEST_RATE: u32 = 768_000;
-/// Input frames that the resampler's filter spans (more where the two rates share few factors). The window of the
-/// anti-aliasing filter then costs the top 2 % of the band, with the images below -100 dB.
+/// Length of the resampler's filter in input samples (longer when the two rates share few factors). The transition band
+/// of the anti-aliasing filter is then the top 2 % of the band, with images below -100 dB.
 const RESAMPLER_SPAN: usize = 1_024;
 
-/// One recording with its channels mixed down.
+/// A recording mixed down to mono.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sound {
-    /// Samples, nominally in [-1, 1] (float files may exceed it), one a tick of `rate`.
+    /// Samples, nominally in [-1, 1]; float files may exceed it.
     pub samples: Vec<f32>,
     /// Samples per second.
     pub rate: u32,
@@ -30,14 +30,14 @@ pub struct Sound {
 /// Reads a WAV file and mixes its channels down by their mean.
 ///
 /// # Errors
-/// Bad data when it is no WAV file, is cut short, holds no samples, or holds a sample that is not a finite number.
+/// Bad data when it is not a WAV file, is truncated, has no samples, or has a sample that is not a finite number.
 pub fn read(path: &Path) -> Result<Sound> {
     let file = File::open(path).map_err(|e| Error::reading(path, e))?;
     let size = file.metadata().map_err(|e| Error::reading(path, e))?.len();
     decode(path, BufReader::with_capacity(1 << 16, file), size)
 }
 
-/// Reads the bytes of a WAV file; `path` is for messages.
+/// Reads a recording from the bytes of a WAV file; `path` is for messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -58,7 +58,7 @@ fn decode(path: &Path, input: impl Read, size: u64) -> Result<Sound> {
         return Err(Error::bad(
             path,
             format!(
-                "the header says {channels} channels at {} Hz, which no recording has; write the file again",
+                "the header has {channels} channels at {} Hz, which is out of range; write the file again",
                 spec.sample_rate
             ),
         ));
@@ -89,12 +89,12 @@ fn decode(path: &Path, input: impl Read, size: u64) -> Result<Sound> {
         }
     }
     if mixer.samples.is_empty() {
-        return Err(Error::bad(path, "holds no samples; record it again or leave the sample out"));
+        return Err(Error::bad(path, "has no samples; record it again or remove the sample"));
     }
     Ok(Sound { samples: mixer.samples, rate: spec.sample_rate })
 }
 
-/// Collects interleaved values into the mean of their channels.
+/// Averages the channels of interleaved values.
 struct Mixer<'a> {
     path: &'a Path,
     channels: usize,
@@ -118,7 +118,7 @@ impl<'a> Mixer<'a> {
                 Error::bad(
                     self.path,
                     format!(
-                        "cut short: the header promises {} samples and {found} are there; copy or record the file again",
+                        "cut short: the header gives {} samples, the file has {found}; copy or record the file again",
                         self.promised
                     ),
                 )
@@ -142,8 +142,8 @@ impl<'a> Mixer<'a> {
 }
 
 impl Sound {
-    /// The recording at another sample rate (Hz), by a deterministic band-limited resampler.
-    /// The length is `ceil(samples * rate / self.rate)`.
+    /// Resamples the recording to `rate` Hz with a deterministic band-limited resampler. The new length is
+    /// `ceil(samples * rate / self.rate)`.
     ///
     /// # Errors
     /// Bad settings when `rate` lies outside 1,000 to 768,000 Hz.
@@ -161,7 +161,7 @@ impl Sound {
         if !believed.contains(&rate) || !believed.contains(&self.rate) {
             return Err(refuse("no recording has such a rate".into()));
         }
-        // An even number of smallest blocks: half of the filter's span, its delay, is then a whole number of samples.
+        // An even number of smallest blocks, so that the delay (half of the filter's length) is a whole number of samples.
         let block = (self.rate / greatest_common_divisor(self.rate, rate)) as usize;
         let span = RESAMPLER_SPAN.div_ceil(block).next_multiple_of(2) * block;
         let mut resampler = Fft::<f32>::new_custom(

@@ -1,8 +1,7 @@
-//! Batches, cut and stacked ahead of time by threads, in the order of an explicit plan.
+//! Loading of batches by worker threads, in the order of an explicit plan.
 //!
-//! Worker `w` of `n` makes batches `w`, `w + n`, ... and puts them into a queue of its own; the reader takes from the
-//! queues in turn. So the order, and every value, is the same for any number of workers, and memory is bounded by the
-//! queues' lengths.
+//! Worker `w` of `n` makes batches `w`, `w + n`, ... and sends them through its own bounded queue; the reader takes from
+//! the queues in turn. Order and values are therefore the same for any number of workers.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,32 +14,32 @@ use crate::features::clip::frame_indices;
 use crate::standardise::Standardiser;
 use crate::{Array, Error, Result};
 
-/// What stands where a sample is shorter than the window.
+/// The values after the end of a sample that is shorter than the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// The last step again.
+    /// The last frame, repeated.
     #[default]
     RepeatLast,
-    /// Zeros (after standardising: the training mean).
+    /// Zeros; in a standardised feature that is the training mean.
     Zero,
 }
 
-/// How one modality is cut.
+/// How windows of one modality are cut from its features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
-    /// Steps in the window.
+    /// Length of the window in frames of the feature.
     pub steps: usize,
-    /// Take only this many of them, evenly spread over what the sample has of the window (video frames).
+    /// Take only this many frames, spread evenly over the part of the window that the sample fills (for video).
     pub pick: Option<usize>,
-    /// What fills up short samples.
+    /// The padding of short samples.
     pub padding: Padding,
-    /// Applied to every value; pixels count from 0 to 255 ([`Standardiser::kinetics`]).
+    /// Applied to every value before padding; pixels are in 0 to 255 ([`Standardiser::kinetics`]).
     pub standardiser: Option<Standardiser>,
 }
 
 impl Window {
-    /// Steps that come out.
+    /// Frames of the loaded window.
     pub fn length(&self) -> usize {
         self.pick.unwrap_or(self.steps)
     }
@@ -51,25 +50,25 @@ impl Window {
 pub struct Item {
     /// Index of the sample.
     pub sample: usize,
-    /// For each modality the first step of its window; ignored where the sample lacks it.
+    /// The first frame of the window in each modality; ignored when the sample lacks the modality.
     pub starts: Vec<usize>,
 }
 
 /// One modality of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stacked {
-    /// `[N, window, ...]`; zeros where a sample lacks the modality.
+    /// `[N, window, ...]`; zeros when a sample lacks the modality.
     pub values: Array<f32>,
-    /// For each sample, how many steps are its own; the rest is padding.
+    /// For each sample, the number of frames before the padding.
     pub lengths: Vec<usize>,
     /// For each sample, whether it has the modality.
     pub present: Vec<bool>,
 }
 
-/// A batch, as planned.
+/// A batch of the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Place in the plan, from 0.
+    /// Index in the plan, from 0.
     pub index: usize,
     /// Indices of the samples.
     pub samples: Vec<usize>,
@@ -77,7 +76,7 @@ pub struct Batch {
     pub modalities: Vec<Stacked>,
 }
 
-/// An iterator over the planned batches. Dropping it stops the workers.
+/// An iterator over the batches of a plan. Dropping it stops the workers.
 pub struct Loader {
     queues: Vec<Receiver<Result<Batch>>>,
     workers: Vec<JoinHandle<()>>,
@@ -85,7 +84,7 @@ pub struct Loader {
     total: usize,
 }
 
-/// What the workers share.
+/// The state that all workers share.
 struct Job {
     dataset: Arc<Dataset>,
     windows: Vec<Window>,
@@ -94,10 +93,10 @@ struct Job {
 }
 
 impl Loader {
-    /// Starts `workers` threads that each keep up to `ahead` batches ready.
+    /// Starts `workers` threads that each keep up to `ahead` batches in their queue.
     ///
     /// # Errors
-    /// Bad settings when windows or plan do not fit the data set, or no thread can be started.
+    /// Bad settings when `windows` or `plan` do not fit the data set, or a thread cannot be started.
     pub fn new(
         dataset: Arc<Dataset>,
         windows: Vec<Window>,
@@ -108,7 +107,7 @@ impl Loader {
         Self::finishing(dataset, windows, plan, workers, ahead, |_| ())
     }
 
-    /// The same with something done to each batch, e.g. noise added, by the thread that makes it.
+    /// As [`Loader::new`], and the worker calls `finish` on each batch, e.g. to add noise.
     ///
     /// # Errors
     /// As [`Loader::new`].
@@ -155,7 +154,7 @@ impl Iterator for Loader {
         self.next += 1;
         let lost = || {
             Error::config(
-                "a loading thread stopped without an answer; report this with its message above",
+                "a loading thread stopped without a result; report this bug with the message above",
             )
         };
         Some(queue.recv().unwrap_or_else(|_| {
@@ -196,18 +195,18 @@ fn check(dataset: &Dataset, windows: &[Window], plan: &[Vec<Item>]) -> Result<()
         )));
     }
     for (modality, window) in windows.iter().enumerate() {
-        let shape = dataset.step_shape(modality);
+        let shape = dataset.frame_shape(modality);
         let size: usize = shape.iter().product();
         let width = window.standardiser.as_ref().map_or(1, Standardiser::width);
         if window.steps == 0 || window.length() == 0 {
             return Err(Error::config(format!(
-                "loader: the window of `{}` has no steps; set at least 1",
+                "loader: the window of `{}` has 0 frames; set at least 1",
                 names[modality]
             )));
         }
         if width == 0 || !size.is_multiple_of(width) {
             return Err(Error::config(format!(
-                "loader: a standardiser of {width} values for `{}`, whose steps have shape {shape:?}; fit it on this modality",
+                "loader: the standardiser of `{}` has {width} values; its frames have shape {shape:?}: fit the standardiser on this modality",
                 names[modality]
             )));
         }
@@ -244,7 +243,7 @@ impl Job {
 
     fn stack(&self, items: &[Item], modality: usize) -> Result<Stacked> {
         let window = &self.windows[modality];
-        let shape = self.dataset.step_shape(modality);
+        let shape = self.dataset.frame_shape(modality);
         let step: usize = shape.iter().product();
         let size = window.length() * step;
         let mut values = vec![0.0; items.len() * size];
@@ -259,7 +258,8 @@ impl Job {
         Ok(Stacked { values: Array::new(shape, values)?, lengths, present })
     }
 
-    /// Fills one sample's window; gives how many steps are its own (0 where the sample lacks the modality).
+    /// Writes one sample's window to `out` and returns the number of frames before the padding; 0 when the sample lacks the
+    /// modality.
     fn cut(&self, item: &Item, modality: usize, step: usize, out: &mut [f32]) -> Result<usize> {
         let window = &self.windows[modality];
         let Some(view) = self.dataset.view(item.sample, modality)? else { return Ok(0) };

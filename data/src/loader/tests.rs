@@ -127,6 +127,6 @@ fn plans_outside_the_data_are_refused() {
     wrong[0].standardiser = Some(Standardiser::kinetics());
     assert!(
         refuse(wrong, Item { sample: 0, starts: vec![0, 0] })
-            .contains("standardiser of 3 values for `a`")
+            .contains("the standardiser of `a` has 3 values")
     );
 }

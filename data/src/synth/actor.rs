@@ -1,40 +1,40 @@
-//! A person: voice, face, habits, looks.
+//! An actor: voice, face, habits and looks.
 
 use super::WorldSettings;
 use super::random::{Purpose, Stream};
 use super::tables::UNITS;
 use super::template::{POINTS, SHAPE_MODES, Shape, TRACKER_MODES};
 
-/// Resting pitch of men and women, Hz, and its deviation in octaves (Peterson and Barney 1952, widened).
+/// Resting pitch of men and women, Hz, and its standard deviation in octaves (Peterson and Barney 1952, widened).
 const RESTING_PITCH: [f64; 2] = [105.0, 200.0];
 const PITCH_SPREAD: [f64; 2] = [0.15, 0.13];
-/// Formants of a woman's tract against a man's, and the deviation of either.
+/// Ratio of female to male formants, and the standard deviation within either.
 const SHORT_TRACT: f64 = 1.16;
 const TRACT_SPREAD: f64 = 0.03;
-/// Deviations from person to person at identity 1, the prototype's.
+/// Standard deviations among actors at identity 1.
 const RATE_SPREAD: f64 = 0.08;
 const EXPRESSIVITY_SPREAD: f64 = 0.25;
 const STYLE_SPREAD: f64 = 0.16;
 const HABIT_SPREAD: f64 = 0.25;
 
-/// Everything that stays the same in all clips of one person.
+/// The properties of an actor, the same in all of the actor's clips.
 pub(super) struct Actor {
     /// Resting pitch, Hz.
     pub(super) pitch: f64,
     /// Formant factor of the vocal tract: 1 for a male tract, more for a shorter one.
     pub(super) tract: f64,
-    /// Speaking rate against the average.
+    /// Speaking rate relative to the average.
     pub(super) rate: f64,
-    /// How strongly voice and face show an affect; 1 on average.
+    /// Strength of the affect in voice and face; 1 on average.
     pub(super) voice_expressivity: f64,
     pub(super) face_expressivity: f64,
-    /// Lasting offset of the voice's affect.
+    /// Constant offset of the voice's affect.
     pub(super) voice_style: [f64; 5],
-    /// Action units shown out of habit.
+    /// Action units that are always shown.
     pub(super) face_habits: [f64; UNITS],
     /// The neutral face.
     pub(super) shape: Shape,
-    /// Lasting error of the tracker on this face, face units: it misjudges the same face in the same way.
+    /// Constant error of the tracker on this face, in face units.
     pub(super) tracker_bias: Shape,
     /// Looks.
     pub(super) looks: Looks,
@@ -51,7 +51,7 @@ pub(super) struct Looks {
     pub(super) brow: f32,
     /// Volume of the hair over the skull, face units.
     pub(super) hair_volume: f32,
-    /// How far the hair falls beside the face, face units below the eyes.
+    /// Length of the hair beside the face, in face units below the eyes.
     pub(super) hair_fall: f32,
     /// Height of the forehead, face units above the ears.
     pub(super) forehead: f32,

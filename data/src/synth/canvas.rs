@@ -1,10 +1,10 @@
 //! A small antialiased canvas: filled polygons and soft shades, in face units.
 //!
-//! Plain additions, multiplications and divisions in a fixed order only, so that every machine paints the same bytes.
+//! Only additions, multiplications and divisions in a fixed order, so that the bytes are the same on every machine.
 
 /// Sub-scanlines per row; across a row the coverage is exact.
 const SUBROWS: usize = 4;
-/// Thinnest half-width of a shade, pixels: thinner ones are drawn this wide and as much fainter.
+/// Smallest half-width of a shade, in pixels: thinner shades are drawn with this width and less strength.
 const THINNEST: f32 = 0.75;
 
 pub(super) type Colour = [f32; 3];
@@ -32,7 +32,7 @@ impl Canvas {
         }
     }
 
-    /// Looks at `centre` (face units) with `scale` pixels a unit.
+    /// A canvas around `centre` (face units) with `scale` pixels per face unit.
     pub(super) fn aim(&mut self, centre: Place, scale: f32) {
         let middle = self.size as f32 / 2.0;
         self.scale = scale;
@@ -57,7 +57,7 @@ impl Canvas {
         }
     }
 
-    /// Fills a polygon (even-odd) with a colour that may vary from place to place.
+    /// Fills a polygon (even-odd) with a colour that may vary with position.
     pub(super) fn fill(
         &mut self,
         corners: &[Place],

@@ -1,13 +1,13 @@
 //! Names of clips.
 
-/// Name of a clip in RAVDESS's terms.
+/// Name of a clip by the fields of RAVDESS's file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClipId {
     /// Actor, from 1.
     pub actor: usize,
     /// Emotion, index into [`EMOTIONS`] (RAVDESS's code less 1).
     pub emotion: usize,
-    /// Strong rather than normal intensity; never with neutral.
+    /// Whether the intensity is strong; false for neutral.
     pub strong: bool,
     /// Statement, 0 "Kids are talking by the door" or 1 "Dogs are sitting by the door".
     pub statement: usize,
@@ -16,7 +16,7 @@ pub struct ClipId {
 }
 
 impl ClipId {
-    /// The clip within its actor as one number.
+    /// A number for the clip among those of its actor.
     pub(super) fn code(&self) -> u64 {
         let intensity = usize::from(self.strong);
         (((self.emotion * 2 + intensity) * 2 + self.statement) * 2 + self.repetition) as u64

@@ -1,8 +1,8 @@
-//! What can go wrong when a world is made.
+//! Errors of the made-up world.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the made-up world: says what failed, where, and what to do.
+/// An error of the made-up world. Its message says what failed, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SynthError {
@@ -13,7 +13,7 @@ pub enum SynthError {
         name: &'static str,
         /// The value given.
         value: String,
-        /// The range allowed.
+        /// The allowed range.
         rule: &'static str,
     },
     /// A file or folder could not be read, written or renamed.
@@ -21,35 +21,35 @@ pub enum SynthError {
         "synth: cannot {action} {path}: {source}; check the permissions and the free space there"
     )]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// Where.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The target folder holds something else.
-    #[error("synth: {0} exists and does not hold this world; name an empty or a new folder")]
+    /// The target folder has other content.
+    #[error("synth: {0} exists and has other content; give an empty or a new folder")]
     Occupied(PathBuf),
     /// espeak-ng is not installed.
     #[error(
-        "synth: there is no espeak-ng; install it (apt install espeak-ng, brew install espeak-ng), or leave out --voice"
+        "synth: espeak-ng is not installed; install it (apt install espeak-ng, brew install espeak-ng), or leave out --voice"
     )]
     NoSpeaker,
-    /// espeak-ng does not do what it should; with what it did.
+    /// espeak-ng failed; with the reason.
     #[error("synth: espeak-ng {0}; install it again, or leave out --voice")]
     Speaker(String),
-    /// There is no such clip.
-    #[error("synth: this world has no clip {0}; take one that it lists")]
+    /// The world has no clip with this name.
+    #[error("synth: the world has no clip {0}; use one of World::clips")]
     NoClip(String),
-    /// The progress callback asked to stop; nothing is left behind.
-    #[error("synth: stopped after {done} of {total} clips; nothing was left in {root}")]
+    /// The progress callback stopped the work; all files were removed.
+    #[error("synth: stopped after {done} of {total} clips; {root} was not created")]
     Interrupted {
-        /// Clips made before the stop.
+        /// Clips written before the stop.
         done: usize,
         /// Clips of the whole world.
         total: usize,
-        /// The folder that would have been made.
+        /// The folder that was to be created.
         root: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! espeak-ng as a program: found once, then asked for one utterance after the other.
+//! espeak-ng as a child process, one for each utterance.
 
 use super::SynthError;
 use crate::formats::wav::{self, Sound};
@@ -10,15 +10,15 @@ use std::process::Command;
 use std::time::Duration;
 
 const PROGRAM: &str = "espeak-ng";
-/// Longest time for one utterance, which takes some 15 ms.
+/// Time limit for one utterance, which takes about 15 ms.
 const MOST_TIME: Duration = Duration::from_secs(30);
-/// Most bytes of an utterance: a minute and a half of its 22,050 Hz.
+/// Largest output for an utterance, in bytes: 90 seconds at 22,050 Hz.
 const MOST_BYTES: u64 = 4 << 20;
-/// Bytes of the header that it writes before the samples, and where that keeps its two sizes.
+/// Length of the WAV header in bytes, and the offsets of its two sizes.
 const HEADER: usize = 44;
 const SIZES: [usize; 2] = [4, 40];
 
-/// The speaking program of this machine.
+/// The installed espeak-ng.
 #[derive(Debug)]
 pub(super) struct Speaker {
     program: OsString,
@@ -31,19 +31,19 @@ pub(super) struct Speaker {
 pub(super) struct Utterance {
     /// Language and variant, e.g. "en-us+f3".
     pub(super) voice: String,
-    /// Words a minute.
+    /// Words per minute.
     pub(super) speed: u32,
     /// SSML.
     pub(super) text: String,
 }
 
 impl Speaker {
-    /// The espeak-ng on the program path.
+    /// Finds espeak-ng on the program path.
     pub(super) fn find() -> Result<Self, SynthError> {
         Self::at(OsStr::new(PROGRAM))
     }
 
-    /// A program that takes espeak-ng's arguments.
+    /// A program with espeak-ng's arguments.
     pub(super) fn at(program: &OsStr) -> Result<Self, SynthError> {
         let told = run(program, &["--version"])?;
         let told = String::from_utf8_lossy(&told);
@@ -55,7 +55,7 @@ impl Speaker {
         Ok(Self { program: program.to_owned(), version: format!("{PROGRAM} {version}") })
     }
 
-    /// Has something said; as it comes, at the program's own rate.
+    /// Synthesises an utterance; returns the recording at espeak-ng's rate.
     pub(super) fn say(&self, utterance: &Utterance) -> Result<Sound, SynthError> {
         let speed = utterance.speed.to_string();
         let arguments =
@@ -66,7 +66,7 @@ impl Speaker {
     }
 }
 
-/// Standard output cannot be wound back, so its header promises two gigabytes: the true sizes take their place.
+/// Writes the true sizes to the header: espeak-ng cannot seek in standard output, so its header claims 2 GB.
 fn fill_sizes(bytes: &mut [u8]) {
     let length = bytes.len();
     if length < HEADER || &bytes[..4] != b"RIFF" || &bytes[36..40] != b"data" {

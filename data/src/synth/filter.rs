@@ -1,4 +1,4 @@
-//! The microphone's equaliser and the way from the rate of synthesis up to the rate of the file.
+//! The microphone's equaliser, and upsampling from the rate of synthesis to the rate of the file.
 
 use super::random::Stream;
 use super::settings::VOICE_RATE;
@@ -9,7 +9,7 @@ const EQUALISER_TAPS: usize = 65;
 /// Taps per phase of the interpolator. With a Blackman window and this cut-off, images lie 70 dB down.
 const INTERPOLATOR_TAPS: usize = 48;
 const CUTOFF_HZ: f64 = 7_200.0;
-/// Samples filtered at a time: input, output and taps stay in the first-level cache.
+/// Samples that are filtered at a time, so that input, output and taps fit into the L1 cache.
 const BLOCK: usize = 1024;
 /// Range of the equaliser's curve on the mel scale, Hz.
 const CURVE_HZ: [f64; 2] = [60.0, 7_600.0];

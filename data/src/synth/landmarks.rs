@@ -1,4 +1,4 @@
-//! The 68 points over time: action units, speech, blinks, head pose, and what a tracker makes of them.
+//! The 68 points over time: action units, speech, blinks, head pose and tracker errors.
 
 use super::WorldSettings;
 use super::actor::Actor;
@@ -13,24 +13,23 @@ use super::template::{POINTS, Shape};
 pub(super) const CAMERA: [f64; 2] = [1280.0, 720.0];
 /// Pixels of half a face's width: a face fills about half of the frame's height.
 const PIXELS_OF_UNIT: f64 = 110.0;
-/// Share of the head's rotation that the alignment of the face frames leaves.
+/// Share of the head's rotation that remains in aligned face frames.
 const ALIGNED_SHARE: f64 = 0.25;
 /// The tracker's error from frame to frame, face units (3 pixels).
 const TRACKER_NOISE: f64 = 0.025;
-/// Head pose, in the order roll, yaw, pitch: deviation of a clip's held angles and of their steps at 30 frames a
-/// second, radians. The prototype's.
+/// Standard deviations of the head pose (roll, yaw, pitch) per clip, and of its steps at 30 frames per second, in radians.
 const HELD_ANGLES: [f64; 3] = [0.06, 0.12, 0.10];
 const ANGLE_STEPS: [f64; 3] = [0.008, 0.01, 0.01];
-/// Deviation of a clip's size and place in the frame and of the place's steps, face units.
+/// Standard deviations of the face's size and position per clip, and of the position's steps, in face units.
 const SIZE_SPREAD: f64 = 0.06;
 const PLACE_SPREAD: f64 = 0.10;
 const PLACE_STEP: f64 = 0.006;
 /// Pitch of the head's nod with a full pitch accent, radians, and rise of the brows with it.
 const NOD: f64 = 0.15;
 const BROW_ACCENT: f64 = 0.6;
-/// Upper lids, which blinks and lid units move.
+/// Points of the upper lids, moved by blinks and action units.
 const UPPER_LIDS: [usize; 4] = [37, 38, 43, 44];
-/// How far a blink lowers the upper lid; the raster closes the eye with it.
+/// Motion of the upper lid at a blink, in face units.
 const BLINK_DROP: f64 = 0.1;
 /// Blinks of a clip of 2.4 s, on average.
 const BLINKS_PER_SECOND: f64 = 0.33;
@@ -44,7 +43,7 @@ const LOST_SCATTER: f64 = 0.06;
 pub struct LandmarkFrame {
     /// Points in pixels of a 1280 x 720 frame, (x, y).
     pub points: [[f32; 2]; POINTS],
-    /// The tracker's confidence in [0, 1]; below 0.5 the points are not to be trusted.
+    /// The tracker's confidence in [0, 1]; below 0.5 the points are not reliable.
     pub confidence: f32,
     /// Head rotation (pitch, yaw, roll), radians.
     pub rotation: [f32; 3],
@@ -58,13 +57,13 @@ pub(super) struct TrueFrame {
     pub(super) shape: Shape,
     /// Pitch, yaw, roll, radians.
     pub(super) rotation: [f64; 3],
-    /// How far the eyes are shut by a blink, 0 or 1.
+    /// Closure of the eyes by a blink, 0 or 1.
     pub(super) blink: f64,
-    /// How far the expression is shown just now, 0.35 to 1.
+    /// Strength of the expression, 0.35 to 1.
     pub(super) apex: f64,
 }
 
-/// A clip's face over time: what it is and what the tracker says.
+/// The true shape of a clip's face over time, and the tracked one.
 pub(super) fn track(
     settings: &WorldSettings,
     actor: &Actor,
@@ -89,7 +88,7 @@ pub(super) fn track(
     }
     let mut lost = vec![false; frames];
     for _ in 0..stream.poisson(LOSSES_PER_SECOND * settings.seconds) {
-        // Never the first frame: a reader that holds the last good one needs one.
+        // Never the first frame: readers repeat the previous good frame.
         let first = 1 + stream.below(frames - 1);
         let count = 1 + stream.below(3);
         lost[first..(first + count).min(frames)].fill(true);
@@ -125,8 +124,8 @@ pub(super) fn track(
         yaw += stream.normal() * ANGLE_STEPS[1] * walk;
         pitch += stream.normal() * ANGLE_STEPS[2] * walk;
         let rotation = [pitch + accent * NOD, yaw, roll];
-        // Face frames come aligned, as preprocessing makes them; without that, telling which landmarks go with which
-        // frames would be a matter of head pose and teach nothing of the emotion.
+        // Face frames are aligned as by preprocessing. Otherwise landmarks and frames could be matched by the head pose
+        // alone, without the emotion.
         let residue = rotation.map(|angle| angle * ALIGNED_SHARE);
         let mut aligned = shape;
         rotate(&mut aligned, residue);
@@ -166,7 +165,7 @@ fn express(neutral: &Shape, moves: &[Shape; UNITS], weights: &[f64; UNITS]) -> S
     shape
 }
 
-/// Turns the head as if the face lay on a parabolic bowl: enough depth for small angles.
+/// Rotates the points as if they lay on a paraboloid, which is enough depth for small angles.
 fn rotate(shape: &mut Shape, [pitch, yaw, roll]: [f64; 3]) {
     let (sin_yaw, cos_yaw) = (libm::sin(yaw), libm::cos(yaw));
     let (sin_pitch, cos_pitch) = (libm::sin(pitch), libm::cos(pitch));
@@ -178,7 +177,7 @@ fn rotate(shape: &mut Shape, [pitch, yaw, roll]: [f64; 3]) {
     }
 }
 
-/// What the tracker says of a shape.
+/// The tracked frame of a shape.
 fn observe(
     shape: &Shape,
     [pitch, yaw, roll]: [f64; 3],

@@ -1,19 +1,19 @@
-//! A made-up world in RAVDESS's tree, names and formats (or CMU-MOSEI's), with known true factors.
+//! A synthetic corpus, the made-up world, in the files and names of RAVDESS or CMU-MOSEI, with known true factors.
 //!
-//! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence,
-//! dominance, tension, novelty) shared by its three views:
+//! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence, dominance,
+//! tension, novelty) that its three views share:
 //!
-//! - voice: glottal pulses through moving formants; affect bends pitch, energy, rate, tilt and breath ([`voice`]);
-//! - landmarks: 68 points moved by action units, with the voice's jaw, blinks, head drift and tracker noise ([`landmarks`]);
-//! - face: a small shaded portrait over the same points, with cues the points lack: flush, gloss, gaze, furrows ([`portrait`]).
+//! - voice: glottal pulses through moving formants; affect changes pitch, energy, rate, tilt and breath ([`voice`]);
+//! - landmarks: 68 points moved by action units and the voice's jaw, with blinks, head motion and tracker noise
+//!   ([`landmarks`]);
+//! - face: a small shaded portrait over the same points, with cues that points lack: flush, gloss, gaze, furrows
+//!   ([`portrait`]).
 //!
-//! A world seed fixes the actors; every actor and every clip has random streams of its own, so clips may be made in
-//! any order, on any number of threads, or only in part, and come out with the same bytes.
+//! The seed of the world determines the actors. Every actor and every clip has its own random streams, so the bytes of a
+//! clip do not depend on the order, the number of threads, or the other clips.
 //!
-//! Where espeak-ng is installed, it may speak RAVDESS's two statements in place of the formants; jaw and brows then move
-//! with what it said ([`spoken`]).
-//!
-//! The same people also come in CMU-MOSEI's shape, as `.csd` files ([`segments`]).
+//! With espeak-ng installed, it can speak RAVDESS's two statements instead of the formant synthesiser; jaw and brows then
+//! follow its audio ([`spoken`]). The same actors can also be written as `.csd` files like CMU-MOSEI's ([`segments`]).
 
 mod actor;
 mod canvas;

@@ -1,4 +1,4 @@
-//! One performance: the affect its views share, each view's rendering of it, and the timing of speech.
+//! One performance: the affect that its views share, the affect of each view, and the timing of speech.
 
 use super::WorldSettings;
 use super::actor::Actor;
@@ -9,27 +9,27 @@ use super::tables::{
     ACTION_UNITS, EMOTION_AFFECT, EMOTION_UNITS, STATEMENTS, UNITS, VOICE_OF_AFFECT, phone_of,
 };
 
-/// Intensity of a normal performance against a strong one.
+/// Intensity of a normal performance relative to a strong one.
 const NORMAL_INTENSITY: f64 = 0.55;
-/// What is left of the affect in a clip's weak modality.
+/// Share of the affect in a clip's weak modality.
 const WEAK_SHARE: f64 = 0.35;
-/// How strongly the voice follows the affect; set so that voice alone tells about half of the emotions.
+/// Factor on the voice's affect, chosen so that the voice alone classifies about half of the clips correctly.
 const VOICE_GAIN: f64 = 1.15;
-/// Longest lead-in before speech, and the shortest rest after it, seconds.
+/// Longest silence before speech, and shortest silence after it, in seconds.
 const LEAD: [f64; 2] = [0.02, 0.25];
 /// Length of a phone at the average rate, seconds.
 const PHONE_SECONDS: [f64; 2] = [0.07, 0.13];
-/// Deviation of a pitch accent in time, seconds.
+/// Standard deviation of a pitch accent in time, in seconds.
 const ACCENT_SECONDS: f64 = 0.06;
 
-/// Flush of the skin by affect: blood rises with arousal and dominance (anger, joy) and leaves in fear and sorrow.
+/// Flush of the skin by affect: more with arousal and dominance (anger, joy), less in fear and sadness.
 const FLUSH_OF_AFFECT: [f64; 5] = [0.45, 0.10, 0.60, 0.0, 0.0];
-/// Gloss (sweat) by affect: tension above all.
+/// Gloss (sweat) by affect, mostly tension.
 const GLOSS_OF_AFFECT: [f64; 5] = [0.25, -0.15, -0.2, 0.75, 0.1];
-/// Downward gaze by affect: the sad and the disgusted look down, the surprised up.
+/// Downward gaze by affect: down in sadness and disgust, up in surprise.
 const GAZE_OF_AFFECT: [f64; 5] = [-0.35, -0.35, -0.15, 0.0, -0.45];
 
-/// Cues that only the face frames show.
+/// Cues of the face frames alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct SkinCues {
     /// Redness of cheeks and face; negative is pale.
@@ -38,18 +38,18 @@ pub(super) struct SkinCues {
     pub(super) gloss: f64,
     /// Gaze downwards, in irises.
     pub(super) gaze: f64,
-    /// Share of lines and folds that shows (1, less in a clip whose frames are weak).
+    /// Visibility of lines and folds: 1, less in a clip whose frames are the weak modality.
     pub(super) clarity: f64,
 }
 
-/// What the voice does as a whole.
+/// Properties of the voice over a whole clip.
 pub(super) struct VoiceTraits {
     /// Octaves above the resting pitch.
     pub(super) pitch: f64,
     /// Octaves by which the pitch range widens.
     pub(super) range: f64,
     pub(super) energy: f64,
-    /// Speaking rate against the average.
+    /// Speaking rate relative to the average.
     pub(super) rate: f64,
     pub(super) brightness: f64,
     pub(super) breath: f64,
@@ -70,7 +70,7 @@ pub(super) struct Timeline {
 }
 
 pub(super) struct Performance {
-    /// How much of each emotion is shown, before anybody's own way of showing it.
+    /// Share of each emotion, before the actor's style.
     pub(super) mixture: [f64; 8],
     pub(super) voice_affect: [f64; 5],
     pub(super) units: [f64; UNITS],
@@ -99,7 +99,7 @@ fn unit_table() -> [[f64; UNITS]; 8] {
 }
 
 impl Performance {
-    /// Draws the performance of a clip; `settings` have difficulty worked in.
+    /// Draws the performance of a clip; noise in `settings` is already multiplied by the difficulty.
     pub(super) fn new(settings: &WorldSettings, actor: &Actor, clip: ClipId) -> Self {
         let stream = |purpose| Stream::new(settings.seed, purpose, clip.actor as u64, clip.code());
         let mut shared = stream(Purpose::Performance);
@@ -278,7 +278,7 @@ pub(super) fn interpolate(place: f64, places: &[f64], values: &[f64]) -> f64 {
     values[after - 1] + share * (values[after] - values[after - 1])
 }
 
-/// Mean over nine steps (45 ms), zero beyond the ends: the mouth neither opens nor shuts at once.
+/// Mean over nine control frames (45 ms), with zeros beyond the ends, because the mouth moves smoothly.
 pub(super) fn smooth(track: &[f64]) -> Vec<f64> {
     (0..track.len())
         .map(|step| {
@@ -288,12 +288,12 @@ pub(super) fn smooth(track: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Decay of a glottal pulse from sample to sample: the less, the brighter.
+/// Decay of a glottal pulse from sample to sample; a smaller decay is brighter.
 pub(super) fn tilt(brightness: f64) -> f64 {
     (0.90 - 0.12 * brightness).clamp(0.6, 0.985)
 }
 
-/// Smiling shortens the tract at the lips: the share by which formants rise with valence, the second one more.
+/// Relative rise of the formants with valence: smiling shortens the vocal tract at the lips.
 pub(super) fn smile(performance: &Performance) -> f64 {
     0.05 * libm::tanh(performance.voice_affect[1])
 }

@@ -1,4 +1,4 @@
-//! What a recorded voice does on the 5 ms grid: loudness, the mouth's share of it, and pitch.
+//! Prosody of a recording on the 5 ms grid: loudness, its part below the sibilants, and pitch.
 
 use super::settings::{SAMPLES_OF_STEP, VOICE_RATE};
 
@@ -42,7 +42,7 @@ pub(super) fn hushed(signal: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Pitch of every step, Hz, between two bounds; nothing where the voice rests.
+/// Pitch of every step between two bounds, in Hz; `None` in unvoiced steps.
 pub(super) fn pitch(signal: &[f32], lowest: f64, highest: f64) -> Vec<Option<f64>> {
     let half: Vec<f32> = signal.chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
     let loud = loudness(signal);

@@ -1,10 +1,10 @@
-//! Keyed random streams: who asks for what decides the numbers, never when.
+//! Keyed random streams: numbers depend on the key (purpose and owner), not on the order of use.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream is for; part of its key. Views have streams of their own, so that a lever of one view leaves the
-/// other views' bytes alone.
+/// The purpose of a stream, part of its key. Each view has its own streams, so that a setting of one view does not change
+/// the bytes of another.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     ShapeModes = 1,
@@ -82,7 +82,7 @@ impl Stream {
         count
     }
 
-    /// Near-normal noise of unit deviation for long signals: the sum of four 16-bit uniforms, four times as fast.
+    /// Near-normal noise with standard deviation 1 for long signals: the sum of four 16-bit uniforms, four times as fast.
     pub(super) fn hiss(&mut self) -> f32 {
         let word = self.generator.next_u64();
         let sum = (word & 0xffff) + (word >> 16 & 0xffff) + (word >> 32 & 0xffff) + (word >> 48);

@@ -1,8 +1,8 @@
-//! The same made-up people in CMU-MOSEI's shape: one video each, cut into segments, as `.csd` files.
+//! The actors of a made-up world as `.csd` files like CMU-MOSEI's: one video for each actor, cut into segments.
 //!
-//! A segment is one performance. Its words carry the emotion in their vectors, its voice and face are rendered from the
-//! same performance as in RAVDESS's shape, though only as the numbers that COVAREP, OpenFace and FACET would give of
-//! them: nothing is spoken or painted. The labels are intensities, so that a performance with a second emotion has two.
+//! A segment is one performance. Its word vectors depend on the emotion. Its voice and face are those of the performance,
+//! but only as values like those of COVAREP, OpenFace and FACET: there are no recordings. Labels are intensities, so a
+//! performance with a second emotion has two.
 
 use std::path::Path;
 
@@ -19,26 +19,26 @@ use crate::corpora::mosei;
 use crate::formats::csd::write::{Entry, Features, write};
 use crate::{Array, Result};
 
-/// Seconds between two segments of a video, in which nobody speaks.
+/// Silence between two segments of a video, in seconds.
 const PAUSE: f64 = 0.5;
-/// Numbers of a word vector and of rows of COVAREP and FACET.
+/// Widths of a word vector and of rows of COVAREP and FACET.
 const WORD_WIDTH: usize = 300;
 const VOICE_WIDTH: usize = 74;
 const FACET_WIDTH: usize = 35;
-/// Rows of COVAREP a second.
+/// Rows of COVAREP per second.
 const VOICE_RATE: f64 = 100.0;
-/// Share of a performance's feelings that are said in words of another emotion.
+/// Share of words of feeling that are of another emotion.
 const SLIPS: f64 = 0.25;
-/// Size of what is a word's own in its vector, beside its feeling of size 1.
+/// Norm of a word's own part in its vector; the part of its feeling has norm 1.
 const WORD_NOISE: f64 = 0.5;
-/// Mean energy below which COVAREP's logarithms have nothing to say.
+/// Mean energy below which COVAREP's logarithms are not finite.
 const SILENCE: f64 = 0.02;
 /// Our emotions (RAVDESS's order) as columns of [`mosei::EMOTIONS`].
 const EMOTION_OF_LABEL: [usize; 6] = [2, 3, 4, 7, 6, 5];
 
-/// A file of the world.
+/// A file of a world in CMU-MOSEI's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SequenceFile {
     Words,
     WordVectors,
     Voice,
@@ -47,26 +47,32 @@ pub(super) enum Kind {
     Labels,
 }
 
-impl Kind {
-    pub(super) const ALL: [Kind; 6] =
-        [Kind::Words, Kind::WordVectors, Kind::Voice, Kind::OpenFace, Kind::Facet, Kind::Labels];
+impl SequenceFile {
+    pub(super) const ALL: [SequenceFile; 6] = [
+        SequenceFile::Words,
+        SequenceFile::WordVectors,
+        SequenceFile::Voice,
+        SequenceFile::OpenFace,
+        SequenceFile::Facet,
+        SequenceFile::Labels,
+    ];
 
     /// The file and the root group, as CMU has them.
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
-            Kind::Words => ("CMU_MOSEI_TimestampedWords.csd", "words"),
-            Kind::WordVectors => ("CMU_MOSEI_TimestampedWordVectors.csd", "glove_vectors"),
-            Kind::Voice => ("CMU_MOSEI_COVAREP.csd", "COVAREP"),
-            Kind::OpenFace => ("CMU_MOSEI_VisualOpenFace2.csd", "OpenFace_2"),
-            Kind::Facet => ("CMU_MOSEI_VisualFacet42.csd", "FACET_4.2"),
-            Kind::Labels => ("CMU_MOSEI_Labels.csd", "All Labels"),
+            SequenceFile::Words => ("CMU_MOSEI_TimestampedWords.csd", "words"),
+            SequenceFile::WordVectors => ("CMU_MOSEI_TimestampedWordVectors.csd", "glove_vectors"),
+            SequenceFile::Voice => ("CMU_MOSEI_COVAREP.csd", "COVAREP"),
+            SequenceFile::OpenFace => ("CMU_MOSEI_VisualOpenFace2.csd", "OpenFace_2"),
+            SequenceFile::Facet => ("CMU_MOSEI_VisualFacet42.csd", "FACET_4.2"),
+            SequenceFile::Labels => ("CMU_MOSEI_Labels.csd", "All Labels"),
         }
     }
 
     fn dimensions(self) -> Vec<String> {
         match self {
-            Kind::OpenFace => openface_names(),
-            Kind::Labels => {
+            SequenceFile::OpenFace => openface_names(),
+            SequenceFile::Labels => {
                 ["sentiment"].into_iter().chain(mosei::EMOTIONS).map(str::to_owned).collect()
             }
             _ => Vec::new(),
@@ -75,7 +81,7 @@ impl Kind {
 }
 
 /// Writes one file of the world.
-pub(super) fn write_kind(path: &Path, kind: Kind, entries: &[Entry]) -> Result<()> {
+pub(super) fn write_kind(path: &Path, kind: SequenceFile, entries: &[Entry]) -> Result<()> {
     write(path, kind.names().1, &kind.dimensions(), entries)
 }
 
@@ -120,36 +126,36 @@ impl World {
 ///
 /// # Errors
 /// None in practice.
-pub(super) fn entry(world: &World, actor: usize, kind: Kind) -> Result<Entry> {
+pub(super) fn entry(world: &World, actor: usize, kind: SequenceFile) -> Result<Entry> {
     let (mut words, mut numbers, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
     let mut width = 1;
     for (number, clip) in segments(world, actor).into_iter().enumerate() {
         let Some(shown) = world.shown(clip, number) else { continue };
         let (rows, values) = match kind {
-            Kind::Words => {
+            SequenceFile::Words => {
                 let said = shown.words(world);
                 words.extend(said.iter().map(|(word, _)| (*word).to_owned()));
                 (said.into_iter().map(|(_, span)| span).collect(), Vec::new())
             }
-            Kind::WordVectors => {
+            SequenceFile::WordVectors => {
                 width = WORD_WIDTH;
                 let said = shown.words(world);
                 let vectors = said.iter().flat_map(|(word, _)| vector(world, word)).collect();
                 (said.into_iter().map(|(_, span)| span).collect(), vectors)
             }
-            Kind::Voice => {
+            SequenceFile::Voice => {
                 width = VOICE_WIDTH;
                 shown.voice(world)
             }
-            Kind::OpenFace => {
+            SequenceFile::OpenFace => {
                 width = openface_names().len();
                 shown.openface(world)
             }
-            Kind::Facet => {
+            SequenceFile::Facet => {
                 width = FACET_WIDTH;
                 shown.facet(world)
             }
-            Kind::Labels => {
+            SequenceFile::Labels => {
                 width = 1 + mosei::EMOTIONS.len();
                 (vec![shown.span(world)], shown.labels().to_vec())
             }
@@ -159,7 +165,7 @@ pub(super) fn entry(world: &World, actor: usize, kind: Kind) -> Result<Entry> {
         numbers.extend(values);
     }
     let features = match kind {
-        Kind::Words => Features::Words(words),
+        SequenceFile::Words => Features::Words(words),
         _ => Features::Numbers(Array::new([intervals.len(), width], numbers)?),
     };
     Ok(Entry { id: video(actor), features, intervals })
@@ -175,7 +181,7 @@ impl Shown {
         Stream::new(world.settings().seed, purpose, self.clip.actor as u64, self.clip.code())
     }
 
-    /// What is said, and when: a phrase over the seconds of speech, with a pause behind it.
+    /// The words and their intervals: a phrase during speech, then a pause.
     fn words(&self, world: &World) -> Vec<(&'static str, [f64; 2])> {
         let mut stream = self.stream(world, Purpose::Words);
         let slips = (SLIPS * world.settings().difficulty).min(1.0);

@@ -1,22 +1,22 @@
-//! Every lever of the world, with its default and the reason for it.
+//! Settings of the made-up world, and constants that several of its parts share.
 
 use super::SynthError;
 use serde::{Deserialize, Serialize};
 
-/// Rate of the voice's synthesis, Hz: speech cues end below 8 kHz; written files are whole multiples of it.
+/// Sample rate of the voice's synthesis, Hz: speech cues end below 8 kHz. Written files have a multiple of it.
 pub(super) const VOICE_RATE: u32 = 16_000;
-/// Frames of the voice's controls per second (5 ms, a glottal cycle or so).
+/// Control frames of the voice per second (5 ms, about one glottal cycle).
 pub(super) const CONTROL_RATE: f64 = 200.0;
-/// Samples of the voice in one step of its controls.
+/// Samples of the voice in one control frame.
 pub(super) const SAMPLES_OF_STEP: usize = (VOICE_RATE as f64 / CONTROL_RATE) as usize;
-/// Octaves by which a full accent raises the pitch.
+/// Rise of the pitch at a full accent, in octaves.
 pub(super) const ACCENT_OCTAVES: f64 = 0.25;
 /// Clips of one actor in RAVDESS speech: 4 neutral and 8 of each other emotion.
 pub(super) const CLIPS_OF_ACTOR: usize = 60;
 /// Speakers of RAVDESS, and the highest number its two-digit field can carry.
 const MOST_ACTORS: usize = 99;
 
-/// Which corpus a made-up world looks like.
+/// The corpus whose files and names a made-up world has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
@@ -27,14 +27,14 @@ pub enum Shape {
     Mosei,
 }
 
-/// Who speaks in a made-up world.
+/// The speech synthesiser of a made-up world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Voice {
-    /// A synthesiser of our own: pulses and noise through formants. Its bytes are the same anywhere.
+    /// The built-in formant synthesiser: pulses and noise through formants. Its bytes are the same on every machine.
     #[default]
     Formants,
-    /// espeak-ng, where it is installed: RAVDESS's two statements in English.
+    /// espeak-ng, which must be installed: RAVDESS's two statements in English.
     Espeak,
 }
 
@@ -48,7 +48,7 @@ impl Voice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldSettings {
-    /// Fixes the actors and, with a clip's name, everything about that clip.
+    /// Seed of all random streams.
     pub seed: u64,
     /// Labelled actors, 1 to 99 together with `extra_actors`; odd numbers are male, even ones female.
     pub actors: usize,
@@ -66,19 +66,19 @@ pub struct WorldSettings {
     pub video_fps: f64,
     /// Height and width of the square face frames, pixels, 16 to 256.
     pub face_size: usize,
-    /// Scales every noise and nuisance below; 1 is the calibrated world, 0 a world of pure prototypes.
+    /// Factor on every noise setting below: 1 is calibrated, 0 gives noise-free prototypes.
     pub difficulty: f64,
-    /// Most of a second emotion blended into a performance, shared by all views.
+    /// Largest share of a second emotion in a performance, common to all views.
     pub second_emotion: f64,
-    /// Spread (log) of a performance's intensity, shared by all views.
+    /// Standard deviation of the log intensity of a performance, common to all views.
     pub intensity_spread: f64,
-    /// Deviation of the free noise on the five affect dimensions, shared by all views.
+    /// Standard deviation of the noise on the five affect dimensions, common to all views.
     pub shared_noise: f64,
-    /// Noise of the voice's own rendering of the affect.
+    /// Noise on the affect of the voice alone.
     pub voice_noise: f64,
-    /// Noise of the action units' rendering of the emotion.
+    /// Noise on the action units alone.
     pub face_noise: f64,
-    /// Noise of the cues that only the face frames show (flush, gloss, gaze).
+    /// Noise on the cues of the face frames alone (flush, gloss, gaze).
     pub skin_noise: f64,
     /// Strength of identity: styles, habits, expressivity, face shape.
     pub identity: f64,
@@ -88,13 +88,13 @@ pub struct WorldSettings {
     pub pose: f64,
     /// Nuisance of the face frames: light, exposure, crop, sensor noise.
     pub light: f64,
-    /// Share of clips in which one modality, drawn at random, hardly shows the affect.
+    /// Share of clips in which one random modality shows little of the affect.
     pub weak_modality: f64,
-    /// How far pitch accents move brows and head in time with the voice.
+    /// Strength of the motion of brows and head at pitch accents.
     pub accent_sync: f64,
-    /// How far the jaw follows the voice's envelope.
+    /// Strength of the jaw's motion with the voice's envelope.
     pub jaw_coupling: f64,
-    /// Who speaks.
+    /// The speech synthesiser.
     #[serde(skip_serializing_if = "Voice::is_default")]
     pub voice: Voice,
 }
@@ -131,7 +131,10 @@ impl Default for WorldSettings {
 }
 
 impl WorldSettings {
-    /// Checks every range; an error names the first setting outside its own.
+    /// Checks the range of every setting.
+    ///
+    /// # Errors
+    /// [`SynthError::Setting`] for the first setting out of range.
     pub fn check(&self) -> Result<(), SynthError> {
         let whole = |name, value: usize, low: usize, high: usize, rule| {
             if (low..=high).contains(&value) {
@@ -204,7 +207,7 @@ impl WorldSettings {
         (self.seconds * f64::from(VOICE_RATE)) as usize
     }
 
-    /// The same settings with `difficulty` worked into every noise lever.
+    /// The settings with every noise setting multiplied by `difficulty`.
     pub(super) fn scaled(&self) -> Self {
         let mut scaled = self.clone();
         for lever in [

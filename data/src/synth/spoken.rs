@@ -1,7 +1,7 @@
-//! A performance spoken by espeak-ng: what it is asked to say, and what face and microphone make of its answer.
+//! A performance spoken by espeak-ng: its input, and the processing of its audio.
 //!
-//! The affect bends what the formant voice bends: pitch, its range, rate and accents are asked for; smiling, brightness
-//! and breath come after. The timeline of jaw and brows is then measured in what was said.
+//! The affect changes the same properties as in the formant synthesiser: pitch, its range, rate and accents in espeak-ng's
+//! input; smile, brightness and breath in its audio. The timeline of jaw and brows is measured on the audio.
 
 use super::actor::Actor;
 use super::clip_id::ClipId;
@@ -39,37 +39,37 @@ const MIDDLE: f64 = 50.0;
 const TOP: f64 = 99.0;
 const OCTAVES_OF_PITCH: f64 = 0.0155;
 const OCTAVES_OF_RANGE: f64 = 0.0028;
-/// Accents smaller than this, of a full one, are not asked for.
+/// Accents below this share of a full accent are not requested.
 const LEAST_ACCENT: f64 = 0.2;
 /// Rates of a recording that is heard at another: multiples of this many Hz keep the resampler's filters short.
 const RATE_STEP: f64 = 50.0;
-/// How often it is asked to be quicker when the clip is too short for it.
+/// Largest number of attempts with a higher rate when the speech does not fit into the clip.
 const TRIES: usize = 3;
-/// What is left at the end of one that still is too long fades over so many samples.
+/// Length of the fade, in samples, at the end of speech that does not fit into the clip.
 const FADE: usize = SAMPLES_OF_STEP * 4;
-/// Silence before and behind speech, of the loudest step.
+/// Loudness of silence around speech, relative to the loudest step.
 const SILENCE: f64 = 0.01;
 /// A step this loud opens the mouth wholly: the quantile of a clip's steps.
 const OPEN: f64 = 0.95;
-/// How far the pitch may lie from the one that was asked for, as a factor.
+/// Largest ratio of the measured to the requested pitch.
 const PITCH_REACH: f64 = 1.9;
 /// A full accent stands at least this far above the clip's median, octaves.
 const LEAST_RISE: f64 = 0.05;
-/// Breath against the voice at an average affect.
+/// Amplitude of the breath relative to the voice at an average affect.
 const BREATH: f64 = 0.1;
 
-/// What was said.
+/// A synthesised statement.
 pub(super) struct Said {
     /// Mono, at the rate of synthesis, without silence at the ends.
     pub(super) samples: Vec<f32>,
-    /// The pitch that was asked for, Hz.
+    /// The requested pitch, Hz.
     pitch: f64,
 }
 
-/// Has a clip's statement said.
+/// Synthesises a clip's statement with espeak-ng.
 ///
 /// # Errors
-/// When espeak-ng does not speak.
+/// Errors of espeak-ng.
 pub(super) fn say(
     speaker: &Speaker,
     settings: &WorldSettings,
@@ -97,10 +97,10 @@ pub(super) fn say(
     Ok(Said { samples, pitch: order.pitch })
 }
 
-/// How an actor says a performance.
+/// The parameters of an actor's speech in a performance.
 struct Order {
     voice: &'static str,
-    /// As it is to be heard, Hz.
+    /// Pitch after the shift, Hz.
     pitch: f64,
     /// Factor on all frequencies, by which the recording is then heard: the actor's tract, and a smile.
     shift: f64,

@@ -1,4 +1,4 @@
-//! The world's fixed choices: emotions, action units, phones, and how affect bends a voice.
+//! Constants of the made-up world: emotions, action units, phones, and the effect of affect on the voice.
 
 /// RAVDESS's emotions in the order of its codes 01 to 08.
 pub const EMOTIONS: [&str; 8] =
@@ -11,7 +11,7 @@ pub const AFFECT: [&str; 5] = ["arousal", "valence", "dominance", "tension", "no
 pub const ACTION_UNITS: [u8; UNITS] = [1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 23, 25, 26];
 
 pub(super) const UNITS: usize = 15;
-/// Places in `ACTION_UNITS` that the portrait and the jaw ask for by name.
+/// Indices into `ACTION_UNITS` of units that are used by name.
 pub(super) mod unit {
     pub(in super::super) const INNER_BROW_RAISE: usize = 0;
     pub(in super::super) const OUTER_BROW_RAISE: usize = 1;

@@ -1,4 +1,4 @@
-//! The voice: glottal pulses and noise through three moving formants, or what espeak-ng said; then the microphone.
+//! The voice: glottal pulses and noise through three moving formants, or the audio of espeak-ng; then the microphone.
 
 use super::WorldSettings;
 use super::actor::Actor;
@@ -12,15 +12,15 @@ use core::f64::consts::{PI, TAU};
 
 /// Bandwidths of the formants, Hz.
 const BANDWIDTHS: [f64; 3] = [80.0, 110.0, 160.0];
-/// Everything is this much below full scale, so that the loudest clip (some +12 dB) stays clear of it.
+/// Headroom below full scale; the loudest clip has about +12 dB.
 const HEADROOM_DB: f64 = 18.0;
-/// Noise of unvoiced phones against a glottal pulse.
+/// Amplitude of the noise of unvoiced phones relative to a glottal pulse.
 const FRICTION: f64 = 0.075;
 /// Shape of the pitch over an utterance, in ranges.
 const MELODY: [f64; 5] = [0.2, 1.0, 0.3, 0.1, -1.0];
 const MELODY_TIMES: [f64; 5] = [0.0, 0.2, 0.45, 0.8, 1.0];
 
-/// The clip's voice, in [-1, 1] at the file's rate; `said` is what somebody else said, at the rate of synthesis.
+/// The voice of a clip in [-1, 1] at the file's rate; `said` is the audio of espeak-ng at the rate of synthesis.
 pub(super) fn speak(
     settings: &WorldSettings,
     actor: &Actor,
@@ -29,7 +29,7 @@ pub(super) fn speak(
     said: Option<&[f32]>,
     upsampler: &Upsampler,
 ) -> Vec<f32> {
-    // Clip code plus an offset: the affect's own draws use the plain code.
+    // The clip's code plus an offset: the affect uses the plain code.
     let mut stream =
         Stream::new(settings.seed, Purpose::Voice, clip.actor as u64, clip.code() + 10_000);
     let speech = match said {
@@ -54,7 +54,7 @@ pub(super) fn speak(
     upsampler.apply(equalise(&signal, settings.channel, &mut stream))
 }
 
-/// Pitch of every control step, Hz: melody, accents, and the tremor of tension.
+/// Pitch of every control frame, Hz: melody, accents, and tremor by tension.
 fn melody(
     settings: &WorldSettings,
     actor: &Actor,

@@ -1,4 +1,4 @@
-//! The world: its actors, and any of its clips on demand.
+//! A made-up world: its actors, and its clips on demand.
 
 use super::actor::Actor;
 use super::clip_id::ClipId;
@@ -14,7 +14,7 @@ use super::template::{Shape, mean_face, shape_modes, tracker_modes, unit_moves};
 use super::voice::speak;
 use super::{SynthError, WorldSettings};
 
-/// Loudest sample of a written voice, of full scale.
+/// Largest sample of a written voice, relative to full scale.
 const LOUDEST: f32 = 0.98;
 
 /// The true factors behind a clip.
@@ -39,7 +39,7 @@ impl Factors {
     }
 }
 
-/// One clip, all views.
+/// One clip with all of its views.
 #[derive(Debug, Clone)]
 pub struct Clip {
     /// Its name.
@@ -50,24 +50,27 @@ pub struct Clip {
     pub landmarks: Vec<LandmarkFrame>,
     /// Face frames, RGB, row by row: `video_frames` x `face_size` x `face_size` x 3 bytes.
     pub frames: Vec<u8>,
-    /// What a perfect observer would know.
+    /// The true factors.
     pub factors: Factors,
 }
 
-/// A made-up world: settings and the people they fix.
+/// A made-up world: settings and the actors that they determine.
 pub struct World {
     settings: WorldSettings,
-    /// Settings with difficulty worked in.
+    /// Settings with noise multiplied by the difficulty.
     scaled: WorldSettings,
     actors: Vec<Actor>,
     moves: [Shape; UNITS],
     upsampler: Upsampler,
-    /// Who speaks, where that is not the actors' own synthesiser.
+    /// The external speech synthesiser; `None` for formants.
     speaker: Option<Speaker>,
 }
 
 impl World {
-    /// Checks the settings, draws the actors, and looks for espeak-ng where it is to speak.
+    /// Checks the settings, draws the actors, and finds espeak-ng when it is the voice.
+    ///
+    /// # Errors
+    /// A setting out of range; espeak-ng that is not installed or fails.
     pub fn new(settings: &WorldSettings) -> Result<Self, SynthError> {
         settings.check()?;
         let speaker = match settings.voice {
@@ -77,7 +80,7 @@ impl World {
         Self::with_speaker(settings, speaker)
     }
 
-    /// A world in which this program speaks.
+    /// A world with this speech synthesiser.
     pub(super) fn with_speaker(
         settings: &WorldSettings,
         speaker: Option<Speaker>,
@@ -102,12 +105,12 @@ impl World {
         })
     }
 
-    /// The settings it was made from.
+    /// Its settings.
     pub fn settings(&self) -> &WorldSettings {
         &self.settings
     }
 
-    /// Every clip, actor by actor. Emotions vary fastest, so that the first clips of an actor are balanced.
+    /// The names of all clips, actor by actor. Emotions vary fastest, so that the first clips of an actor are balanced.
     pub fn clips(&self) -> Vec<ClipId> {
         let mut names = Vec::new();
         for repetition in 0..2 {
@@ -132,15 +135,15 @@ impl World {
         (1..=self.actors.len()).flat_map(of_actor).collect()
     }
 
-    /// Name and version of the program that speaks, where one does.
+    /// Name and version of the external speech synthesiser; `None` for formants.
     pub fn speaker(&self) -> Option<&str> {
         self.speaker.as_ref().map(|speaker| speaker.version.as_str())
     }
 
-    /// Makes one clip; the same bytes whatever else is made.
+    /// Generates one clip. Its bytes do not depend on other clips.
     ///
     /// # Errors
-    /// A name outside this world, and a speaker who does not speak.
+    /// [`SynthError::NoClip`] for a name out of range; errors of espeak-ng.
     pub fn clip(&self, id: ClipId) -> Result<Clip, SynthError> {
         let known = id.emotion < EMOTIONS.len() && id.statement < 2 && id.repetition < 2;
         let actor = id.actor.checked_sub(1).and_then(|place| self.actors.get(place));
@@ -167,7 +170,7 @@ impl World {
         })
     }
 
-    /// The settings with difficulty worked in, an actor, and how action units move faces.
+    /// The scaled settings, an actor, and the motion of points by action units; `None` when there is no such actor.
     pub(super) fn scene(&self, actor: usize) -> Option<(&WorldSettings, &Actor, &[Shape; UNITS])> {
         Some((&self.scaled, self.actors.get(actor.checked_sub(1)?)?, &self.moves))
     }

@@ -28,8 +28,10 @@ struct Problem {
 
 impl From<&data::Error> for Problem {
     fn from(error: &data::Error) -> Self {
-        let (file, place, message) = match error {
-            data::Error::BadData { path, place, message } => (Some(path), *place, message.clone()),
+        let (file, position, message) = match error {
+            data::Error::BadData { path, position, message } => {
+                (Some(path), *position, message.clone())
+            }
             data::Error::MissingData { path, message } => (Some(path), None, message.clone()),
             data::Error::Io { path, cause, .. } => (Some(path), None, cause.to_string()),
             data::Error::Config { message } => (None, None, message.clone()),
@@ -42,8 +44,8 @@ impl From<&data::Error> for Problem {
         };
         Problem {
             file: file.map(|path| path.display().to_string()).unwrap_or_default(),
-            line: place.map(|place| place.line),
-            column: place.map(|place| place.column).filter(|&column| column > 0),
+            line: position.map(|position| position.line),
+            column: position.map(|position| position.column).filter(|&column| column > 0),
             kind,
             message,
         }
@@ -241,7 +243,7 @@ mod tests {
     fn problems_say_where() {
         let error = data::Error::BadData {
             path: "a.csv".into(),
-            place: Some(data::Place { line: 7, column: 0 }),
+            position: Some(data::Position { line: 7, column: 0 }),
             message: "three cells".into(),
         };
         let problem = Problem::from(&error);

@@ -1,8 +1,7 @@
-//! CMU-MOSEI (Zadeh et al. 2018) as the SDK's `.csd` files: videos cut into segments, each with the intensity of six
-//! emotions.
+//! CMU-MOSEI (Zadeh et al. 2018) as `.csd` files of CMU's SDK: segments of videos with the intensities of six emotions.
 //!
-//! The unit is the segment, a row of the labels: `video[k]`. Its modalities are the rows of other sequences in the same
-//! seconds. The files lie anywhere below one folder and are known by the name of their root group, or by their own.
+//! A sample is a segment: a row of the labels, `video[k]`. Its modalities are the rows of other sequences in the same time
+//! interval. The files lie anywhere below one folder and are identified by their root group, or else by their names.
 
 mod segment;
 
@@ -20,14 +19,15 @@ use crate::formats::csd::Csd;
 use crate::{Error, Result};
 pub use segment::{Align, EPSILON, Segment};
 
-/// The emotions in the order of the labels' columns, which follow the sentiment.
+/// The emotions in the order of the columns of labels, after the sentiment.
 pub const EMOTIONS: [&str; 6] = ["happy", "sad", "anger", "surprise", "disgust", "fear"];
 
-/// The sequence whose rows are the samples, and those of a known layout.
+/// Names of the sequence of labels and of the sequences with a fixed feature.
 const LABELS: &str = "All Labels";
 const LANDMARKS: &str = "OpenFace_2";
 const WORDS: &str = "words";
-/// Sequences by what their names hold, in this order: a file of word vectors also has `words` in its name.
+/// Known sequences and the substrings of their names, in the order of the search: word vectors also have `words` in their
+/// names.
 const KNOWN: [(&str, &[&str]); 6] = [
     ("glove_vectors", &["glove", "wordvectors"]),
     ("COVAREP", &["covarep"]),
@@ -36,7 +36,7 @@ const KNOWN: [(&str, &[&str]); 6] = [
     (LABELS, &["label"]),
     (WORDS, &["words"]),
 ];
-/// Where word vectors, and else words, are the intervals that other sequences are aligned to.
+/// Sequences whose intervals are the words to align to; the first that exists is used.
 const REFERENCES: [&str; 2] = ["glove_vectors", WORDS];
 
 /// How to get the lists of the standard folds.
@@ -61,7 +61,7 @@ impl CorpusFormat for Mosei {
         path.is_dir() && files.into_iter().flatten().any(|entry| is_csd(entry.path()))
     }
 
-    /// Every sequence that there is; without word vectors the words are left out.
+    /// Every sequence in the folder; words only with `vectors`.
     fn modalities(&self, path: &Path, vectors: Option<&Path>) -> Result<Vec<Wanted>> {
         let mut wanted = Vec::new();
         for root in Files::open(path)?.by_kind.into_keys() {
@@ -102,7 +102,7 @@ impl CorpusFormat for Mosei {
     }
 }
 
-/// The sequence that a wanted feature is computed from.
+/// The name of the sequence that a wanted feature is computed from.
 fn root_of(wanted: &Wanted) -> Result<String> {
     match &wanted.feature {
         Extractor::Landmarks(_) => Ok(LANDMARKS.to_owned()),
@@ -127,7 +127,7 @@ struct Named {
     root: String,
 }
 
-/// The files of a folder, by what they are.
+/// The `.csd` files of a folder by the kind of their sequence.
 struct Files {
     root: PathBuf,
     by_kind: BTreeMap<String, Vec<Arc<Csd>>>,
@@ -153,7 +153,7 @@ impl Files {
         Ok(Self { root: root.to_owned(), by_kind })
     }
 
-    /// The one file of a sequence; `None` without any.
+    /// The file of a sequence; `None` when there is none.
     fn find(&self, name: &str) -> Result<Option<&Arc<Csd>>> {
         let kind = known(name).map_or_else(|| plain(name), str::to_owned);
         match self.by_kind.get(&kind).map(Vec::as_slice) {
@@ -188,7 +188,7 @@ fn is_csd(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csd"))
 }
 
-/// The letters and digits of a name, small.
+/// The letters and digits of a name in lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -207,7 +207,7 @@ struct Row {
     bits: u64,
 }
 
-/// What was wrong with labels, counted.
+/// Numbers of label rows that are not used, by reason.
 #[derive(Default)]
 struct Flaws {
     short: usize,
@@ -216,23 +216,23 @@ struct Flaws {
     featureless: usize,
 }
 
-/// Finds the segments of the corpus below `root` with the modalities wanted, brought in step as `align` says.
+/// Finds the segments below `root` with these modalities, aligned by `align`.
 ///
-/// A segment stands twice when two rows of the labels have its id or its seconds: an error, or with
-/// [`OnError::Skip`] the first counts and the notices say how many. They also count rows too short to be a segment or
-/// without numbers, videos with labels alone or with features alone, and segments that lack a modality.
+/// Two rows of labels with one id or one interval are duplicates: an error, or with [`OnError::Skip`] the first is used.
+/// Notices count duplicates, rows that are too short or not numbers, videos with labels or features alone, and segments
+/// without a modality.
 ///
-/// The corpus's own folds are `train.txt`, `valid.txt` and `test.txt` (one video id a line) or `folds.json` (an object
-/// with those three lists) in the folder.
+/// The corpus's own folds are in `root`: `train.txt`, `valid.txt` and `test.txt` (one video id per line), or `folds.json`
+/// (an object with these three lists).
 ///
 /// # Errors
-/// Missing data when there is no such folder, no file of labels or of a modality, or a list of folds without the
-/// others; bad data in a file, an empty list, or a video in two.
+/// Missing data when `root`, the labels, the sequence of a modality or one of three lists of folds does not exist; bad data
+/// for a damaged file, an empty list, or a video in two lists.
 fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
-            "there is no such folder; give the folder that holds CMU-MOSEI's .csd files",
+            "does not exist; give the folder that contains CMU-MOSEI's .csd files",
         ));
     }
     let files = Files::open(root)?;
@@ -302,9 +302,9 @@ fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> R
         notices: Vec::new(),
     };
     for (count, what) in [
-        (flaws.short, "rows of labels are too short to be a segment"),
-        (flaws.not_numbers, "rows of labels hold something that is no number"),
-        (flaws.twice, "segments stand twice in the labels; the first counts"),
+        (flaws.short, "rows of labels are shorter than a segment can be"),
+        (flaws.not_numbers, "rows of labels contain NaN"),
+        (flaws.twice, "duplicate segments in the labels; the first is used"),
         (flaws.featureless, "segments have labels but no features and are left out"),
         (unlabelled, "videos have features but no labels and are not used"),
         (strangers, "videos of the corpus's own folds are not in the data"),
@@ -318,7 +318,7 @@ fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> R
     Ok(corpus)
 }
 
-/// The segments that the labels name, video by video, in the order of time.
+/// The segments of the labels, video by video, in the order of time.
 fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> {
     let names = labels.dimension_names()?;
     let mut rows = Vec::new();
@@ -350,7 +350,7 @@ fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> 
                     flaws.not_numbers += 1;
                     continue;
                 }
-                // An aligned export has one row a part, whose id is the segment's.
+                // In an aligned export a part has one row, and the part's id is the segment's.
                 let id = match part.contains('[') && intervals.len() == 1 {
                     true => part.clone(),
                     false => format!("{video}[{number}]"),
@@ -360,7 +360,7 @@ fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> 
                     return Err(Error::bad(
                         labels.path(),
                         format!(
-                            "the segment {id} ({:.2} to {:.2} s) stands twice; write the labels anew, or set data.on_error = \"skip\" to take the first",
+                            "duplicate segment {id} ({:.2} to {:.2} s); correct the labels, or set data.on_error = \"skip\" to use the first",
                             span[0], span[1]
                         ),
                     ));
@@ -380,7 +380,7 @@ fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> 
     Ok(rows)
 }
 
-/// Where the emotions' intensities stand: by name, or behind the sentiment.
+/// The columns of the emotions' intensities: by their names, or after the sentiment.
 fn columns(names: Option<&[String]>, width: usize) -> Option<[usize; 6]> {
     let named = names.filter(|names| names.len() == width).and_then(|names| {
         let mut columns = [0; 6];
@@ -392,8 +392,7 @@ fn columns(names: Option<&[String]>, width: usize) -> Option<[usize; 6]> {
     named.or_else(|| (width == 7).then(|| std::array::from_fn(|emotion| emotion + 1)))
 }
 
-/// The corpus's own folds, from `train.txt`, `valid.txt` and `test.txt` (one video id a line) or `folds.json` (an
-/// object with those three lists) in the folder: the part of each video; nothing where there are none.
+/// The part of each video in the corpus's own folds; empty when there are no lists.
 fn folds(root: &Path) -> Result<BTreeMap<String, Part>> {
     let mut part_of: BTreeMap<String, Part> = BTreeMap::new();
     for (part, (path, videos)) in Part::ALL.into_iter().zip(lists(root)?) {
@@ -413,10 +412,10 @@ fn folds(root: &Path) -> Result<BTreeMap<String, Part>> {
     Ok(part_of)
 }
 
-/// A list of videos and the file it is from.
+/// A list of videos and its file.
 type List = (PathBuf, Vec<String>);
 
-/// The three lists, or none.
+/// The lists of training, validation and test videos; empty when there are none.
 fn lists(root: &Path) -> Result<Vec<List>> {
     let json = root.join("folds.json");
     if let Ok(bytes) = std::fs::read(&json) {

@@ -68,8 +68,8 @@ fn segments_are_rows_of_the_labels() {
     assert_eq!(
         corpus.notices,
         [
-            "1 rows of labels are too short to be a segment",
-            "1 rows of labels hold something that is no number",
+            "1 rows of labels are shorter than a segment can be",
+            "1 rows of labels contain NaN",
             "1 segments have labels but no features and are left out",
             "1 videos have features but no labels and are not used",
             "1 of 3 samples have no faces",
@@ -89,10 +89,10 @@ fn what_is_missing_or_there_twice_is_said() {
     assert_eq!(error(&all()).kind(), ErrorKind::MissingData);
     corpus(folder.path(), &[([1.0, 5.0], [0.0; 7])]);
     let said = error(&all()).to_string();
-    assert!(said.contains("the segment a[2] (1.00 to 5.00 s) stands twice"), "{said}");
+    assert!(said.contains("duplicate segment a[2] (1.00 to 5.00 s)"), "{said}");
     let skipped = find(folder.path(), &all(), Align::None, OnError::Skip).unwrap();
     assert_eq!(skipped.samples.len(), 3);
-    assert!(skipped.notices.iter().any(|n| n.starts_with("1 segments stand twice")));
+    assert!(skipped.notices.iter().any(|n| n.starts_with("1 duplicate segments")));
     let said = error(&wanted(&[("marks", "OpenFace_2")])).to_string();
     assert!(
         said.contains("no .csd file of OpenFace_2, which the modality `marks` is taken from"),

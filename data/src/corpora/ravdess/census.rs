@@ -1,4 +1,4 @@
-//! What the whole of RAVDESS holds, to hold a copy of it against.
+//! The performances of the published RAVDESS, compared with those of a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use super::name::id;
 use crate::corpora::Census;
 use crate::corpus::Corpus;
 
-/// Actors in all; odd numbers are male.
+/// Number of actors; odd numbers are male.
 const ACTORS: u8 = 24;
-/// The actor of whom there are no songs.
+/// The actor without songs.
 const NO_SONGS: u8 = 18;
 
-/// The census of speech and that of song.
+/// The census of speech and the census of song.
 pub(super) fn census(corpus: &Corpus) -> Vec<Census> {
     let found: BTreeSet<&str> = corpus.samples.iter().map(|sample| sample.id.as_str()).collect();
     [(1, "speech"), (2, "song")]
@@ -42,14 +42,14 @@ pub(super) fn census(corpus: &Corpus) -> Vec<Census> {
         .collect()
 }
 
-/// All performances of speech (1) or song (2).
+/// The ids of all published performances of speech (1) or song (2).
 fn whole(vocal: u8) -> BTreeSet<String> {
     let emotions = if vocal == 1 { 8 } else { 6 };
     let actors = (1..=ACTORS).filter(|&actor| vocal == 1 || actor != NO_SONGS);
     let mut all = BTreeSet::new();
     for actor in actors {
         for emotion in 1..=emotions {
-            // Neutral is never strong.
+            // Neutral has no strong intensity.
             for intensity in 1..=if emotion == 1 { 1 } else { 2 } {
                 for (statement, repetition) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
                     all.insert(id([vocal, emotion, intensity, statement, repetition, actor]));

@@ -1,10 +1,9 @@
-//! RAVDESS (Livingstone and Russo 2018): the original tree, anywhere below a folder, found by file names, unpacked or in
-//! the archives it is served in (Zenodo records 1188976 and 3255102).
+//! RAVDESS (Livingstone and Russo 2018), found by its file names in a folder tree, unpacked or in the published ZIP archives
+//! (Zenodo records 1188976 and 3255102).
 //!
-//! Names are `MM-VV-EE-II-SS-RR-AA.ext`: modality, speech or song, emotion, intensity, statement, repetition, actor.
-//! Landmarks are `01-*.csv` as OpenFace writes them, clips frames (`.npy`) or videos (`.mp4`).
-//! The unit is the performance (1,440 of speech, 1,012 of song), whose key is fields 2 to 7: its audio (`03-`), video
-//! (`01-` with sound, `02-` without) and landmark (`01-`) files are views of the same seconds.
+//! Names are `MM-VV-EE-II-SS-RR-AA.ext`: medium, speech or song, emotion, intensity, statement, repetition, actor. A sample
+//! is a performance (1,440 of speech, 1,012 of song), identified by fields 2 to 7. Its files are voice `03-*.wav`,
+//! landmarks `01-*.csv` by OpenFace, and clips: frames (`.npy`) or videos (`.mp4`), `01-` with sound or `02-` without.
 
 mod census;
 mod name;
@@ -30,21 +29,21 @@ pub const FORMAT: Format = Format(&Ravdess);
 pub const EMOTIONS: [&str; 8] =
     ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
 
-/// Which performances are taken.
+/// The performances to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vocal {
-    /// Spoken ones: eight emotions, 24 actors.
+    /// Speech: eight emotions, 24 actors.
     #[default]
     Speech,
-    /// Sung ones: no disgust and no surprise, and none by actor 18.
+    /// Song: without disgust and surprise, and without actor 18.
     Song,
     /// Both.
     Both,
 }
 
 impl Vocal {
-    /// Whether it takes files with this code, 1 for speech and 2 for song.
+    /// Whether it includes files with this code: 1 for speech, 2 for song.
     fn takes(self, code: u8) -> bool {
         self == Self::Both || (self == Self::Speech) == (code == 1)
     }
@@ -58,7 +57,7 @@ impl CorpusFormat for Ravdess {
     }
 
     fn about(&self) -> &'static str {
-        "RAVDESS: its folders or archives, and its file names; a made-up world has them too"
+        "RAVDESS: files with RAVDESS's names, in folders or archives; also a synthetic world"
     }
 
     fn is_here(&self, path: &Path) -> bool {
@@ -68,7 +67,7 @@ impl CorpusFormat for Ravdess {
 
     fn modalities(&self, path: &Path, _vectors: Option<&Path>) -> Result<Vec<Wanted>> {
         let mut wanted = recordings();
-        if let (Some(world), Some(last)) = (MadeUpWorld::read(path), wanted.last_mut()) {
+        if let (Some(world), Some(last)) = (SyntheticWorld::read(path), wanted.last_mut()) {
             last.feature = Extractor::Clip(world.settings.clips());
         }
         Ok(wanted)
@@ -80,8 +79,8 @@ impl CorpusFormat for Ravdess {
     }
 
     fn census(&self, path: &Path, corpus: &Corpus) -> Vec<Census> {
-        // A made-up world has as many clips as its settings say.
-        if path.join(MadeUpWorld::FILE).exists() {
+        // A synthetic world has as many clips as its settings say.
+        if path.join(SyntheticWorld::FILE).exists() {
             return Vec::new();
         }
         let counted = census::census(corpus).into_iter();
@@ -97,9 +96,9 @@ impl CorpusFormat for Ravdess {
     }
 }
 
-/// What `world.json` of a made-up world in this format says of its face frames.
+/// The settings of a synthetic world in this format, in `world.json`, as far as its face frames need them.
 #[derive(Deserialize)]
-struct MadeUpWorld {
+struct SyntheticWorld {
     settings: FrameSettings,
 }
 
@@ -109,7 +108,7 @@ struct FrameSettings {
     video_fps: f64,
 }
 
-impl MadeUpWorld {
+impl SyntheticWorld {
     const FILE: &str = "world.json";
 
     fn read(root: &Path) -> Option<Self> {
@@ -127,7 +126,7 @@ impl FrameSettings {
     }
 }
 
-/// Files of one performance: of each kind the best one so far, with its rank.
+/// The files of one performance: for each kind the best file so far, with its rank.
 #[derive(Default)]
 struct Files {
     voice: Option<(Rank, Source)>,
@@ -135,32 +134,30 @@ struct Files {
     clip: Option<(Rank, Source)>,
 }
 
-/// How good a file is, the least best. Clips: frames before videos, those with sound before those without. Landmarks: the
+/// The rank of a file; the smallest is preferred. Clips: frames before videos, with sound before without. Landmarks: the
 /// published ones before those of `mpuc faces`.
 type Rank = (bool, u8);
 
-/// What was found beside the files that are used.
+/// Numbers of files that are not used, by reason.
 #[derive(Default)]
 struct Counts {
     copies: usize,
     out_of_range: usize,
 }
 
-/// Finds the performances below `root`. Which file belongs to what depends on names only; no file is opened, and of
-/// archives only the directory.
+/// Finds the performances below `root` that have a file of at least one of `kinds`. Files are not opened; of archives only
+/// the directory is read.
 ///
-/// A copy of a file elsewhere in the tree is ignored and counted in the notices (an unpacked file is taken before one in
-/// an archive), as are performances that lack a modality. Where both stand beside each other, frames are taken before
-/// videos.
+/// Notices count copies of a file elsewhere in the tree, which are ignored, and performances without a modality. Files are
+/// preferred to members of archives, and frames to videos.
 ///
 /// # Errors
-/// Missing data when there is no such folder or no wanted file in it; bad data for an archive that is not whole;
-/// input/output errors.
+/// Missing data when `root` or such a file does not exist; bad data for a damaged archive; input/output errors.
 fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
     if !root.is_dir() {
         return Err(Error::missing(
             root,
-            "there is no such folder; give the folder that holds RAVDESS's archives, or its Actor_01 to Actor_24",
+            "does not exist; give the folder that contains RAVDESS's archives, or its folders Actor_01 to Actor_24",
         ));
     }
     let mut performances: BTreeMap<[u8; 6], Files> = BTreeMap::new();
@@ -194,7 +191,7 @@ fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
 }
 
 impl Files {
-    /// Takes a file if it is the first of its kind, or better.
+    /// Keeps a file when it is the first of its kind or has a smaller rank.
     fn take(&mut self, medium: u8, ending: &str, source: Source, copies: &mut usize) {
         let (place, rank) = match (medium, ending) {
             (3, "wav") => (&mut self.voice, (false, medium)),
@@ -202,7 +199,7 @@ impl Files {
             (1 | 2, "npy" | "mp4") => (&mut self.clip, (ending == "mp4", medium)),
             _ => return,
         };
-        // Frames are mapped where they lie.
+        // Frames are memory-mapped, which needs a file of their own.
         if ending == "npy" && matches!(source, Source::Member(_)) {
             return;
         }
@@ -213,7 +210,7 @@ impl Files {
     }
 }
 
-/// The samples of performances with at least one wanted file, ordered by actor and then by their codes.
+/// The samples of performances with a file of at least one kind, ordered by actor and then by id.
 fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, kinds: &[FeatureKind]) -> Corpus {
     let mut samples: Vec<Sample> = Vec::new();
     for (&codes, found) in performances {
@@ -249,7 +246,7 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, kinds: &[FeatureKind]) -> 
     }
 }
 
-/// What a person should know of the tree.
+/// Adds notices about the files.
 fn note(
     corpus: &mut Corpus,
     performances: &BTreeMap<[u8; 6], Files>,
@@ -276,24 +273,24 @@ fn note(
     }
     if counts.copies > 0 {
         corpus.notices.push(format!(
-            "{} files are copies of others in the tree and are not used",
+            "{} files are copies of other files in the tree and are not used",
             counts.copies
         ));
     }
     if counts.out_of_range > 0 {
         corpus.notices.push(format!(
-            "{} files are named like RAVDESS's but with codes that do not exist",
+            "{} files have names like RAVDESS's with codes out of range and are not used",
             counts.out_of_range
         ));
     }
     if corpus.samples.iter().any(|sample| sample.id.starts_with("02-")) {
-        corpus.notices.push("actor 18 sang nothing: RAVDESS has songs of 23 actors".into());
+        corpus.notices.push("RAVDESS has songs of 23 actors: none of actor 18".into());
     }
     corpus.note_missing();
 }
 
-/// The name, without ending, of the video with sound whose pictures a video without sound of this name has too; `None` for
-/// other names.
+/// The file stem of the video with sound that has the same pictures as the video without sound named `stem`; `None` for
+/// other stems.
 pub fn with_sound(stem: &str) -> Option<String> {
     Name::parse(stem)?.ok()?.with_sound()
 }

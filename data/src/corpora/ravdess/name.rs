@@ -1,11 +1,11 @@
-//! Names of RAVDESS's files: `MM-VV-EE-II-SS-RR-AA`.
+//! File names of RAVDESS: `MM-VV-EE-II-SS-RR-AA`.
 
 /// The seven codes of a file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name(pub [u8; 7]);
 
 impl Name {
-    /// Codes of `stem`; `None` when it is no RAVDESS name. Codes out of range give `Some(Err)`.
+    /// The codes of `stem`; `None` when it is not such a name, `Some(Err)` when a code is out of range.
     pub fn parse(stem: &str) -> Option<std::result::Result<Self, ()>> {
         let bytes = stem.as_bytes();
         if bytes.len() != 20 {
@@ -24,19 +24,19 @@ impl Name {
         Some(in_range.then_some(Self(codes)).ok_or(()))
     }
 
-    /// The name of the same pictures with sound, if this is a video without.
+    /// The stem of the video with the same pictures and with sound; `None` when this is not a video without sound.
     pub fn with_sound(self) -> Option<String> {
         (self.0[0] == 2).then(|| format!("01-{}", id(self.performance())))
     }
 
-    /// Fields 2 to 7, the same in all files of one performance.
+    /// Fields 2 to 7, which identify a performance.
     pub fn performance(self) -> [u8; 6] {
         let [_, rest @ ..] = self.0;
         rest
     }
 }
 
-/// A performance's name: codes 2 to 7.
+/// The id of a performance: codes 2 to 7.
 pub(super) fn id(codes: [u8; 6]) -> String {
     codes.map(|code| format!("{code:02}")).join("-")
 }

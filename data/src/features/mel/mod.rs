@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 use crate::formats::wav::Sound;
 use crate::{Array, Error, Result};
 
-/// Frames that MPUC's paper fixes the time axis to; the loader's window, not a property of the spectrogram.
+/// Length of the time axis in MPUC's paper, in frames; a window of the loader, not a property of the spectrogram.
 pub const PAPER_FRAMES: usize = 128;
 
-/// What is summed by the mel filters.
+/// The spectrum that the mel filters sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// The absolute value of the spectrum.
+    /// Magnitude.
     Magnitude,
-    /// Its square.
+    /// Power: the squared magnitude.
     Power,
 }
 
-/// How mel values become numbers for a network. All are finite for silence.
+/// The compression of mel values. All are finite for silence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scale {
     /// `clip((20 log10(max(1e-5, x)) - reference + range) / range, 1e-8, 1)` (Tachibana et al., DC-TTS).
     Bounded {
-        /// Level that becomes 1, in dB.
+        /// Level that is mapped to 1, in dB.
         reference_db: f64,
-        /// Distance below it that becomes 0, in dB.
+        /// Distance below `reference` that is mapped to 0, in dB.
         range_db: f64,
     },
-    /// dB below the clip's loudest value, cut at `range` below (librosa's `power_to_db(ref=max)`).
+    /// dB relative to the clip's maximum, clipped at `-range` (librosa's `power_to_db(ref=max)`).
     BelowPeak {
-        /// Deepest level kept, in dB below the peak.
+        /// Largest distance below the maximum, in dB.
         range_db: f64,
     },
     /// `log10(x + floor)`.
@@ -49,13 +49,13 @@ pub enum Scale {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MelSettings {
-    /// Recordings are resampled to this rate first, Hz.
+    /// Sample rate to which recordings are resampled, Hz.
     pub sample_rate: u32,
-    /// Points of the Fourier transform; even.
+    /// Length of the Fourier transform in samples; even.
     pub fft_length: usize,
-    /// Points of the Hann window, centred in the transform.
+    /// Length of the Hann window in samples, centred in the transform.
     pub window_length: usize,
-    /// Samples between frames; a fraction gives frames at rounded centres.
+    /// Samples between frames; with a fraction the centres are rounded.
     pub hop: f64,
     /// Keep one frame in this many.
     pub stride: usize,
@@ -67,11 +67,11 @@ pub struct MelSettings {
     pub lowest_hz: f64,
     /// Upper edge of the highest band, Hz; half the sample rate when absent.
     pub highest_hz: Option<f64>,
-    /// Filters of area one (Slaney's norm) rather than of height one.
+    /// Whether filters have area 1 (Slaney's norm) instead of height 1.
     pub unit_area: bool,
-    /// What the filters sum.
+    /// The spectrum that the filters sum.
     pub measure: Measure,
-    /// How the sums become numbers.
+    /// The compression of the sums.
     pub scale: Scale,
 }
 
@@ -101,7 +101,7 @@ impl MelSettings {
         }
     }
 
-    /// The authors' code: 128 power bands at 16 kHz with one row a video frame (`frames_per_second` of the video), in
+    /// The code of MPUC's authors: 128 power bands at 16 kHz, one frame for each video frame (`frames_per_second`), in
     /// dB below the clip's peak.
     pub fn authors(frames_per_second: f64) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl MelSettings {
         }
     }
 
-    /// The made-up world's: 40 bands at 16 kHz, 50 frames a second, `log10(power + 1e-8)`.
+    /// For the synthetic world: 40 bands at 16 kHz, 50 frames per second, `log10(power + 1e-8)`.
     pub fn world() -> Self {
         Self {
             sample_rate: 16_000,
@@ -134,7 +134,7 @@ impl MelSettings {
         }
     }
 
-    /// Rows a second.
+    /// Frames per second of the spectrogram.
     pub fn frames_per_second(&self) -> f64 {
         f64::from(self.sample_rate) / (self.hop * self.stride as f64)
     }
@@ -176,7 +176,7 @@ impl Scale {
         }
     }
 
-    /// Mel values in place to their final numbers.
+    /// Compresses mel values in place.
     fn apply(self, mels: Vec<f64>) -> Vec<f32> {
         let to = |f: &dyn Fn(f64) -> f64| mels.iter().map(|&x| f(x) as f32).collect();
         match self {
@@ -193,13 +193,13 @@ impl Scale {
     }
 }
 
-/// One triangular filter: the first bin it touches and its weights from there.
+/// A triangular filter: its first frequency bin, and its weights from there.
 struct Filter {
     first: usize,
     weights: Vec<f64>,
 }
 
-/// A log-mel spectrogram, planned once for many clips.
+/// A log-mel spectrogram with its transform planned, for many clips.
 pub struct Mel {
     settings: MelSettings,
     fft: Arc<dyn Fft<f64>>,
@@ -208,7 +208,7 @@ pub struct Mel {
 }
 
 impl Mel {
-    /// Plans the transform, the window and the filters.
+    /// Plans the transform, the window and the filters of `settings`.
     ///
     /// # Errors
     /// Bad settings.
@@ -233,7 +233,7 @@ impl Mel {
     /// The spectrogram of a clip, `[T, bands]` with `T = ceil((1 + floor(samples / hop)) / stride)`.
     ///
     /// # Errors
-    /// Bad settings when the clip's rate cannot be resampled.
+    /// Bad settings when the sample rate cannot be converted.
     pub fn compute(&self, sound: &Sound) -> Result<Array<f32>> {
         let settings = &self.settings;
         let sound = sound.resampled(settings.sample_rate)?;
@@ -261,7 +261,7 @@ impl Mel {
         Array::new([kept.len(), settings.bands], settings.scale.apply(mels))
     }
 
-    /// Puts one or two windowed frames into the real and the imaginary part: one transform then serves both.
+    /// Writes one or two windowed frames to the real and imaginary parts, so that one transform computes both.
     fn load(&self, samples: &[f64], centres: &[i64], buffer: &mut [Complex<f64>]) {
         buffer.fill(Complex::default());
         let offset = (self.settings.fft_length - self.settings.window_length) / 2;
@@ -276,7 +276,7 @@ impl Mel {
         }
     }
 
-    /// Separates the transform of `a + ib` into the magnitude or power of `a`'s and of `b`'s.
+    /// Splits the transform of `a + ib` into the magnitude or power spectra of `a` and `b`.
     fn split(&self, both: &[Complex<f64>], spectra: &mut [Vec<f64>; 2]) {
         let length = both.len();
         let [first, second] = spectra;

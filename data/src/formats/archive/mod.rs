@@ -1,8 +1,7 @@
-//! Files inside ZIP archives, used without unpacking (RAVDESS is served as 49 of them).
+//! Files inside ZIP archives, read without unpacking the archive (RAVDESS is published as 49 archives).
 //!
-//! An archive is mapped and its directory read once; a member is unpacked into memory when it is asked for. What the
-//! directory promises is checked against what the archive can hold before anything is allocated, and the checksum
-//! afterwards.
+//! An archive is memory-mapped and its directory read once; a member is decompressed into memory when it is read. Sizes in
+//! the directory are checked against the size of the archive before memory is allocated, and the checksum afterwards.
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -17,16 +16,16 @@ use zip::{CompressionMethod, ZipArchive};
 use super::map_file;
 use crate::{Error, Result};
 
-/// Largest member that is unpacked, in bytes; a video of RAVDESS has 8 MB.
+/// Largest accepted member, in bytes; a video of RAVDESS has 8 MB.
 const LARGEST_MEMBER: u64 = 1 << 28;
-/// Most members that are believed; RAVDESS's largest archive has 2,452.
+/// Largest accepted number of members; RAVDESS's largest archive has 2,452.
 const MOST_MEMBERS: u64 = 1 << 20;
-/// What deflate can make of one byte, at most (its longest match is 258 bytes and takes 2 bits).
+/// Largest expansion of deflate: its longest match is 258 bytes and takes 2 bits.
 const MOST_FROM_A_BYTE: u64 = 1_032;
-/// Bytes at an archive's end in which its closing records must stand: a comment of 64 KiB and the records themselves.
+/// Length of the end of an archive that is searched for its closing records: a comment of 64 KiB and the records.
 const TAIL: usize = (1 << 16) + 64;
 
-/// The whole file, shared by all who read members at the same time.
+/// The mapped file, shared by all concurrent readers.
 #[derive(Clone)]
 struct Bytes(Arc<Mmap>);
 
@@ -36,7 +35,7 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
-/// A ZIP archive, open.
+/// An opened ZIP archive.
 pub struct Archive {
     path: PathBuf,
     zip: ZipArchive<Cursor<Bytes>>,
@@ -54,10 +53,10 @@ pub struct Member {
 }
 
 impl Archive {
-    /// Maps the archive and reads its directory; no member is read.
+    /// Opens the archive and reads its directory; members are not read.
     ///
     /// # Errors
-    /// Bad data when it is no ZIP archive or was cut short; input/output errors.
+    /// Bad data when it is not a ZIP archive or is truncated; input/output errors.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         let bytes = Bytes(Arc::new(map_file(path)?));
         if !believable_count(&bytes.0) {
@@ -72,15 +71,15 @@ impl Archive {
             Error::bad(
                 path,
                 format!(
-                    "not a whole ZIP archive ({error}); download it again, or take it out of the folder"
+                    "not a complete ZIP archive ({error}); download it again, or remove it from the folder"
                 ),
             )
         })?;
         Ok(Arc::new(Self { path: path.to_owned(), zip }))
     }
 
-    /// The files in the archive, in its own order; folders, names that are no text and names that lead out of the
-    /// archive are left out.
+    /// The files in the archive, in the order of its directory. Folders, names that are not UTF-8 and names with `..` are
+    /// skipped.
     pub fn members(self: &Arc<Self>) -> Vec<Member> {
         let member = |index| {
             let entry = self.zip.by_index_data(index).ok().filter(|entry| entry.is_file())?;
@@ -99,8 +98,8 @@ impl Archive {
     }
 }
 
-/// Whether a 64-bit directory, if there is one, claims no more members than [`MOST_MEMBERS`]. (The reader makes room
-/// for as many as are claimed; older directories cannot claim more than 65,535.)
+/// Whether a 64-bit directory claims at most [`MOST_MEMBERS`] members; true without one. The ZIP reader allocates memory
+/// for the claimed number; older directories cannot claim more than 65,535.
 fn believable_count(bytes: &[u8]) -> bool {
     let tail = bytes.len().saturating_sub(TAIL);
     let number = |at: usize| {
@@ -118,12 +117,12 @@ fn believable_count(bytes: &[u8]) -> bool {
 }
 
 impl Member {
-    /// The archive's path and the member's name in it, as if it were a folder: for messages and endings, not to open.
+    /// The archive's path joined with the member's name: for messages and extensions, not to be opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the member would stand had the archive been unpacked where it lies.
+    /// The path that the member would have if the archive were unpacked in its folder.
     pub fn unpacked(&self) -> PathBuf {
         self.archive.path.with_file_name("").join(self.name())
     }
@@ -133,22 +132,21 @@ impl Member {
         self.path.strip_prefix(&self.archive.path).unwrap_or(&self.path)
     }
 
-    /// Bytes unpacked, as the directory says.
+    /// The decompressed size in bytes, according to the directory.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What a cache may take for the member's content without unpacking it: name, size and CRC-32 from the archive's
-    /// directory. [`Member::read`] gives no bytes that do not have that checksum, so nothing else can come under it.
+    /// An identity of the member's content for cache keys, without decompressing it: name, size and CRC-32 of the archive's
+    /// directory. [`Member::read`] verifies the checksum, so other content cannot have this identity by accident.
     pub fn identity(&self) -> String {
         format!("member {} {} {:08x}", self.name().display(), self.size, self.checksum)
     }
 
-    /// Unpacks the member.
+    /// Decompresses the member.
     ///
     /// # Errors
-    /// Bad data when it is encrypted, compressed in a way that is not read here, larger than can be, or does not have
-    /// its checksum.
+    /// Bad data when it is encrypted, has an unsupported compression, an impossible size, or a wrong checksum.
     pub fn read(&self) -> Result<Vec<u8>> {
         let bad = |what: String| Error::bad(&self.path, what);
         let damaged = "the archive is damaged; download it again";
@@ -158,20 +156,18 @@ impl Member {
                 bad("is encrypted; unpack the archive with its password".into())
             }
             ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-                bad("is packed in a way this program does not read; unpack the archive".into())
+                bad("has an unsupported compression; unpack the archive".into())
             }
             error => bad(format!("cannot be found where its directory says ({error}): {damaged}")),
         };
         let mut file = zip.by_index(self.index).map_err(refused)?;
         if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
-            return Err(bad(
-                "is packed in a way this program does not read; unpack the archive".into()
-            ));
+            return Err(bad("has an unsupported compression; unpack the archive".into()));
         }
         let possible = file.compressed_size().saturating_mul(MOST_FROM_A_BYTE);
         if self.size > LARGEST_MEMBER || self.size > possible {
             return Err(bad(format!(
-                "claims {} bytes, packed in {}, which no recording has; leave the archive out",
+                "claims {} bytes, compressed to {}, which is out of range; remove the archive",
                 self.size,
                 file.compressed_size()
             )));

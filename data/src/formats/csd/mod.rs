@@ -1,8 +1,8 @@
-//! Computational sequences of CMU's multimodal SDK: `.csd`, which is HDF5 with a fixed layout.
+//! Computational sequences of CMU's multimodal SDK: `.csd` files, which are HDF5 with a fixed layout.
 //!
-//! `/<root>/data/<id>/features` is `[n, d]` numbers (or one word of fixed length a row), `intervals` beside it `[n, 2]`
-//! seconds; `/<root>/metadata/<key>` is one string of JSON. An id is a video's, or `video[k]` in an aligned export.
-//! The file is never loaded whole: the list of ids is read at once, rows when they are asked for.
+//! `/<root>/data/<id>/features` is `[n, d]` numbers, or `[n, 1]` words of fixed length; `intervals` beside it is `[n, 2]`
+//! seconds; `/<root>/metadata/<key>` is a JSON string. An id is that of a video, or `video[k]` in an aligned export. The
+//! ids are read when the file is opened, rows when they are used.
 
 pub mod write;
 
@@ -17,16 +17,16 @@ use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfo
 
 use crate::{Array, Error, Result, fence};
 
-/// What deflate can at most make of a byte.
+/// Largest expansion of deflate.
 const MOST_EXPANSION: u64 = 1032;
-/// Largest decoded chunk, and largest part of a sequence that is read at once, in bytes.
+/// Largest decoded chunk, and largest read, in bytes.
 const LARGEST_CHUNK: usize = 1 << 26;
 const LARGEST_READ: usize = 1 << 30;
-/// Decoded chunks that are kept for the next rows, in bytes.
+/// Size of the cache of decoded chunks, in bytes.
 const CHUNKS_KEPT: usize = 1 << 24;
-/// Longest word that is believed, in bytes; the SDK writes 32.
+/// Longest accepted word, in bytes; the SDK writes 32.
 const LONGEST_WORD: usize = 1 << 12;
-/// What to do about a file that is damaged.
+/// Advice for a damaged file.
 const ADVICE: &str = "download the file again, or write it again with the SDK";
 
 /// An opened `.csd` file. Threads may share it.
@@ -35,14 +35,14 @@ pub struct Csd {
     file: Hdf5File,
     root: String,
     data: Group,
-    /// By video the ids of its parts, in the order of their numbers: one, except in an aligned export.
+    /// The ids of each video's parts, in the order of their numbers: one id, except in an aligned export.
     videos: BTreeMap<String, Vec<String>>,
     hash: Mutex<Option<blake3::Hash>>,
-    /// The intervals asked for last: the segments of a video come one after the other.
+    /// The intervals that were read last: the segments of a video are read one after another.
     last: Mutex<Option<(String, Intervals)>>,
 }
 
-/// Seconds that rows stand for: start and end.
+/// Start and end of each row, in seconds.
 pub type Intervals = Arc<Vec<[f64; 2]>>;
 
 impl std::fmt::Debug for Csd {
@@ -52,10 +52,10 @@ impl std::fmt::Debug for Csd {
 }
 
 impl Csd {
-    /// Opens a file and reads which ids it has.
+    /// Opens a file and reads its ids.
     ///
     /// # Errors
-    /// Bad data when it is no HDF5 file or not laid out as a computational sequence; input/output errors.
+    /// Bad data when it is not HDF5 or not a computational sequence; input/output errors.
     pub fn open(path: &Path) -> Result<Self> {
         let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();
         let most = |limit: usize| {
@@ -109,7 +109,7 @@ impl Csd {
         })
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -124,13 +124,13 @@ impl Csd {
         self.videos.keys().map(String::as_str)
     }
 
-    /// The ids of a video's parts; empty where the file does not have it.
+    /// The ids of a video's parts; empty when the file does not have the video.
     pub fn parts(&self, video: &str) -> &[String] {
         self.videos.get(video).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The hash of the whole file, by `of` when it is first asked for; meanwhile others wait, so `of` must not hand
-    /// work to the threads that do.
+    /// The hash of the file, computed by `of` at the first call. Concurrent calls wait, so `of` must not depend on the
+    /// waiting threads.
     ///
     /// # Errors
     /// Those of `of`.
@@ -142,10 +142,10 @@ impl Csd {
         Ok(*known.insert(of(&self.path)?))
     }
 
-    /// A metadata entry, e.g. `dimension names`; `None` where the file does not have it.
+    /// A metadata entry, e.g. `dimension names`; `None` when the file does not have it.
     ///
     /// # Errors
-    /// Bad data when it is not one string of JSON.
+    /// Bad data when it is not a JSON string.
     pub fn metadata(&self, key: &str) -> Result<Option<serde_json::Value>> {
         let place = format!("/{}/metadata/{key}", self.root);
         let text = self.guarded(&place, || {
@@ -163,12 +163,12 @@ impl Csd {
         text.map(parse).transpose()
     }
 
-    /// What the columns of the features are called, where the file says so.
+    /// The names of the features' columns; `None` when the file does not have them.
     ///
     /// # Errors
     /// As [`Csd::metadata`].
     pub fn dimension_names(&self) -> Result<Option<Vec<String>>> {
-        // The SDK wraps some entries in a further list.
+        // The SDK wraps some entries in another list.
         fn flatten(value: &serde_json::Value, names: &mut Vec<String>) {
             match value {
                 serde_json::Value::String(name) => names.push(name.trim().to_owned()),
@@ -185,10 +185,10 @@ impl Csd {
         Ok((!names.is_empty()).then_some(names))
     }
 
-    /// The seconds that each row of an id stands for.
+    /// The interval of each row of an id, in seconds.
     ///
     /// # Errors
-    /// Bad data when there are none or they are not `[n, 2]` numbers.
+    /// Bad data when they do not exist or are not `[n, 2]` numbers.
     pub fn intervals(&self, id: &str) -> Result<Intervals> {
         let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, intervals)) = last().as_ref().filter(|(known, _)| known == id) {
@@ -198,7 +198,7 @@ impl Csd {
         let dataset = self.dataset(id, "intervals")?;
         let rows = match *dataset.shape() {
             [rows, 2] => rows,
-            // One row is written without its axis.
+            // A single row may be written without its first axis.
             [2] => 1,
             _ => return Err(self.shaped(&place, &dataset, "[n, 2]")),
         };
@@ -208,19 +208,19 @@ impl Csd {
         Ok(intervals)
     }
 
-    /// How many numbers a row of an id has.
+    /// The number of values in a row of an id.
     ///
     /// # Errors
-    /// Bad data when there are no features or they are not `[n, d]`.
+    /// Bad data when the features do not exist or are not `[n, d]`.
     pub fn width(&self, id: &str) -> Result<usize> {
         let dataset = self.dataset(id, "features")?;
         self.feature_shape(id, &dataset).map(|(_, width)| width)
     }
 
-    /// Rows of an id's features, `[rows, d]`; 64-bit numbers are rounded to the nearest of 32 bits.
+    /// Rows of an id's features, `[rows, d]`; 64-bit numbers are rounded to 32 bits.
     ///
     /// # Errors
-    /// Bad data when the features are no numbers, there are not as many rows, or the file is damaged there.
+    /// Bad data when the features are not numbers, have fewer rows, or are damaged.
     pub fn features(&self, id: &str, rows: Range<usize>) -> Result<Array<f32>> {
         let place = self.place(id, "features");
         let dataset = self.dataset(id, "features")?;
@@ -230,10 +230,10 @@ impl Csd {
         Array::new([rows.len(), width], values)
     }
 
-    /// Rows of an id whose features are words.
+    /// Rows of an id's features as words.
     ///
     /// # Errors
-    /// Bad data when they are numbers, there are not as many rows, or the file is damaged there.
+    /// Bad data when the features are not words, have fewer rows, or are damaged.
     pub fn words(&self, id: &str, rows: Range<usize>) -> Result<Vec<String>> {
         let place = self.place(id, "features");
         let dataset = self.dataset(id, "features")?;
@@ -258,7 +258,7 @@ impl Csd {
         Ok(words.split_off(rows.start.min(words.len())))
     }
 
-    /// Rows `range` of a dataset of numbers, each made what is wanted.
+    /// Rows `range` of a dataset, each value converted by a function.
     fn numbers<T>(
         &self,
         place: &str,
@@ -273,7 +273,7 @@ impl Csd {
                 let what = format!("has {rows} rows where {} are needed; {ADVICE}", range.end);
                 return Err(self.bad(place, what));
             }
-            // A row that was written without its axis is the whole.
+            // A row written without its first axis is the whole dataset.
             [width] if range.end == 1 && width > 1 => {
                 selections = vec![SliceInfoElem::Slice { start: 0, end: width, step: 1 }];
             }
@@ -300,7 +300,7 @@ impl Csd {
         }
     }
 
-    /// Rows and numbers a row.
+    /// The number of rows, and of values in a row.
     fn feature_shape(&self, id: &str, dataset: &Dataset) -> Result<(usize, usize)> {
         let (rows, width) = match *dataset.shape() {
             [rows] => (rows, 1),
@@ -339,7 +339,7 @@ impl Csd {
     }
 }
 
-/// The video of an id: what stands before `[`.
+/// The video of an id: the text before `[`.
 pub fn video_of(id: &str) -> &str {
     id.split('[').next().unwrap_or(id)
 }
@@ -350,8 +350,8 @@ fn part_of(id: &str) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Whatever the HDF5 reader says as one error of ours. It is hardened against damaged files, but large: should it
-/// panic over one after all, that is the file's error too and not the end of the program.
+/// Calls the HDF5 reader, and converts its error or panic into an [`Error`]. The reader is hardened against damaged files,
+/// but large: a panic is treated as an error of the file.
 fn guarded<T>(
     path: &Path,
     place: &str,
@@ -367,7 +367,7 @@ fn guarded<T>(
 
 fn explain(path: &Path, at: &str, error: Hdf5Error) -> Error {
     match error {
-        // What stands around an error is the name that `at` has already.
+        // The context of the error repeats the name in `at`.
         Hdf5Error::Context { source, .. } => explain(path, at, *source),
         Hdf5Error::Io(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof => {
             Error::reading(path, cause)

@@ -1,4 +1,4 @@
-//! Writing computational sequences, for the made-up world and tests.
+//! Writing of computational sequences, for the synthetic world and tests.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,25 +13,25 @@ use crate::{Array, Error, Result};
 pub enum Features {
     /// `[n, d]`
     Numbers(Array<f32>),
-    /// One a row.
+    /// One word per row.
     Words(Vec<String>),
 }
 
-/// What stands under one id.
+/// The features and intervals of one id.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The video's id, or `video[k]`.
     pub id: String,
-    /// Its rows.
+    /// The features.
     pub features: Features,
-    /// The seconds that each row stands for.
+    /// Start and end of each row, in seconds.
     pub intervals: Vec<[f64; 2]>,
 }
 
 /// Writes a `.csd` file; the same entries give the same bytes.
 ///
 /// # Errors
-/// Bad settings when rows and intervals differ in number, an id stands twice or is no name; input/output errors.
+/// Bad settings when the numbers of rows and intervals differ, or an id is a duplicate or invalid; input/output errors.
 pub fn write(path: &Path, root: &str, dimensions: &[String], entries: &[Entry]) -> Result<()> {
     let refuse = |e: hdf5_writer::Error| {
         Error::config(format!("{}: {e}; give each id rows and as many intervals", path.display()))

@@ -1,4 +1,4 @@
-//! NumPy's `.npy` files (versions 1 to 3, C order, little-endian): read, mapped and written.
+//! NumPy's `.npy` files (versions 1 to 3, C order, little-endian): reading, memory-mapping and writing.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -12,9 +12,9 @@ use super::{map_file, write_aside};
 use crate::array::element_count;
 use crate::{Array, Error, Result};
 
-/// Longest header that is read, in bytes; NumPy writes 128.
+/// Longest accepted header, in bytes; NumPy writes 128.
 const LONGEST_HEADER: usize = 1 << 16;
-/// Most axes that are believed.
+/// Largest accepted number of axes.
 const MOST_AXES: usize = 32;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -22,7 +22,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A number type that `.npy` files can hold here: `f32`, `f64`, `i64`, `i32`, `u8`.
+/// A supported element type: `f32`, `f64`, `i64`, `i32`, `u8`.
 pub trait Element: Pod + Send + Sync + sealed::Sealed {
     /// NumPy's name of the type, e.g. `<f4`.
     const NAME: &'static str;
@@ -38,7 +38,7 @@ macro_rules! elements {
 }
 elements!(f32 => "<f4", f64 => "<f8", i64 => "<i8", i32 => "<i4", u8 => "|u1");
 
-/// An array of whichever type the file holds.
+/// An array of the element type of its file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyArray {
     /// `<f4`
@@ -65,10 +65,10 @@ impl AnyArray {
         }
     }
 
-    /// The same values as `f32`, rounded to nearest.
+    /// Converts the values to `f32`, rounded to nearest.
     ///
     /// # Errors
-    /// None in practice: the shape stays as it is.
+    /// None in practice: the shape does not change.
     pub fn into_f32(self) -> Result<Array<f32>> {
         fn cast<T>(array: Array<T>, f: impl Fn(T) -> f32) -> Result<Array<f32>> {
             let (shape, data) = array.into_parts();
@@ -84,9 +84,9 @@ impl AnyArray {
     }
 }
 
-/// An array that stays in its file, mapped into memory; dereferences to its values.
+/// A memory-mapped array; dereferences to its values.
 ///
-/// Values are read from disk when they are first touched, so an array may be larger than memory.
+/// Values are read from disk when they are first accessed, so an array may be larger than memory.
 #[derive(Clone, Debug)]
 pub struct MappedArray<T> {
     shape: Vec<usize>,
@@ -95,9 +95,9 @@ pub struct MappedArray<T> {
 
 #[derive(Clone, Debug)]
 enum Values<T> {
-    /// Bytes `start..end` of the map hold whole, aligned values.
+    /// Aligned values in bytes `start..end` of the map.
     Mapped { map: Arc<Mmap>, start: usize, end: usize },
-    /// Values at an odd place in the file, copied out.
+    /// Values that are not aligned in the file, copied into memory.
     Copied(Arc<[T]>),
 }
 
@@ -105,7 +105,7 @@ impl<T: Element> MappedArray<T> {
     /// Bytes `start..end` of `map` as an array of `shape`.
     ///
     /// # Errors
-    /// Bad data when the bytes are not what the shape needs.
+    /// Bad data when the number of bytes does not fit the shape.
     pub(crate) fn new(
         path: &Path,
         map: Arc<Mmap>,
@@ -145,25 +145,25 @@ impl<T: Element> std::ops::Deref for MappedArray<T> {
 
     fn deref(&self) -> &[T] {
         match &self.values {
-            // The cast succeeded when this was made and neither the address nor the length can change.
+            // The cast succeeded in `new`, and neither the address nor the length can change.
             Values::Mapped { map, start, end } => bytemuck::cast_slice(&map[*start..*end]),
             Values::Copied(values) => values,
         }
     }
 }
 
-/// What the header says.
+/// The fields of the header.
 struct Header {
     descr: String,
     shape: Vec<usize>,
-    /// Where the values start, in bytes.
+    /// Byte offset of the values.
     start: usize,
 }
 
-/// Reads a whole array of whichever type the file holds.
+/// Reads an array of any supported element type.
 ///
 /// # Errors
-/// Bad data when it is no `.npy` file of a supported type and order, or is cut short.
+/// Bad data when it is not a `.npy` file of a supported type and order, or is truncated.
 pub fn read(path: &Path) -> Result<AnyArray> {
     let map = Arc::new(map_file(path)?);
     let header = Header::parse(path, &map)?;
@@ -182,10 +182,10 @@ pub fn read(path: &Path) -> Result<AnyArray> {
     })
 }
 
-/// Maps an array of type `T` without reading its values.
+/// Memory-maps an array of element type `T`.
 ///
 /// # Errors
-/// As [`read`], and bad data when the file holds another type.
+/// As [`read`], and bad data when the file has another element type.
 pub fn map<T: Element>(path: &Path) -> Result<MappedArray<T>> {
     let map = Arc::new(map_file(path)?);
     let header = Header::parse(path, &map)?;
@@ -203,7 +203,7 @@ pub fn map<T: Element>(path: &Path) -> Result<MappedArray<T>> {
     MappedArray::new(path, map, header.shape, header.start, end)
 }
 
-/// Writes an array as version 1.0, beside its final name first and then renamed.
+/// Writes an array as version 1.0: to a temporary file, which is then renamed.
 ///
 /// # Errors
 /// Input/output errors, with the path.
@@ -211,11 +211,10 @@ pub fn write<T: Element>(path: &Path, array: &Array<T>) -> Result<()> {
     write_parts(path, array.shape(), |part| part(array.data()))
 }
 
-/// The same for an array that nobody needs to hold whole: `fill` is handed what takes its values, part by part.
+/// As [`write()`] for an array that is produced in parts: `fill` gets a function that appends values.
 ///
 /// # Errors
-/// Input/output errors, with the path; whatever `fill` returns; a mistake in the settings when the parts do not make up
-/// the shape.
+/// Input/output errors, with the path; errors of `fill`; bad settings when the number of values does not fit the shape.
 pub fn write_parts<T: Element, E: From<Error>>(
     path: &Path,
     shape: &[usize],
@@ -227,14 +226,14 @@ pub fn write_parts<T: Element, E: From<Error>>(
         T::NAME,
         sizes.join(" ")
     );
-    // Magic, version, length, header and a line end fill a multiple of 64 bytes.
+    // Magic, version, length, header and line end are padded to a multiple of 64 bytes.
     let unpadded = MAGIC.len() + 2 + 2 + header.len() + 1;
     header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let unfit = |what: String| Error::config(format!("{}: {what}", path.display()));
     let length = u16::try_from(header.len())
         .map_err(|_| unfit("too many axes to write; reshape the array".into()))?;
-    // Why it stopped, where the operating system had no part in it.
+    // An error of `fill`, which is not an input/output error.
     let mut stopped = None;
     let written = write_aside(path, |file| {
         file.write_all(MAGIC)?;
@@ -287,7 +286,7 @@ impl Header {
             return Err(Error::bad(
                 path,
                 format!(
-                    "a header of {length} bytes is beyond belief: the file is corrupt; write it again"
+                    "the header has {length} bytes; at most {LONGEST_HEADER} are accepted: write the file again"
                 ),
             ));
         }

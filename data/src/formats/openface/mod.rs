@@ -1,7 +1,7 @@
-//! Facial landmarks from the CSV files that OpenFace writes (2.1 as RAVDESS ships it, generic 2.x, and older).
+//! Facial landmarks in the CSV files of OpenFace (2.1 as in RAVDESS, generic 2.x, and older).
 //!
-//! Columns are found by their trimmed header name, never by position; positions are used only for a file without a
-//! header row. A frame without a face holds the last good one, so that the clip keeps its length and its timing.
+//! Columns are found by their names in the header; positions are used only for a file without a header. A frame without a
+//! face repeats the points of the previous face, so that the clip keeps its length and timing.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,31 +13,31 @@ use serde::{Deserialize, Serialize};
 use super::write_aside;
 use crate::{Array, Error, Result};
 
-/// Points of the landmark scheme (iBUG 68).
+/// Number of landmarks (iBUG 68).
 pub const POINTS: usize = 68;
-/// Frames with less tracking confidence count as "no face" where the file has no `success` column.
+/// Smallest tracking confidence of a frame with a face, for files without the column `success`.
 pub(crate) const LEAST_CONFIDENCE: f32 = 0.5;
-/// Leading columns before the landmarks in files without a header, by the number of columns in all
-/// (RAVDESS's own layout, OpenFace 2.x without the face number, generic OpenFace 2.x).
+/// For files without a header: the number of columns before the landmarks, by the total number of columns (RAVDESS,
+/// OpenFace 2.x without the face number, generic OpenFace 2.x).
 const HEADERLESS: [(usize, usize); 3] = [(712, 297), (713, 298), (714, 299)];
 
-/// Runs of points that follow a line of the face: jaw, brows, nose, eyes, lips.
+/// Ranges of points along one contour of the face: jaw, brows, nose, eyes, lips.
 const CONTOURS: [std::ops::Range<usize>; 9] =
     [0..17, 17..22, 22..27, 27..31, 31..36, 36..42, 42..48, 48..60, 60..68];
 
-/// Which coordinates to take.
+/// The coordinates to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordinates {
-    /// `x_*`, `y_*`: pixels in the image.
+    /// `x_*`, `y_*`: image coordinates in pixels.
     #[default]
     Image,
-    /// `X_*`, `Y_*`, `Z_*`: millimetres in front of the camera.
+    /// `X_*`, `Y_*`, `Z_*`: camera coordinates in millimetres.
     Space,
 }
 
 impl Coordinates {
-    /// Numbers a point: 2 in the image, 3 in space.
+    /// The number of coordinates of a point: 2 or 3.
     pub fn count(self) -> usize {
         match self {
             Self::Image => 2,
@@ -58,40 +58,40 @@ impl Coordinates {
 pub struct Track {
     /// `[T, 68, 2]` pixels or `[T, 68, 3]` millimetres.
     pub frames: Array<f32>,
-    /// Frames per second from the median step of the timestamps, when the file has them.
+    /// Frames per second, from the median difference of the timestamps; `None` when the file has none.
     pub rate: Option<f64>,
-    /// How many frames had no face and hold another frame's points.
+    /// The number of frames without a face, which repeat the points of another frame.
     pub held: usize,
 }
 
 /// Reads an OpenFace CSV.
 ///
 /// # Errors
-/// Bad data with line and column when it is no OpenFace CSV, a row is cut short or holds something that is no number,
-/// or no frame shows a face.
+/// Bad data with line and column when it is not an OpenFace CSV, a row is truncated, a value is not a number, or no frame
+/// shows a face.
 pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
     let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
     parse(path, &bytes, coordinates)
 }
 
-/// One frame of a clip, to be written.
+/// One frame to write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
-    /// Seconds from the start.
+    /// Time from the start, in seconds.
     pub time: f64,
-    /// From 0 to 1.
+    /// Tracking confidence, 0 to 1.
     pub confidence: f32,
-    /// Whether there is a face; without one, the points are a guess.
+    /// Whether the frame shows a face; without one the points are not reliable.
     pub success: bool,
-    /// Pixels across and down.
+    /// Image coordinates of the points, in pixels.
     pub points: [[f32; 2]; POINTS],
 }
 
-/// Writes frames as OpenFace does, with the columns `frame` (from 1), `timestamp`, `confidence`, `success`, `x_0` to
+/// Writes frames in OpenFace's format, with the columns `frame` (from 1), `timestamp`, `confidence`, `success`, `x_0` to
 /// `x_67` and `y_0` to `y_67`.
 ///
 /// # Errors
-/// When the operating system refuses; nothing is left half written.
+/// Input/output errors; `path` never has partial content.
 pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
     write_aside(path, |file| {
         write!(file, "frame, timestamp, confidence, success")?;
@@ -115,9 +115,9 @@ pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
     })
 }
 
-/// Where the wanted numbers stand in a row.
+/// The positions of the wanted values in a row.
 struct Layout {
-    /// Columns in all.
+    /// The number of columns.
     width: usize,
     /// `(column, place in the row buffer)`, by column. Places: points first, then the four of [`Slot`].
     wanted: Vec<(usize, usize)>,
@@ -126,7 +126,7 @@ struct Layout {
     has_timestamp: bool,
 }
 
-/// Numbers beside the points, in the row buffer after them.
+/// Values besides the points, after them in the row buffer.
 #[derive(Clone, Copy)]
 enum Slot {
     Confidence,
@@ -148,7 +148,7 @@ impl Layout {
         let names: Vec<&str> =
             line.trim_start_matches('\u{feff}').split(',').map(str::trim).collect();
         let has_header = names.iter().any(|name| name.parse::<f32>().is_err());
-        // Of columns with the same name the first counts.
+        // The first of several columns with one name is used.
         let columns: HashMap<&str, usize> =
             names.iter().enumerate().rev().map(|(column, &name)| (name, column)).collect();
         let find = |name: &str| -> Option<usize> {
@@ -182,10 +182,10 @@ impl Layout {
         Ok((layout, has_header))
     }
 
-    /// Fills `row` with the wanted numbers of one line.
+    /// Writes the wanted values of one line to `row`.
     fn read_row(&self, path: &Path, number: usize, line: &[u8], row: &mut [f32]) -> Result<()> {
         let mut commas = memchr_iter(b',', line);
-        // Columns that ended so far, and where the next one starts (None after the last).
+        // The number of complete columns, and the start of the next column (None after the last).
         let (mut column, mut start) = (0, Some(0));
         for &(wanted, place) in &self.wanted {
             if let Some(skipped) = (wanted - column).checked_sub(1) {
@@ -241,24 +241,24 @@ fn headerless(width: usize, name: &str) -> Option<usize> {
     Some(points + block * POINTS + point)
 }
 
-/// Where the numbers of OpenFace's rows stand in a table that is no CSV.
+/// The columns of OpenFace's values in a table that is not a CSV.
 pub(crate) struct Columns {
-    /// The coordinates of point after point.
+    /// The columns of the coordinates, point by point.
     pub(crate) points: Vec<usize>,
     pub(crate) success: Option<usize>,
     pub(crate) confidence: Option<usize>,
 }
 
 impl Columns {
-    /// By the columns' names; `None` when a point is not among them.
+    /// Finds the columns by name; `None` when a point is missing.
     pub(crate) fn named(names: &[String], coordinates: Coordinates) -> Option<Self> {
         Self::by(coordinates, |name| names.iter().position(|found| found == name))
     }
 
-    /// By what the rows look like, for exports differ in how many columns lead: of the known places that one where the
-    /// eyes' outer corners stand left and right (x_36 and x_45) and the chin below the nose (y_8 and y_27), and where
-    /// neighbours along the jaw, brows, nose, eyes and lips lie closest together. One column off also passes for a
-    /// face, but with jumps from each contour to the next.
+    /// Finds the columns by the values, because exports differ in the number of leading columns. Candidates are the known
+    /// layouts in which the eyes' outer corners are left and right (x_36, x_45) and the chin is below the nose (y_8, y_27).
+    /// Of these the one with the shortest distances along the contours is used: a layout that is one column off also looks
+    /// like a face, but has jumps between contours.
     pub(crate) fn plausible(
         width: usize,
         rows: &[&[f32]],
@@ -320,7 +320,7 @@ fn number_in(field: &[u8]) -> Option<f32> {
     std::str::from_utf8(field).ok()?.trim().parse().ok()
 }
 
-/// Lines with their numbers from 1, without line ends, blank ones left out.
+/// The lines that are not blank, without line ends, with their numbers from 1.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = Some(bytes);
     let mut number = 0;
@@ -340,15 +340,16 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 /// One frame's rows.
 #[derive(Default)]
 struct Frame {
-    /// Whose faces there are.
+    /// The numbers of the faces in the frame.
     faces: Vec<f32>,
     time: f32,
-    /// The row of the face that is followed; the first, where it is not there.
+    /// The row of the followed face; the first row when the frame does not have it.
     row: Vec<f32>,
 }
 
 impl Frame {
-    /// Whether the followed face is not there. A face that is alone is it: the tracker lost it and gave it another number.
+    /// Whether the frame does not have the followed face. A single face is the followed one: the tracker lost it and gave it
+    /// another number.
     fn lost(&self, followed: &mut Option<f32>) -> bool {
         match (&self.faces[..], &followed) {
             ([first, ..], None) | ([first], Some(_)) => {
@@ -361,7 +362,7 @@ impl Frame {
     }
 }
 
-/// Reads the bytes of an OpenFace CSV; `path` is for messages.
+/// Reads landmarks from the bytes of an OpenFace CSV; `path` is for messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -398,7 +399,7 @@ pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Trac
             }
         }
     };
-    // Several faces give several rows a frame; the first face is the one followed.
+    // A frame with several faces has several rows; the first face of the file is followed.
     let (mut followed, mut frame) = (None, Frame::default());
     for (number, line) in rows {
         layout.read_row(path, number, line, &mut row)?;
@@ -438,7 +439,7 @@ pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Trac
     })
 }
 
-/// Frames per second from timestamps in seconds, by their median step.
+/// Frames per second from timestamps in seconds, by their median difference.
 fn median_rate(times: &[f64]) -> Option<f64> {
     let mut steps: Vec<f64> =
         times.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.0).collect();

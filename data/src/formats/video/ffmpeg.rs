@@ -1,7 +1,7 @@
-//! Everything our own decoder does not read, through a pipe from ffmpeg.
+//! Decoding of videos that the built-in decoder does not support, through a pipe from ffmpeg.
 //!
-//! ffmpeg gets no terminal, may open nothing but files and pipes, and is stopped after so many frames and so much
-//! time. It gives raw frames at a constant rate (YUV4MPEG2), turned upright.
+//! ffmpeg gets no terminal, may open only files and pipes, and is stopped at limits of frames and time. It writes upright
+//! frames at a constant rate (YUV4MPEG2).
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -13,19 +13,19 @@ use super::{Frame, Info, MOST_FRAMES, MOST_PIXELS, Reader, Turn, too_large, too_
 use crate::process::{Ended, Running};
 use crate::{Error, Result};
 
-/// Longest time ffmpeg may take for one file.
+/// Time limit of ffmpeg for one file.
 const MOST_TIME: Duration = Duration::from_secs(1800);
-/// Longest header line that is read.
+/// Longest accepted header line, in bytes.
 const LONGEST_LINE: u64 = 1024;
 
-/// Decodes a file with the ffmpeg that is installed; `reason` says why ours does not do.
+/// Decodes a file with the installed ffmpeg; `reason` says why the built-in decoder cannot.
 pub(super) fn decode(
     path: &Path,
     bytes: &[u8],
     reason: &str,
     each: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<Info> {
-    // A member of an archive is no file: ffmpeg gets a copy.
+    // A member of an archive is not a file, so ffmpeg gets a temporary copy.
     let copy;
     let file = if path.is_file() {
         path.to_owned()
@@ -44,7 +44,7 @@ pub(super) fn decode(
         };
         Error::bad(path, format!("{reason}; {what}, or convert it to H.264 in MP4"))
     })?;
-    // Whoever stops early leaves ffmpeg writing into a closed pipe: it ends by itself.
+    // When reading stops early, ffmpeg writes to a closed pipe and exits.
     let read = read(path, &mut BufReader::with_capacity(1 << 20, output), each);
     let (ended, told) = running.end();
     match (read, ended) {
@@ -56,7 +56,7 @@ pub(super) fn decode(
                 MOST_TIME.as_secs() / 60
             ),
         )),
-        // ffmpeg's own words say more than the hole in its output.
+        // ffmpeg's message is more precise than the error of its truncated output.
         (Ok(_) | Err(Error::BadData { .. }), Ended::Badly) if !told.is_empty() => {
             Err(Error::bad(path, format!("{reason}, and ffmpeg cannot read it: {told}")))
         }
@@ -82,13 +82,18 @@ fn start(file: &Path) -> std::io::Result<(Running, ChildStdout)> {
     Running::start(&mut command, MOST_TIME)
 }
 
-/// Reads YUV4MPEG2: a header line, then `FRAME` lines each before three planes.
+/// Reads YUV4MPEG2: a header line, then for each frame a line `FRAME` and three planes.
 fn read(
     path: &Path,
     pipe: &mut impl BufRead,
     each: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<Info> {
-    let strange = || Error::bad(path, "ffmpeg's answer makes no sense; try another version of it");
+    let strange = || {
+        Error::bad(
+            path,
+            "ffmpeg's output is not YUV4MPEG2 with 4:2:0 planes; try another version of ffmpeg",
+        )
+    };
     let header = line(pipe).map_err(|e| Error::reading(path, e))?.ok_or_else(strange)?;
     let mut words = header.split(' ');
     if words.next() != Some("YUV4MPEG2") {

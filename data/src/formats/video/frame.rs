@@ -1,55 +1,55 @@
-//! One frame, as it was coded, and as red, green and blue.
+//! One decoded frame, and its conversion to RGB.
 
 use crate::{Array, Result};
 
-/// How a frame must be turned to stand upright, clockwise.
+/// The clockwise rotation that makes a frame upright.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Turn {
-    /// Not at all.
+    /// 0 degrees.
     #[default]
     Upright,
-    /// By a quarter.
+    /// 90 degrees.
     Quarter,
-    /// By half.
+    /// 180 degrees.
     Half,
-    /// By three quarters.
+    /// 270 degrees.
     ThreeQuarters,
 }
 
-/// How brightness and colour differences become red, green and blue.
+/// The conversion from YUV to RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Colours {
-    /// Whether by ITU-R BT.709; by BT.601, also where the file does not say, as ffmpeg does.
+    /// Whether the matrix is ITU-R BT.709; otherwise BT.601, also when the file does not say (as in ffmpeg).
     pub high_definition: bool,
-    /// Whether values use all of 0 to 255, or 16 to 235 (colours 240).
+    /// Whether values are in 0 to 255; otherwise Y is in 16 to 235, and U and V are in 16 to 240.
     pub full_range: bool,
 }
 
-/// A frame as it was coded: brightness for every pixel, colour differences for every second across and down (4:2:0).
+/// A frame in YUV 4:2:0: U and V have half the width and height of Y.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// When it is shown: seconds from the start of the recording.
+    /// Presentation time, in seconds from the start of the recording.
     pub time: f64,
-    /// Pixels across, as coded; [`Frame::rgb`] turns the frame upright.
+    /// Coded width in pixels; [`Frame::rgb`] rotates the frame.
     pub width: usize,
-    /// Pixels down, as coded.
+    /// Coded height in pixels.
     pub height: usize,
-    /// Brightness, `[height, width]`.
+    /// Luma Y, `[height, width]`.
     pub y: Vec<u8>,
-    /// Blue minus brightness, half as many values each way, rounded up.
+    /// Chroma U (blue), `[height / 2, width / 2]`, rounded up.
     pub u: Vec<u8>,
-    /// Red minus brightness, likewise.
+    /// Chroma V (red), of the same shape.
     pub v: Vec<u8>,
-    /// How it must be turned.
+    /// The rotation that makes it upright.
     pub turn: Turn,
     pub(super) colours: Colours,
 }
 
-/// Multiples of 1/65536.
+/// Fixed-point scale of the conversion: multiples of 1/65536.
 const ONE: i32 = 1 << 16;
 
 impl Colours {
-    /// What one step of brightness, and of V in red, U in green, V in green and U in blue are worth, and what black is.
+    /// Factors of Y, of V in red, U in green, V in green and U in blue, and the Y of black.
     fn weights(self) -> ([i32; 5], i32) {
         let (red, blue) = if self.high_definition { (0.2126, 0.0722) } else { (0.299, 0.114) };
         let (black, step, colour_step) =
@@ -62,16 +62,16 @@ impl Colours {
 }
 
 impl Frame {
-    /// The frame upright as `[H, W, 3]`: red, green and blue. Each colour difference stands for its 2x2 pixels.
+    /// The upright frame as RGB `[H, W, 3]`. Each U and V is used for its 2x2 pixels.
     ///
     /// # Errors
-    /// None in practice: planes fit the sizes of every frame that is given.
+    /// None in practice: the planes of a decoded frame fit its size.
     pub fn rgb(&self) -> Result<Array<u8>> {
         let ([step, v_red, u_green, v_green, u_blue], black) = self.colours.weights();
         let (width, across) = (self.width, self.width.div_ceil(2));
         let mut values = vec![0; width * self.height * 3];
-        // Of a row: what brightness adds, what the colour differences add to each colour, and each colour. Loops over
-        // one of them at a time are what a compiler makes vectors of: two thirds of the time of pixel after pixel.
+        // Row buffers for the contribution of Y, of U and V to each colour, and each colour. Separate loops over them are
+        // vectorised by the compiler: two thirds of the time of one loop over pixels.
         let mut light = vec![0; width];
         let mut differences = vec![0; 2 * across * 3];
         let mut colours = vec![0; width * 3];
@@ -111,7 +111,7 @@ impl Frame {
         }
     }
 
-    /// Upright pixels of a frame that was filmed turned.
+    /// The pixels of a rotated frame, upright.
     fn turned(&self, values: &[u8], turn: Turn) -> Result<Array<u8>> {
         let (height, width) = match turn {
             Turn::Upright | Turn::Half => (self.height, self.width),

@@ -1,4 +1,4 @@
-//! H.264 in the order frames are shown, by a decoder without `unsafe`, fenced against its panics and sizes.
+//! H.264 in presentation order, by a decoder without `unsafe`; its panics and allocations are bounded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::mp4::Track;
 use super::{Frame, MOST_PIXELS, Trouble, too_large};
 use crate::{Error, Result, fence};
 
-/// Begins a unit in a stream of bytes.
+/// Start code of a unit in a byte stream.
 const START: [u8; 4] = [0, 0, 0, 1];
-/// Frames that may wait for one that is shown before them; the standard allows 16.
+/// Largest number of frames that are reordered; the standard allows 16.
 const MOST_WAITING: usize = 32;
-/// The type of a unit that holds a sequence's parameters.
+/// Type of a sequence parameter set.
 const SEQUENCE_PARAMETERS: u8 = 7;
 
-/// Gives every frame of a track that is shown, in that order, with its place.
+/// Calls a function with every shown frame of a track in presentation order, and its index.
 pub(super) fn decode(
     path: &Path,
     bytes: &[u8],
@@ -68,11 +68,11 @@ fn decode_unit(
     }
 }
 
-/// What a stream says of itself before the first frame.
+/// The decoder configuration of a stream.
 struct Settings {
-    /// Parameter sets, as the decoder reads them.
+    /// Parameter sets with start codes.
     units: Vec<u8>,
-    /// Bytes of a unit's length.
+    /// Size of the length before each unit, in bytes.
     length_bytes: usize,
     size: (usize, usize),
     colours: Colours,
@@ -104,7 +104,7 @@ impl Settings {
         Ok(Self { units, length_bytes, size, colours })
     }
 
-    /// The units of a sample, each behind its length, as the decoder reads them.
+    /// Converts the units of a sample from length prefixes to start codes.
     fn unit(&self, path: &Path, number: usize, mut sample: &[u8]) -> Result<Vec<u8>, Trouble> {
         let mut unit = Vec::with_capacity(sample.len() + 16);
         while !sample.is_empty() {
@@ -117,7 +117,7 @@ impl Settings {
                 return Err(Error::bad(path, what).into());
             };
             let kind = part.first().map(|byte| byte & 31);
-            // Parameters on the way may repeat what is known, but not ask for other sizes of memory.
+            // Parameter sets inside the stream must repeat the known frame size, which bounds memory.
             if kind == Some(SEQUENCE_PARAMETERS) && sequence(path, part)?.0 != self.size {
                 return Err(Trouble::Unsupported("its frames change in size".into()));
             }
@@ -134,7 +134,7 @@ impl Settings {
     }
 }
 
-/// The size and colours of a sequence, if we can decode it.
+/// The frame size and colours of a sequence, when the decoder supports it.
 fn sequence(path: &Path, unit: &[u8]) -> Result<((usize, usize), Colours), Trouble> {
     let set = SeqParameterSet::from_bits(RefNal::new(unit, &[], true).rbsp_bits())
         .map_err(|_| Error::bad(path, "its H.264 settings are broken; copy the file again"))?;

@@ -1,8 +1,8 @@
-//! Video: H.264 in MP4 by a decoder in safe Rust, and whatever else ffmpeg reads, if it is installed.
+//! Video: H.264 in MP4 by a decoder in safe Rust, other formats by ffmpeg when it is installed.
 //!
-//! Frames come in the order they are shown, at a constant rate counted from the start of the recording, so that frame
-//! `k` lies at `k / rate` seconds of the sound beside it: edit lists are applied, frames of streams with a varying
-//! rate are repeated or left out, and a stream that starts late shows its first frame until then.
+//! Frames are returned in presentation order at a constant rate from the start of the recording, so that frame `k` is at
+//! `k / rate` seconds of the audio: edit lists are applied, frames of a variable rate are repeated or dropped, and a stream
+//! that starts late repeats its first frame until then.
 
 mod ffmpeg;
 mod frame;
@@ -16,38 +16,38 @@ pub use frame::{Frame, Turn};
 
 use crate::{Error, Result};
 
-/// Longest video that is taken, in frames: an hour and a half at 30 a second. Bounds time and memory.
+/// Longest accepted video, in frames: 90 minutes at 30 per second. Bounds time and memory.
 pub const MOST_FRAMES: usize = 160_000;
-/// What the names of videos end in.
+/// File extensions of videos.
 pub const ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "avi", "flv", "mkv", "webm"];
-/// Largest frame that is taken, in pixels (4K); bounds memory.
+/// Largest accepted frame, in pixels (4K). Bounds memory.
 const MOST_PIXELS: usize = 4096 * 2304;
 
-/// Who decoded a video.
+/// The decoder of a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// The decoder in this program.
+    /// The built-in H.264 decoder.
     Own,
-    /// The ffmpeg that is installed.
+    /// The installed ffmpeg.
     Ffmpeg,
 }
 
-/// What is known of a video once it is decoded.
+/// Facts about a decoded video.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Info {
-    /// Frames given.
+    /// The number of frames.
     pub frames: usize,
-    /// Frames a second.
+    /// Frames per second.
     pub frames_per_second: f64,
-    /// Who decoded it.
+    /// Its decoder.
     pub reader: Reader,
 }
 
-/// Why our own decoder gave no frames.
+/// Why the built-in decoder did not decode a video.
 enum Trouble {
-    /// Nothing is wrong with the file; it needs another decoder, because of this.
+    /// The format is not supported, for this reason.
     Unsupported(String),
-    /// The file is wrong, or whoever took the frames refused one.
+    /// The file is invalid, or the caller's function returned an error.
     Failed(Error),
 }
 
@@ -57,7 +57,7 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Whether a file begins as a video in a container that is worth handing to [`decode`].
+/// Whether the bytes begin like a container of videos that [`decode`] may read.
 pub fn is_video(bytes: &[u8]) -> bool {
     mp4::is_mp4(bytes)
         || bytes.starts_with(b"FLV")
@@ -65,11 +65,11 @@ pub fn is_video(bytes: &[u8]) -> bool {
         || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI "))
 }
 
-/// Decodes the video whose file holds `bytes`, frame by frame in the order they are shown; `path` is for messages.
+/// Decodes a video from the `bytes` of its file and calls `each` with every frame, in presentation order; `path` is for
+/// messages.
 ///
 /// # Errors
-/// Bad data when the file is corrupt or cut short, holds no video, or needs ffmpeg where there is none; whatever
-/// `each` returns.
+/// Bad data when the file is corrupt or truncated, has no video, or needs ffmpeg and it is not installed; errors of `each`.
 pub fn decode(
     path: &Path,
     bytes: &[u8],
@@ -85,7 +85,7 @@ pub fn decode(
         Err(Trouble::Failed(error)) => return Err(error),
         Err(Trouble::Unsupported(reason)) => reason,
     };
-    // Both decode exactly, so what was given already need not be given again.
+    // Both decoders are exact, so frames that were returned already are skipped.
     let mut number = 0;
     ffmpeg::decode(path, bytes, &reason, &mut |frame| {
         number += 1;

@@ -1,4 +1,4 @@
-//! MP4's tables: where each coded frame lies and when it is shown.
+//! The tables of MP4: the position and the presentation time of each coded frame.
 //!
 //! `mp4parse` reads the boxes (Firefox's reader, which is fuzzed; `re_mp4` indexes past the end of damaged tables).
 
@@ -10,31 +10,31 @@ use mp4parse::{CodecType, SampleEntry, TrackType, VideoCodecSpecific, VideoSampl
 use super::{MOST_FRAMES, Trouble, Turn, too_long};
 use crate::Error;
 
-/// A coded frame in the order of decoding.
+/// A coded frame, in decoding order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// First byte in the file.
+    /// Offset in the file of its first byte.
     pub start: usize,
-    /// The byte after its last.
+    /// Offset after its last byte.
     pub end: usize,
-    /// Place among the frames that are shown; `None` for one that an edit list hides.
+    /// Index in presentation order; `None` when an edit list hides the frame.
     pub shown: Option<usize>,
 }
 
-/// The video of a file.
+/// The video track of a file.
 #[derive(Debug)]
 pub(super) struct Track {
-    /// Coded frames in the order of decoding.
+    /// Coded frames in decoding order.
     pub samples: Vec<Sample>,
-    /// When each frame is shown, in that order: seconds, ascending.
+    /// Presentation times in seconds, ascending.
     pub times: Vec<f64>,
-    /// The decoder's settings (`avcC`).
+    /// The decoder configuration (`avcC`).
     pub configuration: Vec<u8>,
-    /// How frames must be turned.
+    /// The rotation that makes frames upright.
     pub turn: Turn,
 }
 
-/// Whether a file begins as ISO's base media do.
+/// Whether the bytes begin like ISO base media.
 pub(super) fn is_mp4(bytes: &[u8]) -> bool {
     matches!(bytes.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip"))
 }
@@ -70,7 +70,7 @@ impl Track {
         let skipped = track.media_time.map_or(0, |time| time.0) as f64 / clock;
         let late = track.empty_duration.map_or(0, |time| time.0) as f64 / movie_clock;
         let edited = track.edited_duration.map(|time| time.0 as f64 / movie_clock);
-        // 0 stands for "to the end".
+        // 0 means "to the end".
         let until = edited.filter(|length| *length > 0.0).unwrap_or(f64::INFINITY);
         let mut samples = Vec::with_capacity(table.len());
         let mut moments = Vec::with_capacity(table.len());
@@ -98,8 +98,8 @@ impl Track {
     }
 }
 
-/// The file without what follows its last box, if that is no box: some cameras leave it. Refuses a file that ends before
-/// its outermost boxes do: the most frequent damage, which deserves a clear word.
+/// The bytes without trailing bytes that are not a box, which some cameras write. A file that ends inside an outermost box is
+/// truncated, the most frequent damage, and gives an error.
 fn whole<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<&'a [u8]> {
     let mut at = 0usize;
     let mut known = [("moov", false), ("mdat", false)];
@@ -134,7 +134,7 @@ fn whole<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<&'a [u8]> {
     Ok(bytes)
 }
 
-/// What is wrong, of a file that cannot be taken apart.
+/// The error for a file that cannot be parsed.
 fn refuse(path: &Path, error: &mp4parse::Error) -> Trouble {
     let what = match error {
         mp4parse::Error::UnexpectedEOF | mp4parse::Error::MoovMissing => {
@@ -169,13 +169,13 @@ fn configuration(track: &mp4parse::Track) -> Result<Vec<u8>, Trouble> {
     }
 }
 
-/// The turn that the track's matrix asks for.
+/// The rotation in the track's matrix.
 fn turn(track: &mp4parse::Track) -> Result<Turn, Trouble> {
     const ONE: i32 = 1 << 16;
     let Some(header) = &track.tkhd else { return Ok(Turn::Upright) };
     let matrix = &header.matrix;
     match [matrix.a, matrix.b, matrix.c, matrix.d].map(|x| (x.signum(), x.unsigned_abs())) {
-        // Some writers leave the matrix empty.
+        // Some writers leave the matrix zero.
         [(0, _), (0, _), (0, _), (0, _)] => Ok(Turn::Upright),
         [(1, _), (0, _), (0, _), (1, _)] => Ok(Turn::Upright),
         [(0, _), (1, _), (-1, _), (0, _)] => Ok(Turn::Quarter),

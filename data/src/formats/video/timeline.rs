@@ -1,24 +1,24 @@
-//! From the moments frames are shown at to a constant rate.
+//! Conversion of presentation times to a constant rate.
 
 use std::path::Path;
 
 use super::{MOST_FRAMES, too_long};
 use crate::{Error, Result};
 
-/// How often each frame is given, so that frames come at a constant rate from second 0.
+/// How often each frame is repeated so that frames have a constant rate from second 0.
 #[derive(Debug, PartialEq)]
 pub(super) struct Timeline {
-    /// Frames a second.
+    /// Frames per second.
     pub frames_per_second: f64,
-    /// By frame in the order they are shown: how many times it is given.
+    /// By frame in presentation order: how often it is returned (0 or more).
     pub shown: Vec<usize>,
 }
 
 impl Timeline {
-    /// Of frames shown at `times`: seconds from the start of the recording, ascending.
+    /// The timeline of frames with presentation `times`: seconds from the start of the recording, ascending.
     ///
-    /// A moment `k / rate` shows the frame nearest below it, half an
-    /// interval allowed, so that a constant rate gives each frame once however times were rounded.
+    /// Time `k / rate` gets the last frame up to half an interval after it, so that a constant rate gives each frame once
+    /// despite rounded times.
     ///
     /// # Errors
     /// Bad data when there are no frames or there would be too many.
@@ -44,8 +44,8 @@ impl Timeline {
     }
 }
 
-/// Frames a second: one over the mean of those intervals that are near the median, so that neither gaps nor a file's
-/// rounded clock count. 25 where there is a single frame.
+/// Frames per second: the inverse of the mean of the intervals near the median, which excludes gaps and averages rounded
+/// times. 25 for a single frame.
 fn rate(times: &[f64]) -> f64 {
     let mut intervals: Vec<f64> = times
         .windows(2)

@@ -1,5 +1,4 @@
-//! What TensorFlow.js writes: a JSON manifest of names and shapes, and beside it files of numbers one after the other,
-//! which may be rounded to so many bits.
+//! Weights of TensorFlow.js: a JSON manifest of names and shapes, and files of concatenated values, which may be quantised.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,9 +8,9 @@ use super::{Entry, Number, Rounding, torch};
 use crate::array::element_count;
 use crate::{Error, Result};
 
-/// Most tensors that are believed.
+/// Largest accepted number of tensors.
 const MOST: usize = 1 << 16;
-/// Largest manifest and largest files together, in bytes.
+/// Largest accepted manifest, and largest total size of its files, in bytes.
 const LARGEST: u64 = 1 << 32;
 
 #[derive(Deserialize)]
@@ -35,17 +34,17 @@ struct Quantization {
     min: Option<f64>,
 }
 
-/// Whether a file begins as a manifest does: `[{`, with any spaces.
+/// Whether the bytes begin like a manifest: `[{`, with any spaces.
 pub(super) fn is_manifest(bytes: &[u8]) -> bool {
     let mut letters = bytes.iter().take(64).filter(|byte| !byte.is_ascii_whitespace());
     letters.next() == Some(&b'[') && letters.next() == Some(&b'{')
 }
 
-/// Reads a manifest and the files it names, which must lie beside it: all their bytes one after the other, the
-/// manifest's first, and where the tensors lie in them.
+/// Reads a manifest and the files that it names, which must be in its folder. Returns all bytes concatenated, those of the
+/// manifest first, and the tensors.
 ///
 /// # Errors
-/// Bad data when it is no manifest or the files' lengths are not what it says; missing data when one is not there.
+/// Bad data when it is not a manifest or the files' lengths do not fit it; missing data when a file does not exist.
 pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> {
     let bad = |what: String| {
         Error::bad(
@@ -60,7 +59,7 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> 
     for group in groups {
         let mut at = bytes.len();
         for file in &group.paths {
-            // Nothing but a name: a manifest must not make anybody read other folders.
+            // Only plain file names: a manifest must not name files in other folders.
             if !matches!(file.components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
                 return Err(bad(format!("`{}` is no plain file name", file.display())));
             }
@@ -84,7 +83,7 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> 
     Ok((bytes, torch::Found { entries, others: 0 }))
 }
 
-/// Adds a file's bytes.
+/// Appends the bytes of a file.
 fn append(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     let length = std::fs::metadata(path).map_err(|error| Error::reading(path, error))?.len();
     if length.saturating_add(bytes.len() as u64) > LARGEST {
@@ -94,7 +93,7 @@ fn append(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The tensor whose numbers begin at `start`; the bytes end at `end`.
+/// The tensor whose values begin at `start`; the bytes end at `end`.
 fn entry(tensor: Tensor, start: usize, end: usize) -> Result<Entry, String> {
     let Tensor { name, shape, dtype, quantization } = tensor;
     let unknown = |kind: &str| format!("`{name}` has numbers of the type `{kind}`");

@@ -1,8 +1,7 @@
-//! Weights of networks that others trained: safetensors, what `torch.save` writes, new (a ZIP archive) and old, and what
-//! TensorFlow.js writes.
+//! Files of pretrained weights: safetensors, both formats of `torch.save` (ZIP archive and legacy), and TensorFlow.js.
 //!
-//! PyTorch's files are programs in Python's pickle language. The reader here understands the part of it that tensors
-//! are made with and refuses everything else; nothing is run.
+//! PyTorch's files contain programs in Python's pickle language. The reader interprets the operations that build tensors and
+//! refuses all others; no code is run.
 
 mod manifest;
 mod pickle;
@@ -21,21 +20,21 @@ use super::{map_file, write_aside};
 use crate::array::element_count;
 use crate::{Array, Error, Result};
 
-/// How a file of weights is laid out.
+/// The format of a file of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// A JSON header, then the numbers.
+    /// safetensors: a JSON header, then the values.
     Safetensors,
     /// `torch.save` since PyTorch 1.6: a ZIP archive.
     TorchZip,
     /// `torch.save` before that, or with `_use_new_zipfile_serialization=False`.
     TorchLegacy,
-    /// TensorFlow.js: a JSON manifest, and the numbers in files beside it. Features are last there.
+    /// TensorFlow.js: a JSON manifest, and values in files beside it. Features are the last axis.
     Manifest,
 }
 
-/// The type of a tensor's numbers.
+/// The element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say all")]
@@ -53,7 +52,7 @@ pub enum Number {
     Bool,
 }
 
-/// The types as safetensors names them.
+/// The element types with their names in safetensors.
 const NUMBERS: [(Number, Dtype); 11] = [
     (Number::F64, Dtype::F64),
     (Number::F32, Dtype::F32),
@@ -77,7 +76,7 @@ impl Number {
         NUMBERS.iter().find(|(ours, _)| *ours == self).map_or(Dtype::F32, |(_, theirs)| *theirs)
     }
 
-    /// Bytes of a number.
+    /// Size of a value in bytes.
     pub fn size(self) -> usize {
         match self {
             Number::F64 | Number::I64 => 8,
@@ -87,9 +86,9 @@ impl Number {
         }
     }
 
-    /// A number's little-endian bytes as `f32`, rounded to nearest.
+    /// Converts the little-endian bytes of a value to `f32`, rounded to nearest.
     fn value(self, bytes: &[u8]) -> f32 {
-        // Numbers of fewer bytes stand in the first ones.
+        // Shorter values are in the first bytes.
         let mut eight = [0; 8];
         eight[..bytes.len()].copy_from_slice(bytes);
         let whole = u64::from_le_bytes(eight);
@@ -109,30 +108,30 @@ impl Number {
     }
 }
 
-/// What numbers were rounded to: `least` and so many times `scale`.
+/// Linear quantisation: the value of `q` is `least + q * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rounding {
     scale: f64,
     least: f64,
 }
 
-/// A tensor of a file.
+/// A tensor in a file.
 #[derive(Clone, Debug)]
 pub struct Entry {
     name: String,
     number: Number,
-    /// What the numbers stand for, if not for themselves.
+    /// The quantisation; `None` without.
     rounding: Option<Rounding>,
     shape: Vec<usize>,
-    /// How far apart neighbours along each axis stand, and where the first number stands, in numbers.
+    /// Strides of the axes, and offset of the first value, in values.
     strides: Vec<usize>,
     offset: usize,
-    /// Where the numbers lie in the file.
+    /// Byte range of the storage in the file.
     bytes: Range<usize>,
 }
 
 impl Entry {
-    /// The same, if all of its numbers lie among its bytes; else why they do not.
+    /// Checks that all values lie within the storage; returns why they do not.
     fn checked(self) -> Result<Self, String> {
         let Entry { name, number, shape, strides, offset, bytes, .. } = &self;
         let there = bytes.len() / number.size();
@@ -154,32 +153,32 @@ impl Entry {
         Ok(self)
     }
 
-    /// Its name: the keys of the dictionaries on the way to it, with dots between them.
+    /// Its name: the keys of the nested dictionaries, joined with dots.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The type of its numbers.
+    /// Its element type.
     pub fn number(&self) -> Number {
         self.number
     }
 
-    /// The type it is saved in.
+    /// The element type in which it is saved as safetensors.
     fn saved(&self) -> Number {
         if self.rounding.is_some() { Number::F32 } else { self.number }
     }
 
-    /// The sizes of its axes, as the file has them: features first in PyTorch's.
+    /// Its shape as in the file (PyTorch has features on the first axes).
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// How many numbers it has.
+    /// The number of its values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// What the bytes of one of its numbers stand for, rounded to nearest.
+    /// Converts the bytes of one value to `f32`, rounded to nearest.
     fn value(&self, bytes: &[u8]) -> f32 {
         let value = self.number.value(bytes);
         match self.rounding {
@@ -188,7 +187,7 @@ impl Entry {
         }
     }
 
-    /// Calls the body with the bytes of each number, the last axis fastest.
+    /// Calls a function with the bytes of each value, last axis fastest.
     fn each<'a>(&self, file: &'a [u8], mut body: impl FnMut(&'a [u8])) {
         let size = self.number.size();
         let bytes = &file[self.bytes.clone()];
@@ -197,7 +196,7 @@ impl Entry {
         for _ in 0..self.count() {
             body(&bytes[place * size..][..size]);
             for axis in (0..at.len()).rev() {
-                // Wrapping, for the step of an axis of one number may be anything.
+                // Wrapping, because the stride of an axis of size 1 is arbitrary.
                 let (size, stride) = (self.shape[axis], self.strides[axis]);
                 at[axis] += 1;
                 place = place.wrapping_add(stride);
@@ -211,12 +210,12 @@ impl Entry {
     }
 }
 
-/// The bytes that hold the numbers.
+/// The bytes of the values.
 #[derive(Debug)]
 enum Bytes {
-    /// Of one file.
+    /// A mapped file.
     Mapped(Mmap),
-    /// Of several.
+    /// The concatenated bytes of several files.
     Read(Vec<u8>),
 }
 
@@ -231,7 +230,7 @@ impl std::ops::Deref for Bytes {
     }
 }
 
-/// A file of weights, mapped into memory.
+/// A memory-mapped file of weights.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
@@ -242,10 +241,10 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens a file of any of the formats, which its first bytes tell. The numbers are read when they are asked for.
+    /// Opens a file; its first bytes identify the format. Values are read when they are used.
     ///
     /// # Errors
-    /// Bad data when it is of no format, cut short, or asks for anything but tensors.
+    /// Bad data when the format is unknown, the file is truncated, or its pickle does more than build tensors.
     pub fn open(path: &Path) -> Result<Self> {
         let map = map_file(path)?;
         let bad = |what: String| Error::bad(path, what);
@@ -285,48 +284,48 @@ impl Weights {
         })
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How it is laid out.
+    /// Its format.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The beginning of the file's hash.
+    /// The first digits of the file's hash.
     pub fn hash(&self) -> String {
         blake3::Hasher::new().update_rayon(&self.map).finalize().to_hex()[..16].to_owned()
     }
 
-    /// Its tensors, in its order.
+    /// Its tensors, in the order of the file.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// How many other things it holds, such as an epoch or an optimiser's settings.
+    /// The number of its other entries, such as an epoch or the settings of an optimiser.
     pub fn others(&self) -> usize {
         self.others
     }
 
-    /// The numbers of one of its tensors as `f32`, rounded to nearest, in the file's layout.
+    /// The values of a tensor as `f32`, rounded to nearest, in the layout of the file.
     ///
     /// # Errors
-    /// None in practice: the shape fits the numbers.
+    /// None in practice: the shape fits the values.
     ///
     /// # Panics
-    /// May, if the tensor is of another file.
+    /// When `entry` is of another file and lies outside this one.
     pub fn values(&self, entry: &Entry) -> Result<Array<f32>> {
         let mut values = Vec::with_capacity(entry.count());
         entry.each(&self.map, |bytes| values.push(entry.value(bytes)));
         Array::new(entry.shape.clone(), values)
     }
 
-    /// Writes all tensors as safetensors, with the names, types and layout they have; rounded ones as `f32`.
+    /// Writes all tensors as safetensors with their names, element types and layout; quantised ones as `f32`.
     ///
     /// # Errors
-    /// When the operating system refuses; nothing is left half written.
+    /// Input/output errors; `path` never has partial content.
     pub fn save(&self, path: &Path) -> Result<()> {
         let contents: Vec<Vec<u8>> = self
             .entries
@@ -363,7 +362,7 @@ fn safetensors(bytes: &[u8]) -> Result<torch::Found, String> {
         for axis in (1..strides.len()).rev() {
             strides[axis - 1] = info.shape[axis].saturating_mul(strides[axis]);
         }
-        // Behind the length of the header and the header.
+        // Values follow the header and its length.
         let (start, end) = (8 + length + info.data_offsets.0, 8 + length + info.data_offsets.1);
         if end > bytes.len() {
             return Err(format!("the numbers of `{name}` are not all there: it is cut short"));

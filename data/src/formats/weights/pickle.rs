@@ -1,16 +1,16 @@
-//! The part of Python's pickle language that weights are written in. Nothing is ever run: what a program may call is
-//! a handful of names that are understood here, and everything else is refused.
+//! An interpreter for the part of Python's pickle language that builds tensors. No code is run: a program may call only the
+//! functions in [`Global`], which are interpreted here; every other name is refused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Number;
 
-/// The longest program that is read, in bytes; that of 10,000 tensors takes some 2 MB.
+/// Longest accepted program, in bytes; the program of 10,000 tensors has about 2 MB.
 const LONGEST: usize = 16 << 20;
 
-/// What a program makes. Containers stand in [`Made::objects`], by number, so that nothing nests in memory however deep
-/// a hostile program builds.
+/// A value of a program. Containers are indices into [`Made::objects`], so that deep nesting in a hostile program does not
+/// nest in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     None,
@@ -18,7 +18,7 @@ pub(super) enum Value {
     Int(i128),
     Float,
     Text(Arc<str>),
-    /// Bytes, which no tensor is made of.
+    /// Bytes, which tensors do not use.
     Bytes,
     Tuple(usize),
     List(usize),
@@ -28,26 +28,26 @@ pub(super) enum Value {
     Tensor(Arc<View>),
 }
 
-/// What a container holds.
+/// The content of a container.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Sequence(Vec<Value>),
     Dict(Vec<(Value, Value)>),
 }
 
-/// Numbers that lie together in a file.
+/// A storage: contiguous values in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
-    /// Their type.
+    /// Its element type.
     pub(super) number: Number,
-    /// What they are found by.
+    /// Its key.
     pub(super) key: Arc<str>,
-    /// How many a view of them has, and where it starts.
+    /// Count and offset of a view.
     pub(super) count: usize,
     pub(super) start: usize,
 }
 
-/// A tensor: which numbers of a storage it has.
+/// A tensor as a view of a storage.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) storage: Storage,
@@ -56,7 +56,7 @@ pub(super) struct View {
     pub(super) strides: Vec<usize>,
 }
 
-/// The names that a program may use.
+/// The functions and types that a program may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
     /// `collections.OrderedDict`
@@ -67,7 +67,7 @@ pub(super) enum Global {
     Parameter,
     /// `torch.Size`
     Size,
-    /// `torch.FloatStorage` and its like.
+    /// `torch.FloatStorage` and the other storage types.
     Storage(Number),
 }
 
@@ -93,12 +93,12 @@ impl Global {
     }
 }
 
-/// What a program came to.
+/// The result of a program.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) value: Value,
     pub(super) objects: Vec<Object>,
-    /// How many bytes the program had.
+    /// Length of the program in bytes.
     pub(super) length: usize,
 }
 
@@ -130,13 +130,13 @@ fn sequence<'a>(objects: &'a [Object], value: &Value) -> Option<&'a [Value]> {
     }
 }
 
-/// Why a program was not read to its end.
+/// Why a program was refused.
 pub(super) type Refusal = String;
 
-/// Runs the program at the start of `bytes` as far as it makes tensors, numbers, texts and containers of them.
+/// Interprets the program at the start of `bytes`: tensors, numbers, strings and containers of them.
 ///
 /// # Errors
-/// What it asked for that is not allowed, or where it is broken.
+/// The operation that is not allowed, or the damage.
 pub(super) fn read(bytes: &[u8]) -> Result<Made, Refusal> {
     let bytes = &bytes[..bytes.len().min(LONGEST)];
     let mut machine = Machine { bytes, ..Machine::default() };
@@ -153,7 +153,7 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value>,
-    /// Where the stack stood at each open mark.
+    /// Height of the stack at each open mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     objects: Vec<Object>,
@@ -177,7 +177,7 @@ impl<'a> Machine<'a> {
         self.take(count).map(|_| ())
     }
 
-    /// A little-endian number of so many bytes, at most 8.
+    /// A little-endian number of `bytes` bytes, at most 8.
     fn number(&mut self, count: usize) -> Result<u64, Refusal> {
         Ok(self.take(count)?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
@@ -283,7 +283,7 @@ impl<'a> Machine<'a> {
 
     fn step(&mut self) -> Result<(), Refusal> {
         match self.take(1)?[0] {
-            // The protocol and the length of a frame, which say nothing new.
+            // The protocol and the length of a frame are not needed.
             0x80 => self.skip(1)?,
             0x95 => self.skip(8)?,
             b'.' => self.done = true,
@@ -419,7 +419,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A text behind its length of so many bytes.
+    /// A string after its length, which has this many bytes.
     fn push_text(&mut self, bytes: usize) -> Result<(), Refusal> {
         let length = self.length(bytes)?;
         let text = self.text(length)?;
@@ -434,7 +434,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// `function(*arguments)`, of the functions that are understood.
+    /// `function(*arguments)` of an allowed function.
     fn call(&mut self, function: &Value, arguments: &Value) -> Result<Value, Refusal> {
         let Value::Global(global) = function else {
             return Err("it calls what is no function".into());
@@ -447,7 +447,7 @@ impl<'a> Machine<'a> {
         if let (Global::OrderedDict, Some(items)) = (global, arguments.first()) {
             self.copied += sequence(&self.objects, items).map_or(0, <[Value]>::len);
         }
-        // What is copied was put together before, by at least a byte each: more means that it is used again and again.
+        // Copied items were built by at least one byte each; more copies than bytes mean repeated use of one container.
         if self.copied > self.bytes.len() {
             return Err("it makes more than it holds".into());
         }
@@ -497,8 +497,8 @@ impl<'a> Machine<'a> {
         sizes.ok_or_else(|| "a tensor's sizes are no sizes".into())
     }
 
-    /// What a persistent name stands for: `("storage", type, key, device, count)`, and in the older format a view
-    /// `(key, start, count)` of it, or nothing.
+    /// The value of a persistent id: `("storage", type, key, device, count)`, in the legacy format with a view
+    /// `(key, start, count)` or `None`.
     fn storage(&self, id: &Value) -> Result<Storage, Refusal> {
         let strange = || String::from("it names numbers in a way that is not understood");
         let items = sequence(&self.objects, id).ok_or_else(strange)?;
@@ -528,7 +528,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Keys and values, by turns.
+/// Alternating keys and values.
 fn pairs(items: Vec<Value>) -> Result<Vec<(Value, Value)>, Refusal> {
     if !items.len().is_multiple_of(2) {
         return Err("a dictionary has a key without a value".into());

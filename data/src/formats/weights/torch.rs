@@ -1,4 +1,4 @@
-//! What `torch.save` writes: since PyTorch 1.6 a ZIP archive, before that pickles and numbers one after the other.
+//! Files of `torch.save`: ZIP archives since PyTorch 1.6, before that (legacy format) pickles followed by values.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -7,33 +7,33 @@ use std::ops::Range;
 use super::Entry;
 use super::pickle::{self, Made, Refusal, Value, View};
 
-/// How an archive begins.
+/// First bytes of an archive.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
-/// The first pickle of the older format: the number 0x1950a86a20f9469cfc6c.
+/// The first pickle of the legacy format: the number 0x1950a86a20f9469cfc6c.
 pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// The one version of the older format.
+/// The only version of the legacy format.
 const VERSION: i128 = 1001;
-/// How deep dictionaries are followed: names are made of their keys.
+/// Largest nesting of dictionaries.
 const DEEPEST: usize = 16;
-/// Most tensors that are believed.
+/// Largest accepted number of tensors.
 const MOST: usize = 1 << 18;
-/// Longest name of a tensor that is believed, in bytes.
+/// Longest accepted name of a tensor, in bytes.
 const LONGEST_NAME: usize = 512;
 
-/// Tensors of a file, and how many other things it holds.
+/// The tensors of a file, and the number of its other entries.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
     pub(super) others: usize,
 }
 
-/// Where the numbers of a storage lie in the file, in bytes.
+/// Byte range of a storage in the file.
 type Places = HashMap<String, Range<usize>>;
 
-/// Reads a ZIP archive: `NAME/data.pkl` says what there is, `NAME/data/KEY` holds numbers.
+/// Reads a ZIP archive: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages.
 ///
 /// # Errors
-/// Why it is none of PyTorch's, or what is broken.
+/// Why it is not a file of PyTorch, or the damage.
 pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
     let broken = |error: zip::result::ZipError| format!("its ZIP archive is broken: {error}");
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
@@ -74,8 +74,8 @@ pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
     found(&made, &places)
 }
 
-/// Reads the older format: a magic number, a version, facts of the machine, the program, the keys of the storages, and
-/// for each its count and its numbers.
+/// Reads the legacy format: a magic number, a version, facts of the machine, the pickle, the keys of the storages, and for
+/// each storage its count and values.
 ///
 /// # Errors
 /// As [`zip`].
@@ -117,7 +117,7 @@ pub(super) fn legacy(bytes: &[u8]) -> Result<Found, Refusal> {
     found(&made, &places)
 }
 
-/// Bytes of a number of each storage.
+/// Size of a value in each storage, in bytes.
 fn sizes(made: &Made) -> HashMap<String, usize> {
     let mut sizes = HashMap::new();
     visit(made, &mut |_, view| {
@@ -128,7 +128,7 @@ fn sizes(made: &Made) -> HashMap<String, usize> {
     sizes
 }
 
-/// The tensors of a program, with where their numbers lie.
+/// The tensors of a program with the byte ranges of their storages.
 fn found(made: &Made, places: &Places) -> Result<Found, Refusal> {
     let mut entries = Vec::new();
     let others = visit(made, &mut |name, view| {
@@ -151,14 +151,14 @@ fn found(made: &Made, places: &Places) -> Result<Found, Refusal> {
     Ok(Found { entries, others })
 }
 
-/// Calls the body with every tensor and its name, the keys on the way to it with dots between them; says how many other
-/// things there are.
+/// Calls a function with every tensor and its name (the nested keys joined with dots); returns the number of other
+/// entries.
 fn visit(
     made: &Made,
     body: &mut impl FnMut(String, &View) -> Result<(), Refusal>,
 ) -> Result<usize, Refusal> {
     let (mut tensors, mut others) = (0, 0);
-    // What is still to be visited, the last first.
+    // A stack of the entries still to visit.
     let mut todo = vec![(String::new(), &made.value, 0)];
     while let Some((name, value, depth)) = todo.pop() {
         if let Value::Tensor(view) = value {

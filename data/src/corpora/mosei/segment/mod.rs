@@ -1,8 +1,7 @@
-//! Segments of computational sequences: which rows belong to a stretch of a video, and what becomes of them.
+//! Segments: excerpts of computational sequences that cover one interval of a video.
 //!
-//! Rows are found as CMU's SDK does: a row belongs to an interval when they share more than [`EPSILON`] seconds, and
-//! intervals shorter than that are passed over. Rows may overlap, lie apart or come in any order: they are taken by
-//! when they start.
+//! A row belongs to an interval when they overlap by more than [`EPSILON`] seconds, as in CMU's SDK; shorter intervals are
+//! ignored. Rows may overlap, have gaps or come in any order: they are sorted by their start.
 
 use std::ops::Range;
 use std::path::Path;
@@ -18,25 +17,25 @@ use crate::formats::openface::{Columns, LEAST_CONFIDENCE, POINTS};
 use crate::values::Values;
 use crate::{Array, Error, Result};
 
-/// Times that differ by less are the same, in seconds.
+/// Tolerance of times, in seconds.
 pub const EPSILON: f64 = 1e-5;
-/// What the SDK writes for a pause between words.
+/// The token of a pause between words in the SDK.
 const PAUSE: &str = "sp";
 
-/// How the rows of a sequence are brought in step with the words.
+/// The alignment of a sequence's rows to the words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
-    /// One row a word: the mean of those that share time with it. A word without any is a row of zeros.
+    /// One frame for each word: the mean of the rows that overlap it, or zeros when none does.
     #[default]
     WordMeans,
-    /// The rows of one word after those of another.
+    /// The rows that overlap a word, word by word.
     WordRows,
-    /// Not at all: the segment's rows as they are.
+    /// No alignment: the rows that overlap the segment.
     None,
 }
 
-/// A stretch of a video in one computational sequence.
+/// One interval of a video in one computational sequence.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// The sample's id, for messages.
@@ -45,30 +44,30 @@ pub struct Segment {
     pub sequence: Arc<Csd>,
     /// The video's id in it.
     pub video: String,
-    /// Seconds from its start: the segment's start and end.
+    /// Start and end of the interval, in seconds from the start of the video.
     pub span: [f64; 2],
-    /// How rows are aligned.
+    /// The alignment of rows.
     pub align: Align,
     /// The sequence whose rows are the words.
     pub words: Arc<Csd>,
 }
 
-/// Where a row is: which part of its video, and which row of it.
-type Place = (usize, usize);
+/// The position of a row: the part of its video, and the row in that part.
+type RowPosition = (usize, usize);
 
-/// Rows of a segment, group after group.
+/// The rows of a segment, frame by frame.
 struct Rows {
     /// `[rows, width]`
     values: Array<f32>,
-    /// The rows of each step of the outcome.
+    /// The range of rows of each frame.
     steps: Vec<Range<usize>>,
 }
 
 impl Segment {
-    /// The places (part, row) of each step's rows.
-    fn places(&self) -> Result<Vec<Vec<Place>>> {
+    /// The positions of each frame's rows.
+    fn places(&self) -> Result<Vec<Vec<RowPosition>>> {
         let all = intervals(&self.sequence, &self.video)?;
-        let within = |span: &[f64; 2]| -> Vec<Place> {
+        let within = |span: &[f64; 2]| -> Vec<RowPosition> {
             all.iter().filter(|(row, _)| overlap(row, span)).map(|(_, place)| *place).collect()
         };
         if self.align == Align::None {
@@ -83,7 +82,7 @@ impl Segment {
         })
     }
 
-    /// The rows of all steps.
+    /// The rows of all frames.
     fn rows(&self) -> Result<Rows> {
         let steps = self.places()?;
         let (mut values, mut width) = (Vec::new(), None);
@@ -103,7 +102,7 @@ impl Segment {
             values.push((part, first, read));
         }
         let width = width.unwrap_or(0);
-        let row = |&(part, row): &Place| {
+        let row = |&(part, row): &RowPosition| {
             let found = values.iter().find(|(at, ..)| *at == part);
             found
                 .and_then(|(_, first, read)| read.data().get((row - first) * width..)?.get(..width))
@@ -119,8 +118,8 @@ impl Segment {
         Ok(Rows { values: Array::new([end, width], gathered)?, steps })
     }
 
-    /// The segment as a sequence of numbers `[T, columns]`. A value that is not finite, as COVAREP and FACET have them,
-    /// is left out of means; where nothing is left there is 0.
+    /// The segment as a sequence `[T, columns]`. Means ignore values that are not finite, which COVAREP and FACET have; a
+    /// mean of no values is 0.
     fn sequence(&self, settings: &SequenceSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
@@ -151,8 +150,8 @@ impl Segment {
         Ok(Decoded { values, frames_per_second, warnings })
     }
 
-    /// The segment as landmarks `[T, points, 2 or 3]`. Rows without a face are left out of means; a step without any
-    /// face holds the one before.
+    /// The segment as landmarks `[T, points, 2 or 3]`. Means ignore rows without a face; a frame without any face repeats
+    /// the previous one.
     fn landmarks(&self, settings: &LandmarkSettings) -> Result<Decoded> {
         let Rows { values, steps } = self.rows()?;
         let width = values.shape()[1];
@@ -209,7 +208,7 @@ impl Segment {
         }
         if held > 0 {
             warnings.push(format!(
-                "{held} of {} steps show no face and hold another step's points",
+                "{held} of {} frames show no face and repeat the points of another frame",
                 steps.len()
             ));
         }
@@ -220,7 +219,7 @@ impl Segment {
         Ok(Decoded { values, frames_per_second: None, warnings })
     }
 
-    /// The segment's words as vectors `[T, dimension]`, one row a word; a pause or an unknown word is zeros.
+    /// The vectors of the segment's words, `[T, dimension]`; zeros for a pause or an unknown word.
     fn embedded(&self, glove: &Glove) -> Result<Decoded> {
         let mut out = Vec::new();
         let (mut steps, mut unknown) = (0usize, 0usize);
@@ -251,7 +250,7 @@ impl Segment {
         Ok(Decoded { values, frames_per_second: None, warnings })
     }
 
-    /// The columns whose name begins with one of these; all without any.
+    /// The columns whose names begin with one of `prefixes`; all columns when it is empty.
     fn columns(&self, prefixes: &[String], width: usize) -> Result<Vec<usize>> {
         if prefixes.is_empty() || width == 0 {
             return Ok((0..width.max(1)).filter(|_| width > 0).collect());
@@ -277,7 +276,7 @@ impl Segment {
         Ok(found)
     }
 
-    /// What a person should know of steps without rows.
+    /// Adds a warning when frames have no rows.
     fn note_gaps(&self, length: usize, empty: usize, warnings: &mut Vec<String>) {
         let [start, end] = self.span;
         if length == 0 {
@@ -330,8 +329,8 @@ impl Excerpt for Segment {
     }
 }
 
-/// The intervals of all parts of a video with their places (part, row), by when they start.
-fn intervals(csd: &Csd, video: &str) -> Result<Vec<([f64; 2], Place)>> {
+/// The intervals of all parts of a video with their positions, sorted by start.
+fn intervals(csd: &Csd, video: &str) -> Result<Vec<([f64; 2], RowPosition)>> {
     let mut all = Vec::new();
     for (part, id) in csd.parts(video).iter().enumerate() {
         let intervals = csd.intervals(id)?;
@@ -341,7 +340,7 @@ fn intervals(csd: &Csd, video: &str) -> Result<Vec<([f64; 2], Place)>> {
     Ok(all)
 }
 
-/// Whether two intervals share time, both being long enough to count; one whose ends are no numbers shares none.
+/// Whether two intervals overlap by more than [`EPSILON`]; false when an end is NaN.
 fn overlap(a: &[f64; 2], b: &[f64; 2]) -> bool {
     let numbers = a.iter().chain(b).all(|end| !end.is_nan());
     numbers && a[1].min(b[1]) - a[0].max(b[0]) > EPSILON

@@ -162,7 +162,10 @@ fn landmarks_are_found_by_name_or_by_their_look() {
         assert_eq!(numbers(&raw).0, [4, 68, 2]);
         let point_1: Vec<f32> = numbers(&raw).1.chunks(136).map(|frame| frame[2]).collect();
         assert_eq!(point_1, [101.0, 101.0, 201.0, 301.0], "{width} {first}");
-        assert_eq!(raw.warnings, ["1 of 4 steps show no face and hold another step's points"]);
+        assert_eq!(
+            raw.warnings,
+            ["1 of 4 frames show no face and repeat the points of another frame"]
+        );
         let means =
             segment(&csd, &words, [0.0, 1.0], Align::WordMeans).landmarks(&settings).unwrap();
         let point_1: Vec<f32> = numbers(&means).1.chunks(136).map(|frame| frame[3]).collect();
