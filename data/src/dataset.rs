@@ -105,7 +105,7 @@ impl Dataset {
             features: rows(&self.features, modalities),
             resident: rows(&self.resident, modalities),
             lengths: rows(&self.lengths, modalities),
-            step_shapes: pick(&self.step_shapes, modalities),
+            frame_shapes: pick(&self.frame_shapes, modalities),
         }
     }
 

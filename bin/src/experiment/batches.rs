@@ -86,7 +86,7 @@ impl<'a> Batches<'a> {
     pub fn shapes(&self) -> Vec<Vec<usize>> {
         let shape = |(number, modality): (usize, &ModalityConfig)| {
             let steps = modality.pick.unwrap_or(modality.window);
-            [&[steps], self.dataset.step_shape(number)].concat()
+            [&[steps], self.dataset.frame_shape(number)].concat()
         };
         self.modalities().enumerate().map(shape).collect()
     }

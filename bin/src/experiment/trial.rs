@@ -424,7 +424,7 @@ impl<'a> Trial<'a> {
             Ok(BundledModality {
                 decoder: self.material.decoders[number].clone(),
                 standardiser: standardiser.clone(),
-                frame: self.material.dataset.step_shape(number).to_vec(),
+                frame: self.material.dataset.frame_shape(number).to_vec(),
                 settings,
             })
         };
