@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn nonsense_and_breaks_are_errors() {
         for (stream, wanted) in [
-            (&b""[..], "makes no sense"),
-            (b"JUNK\n", "makes no sense"),
-            (b"YUV4MPEG2 W2 H2\n", "makes no sense"),
-            (b"YUV4MPEG2 W2 H2 F25:0\n", "makes no sense"),
+            (&b""[..], "is not YUV4MPEG2"),
+            (b"JUNK\n", "is not YUV4MPEG2"),
+            (b"YUV4MPEG2 W2 H2\n", "is not YUV4MPEG2"),
+            (b"YUV4MPEG2 W2 H2 F25:0\n", "is not YUV4MPEG2"),
             (b"YUV4MPEG2 W2 H2 F25:1\n", "found no frame"),
             (b"YUV4MPEG2 W2 H2 F25:1\nFRAME\n123", "broke off in frame 0"),
             (b"YUV4MPEG2 W99999999 H99999999 F25:1\nFRAME\n", "scale the video down"),
