@@ -58,7 +58,7 @@ impl Checkpoint {
     pub fn set<T: Serialize>(&mut self, key: &str, value: &T) -> Result<()> {
         let value = serde_json::to_value(value).map_err(|error| Error::State {
             key: key.into(),
-            what: format!("not JSON: {error}"),
+            what: format!("cannot be serialised as JSON: {error}"),
         })?;
         self.state.insert(key.into(), value);
         Ok(())

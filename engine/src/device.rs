@@ -50,7 +50,7 @@ impl Device {
         matches!(self, Device::Cpu)
     }
 
-    /// The GPU it is, if it is one.
+    /// The GPU; `None` for the CPU.
     pub fn gpu(&self) -> Option<&gpu::Device> {
         match self {
             Device::Cpu => None,

@@ -28,7 +28,7 @@ impl DType {
         }
     }
 
-    /// Bytes of one number.
+    /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,

@@ -78,7 +78,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// A file that is not what it should be.
+    /// A file with invalid content.
     #[error("{}: {what}", path.display())]
     Corrupt {
         /// The file.

@@ -87,7 +87,7 @@ impl Default for ClassifierSettings {
     }
 }
 
-/// Linear, ReLU, linear: from features to classes. Without a hidden layer, one linear map.
+/// The classifier head: linear, ReLU, linear, from features to logits; without hidden layer one linear layer.
 #[derive(Debug, Clone)]
 pub struct Prediction {
     hidden: Option<Linear>,
@@ -120,7 +120,7 @@ impl Prediction {
     /// A classifier for a task.
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn from_settings(
         settings: &ClassifierSettings,
         scope: Scope<'_>,
@@ -130,7 +130,7 @@ impl Prediction {
         Prediction::new(scope, features, settings.hidden, task.outputs(), settings.dropout)
     }
 
-    /// Features [N, features] to logits [N, classes].
+    /// Features `[N, features]` to logits `[N, classes]`.
     ///
     /// # Errors
     /// When the shapes do not match.

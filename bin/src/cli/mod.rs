@@ -50,7 +50,7 @@ pub enum Command {
     Predict(PredictArgs),
     /// Compute the frozen features of recordings with a trained run.
     Embed(EmbedArgs),
-    /// Set runs beside the tables of the paper.
+    /// Print the paper's tables with your runs beside its figures.
     Report(ReportArgs),
     /// Make, check and describe data.
     #[command(subcommand)]

@@ -123,7 +123,7 @@ impl Conv {
     /// keeping it: for outputs that take much memory and little work.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward_recomputable(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let y = self.forward(pass, x)?;
         if y.place().is_none() {
@@ -174,7 +174,7 @@ impl ConvTranspose {
     /// `output_padding` on each axis, which is below the stride ([`ConvTranspose3d`]).
     ///
     /// # Errors
-    /// When the scope has these names already.
+    /// When the scope already has these names.
     pub fn new(
         mut scope: Scope<'_>,
         settings: ConvSettings,
@@ -193,17 +193,17 @@ impl ConvTranspose {
         Ok(ConvTranspose { op, weight, bias })
     }
 
-    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs].
+    /// x `[N, D, H, W, inputs]` to `[N, D', H', W', outputs]`.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| pass.get(bias));
         x.conv_transpose3d(self.op, &pass.get(self.weight), bias.as_ref())
     }
 }
 
-/// A convolution over time of each feature by itself.
+/// A depthwise convolution over time: each feature has its own filter.
 #[derive(Debug, Clone)]
 pub struct DepthwiseConv {
     op: DepthwiseOp,

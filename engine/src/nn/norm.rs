@@ -133,8 +133,8 @@ impl BatchNorm {
     }
 }
 
-/// Ba et al. 2016 over the last axis, or over the last two (TCN's global layer norm), with an affine map a
-/// feature.
+/// Layer norm over the last axis (Ba et al. 2016), or over the last two (global layer norm of the TCN), with an affine
+/// map for each feature.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
     op: LayerNormOp,

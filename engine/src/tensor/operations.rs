@@ -254,7 +254,7 @@ impl Tensor {
         one(op, &[self, right], &[])
     }
 
-    /// [`Conv3d`] of [N, D, H, W, C].
+    /// [`Conv3d`] of `[N, D, H, W, C]`.
     pub fn conv3d(&self, op: Conv3d, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         one(op, &with(&[self, weight], bias), &[])
     }
@@ -304,7 +304,7 @@ impl Tensor {
         y.reshape(&[n, y.shape()[2], y.shape()[3], outputs])
     }
 
-    /// [`DepthwiseConv`] of [N, T, C].
+    /// [`DepthwiseConv`] of `[N, T, C]`.
     pub fn depthwise_conv(
         &self,
         op: DepthwiseConv,
@@ -368,7 +368,7 @@ impl Tensor {
         one(op, &[self], &[indices])
     }
 
-    /// [N, T, C] to [N, C]: the mean over all steps, or over the first `lengths` of each.
+    /// `[N, T, C]` to `[N, C]`: the mean over all steps, or over the first `lengths` `[N]` steps of each sample.
     pub fn mean_over_steps(&self, lengths: Option<&Tensor>) -> Result<Tensor> {
         one(SequencePool { std: false, masked: lengths.is_some() }, &[self], &with(&[], lengths))
     }
@@ -388,7 +388,7 @@ impl Tensor {
         one(ScatterRows { rows }, &[self], &[numbers])
     }
 
-    /// The axes in another order.
+    /// [`Permute`]: axis i of the result is axis `axes[i]` of this tensor.
     pub fn permute(&self, axes: &[usize]) -> Result<Tensor> {
         one(Permute::new(axes), &[self], &[])
     }

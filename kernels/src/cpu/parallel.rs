@@ -39,7 +39,7 @@ pub fn tasks(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     if tasks == 1 {
         return body(0);
     }
-    // One task a split: each is worth a hand-over already.
+    // One task for each split: a task is large enough to pay for scheduling.
     spread(tasks, 1, &body);
 }
 

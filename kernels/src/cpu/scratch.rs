@@ -56,8 +56,8 @@ thread_local! {
 /// Calls the body with a buffer of `count` numbers of unspecified value. May be nested.
 pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R) -> R {
     let region = take(count * size_of::<T>());
-    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and nobody else's until
-    // it goes back on the list below.
+    // SAFETY: the region is long enough, aligned for every Pod number, initialised, and not shared until it
+    // returns to the list below.
     let slice = unsafe { std::slice::from_raw_parts_mut(region.start.cast::<T>(), count) };
     let result = body(slice);
     put_back(region);

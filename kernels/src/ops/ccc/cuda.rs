@@ -44,7 +44,7 @@ impl GpuOp for Ccc {
             add: 0,
         };
         device.launch(&PROGRAM, "ccc_forward", Grid::blocks(width), &arguments)?;
-        // A column is a slice of the loss.
+        // Each column is one slice of the loss.
         Ok(device.sum_slices(losses)?)
     }
 

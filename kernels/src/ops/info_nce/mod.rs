@@ -54,7 +54,7 @@ pub enum Denominator {
     },
 }
 
-/// How the losses of a pair's rows become one.
+/// The reduction of the losses of a pair's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
