@@ -445,14 +445,14 @@ mod tests {
         for (text, wanted) in [
             ("voice\n", "m.csv: has no rows"),
             ("", "m.csv:1"),
-            ("id,voice\nx,a.wav\nx,b.wav\n", "m.csv:3: the id `x` already stands in line 2"),
+            ("id,voice\nx,a.wav\nx,b.wav\n", "m.csv:3: duplicate id `x`, first in line 2"),
             ("voice\na.wav\nnone.wav\n", "m.csv: line 3: `voice` names"),
             ("voice,voice\na.wav,b.wav\n", "m.csv:1:2: the column name `voice`"),
             ("id,voice\nx,a.wav,b\n", "m.csv:2: 3 cells where the header has 2"),
             ("id,label\nx,1\n", "m.csv:1: has no column of files"),
             ("id,voice\nx,a.ogg\n", "m.csv:2:2: cannot tell what `a.ogg` is"),
             ("voice\na.wav\nframes\n", "m.csv: line 3: `voice` names"),
-            ("part,voice\ntrain,a.wav\ndev2,b.wav\n", "m.csv:3:1: `dev2` is no part"),
+            ("part,voice\ntrain,a.wav\ndev2,b.wav\n", "m.csv:3:1: unknown part `dev2`"),
             ("labels,voice\na;,a.wav\n", "m.csv:2:1: a name is missing"),
             ("label,labels,voice\na,a,a.wav\n", "m.csv:1:2: `labels` beside `label`"),
         ] {

@@ -153,14 +153,15 @@ mod tests {
     use super::*;
     use crate::gpu::Part;
 
-    /// A program whose one kernel writes a number to the address it is given.
+    /// A program whose one kernel writes a number to the address it is given, by thread 0 alone.
     fn writing(variant: &'static str, part: &'static Part, number: u32) -> &'static Program {
         let parts = std::slice::from_ref(part);
         let key = Program::new("test", parts, "").key();
         let ptx = format!(
             "// source {key}\n.version 7.0\n.target sm_80\n.address_size 64\n\
              .visible .entry write(\n.param .u64 write_param_0\n)\n{{\n\
-             .reg .b32 %r<2>;\n.reg .b64 %rd<3>;\n\
+             .reg .pred %p<2>;\n.reg .b32 %r<3>;\n.reg .b64 %rd<3>;\n\
+             mov.u32 %r2, %tid.x;\nsetp.ne.u32 %p1, %r2, 0;\n@%p1 ret;\n\
              ld.param.u64 %rd1, [write_param_0];\ncvta.to.global.u64 %rd2, %rd1;\n\
              mov.u32 %r1, {number};\nst.global.u32 [%rd2], %r1;\nret;\n}}\n"
         );

@@ -139,7 +139,10 @@ fn archives_are_used_as_they_were_downloaded() {
     let whole = std::fs::read(&audio).unwrap();
     std::fs::write(&audio, &whole[..whole.len() / 2]).unwrap();
     let error = find(folder.path(), &ALL, Vocal::Speech).unwrap_err().to_string();
-    assert!(error.contains("not a whole ZIP archive") && error.contains("download it"), "{error}");
+    assert!(
+        error.contains("not a complete ZIP archive") && error.contains("download it"),
+        "{error}"
+    );
 }
 
 proptest! {
