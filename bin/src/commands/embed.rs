@@ -36,10 +36,11 @@ pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
         EmbedFormat::Npy => {
             let all = Rows::join(&features.iter().collect::<Vec<_>>());
             let shape = [all.len(), all.width];
-            npy::write(&args.out, &Array::new(&shape, all.values)?)?;
-            let names = args.out.with_added_extension("ids.json");
+            npy::write(&args.out, &Array::new(shape, all.values)?)?;
+            let mut names = args.out.clone().into_os_string();
+            names.push(".ids.json");
             let text = serde_json::to_vec_pretty(&ids).unwrap_or_default();
-            write_whole(&names, &text)?;
+            write_whole(names.as_ref(), &text)?;
         }
         EmbedFormat::Safetensors => {
             let mut tensors = Checkpoint::new();

@@ -28,7 +28,7 @@ pub struct Cached {
     pub feature: Feature,
     /// Frames of the feature; 0 when the source has nothing for the sample.
     pub frames: usize,
-    /// As [`Decoded::warnings`].
+    /// As [`Decoded::warnings`](crate::features::Decoded::warnings).
     pub warnings: Vec<String>,
     /// Whether the feature was computed now (true) or found in the cache (false).
     pub computed: bool,

@@ -5,7 +5,7 @@
 pub struct ClipId {
     /// Actor, from 1.
     pub actor: usize,
-    /// Emotion, index into [`EMOTIONS`] (RAVDESS's code less 1).
+    /// Emotion, index into [`EMOTIONS`](super::EMOTIONS) (RAVDESS's code less 1).
     pub emotion: usize,
     /// Whether the intensity is strong; false for neutral.
     pub strong: bool,
