@@ -195,10 +195,11 @@ fn folders_of_classes_train_to_the_numbers_of_a_manifest() {
             .or_insert_with(std::collections::BTreeMap::new)
             .insert(ending.to_owned(), cell);
     }
-    let mut table = String::from("id,label,group,voice,landmarks\n");
+    // Modalities in the order of the configuration, which random windows follow.
+    let mut table = String::from("id,label,group,landmarks,voice\n");
     for ((class, actor, stem), files) in &rows {
         let (wav, csv) = (&files["wav"], &files["csv"]);
-        table += &format!("{class}/{actor}/{stem},{class},{actor},{wav},{csv}\n");
+        table += &format!("{class}/{actor}/{stem},{class},{actor},{csv},{wav}\n");
     }
     let manifest = folder.path().join("table.csv");
     std::fs::write(&manifest, table).unwrap();

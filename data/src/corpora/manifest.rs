@@ -449,7 +449,7 @@ mod tests {
             ("voice\na.wav\nnone.wav\n", "m.csv: line 3: `voice` names"),
             ("voice,voice\na.wav,b.wav\n", "m.csv:1:2: the column name `voice`"),
             ("id,voice\nx,a.wav,b\n", "m.csv:2: 3 cells where the header has 2"),
-            ("id,label\nx,1\n", "m.csv:1: has no column of files"),
+            ("id,label\nx,1\n", "m.csv:1: has no column for a modality"),
             ("id,voice\nx,a.ogg\n", "m.csv:2:2: cannot tell what `a.ogg` is"),
             ("voice\na.wav\nframes\n", "m.csv: line 3: `voice` names"),
             ("part,voice\ntrain,a.wav\ndev2,b.wav\n", "m.csv:3:1: unknown part `dev2`"),

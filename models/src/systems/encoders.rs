@@ -1,7 +1,7 @@
 //! The backbones of a system's modalities, side by side.
 
 use super::{Batch, Input};
-use crate::backbones::{Backbone, BackboneSettings};
+use crate::backbones::{Backbone, BackboneSettings, StridedConvNetSettings};
 use engine::nn::Dropout;
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,14 @@ pub struct EncoderSettings {
     pub dropout: f64,
     /// Shape of one sample [T, ..] in training.
     pub input: Vec<usize>,
+}
+
+impl EncoderSettings {
+    /// A small network for any sequence: strided temporal convolutions without dropout.
+    pub fn strided(name: &str, input: &[usize]) -> Self {
+        let backbone = BackboneSettings::StridedConv(StridedConvNetSettings::default());
+        EncoderSettings { name: name.into(), backbone, dropout: 0.0, input: input.to_vec() }
+    }
 }
 
 /// The backbones of all modalities.
