@@ -45,6 +45,23 @@ fn a_run_predicts_without_its_corpus_and_cache() {
     let output = mpuc(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
 
+    // The whole test part, each performance's files under one name.
+    let splits = std::fs::read_to_string(run.join("splits/splits.json")).unwrap();
+    let splits: Value = serde_json::from_str(&splits).unwrap();
+    let mut held_out = Vec::new();
+    for id in splits[0]["test"].as_array().unwrap() {
+        let id = id.as_str().unwrap();
+        for file in walk(&corpus) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if let Some(ending) = name.get(3..).and_then(|name| name.strip_prefix(id)) {
+                let copy = folder.path().join(format!("{id}{ending}"));
+                std::fs::copy(&file, &copy).unwrap();
+                held_out.push(copy.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(held_out.len() % 3, 0, "{held_out:?}");
+
     // One clip under one name, and its voice under another.
     let clip = |ending: &str| folder.path().join(format!("clip.{ending}"));
     for ending in ["wav", "csv", "npy"] {
@@ -81,6 +98,24 @@ fn a_run_predicts_without_its_corpus_and_cache() {
         assert_eq!(whole["missing"].as_array().unwrap().len(), 0);
         assert_eq!(voice["missing"], serde_json::json!(["faces", "landmarks"]));
         assert_eq!(report["protocol"]["learning"], "inductive");
+    }
+
+    // Standardisers, windows, networks and head are those of the run: the test part's accuracy is the run's.
+    let results = std::fs::read_to_string(Path::new(run).join("results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let held_out: Vec<&str> = held_out.iter().map(String::as_str).collect();
+    for arm in ["mpuc", "late_fusion"] {
+        let output = mpuc(&[&["predict", run, "--json", "--arm", arm][..], &held_out].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let samples = report["samples"].as_array().unwrap();
+        let right = |sample: &&Value| {
+            let id = Path::new(sample["id"].as_str().unwrap()).file_name().unwrap();
+            let code: usize = id.to_str().unwrap()[3..5].parse().unwrap();
+            sample["predicted"][0] == data::corpora::ravdess::EMOTIONS[code - 1]
+        };
+        let accuracy = samples.iter().filter(right).count() as f64 / samples.len() as f64;
+        let expected = results["arms"][arm]["score"]["mean"].as_f64().unwrap();
+        assert!((accuracy - expected).abs() < 1e-9, "{arm}: {accuracy} and {expected}");
     }
 
     let table = mpuc(&[&["predict", run][..], &files].concat());

@@ -198,10 +198,14 @@ pub(super) fn resolve(builder: &Builder, config: &Config) -> Result<Vec<Arm>> {
         };
         let teacher = arm.teacher.as_ref().map(|other| ("teacher", other));
         for (key, other) in features.into_iter().chain(teacher) {
-            let trains = |arm: &&Arm| arm.name == *other && arm.system().is_some() && !arm.each;
+            let trains = |arm: &&Arm| {
+                let whole = arm.system().is_some() && !arm.each;
+                arm.name == *other && whole && (key != "teacher" || arm.teacher.is_none())
+            };
             if arm.name == *other || !arms.iter().any(|arm| trains(&arm)) {
+                let alone = if key == "teacher" { " without a teacher of its own" } else { "" };
                 let why = format!(
-                    "is `{other}`, which is no other arm of `arms` that trains a system; add one to the list"
+                    "is `{other}`, which is no other arm of `arms` that trains a system{alone}; add one to the list"
                 );
                 return Err(refuse(&format!("arm.{}.{key}", arm.name), why));
             }

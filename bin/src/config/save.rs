@@ -83,7 +83,9 @@ impl Resolved {
         let mut table = self.essence()?;
         table.remove("arm");
         table.remove("system");
-        let mut text = format!("{arm:?}\n");
+        let mut untitled = arm.clone();
+        untitled.title.clear();
+        let mut text = format!("{untitled:?}\n");
         write(&table, "", &mut text, &|_| None);
         Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
     }

@@ -216,6 +216,10 @@ fn settings_that_cannot_work_are_refused() {
         (&["arms=[mpuc, unimodel]"], "`arms`"),
         (&["arms=[single]"], "`arm.single.features`"),
         (&["arms=[]"], "`arms`"),
+        (
+            &["arms=[mpuc, untrained]", "arm.mpuc.teacher=untrained", "arm.untrained.teacher=mpuc"],
+            "`arm.mpuc.teacher`",
+        ),
         (&["baseline=nobody"], "`baseline`"),
         (&["training.patience=3"], "`training.patience`"),
         (&["training.batch=1"], "`training.batch`"),

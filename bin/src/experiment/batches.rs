@@ -91,9 +91,9 @@ impl<'a> Batches<'a> {
         self.modalities().enumerate().map(shape).collect()
     }
 
-    /// The plan of an epoch: for each batch the samples and window starts of every row. Batches in which a
-    /// modality has fewer than two samples are left out: nothing could be told apart. So are, where `pairs` are to be
-    /// found, those in which no two samples have the same two modalities.
+    /// The plan of an epoch: for each batch the samples and window starts of every row. A batch in which a modality has
+    /// fewer than two samples is left out. With `pairs`, a batch is also left out if no two samples have the same two
+    /// modalities: the contrastive loss has no negatives there.
     pub fn plan(
         &self,
         train: &[usize],
@@ -121,7 +121,7 @@ impl<'a> Batches<'a> {
         batches.into_iter().filter(enough).map(rows).collect()
     }
 
-    /// Whether at least two of these samples have the same two modalities: others have no partner to be told from.
+    /// Whether at least two of these samples have the same two modalities.
     fn tells_apart(&self, samples: impl Iterator<Item = usize> + Clone) -> bool {
         let (dataset, count) = (&self.dataset, self.chosen.len());
         let has = |sample, modality| dataset.length(sample, modality).is_some();

@@ -152,10 +152,11 @@ impl<'a> Trial<'a> {
         if !self.can_run(arm) {
             return Ok(None);
         }
-        if let Some(source) = self.source(arm)
-            && source.training.epochs > 0
-        {
-            self.restore(source)?;
+        let source = self.source(arm);
+        let teacher = source.and_then(|arm| self.arm(arm.teacher.as_ref()?));
+        // A teacher first: its student is built from its networks.
+        for arm in teacher.into_iter().chain(source).filter(|arm| arm.training.epochs > 0) {
+            self.restore(arm)?;
         }
         Ok(Some(self.judge(arm)?.0))
     }

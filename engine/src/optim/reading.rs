@@ -18,8 +18,8 @@ pub struct Figures {
 
 /// The figures of an update: known at once on the CPU, on their way from a GPU.
 ///
-/// Wait for a reading after the next step was started, and a GPU never stands still. One that is dropped tells nobody
-/// of a loss that was not finite, and no update after that one changes anything.
+/// Wait for a reading after the next step was launched, so that the GPU always has work. Do not drop a reading: if its loss
+/// was not finite, no later update changes anything, and only the reading returns the error.
 #[derive(Debug)]
 pub struct Reading(State);
 

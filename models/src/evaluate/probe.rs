@@ -3,7 +3,7 @@
 use super::Rows;
 use super::metrics::score;
 use crate::heads::Prediction;
-use crate::systems::{Batch, Encoders, Loss, Outputs, Phase, Plateau, Refusal, System};
+use crate::systems::{Batch, Encoders, Loss, Outputs, Refusal, System};
 use crate::targets::{Targets, Task};
 use crate::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit};
 use engine::optim::Rule;
@@ -160,16 +160,8 @@ impl System for Head {
         Ok(Outputs { logits: Some(logits), ..Outputs::default() })
     }
 
-    fn phases(&self) -> Vec<Phase> {
-        vec![Phase::whole()]
-    }
-
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
         self.task.loss_of("probe", &self.outputs(pass, batch)?, batch)
-    }
-
-    fn plateau(&self, _batch: usize) -> Option<Plateau> {
-        None
     }
 }
 

@@ -1,8 +1,8 @@
 //! Attention fusion: the modalities' features attend to each other before a classifier, trained end to end with labels
 //! (Franceschini et al., section IV-B).
 
-use super::{Batch, Definition, EncoderSettings, Encoders, Loss, Needs, Outputs, Parts, Phase};
-use super::{Plateau, Refusal, System};
+use super::{Batch, Definition, EncoderSettings, Encoders, Loss, Needs, Outputs, Parts};
+use super::{Refusal, System};
 use crate::heads::{ClassifierSettings, Prediction};
 use crate::targets::Task;
 use engine::nn::{Linear, MultiheadAttention};
@@ -178,15 +178,7 @@ impl System for Attention {
         Ok(Outputs { features, logits: Some(logits), ..Outputs::default() })
     }
 
-    fn phases(&self) -> Vec<Phase> {
-        vec![Phase::whole()]
-    }
-
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
         self.task.loss_of(Self::NAME, &self.outputs(pass, batch)?, batch)
-    }
-
-    fn plateau(&self, _batch: usize) -> Option<Plateau> {
-        None
     }
 }

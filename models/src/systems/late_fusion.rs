@@ -1,7 +1,7 @@
 //! Late fusion: the backbones' features side by side and a classifier, trained end to end with labels.
 
-use super::{Batch, Definition, Encoders, Loss, Needs, Outputs, Parts, Phase};
-use super::{Plateau, Refusal, System};
+use super::{Batch, Definition, Encoders, Loss, Needs, Outputs, Parts};
+use super::{Refusal, System};
 use crate::heads::{ClassifierSettings, Prediction};
 use crate::targets::Task;
 use engine::{Pass, Result, Scope, Tensor};
@@ -59,15 +59,7 @@ impl System for LateFusion {
         Ok(Outputs { features, logits: Some(logits), ..Outputs::default() })
     }
 
-    fn phases(&self) -> Vec<Phase> {
-        vec![Phase::whole()]
-    }
-
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
         self.task.loss_of(Self::NAME, &self.outputs(pass, batch)?, batch)
-    }
-
-    fn plateau(&self, _batch: usize) -> Option<Plateau> {
-        None
     }
 }

@@ -2,7 +2,7 @@
 //! 2022, equations 1 and 2).
 
 use super::{Batch, Definition, EncoderSettings, Encoders, Loss, LossParts, Needs, Outputs, Parts};
-use super::{Phase, Plateau, Refusal, System};
+use super::{Plateau, Refusal, System};
 use crate::heads::{Projection, ProjectionSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use kernels::ops::info_nce;
@@ -140,10 +140,6 @@ impl System for Mpuc {
             .map(embedding)
             .collect::<Result<_>>()?;
         Ok(Outputs { features, embeddings, ..Outputs::default() })
-    }
-
-    fn phases(&self) -> Vec<Phase> {
-        vec![Phase::whole()]
     }
 
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {

@@ -22,9 +22,10 @@ pub trait System: Debug + Send + Sync {
     /// When an input is not of its backbone's shape.
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs>;
 
-    /// The updates that one batch brings, in their order. One phase that updates everything is the usual case:
-    /// [`Phase::whole`].
-    fn phases(&self) -> Vec<Phase>;
+    /// The updates that one batch brings, in their order; one that updates everything where a system says nothing else.
+    fn phases(&self) -> Vec<Phase> {
+        vec![Phase::whole()]
+    }
 
     /// The loss that the phase of this number minimises.
     ///
@@ -34,7 +35,9 @@ pub trait System: Debug + Send + Sync {
 
     /// The value of the loss at which training can stand still, with the reason; `None` where there is none. `batch`
     /// is the number of samples a step.
-    fn plateau(&self, batch: usize) -> Option<Plateau>;
+    fn plateau(&self, _batch: usize) -> Option<Plateau> {
+        None
+    }
 }
 
 /// How a system is made from its settings: what a word in [`systems!`](crate::systems) needs beside [`System`].
