@@ -1,7 +1,8 @@
 //! Checkpoints: the whole state of a training run in one safetensors file.
 //!
-//! The file is written under a temporary name, synced and renamed, so a crash never leaves a partial file. The
-//! previous checkpoint can be kept, in case the disk damages the last one. Equal states give equal bytes.
+//! The file is written under a temporary name, synced and renamed, so a crash never leaves a partial file. A checksum
+//! covers every byte of the file. The previous checkpoint can be kept, in case the disk damages the last one. Equal
+//! states give equal bytes.
 
 use crate::{DType, Error, Result, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,12 +10,18 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The key of this crate's entry in the file's metadata.
 const KEY: &str = "mpuc";
-/// The format version; raised when older programs cannot read the file.
-const VERSION: u32 = 1;
+/// The format version; raised when older programs cannot read the file. Version 1 had a checksum for each tensor and none
+/// for the state.
+const VERSION: u32 = 2;
+/// What precedes the checksum in the file's header, where the entry's quotes are escaped.
+const BEFORE_CHECKSUM: &[u8] = br#"\"checksum\":\""#;
+/// The checksum while it is computed.
+const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
 /// The state of a run: tensors by name and JSON values by key.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +33,12 @@ pub struct Checkpoint {
 #[derive(Serialize, serde::Deserialize)]
 struct Metadata {
     version: u32,
+    /// Of the whole file, with [`NO_CHECKSUM`] in this place. It must precede the state: see [`seal`].
+    #[serde(default)]
+    checksum: String,
     state: serde_json::Map<String, serde_json::Value>,
+    /// By tensor, in files of version 1.
+    #[serde(default, skip_serializing)]
     checksums: BTreeMap<String, String>,
 }
 
@@ -84,10 +96,12 @@ impl Checkpoint {
     /// # Errors
     /// When the state cannot be serialised as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let checksum =
-            |(name, tensor): (&String, &Tensor)| Ok((name.clone(), checksum(tensor.bytes()?)));
-        let checksums = self.tensors.iter().map(checksum).collect::<Result<_>>()?;
-        let metadata = Metadata { version: VERSION, state: self.state.clone(), checksums };
+        let metadata = Metadata {
+            version: VERSION,
+            checksum: NO_CHECKSUM.into(),
+            state: self.state.clone(),
+            checksums: BTreeMap::new(),
+        };
         let fail = |what: String| Error::Corrupt { path: PathBuf::from("checkpoint"), what };
         // One key, because the order of several keys would be random.
         let text = serde_json::to_string(&metadata).map_err(|error| fail(error.to_string()))?;
@@ -103,8 +117,13 @@ impl Checkpoint {
                 view.map(|view| (name, view)).map_err(|error| fail(error.to_string()))
             })
             .collect::<Result<_>>()?;
-        safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)])))
-            .map_err(|error| fail(error.to_string()))
+        let mut bytes =
+            safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)])))
+                .map_err(|error| fail(error.to_string()))?;
+        let (place, checksum) =
+            seal(&mut bytes).ok_or_else(|| fail("has no place for a checksum".into()))?;
+        bytes[place].copy_from_slice(checksum.as_bytes());
+        Ok(bytes)
     }
 
     /// Writes the file atomically: a crash at any moment leaves the complete old or the complete new file.
@@ -115,53 +134,56 @@ impl Checkpoint {
         write_whole(path, &self.to_bytes()?)
     }
 
-    /// Writes the file atomically and keeps the old one at [`previous`].
+    /// Writes the file atomically and keeps the old one at [`previous`]. A crash leaves at least one complete file at one
+    /// of the two paths, never two names of one file: [`load_or_previous`](Self::load_or_previous) finds it.
     ///
     /// # Errors
     /// As [`save`](Self::save).
     pub fn save_keeping_previous(&self, path: &Path) -> Result<()> {
-        let bytes = self.to_bytes()?;
-        if path.exists() {
-            // A hard link, so that `path` exists at every moment.
-            let previous = previous(path);
-            let aside = aside(&previous);
-            let _ = fs::remove_file(&aside);
-            if fs::hard_link(path, &aside).is_ok() {
-                fs::rename(&aside, &previous).map_err(|e| io(&previous, "cannot rename", e))?;
+        let aside = write_aside(path, &self.to_bytes()?)?;
+        let kept = match fs::rename(path, previous(path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let _ = fs::remove_file(&aside);
+                Err(io(path, "cannot rename", error))
             }
-        }
-        write_whole(path, &bytes)
+            _ => Ok(()),
+        };
+        kept.and_then(|()| put(&aside, path))
     }
 
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// When the file cannot be read or is truncated, or a tensor's checksum does not match.
+    /// When the file cannot be read, is truncated, or any byte of it is not as it was written.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| io(path, "cannot read", e))?;
+        let mut bytes = fs::read(path).map_err(|e| io(path, "cannot read", e))?;
         let corrupt = |what: String| Error::Corrupt { path: path.into(), what };
-        let broken = |error| {
-            corrupt(format!(
-                "not a complete safetensors file ({error}); use the previous checkpoint"
-            ))
-        };
+        let broken = |error| corrupt(format!("not a complete safetensors file ({error})"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
         let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned().unwrap_or_default();
         let metadata: Metadata = serde_json::from_str(&text)
             .map_err(|error| corrupt(format!("not an mpuc checkpoint: {error}")))?;
-        if metadata.version != VERSION {
-            return Err(corrupt(format!(
-                "got format version {}, expected {VERSION}; use the program that wrote the file",
-                metadata.version
-            )));
+        match metadata.version {
+            1 => {}
+            VERSION => {
+                let checksum = seal(&mut bytes).map(|(_, checksum)| checksum);
+                if checksum.as_ref() != Some(&metadata.checksum) {
+                    return Err(corrupt("is damaged: its checksum does not match".into()));
+                }
+            }
+            version => {
+                return Err(corrupt(format!(
+                    "got format version {version}, expected {VERSION}; use the program that wrote the file"
+                )));
+            }
         }
         let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
-            if metadata.checksums.get(&name) != Some(&checksum(view.data())) {
-                return Err(corrupt(format!(
-                    "tensor {name} is damaged; use the previous checkpoint"
-                )));
+            if metadata.version == 1
+                && metadata.checksums.get(&name) != Some(&checksum(view.data()))
+            {
+                return Err(corrupt(format!("tensor {name} is damaged")));
             }
             let tensor = from_view(&view).ok_or_else(|| {
                 corrupt(format!("tensor {name} has the unsupported type {:?}", view.dtype()))
@@ -169,26 +191,39 @@ impl Checkpoint {
             tensors.insert(name, tensor);
         }
         if let Some(name) = metadata.checksums.keys().find(|name| !tensors.contains_key(*name)) {
-            return Err(corrupt(format!("tensor {name} is missing; use the previous checkpoint")));
+            return Err(corrupt(format!("tensor {name} is missing")));
         }
         Ok(Checkpoint { tensors, state: metadata.state })
     }
 
-    /// Reads the file or, if it is damaged, the one at [`previous`]; also returns the path that was read.
+    /// Reads the file or, if that fails, the one at [`previous`]; then also returns why the file itself was not used.
     ///
     /// # Errors
     /// The error of the first file when neither can be read.
-    pub fn load_or_previous(path: &Path) -> Result<(Self, PathBuf)> {
+    pub fn load_or_previous(path: &Path) -> Result<(Self, Option<Error>)> {
         match Checkpoint::load(path) {
-            Ok(checkpoint) => Ok((checkpoint, path.into())),
-            Err(error) => {
-                let previous = previous(path);
-                Checkpoint::load(&previous)
-                    .map(|checkpoint| (checkpoint, previous))
-                    .map_err(|_| error)
-            }
+            Ok(checkpoint) => Ok((checkpoint, None)),
+            Err(error) => match Checkpoint::load(&previous(path)) {
+                Ok(checkpoint) => Ok((checkpoint, Some(error))),
+                Err(_) => Err(error),
+            },
         }
     }
+
+    /// Whether there is a checkpoint to [load](Self::load_or_previous), damaged or not.
+    pub fn exists(path: &Path) -> bool {
+        path.exists() || previous(path).exists()
+    }
+}
+
+/// Clears the place of the checksum in a file's bytes, and computes the checksum; `None` where there is no such place.
+fn seal(bytes: &mut [u8]) -> Option<(Range<usize>, String)> {
+    let start = bytes.windows(BEFORE_CHECKSUM.len()).position(|bytes| bytes == BEFORE_CHECKSUM)?;
+    let start = start + BEFORE_CHECKSUM.len();
+    let place = start..start + NO_CHECKSUM.len();
+    bytes.get_mut(place.clone())?.copy_from_slice(NO_CHECKSUM.as_bytes());
+    let checksum = blake3::hash(bytes).to_hex()[..NO_CHECKSUM.len()].to_string();
+    Some((place, checksum))
 }
 
 /// The path of the checkpoint before `path`: `NAME-previous.EXTENSION`.
@@ -217,17 +252,30 @@ fn io(path: &Path, what: &'static str, source: std::io::Error) -> Error {
 /// # Errors
 /// When the operating system reports an error; an existing file is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(&write_aside(path, bytes)?, path)
+}
+
+/// Writes and syncs a temporary file beside `path`; returns its path.
+fn write_aside(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let aside = aside(path);
     let written = File::create(&aside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let written = written.map_err(|e| io(&aside, "cannot write (is the disk full?)", e));
-    let renamed =
-        written.and_then(|()| fs::rename(&aside, path).map_err(|e| io(path, "cannot rename", e)));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&aside);
-        return renamed;
+    match written {
+        Ok(()) => Ok(aside),
+        Err(error) => {
+            let _ = fs::remove_file(&aside);
+            Err(io(&aside, "cannot write", error))
+        }
+    }
+}
+
+/// Renames the temporary file to `path` and syncs the folder.
+fn put(aside: &Path, path: &Path) -> Result<()> {
+    if let Err(error) = fs::rename(aside, path) {
+        let _ = fs::remove_file(aside);
+        return Err(io(path, "cannot rename", error));
     }
     // Only Unix can sync a folder.
     if cfg!(unix) {
@@ -239,6 +287,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Of a tensor in a file of version 1.
 fn checksum(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
 }
@@ -301,33 +350,48 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed() -> Result<()> {
+    fn a_flip_of_any_bit_is_noticed() -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
-        example()?.save(&path)?;
-        let whole = fs::read(&path).unwrap();
-        let random = crate::Philox::new(1, "damage");
-        for trial in 0..2000 {
+        let mut small = Checkpoint::new();
+        small.insert("weight", Tensor::from_slice(&[1.0f32, -2.0, 3.0], &[3])?);
+        small.set("state", &serde_json::json!({ "epoch": 3, "loss": 0.5, "names": ["a", "é"] }))?;
+        let whole = small.to_bytes()?;
+        for bit in 0..8 * whole.len() {
             let mut bytes = whole.clone();
-            if trial % 4 == 0 {
-                bytes.truncate(random.below(trial, whole.len()));
-            } else {
-                bytes[random.below(trial, whole.len())] ^= 1 << (trial % 8);
-            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, &bytes).unwrap();
-            match Checkpoint::load(&path) {
-                Err(_) => {}
-                // A flipped bit in the JSON may give another valid state, but must not change a tensor.
-                Ok(loaded) => {
-                    for (name, tensor) in example()?.tensors() {
-                        let unharmed = loaded
-                            .tensor(name)
-                            .is_some_and(|t| t.host_bytes() == tensor.host_bytes());
-                        assert!(unharmed, "trial {trial}: {name}");
-                    }
-                }
-            }
+            assert!(Checkpoint::load(&path).is_err(), "bit {bit}");
         }
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(Checkpoint::load(&path).is_err(), "cut to {length} bytes");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn files_of_version_1_are_read() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let values = Tensor::from_slice(&[1.0f32, 2.0], &[2])?;
+        let text = |checksum: &str| {
+            let checksums = serde_json::json!({ "weight": checksum });
+            serde_json::json!({ "version": 1, "state": { "epoch": 3 }, "checksums": checksums })
+                .to_string()
+        };
+        let write = |checksum: &str| {
+            let view = TensorView::new(Dtype::F32, vec![2], values.host_bytes()).unwrap();
+            let metadata = HashMap::from([(KEY.to_string(), text(checksum))]);
+            let bytes = safetensors::serialize([("weight", view)], Some(metadata)).unwrap();
+            fs::write(&path, bytes).unwrap();
+        };
+        write(&checksum(values.host_bytes()));
+        let loaded = Checkpoint::load(&path)?;
+        assert_eq!(loaded.get::<u64>("epoch")?, 3);
+        assert_eq!(loaded.tensor("weight").unwrap().host_bytes(), values.host_bytes());
+        write("0123456789abcdef");
+        assert!(Checkpoint::load(&path).is_err());
         Ok(())
     }
 
@@ -337,9 +401,16 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         example()?.save_keeping_previous(&path)?;
         example()?.save_keeping_previous(&path)?;
+        assert!(Checkpoint::load_or_previous(&path)?.1.is_none());
         fs::write(&path, b"torn").unwrap();
-        let (_, from) = Checkpoint::load_or_previous(&path)?;
-        assert_eq!(from, previous(&path));
+        let (_, why) = Checkpoint::load_or_previous(&path)?;
+        assert!(why.unwrap().to_string().contains("last.safetensors"));
+        // What a crash between two renames leaves.
+        fs::remove_file(&path).unwrap();
+        assert!(Checkpoint::exists(&path));
+        assert!(Checkpoint::load_or_previous(&path)?.1.is_some());
+        example()?.save_keeping_previous(&path)?;
+        assert!(Checkpoint::load_or_previous(&path)?.1.is_none());
         Ok(())
     }
 

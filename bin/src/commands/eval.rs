@@ -12,7 +12,7 @@ use crate::run_folder::RunFolder;
 /// # Errors
 /// When the run or its data is not there, or a checkpoint is damaged.
 pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
-    let (run, resolved) = RunFolder::open(&args.run)?;
+    let (run, resolved) = RunFolder::read(&args.run)?;
     let device = args.device.open(&context.progress)?;
     let session = Session {
         resolved: &resolved,

@@ -45,8 +45,19 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     };
     let stop = context.stop.within(args.max_time);
     let (run, found) = RunFolder::create(&path, &resolved, args.fresh)?;
-    if found == Found::Existing {
-        context.progress.line(format_args!("going on with the run in {}", path.display()));
+    match found {
+        Found::New => {}
+        Found::Existing => {
+            context.progress.line(format_args!("continuing the run in {}", path.display()));
+        }
+        Found::Cleared(left) => {
+            context.progress.line(format_args!("removed the run in {}", path.display()));
+            for file in left {
+                context
+                    .progress
+                    .line(format_args!("left in place, not of a run: {}", file.display()));
+            }
+        }
     }
     let session = Session {
         resolved: &resolved,

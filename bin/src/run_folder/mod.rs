@@ -1,5 +1,6 @@
-//! The folder of a run: everything needed to go on with it, to judge it and to say how it came about.
+//! The folder of a run: what is needed to continue it, to evaluate it and to know how it was made.
 
+mod contents;
 mod lock;
 mod metrics;
 
@@ -7,6 +8,7 @@ pub use metrics::{Metrics, Position};
 
 use crate::config::Resolved;
 use crate::failure::{Failure, Kind, Result};
+use contents::{CONFIG, FOLDERS, INVOCATION};
 use engine::checkpoint::write_whole;
 use lock::Lock;
 use serde::{Deserialize, Serialize};
@@ -15,46 +17,43 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// What a run writes; `--fresh` removes these and nothing else.
-const FILES: [&str; 4] = ["invocation.json", "metrics.jsonl", "results.json", "status.json"];
-const FOLDERS: [&str; 4] = ["splits", "checkpoints", "eval", "models"];
-/// Makes a folder a run folder: written first, removed last.
-const CONFIG: &str = "config.toml";
-
-/// A run folder that this process alone writes to, until it is dropped.
+/// A run folder. If it is locked, only this process writes to it, until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What `status.json` says.
+    /// The content of `status.json`.
     status: Mutex<Status>,
-    _lock: Lock,
+    /// Absent if the folder is only read.
+    lock: Option<Lock>,
 }
 
-/// Whether there is something to go on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a folder held before.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The folder is new.
+    /// Nothing.
     New,
-    /// It holds a run of the same configuration.
+    /// A run of the same configuration, to continue.
     Existing,
+    /// A run that was removed. These files were not written by a run and stay.
+    Cleared(Vec<PathBuf>),
 }
 
-/// How the run was started, last of all times.
+/// How the run was last started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// The command line.
     pub command: Vec<String>,
-    /// The folder it was given in.
+    /// The working directory.
     pub directory: PathBuf,
     /// The preset.
     pub preset: String,
     /// The program's version.
     pub version: String,
-    /// Threads it ran on.
+    /// Number of threads.
     pub threads: usize,
     /// The vector instructions it uses.
     pub instructions: String,
-    /// When it was started, UTC.
+    /// Time of the start, UTC.
     pub started: String,
 }
 
@@ -62,7 +61,7 @@ impl Invocation {
     /// Of this process.
     pub fn now(preset: &str) -> Self {
         Invocation {
-            command: std::env::args().collect(),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             directory: std::env::current_dir().unwrap_or_default(),
             preset: preset.into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -73,10 +72,10 @@ impl Invocation {
     }
 }
 
-/// How far a run is, for people and programs that watch it.
+/// The progress of a run, for people and programs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// What it is doing.
+    /// The state.
     pub state: State,
     /// The seed and fold in hand, e.g. `seed 0, fold 1`.
     pub unit: String,
@@ -96,7 +95,7 @@ pub struct Status {
     pub message: Option<String>,
 }
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -112,7 +111,7 @@ pub enum State {
 }
 
 impl RunFolder {
-    /// Where a run goes that was not told where: the same configuration finds its folder again.
+    /// The default folder of a configuration: the same configuration has the same folder.
     ///
     /// # Errors
     /// When the configuration cannot be written as TOML.
@@ -120,49 +119,54 @@ impl RunFolder {
         Ok(Path::new("runs").join(format!("{}-{}", resolved.preset, resolved.hash()?)))
     }
 
-    /// Makes the folder, or takes up the one of the same configuration; `fresh` begins anew in it.
+    /// Creates the folder, or opens the one of the same configuration. `fresh` first removes the files of the run that is
+    /// there.
     ///
     /// # Errors
-    /// 73 when another process works in it, 74 when it cannot be written, 78 when it holds something else.
+    /// 73 when another process works in it, 74 when it cannot be written, 78 when it holds a run of another configuration
+    /// or files of others.
     pub fn create(path: &Path, resolved: &Resolved, fresh: bool) -> Result<(Self, Found)> {
-        fs::create_dir_all(path).map_err(|error| unwritable("make the folder", path, &error))?;
+        fs::create_dir_all(path).map_err(|error| unwritable("create the folder", path, &error))?;
         let config = path.join(CONFIG);
         let here = config.exists();
         if !here {
-            refuse_strangers(path)?;
+            contents::refuse_unknown(path)?;
         }
         let run = Self::locked(path)?;
-        if here && fresh {
-            run.clear()?;
-        } else if here {
-            same_configuration(&config, path, resolved)?;
-        }
-        let found = if here && !fresh { Found::Existing } else { Found::New };
+        let found = match (here, fresh) {
+            (false, _) => Found::New,
+            (true, true) => Found::Cleared(contents::clear(path)?),
+            (true, false) => {
+                same_configuration(&config, path, resolved)?;
+                Found::Existing
+            }
+        };
         for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir_all(&folder)
-                .map_err(|error| unwritable("make the folder", &folder, &error))?;
+                .map_err(|error| unwritable("create the folder", &folder, &error))?;
         }
+        run.write_json(INVOCATION, &Invocation::now(&resolved.preset))?;
         resolved.save(&config)?;
-        run.write_json("invocation.json", &Invocation::now(&resolved.preset))?;
         Ok((run, found))
     }
 
-    /// Opens the folder of a run that was made before, e.g. to evaluate it.
+    /// Opens the folder of a run to read it, while another process may write to it. [`tell`](Self::tell) then does
+    /// nothing.
     ///
     /// # Errors
-    /// 66 when there is no run, 73 when another process works in it, 78 when its configuration cannot be read.
-    pub fn open(path: &Path) -> Result<(Self, Resolved)> {
+    /// 66 when there is no run, 78 when its configuration cannot be read.
+    pub fn read(path: &Path) -> Result<(Self, Resolved)> {
         let resolved = Self::configuration(path)?;
-        Ok((Self::locked(path)?, resolved))
+        Ok((RunFolder { path: path.into(), status: Mutex::default(), lock: None }, resolved))
     }
 
     fn locked(path: &Path) -> Result<Self> {
-        let lock = Lock::take(path)?;
-        Ok(RunFolder { path: path.into(), status: Mutex::default(), _lock: lock })
+        let lock = Some(Lock::take(path)?);
+        Ok(RunFolder { path: path.into(), status: Mutex::default(), lock })
     }
 
-    /// The configuration of a run, which may be going on.
+    /// The configuration of a run.
     ///
     /// # Errors
     /// 66 when there is no run, 78 when its configuration cannot be read.
@@ -173,7 +177,7 @@ impl RunFolder {
             return Err(Failure::new(Kind::MissingData, message)
                 .hint("name the folder that `mpuc train` printed"));
         }
-        let preset = fs::read(path.join("invocation.json"))
+        let preset = fs::read(path.join(INVOCATION))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Invocation>(&bytes).ok())
             .map_or_else(|| "unknown".to_owned(), |invocation| invocation.preset);
@@ -185,15 +189,15 @@ impl RunFolder {
         &self.path
     }
 
-    /// A file of it.
+    /// The path of a file in it.
     pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Writes a file of it as JSON, whole or not at all.
+    /// Writes a file as JSON, atomically.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// When the operating system reports an error.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| {
             Failure::new(Kind::Bug, format!("{name} cannot be written as JSON: {error}"))
@@ -208,10 +212,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Says how far the run is, by changing what was said before.
+    /// Changes the status and writes it to `status.json`.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// When the operating system reports an error.
     pub fn tell(&self, change: impl FnOnce(&mut Status)) -> Result<()> {
         #[derive(Serialize)]
         struct Stamped<'a> {
@@ -219,6 +223,9 @@ impl RunFolder {
             status: &'a Status,
             process: u32,
             updated: String,
+        }
+        if self.lock.is_none() {
+            return Ok(());
         }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut status);
@@ -228,61 +235,20 @@ impl RunFolder {
         )
     }
 
-    /// The metrics, with the records for which `keep` says so: those that a checkpoint knows of.
+    /// Opens the metrics and removes the records for which `keep` is false: those after the checkpoint.
     ///
     /// # Errors
-    /// When the operating system refuses, or a line within the file is no record.
+    /// When the operating system reports an error, or a line within the file is not a record.
     pub fn metrics(&self, keep: impl FnMut(&Position) -> bool) -> Result<Metrics> {
         Metrics::open(&self.file("metrics.jsonl"), keep)
     }
-
-    /// Removes what a run wrote; the configuration last, so that a half cleared folder is still one of ours.
-    fn clear(&self) -> Result<()> {
-        let gone = |path: &Path, outcome: std::io::Result<()>| match outcome {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(unwritable("remove", path, &error))
-            }
-            _ => Ok(()),
-        };
-        for folder in FOLDERS.map(|name| self.file(name)) {
-            gone(&folder, fs::remove_dir_all(&folder))?;
-        }
-        for file in FILES.into_iter().chain([CONFIG]).map(|name| self.file(name)) {
-            gone(&file, fs::remove_file(&file))?;
-        }
-        Ok(())
-    }
-}
-
-/// A folder without a configuration must not hold anything of somebody else's.
-fn refuse_strangers(path: &Path) -> Result<()> {
-    let entries =
-        fs::read_dir(path).map_err(|error| unwritable("read the folder", path, &error))?;
-    let ours = |name: &str| {
-        name == lock::NAME
-            || name.ends_with(".partial")
-            || FILES.contains(&name)
-            || FOLDERS.contains(&name)
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if !ours(&name.to_string_lossy()) {
-            let message = format!(
-                "{}: not a run folder: it holds {}",
-                path.display(),
-                name.to_string_lossy()
-            );
-            return Err(Failure::config(message).hint("name an empty or a new folder with --out"));
-        }
-    }
-    Ok(())
 }
 
 fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result<()> {
     let before = Resolved::load(config, &resolved.preset).map_err(|failure| {
         failure
             .context("the run that is here")
-            .hint("--fresh begins anew; --out names another folder")
+            .hint("name another folder with --out, or remove this one with --fresh")
     })?;
     let Some(difference) = resolved.difference(&before)? else { return Ok(()) };
     let message = format!(
@@ -292,10 +258,12 @@ fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result
         difference.there,
         difference.here
     );
-    Err(Failure::config(message).hint("--fresh begins anew in it; --out names another folder"))
+    Err(Failure::config(message).hint(
+        "name another folder with --out; --fresh deletes the run that is here and starts again",
+    ))
 }
 
-/// The operating system refused in a folder that is to be written.
+/// The failure to write to a folder.
 fn unwritable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Kind::Io, format!("{}: cannot {what}: {error}", path.display()))
         .hint("check its permissions and the free space, or name another folder with --out")

@@ -24,14 +24,81 @@ fn a_run_is_found_again() -> Result<()> {
     let (run, found) = RunFolder::create(&path, &resolved, false)?;
     assert_eq!(found, Found::Existing);
     assert!(run.file("results.json").exists());
-    drop(run);
-    let (run, opened) = RunFolder::open(&path)?;
+    let (run, opened) = RunFolder::read(&path)?;
     assert_eq!((opened.config, opened.preset), (resolved.config.clone(), resolved.preset.clone()));
+    run.tell(|status| status.units = 3)?;
+    assert!(!run.file("status.json").exists(), "a folder that is only read stays as it is");
+    Ok(())
+}
+
+#[test]
+fn fresh_removes_the_files_of_a_run_and_no_others() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run");
+    let resolved = resolved(&[]);
+    let (run, _) = RunFolder::create(&path, &resolved, false)?;
+    run.write_json("results.json", &1)?;
+    let (own, others) = (
+        [
+            "checkpoints/seed0-fold1-mpuc.safetensors",
+            "eval/seed0-fold1-mpuc.json",
+            "splits/splits.json",
+        ],
+        [
+            "checkpoints/kept by hand.safetensors",
+            "eval/figure.pdf",
+            "notes.txt",
+            "thesis/results.json",
+        ],
+    );
+    std::fs::create_dir(path.join("thesis"))?;
+    for name in own.iter().chain(&others) {
+        std::fs::write(path.join(name), "")?;
+    }
     drop(run);
-    std::fs::write(path.join("notes.txt"), "mine")?;
     let (run, found) = RunFolder::create(&path, &resolved, true)?;
-    assert_eq!(found, Found::New);
-    assert!(!run.file("results.json").exists() && run.file("notes.txt").exists());
+    assert_eq!(found, Found::Cleared(others.iter().map(PathBuf::from).collect()));
+    assert!(own.iter().all(|name| !run.file(name).exists()) && !run.file("results.json").exists());
+    assert!(others.iter().all(|name| run.file(name).exists()));
+    Ok(())
+}
+
+#[test]
+fn fresh_leaves_a_folder_that_merely_has_a_configuration() -> Result<()> {
+    let resolved = resolved(&[]);
+    for config in [resolved.to_text()?, "[server]\nport = 80\n".to_owned()] {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path();
+        std::fs::write(path.join("config.toml"), &config)?;
+        std::fs::write(path.join("results.json"), "mine")?;
+        std::fs::create_dir(path.join("checkpoints"))?;
+        std::fs::write(path.join("checkpoints/seed0-fold1-mpuc.safetensors"), "mine")?;
+        let failure = RunFolder::create(path, &resolved, true).unwrap_err();
+        assert_eq!(failure.code(), 78);
+        assert!(failure.to_string().contains("nothing was removed"), "{failure}");
+        assert_eq!(std::fs::read_to_string(path.join("config.toml"))?, config);
+        assert_eq!(std::fs::read_to_string(path.join("results.json"))?, "mine");
+        assert!(path.join("checkpoints/seed0-fold1-mpuc.safetensors").exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn results_without_their_configuration_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run");
+    let (run, _) = RunFolder::create(&path, &resolved(&[]), false)?;
+    run.write_json("eval/seed0-fold1-mpuc.json", &1)?;
+    drop(run);
+    std::fs::remove_file(path.join("config.toml"))?;
+    for fresh in [false, true] {
+        let failure =
+            RunFolder::create(&path, &resolved(&["training.batch=8"]), fresh).unwrap_err();
+        assert!(
+            failure.code() == 78 && failure.to_string().contains("seed0-fold1-mpuc.json"),
+            "{failure}"
+        );
+    }
     Ok(())
 }
 
@@ -57,7 +124,7 @@ fn other_peoples_folders_are_left_alone() -> Result<()> {
     std::fs::write(folder.path().join("thesis.tex"), "")?;
     let failure = RunFolder::create(folder.path(), &resolved(&[]), true).unwrap_err();
     assert!(failure.to_string().contains("thesis.tex"), "{failure}");
-    let failure = RunFolder::open(folder.path()).unwrap_err();
+    let failure = RunFolder::read(folder.path()).unwrap_err();
     assert_eq!(failure.kind(), Kind::MissingData);
     let failure = RunFolder::create(&folder.path().join("thesis.tex/run"), &resolved(&[]), false)
         .unwrap_err();
