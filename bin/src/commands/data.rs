@@ -20,7 +20,7 @@ const SEGMENTS: usize = 24;
 /// speak and does not.
 pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     let settings = world_settings(args)?;
-    let task = context.progress.task("made-up world", 0);
+    let task = context.progress.task("synthetic world", 0);
     let task = std::sync::Mutex::new(task);
     let progress = |progress: synth::Progress| {
         let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -11,7 +11,7 @@ use models::train::TrainingSettings;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-/// The name of the features that are the made-up world's true factors.
+/// The name of the features that are the synthetic world's true factors.
 pub const FACTORS: &str = "factors";
 
 /// `[arm.NAME]`: one thing that a run compares, as it is written down.
@@ -24,7 +24,7 @@ pub struct ArmConfig {
     pub title: Option<String>,
     /// The system that it trains.
     pub system: Option<String>,
-    /// The arm whose frozen networks it takes instead, or `factors`: the made-up world's true factors.
+    /// The arm whose frozen networks it takes instead, or `factors`: the synthetic world's true factors.
     pub features: Option<String>,
     /// The arm whose trained networks its system takes, frozen.
     pub teacher: Option<String>,

@@ -74,9 +74,9 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// The folder or manifest; empty for the made-up world, made on first use.
+    /// The folder or manifest; empty for the synthetic world, which is made on first use.
     pub path: PathBuf,
-    /// Settings of the made-up world, where they are not its own.
+    /// Settings of the synthetic world, where they are not its own.
     pub world: Option<WorldSettings>,
     /// How it is laid out.
     pub format: Format,

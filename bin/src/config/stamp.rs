@@ -47,7 +47,7 @@ pub struct Stamp {
     /// The file that a modality's network starts from, with the beginning of its hash; the others start at random.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, String>,
-    /// What was learned from: "made-up world", or the corpus's layout, e.g. "ravdess". Runs of old versions do not say.
+    /// What was learned from: "synthetic world", or the corpus's layout, e.g. "ravdess". Runs of old versions do not say.
     #[serde(default)]
     pub corpus: Option<String>,
     /// How many samples it has.

@@ -37,7 +37,7 @@ pub struct Material {
     pub labels: Vec<Option<Label>>,
     /// A number for each sample's group.
     pub groups: Vec<usize>,
-    /// The true factors of each sample, in the made-up world.
+    /// The true factors of each sample, in the synthetic world.
     pub factors: Option<Vec<Vec<f32>>>,
     /// The folds.
     pub splits: Vec<Split>,
@@ -247,7 +247,7 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
                 .hint("name the folder or the manifest with --data"));
         }
         let settings = config.data.world.clone().unwrap_or_default();
-        made_up_world(&settings, progress, stop)?
+        synthetic_world(&settings, progress, stop)?
     } else {
         config.data.path.clone()
     };
@@ -294,7 +294,7 @@ fn note_warnings(corpus: &Corpus, warnings: &[Remark<String>], progress: &Progre
     }
 }
 
-/// Where decoded features and the made-up world are kept.
+/// Where decoded features and the synthetic world are kept.
 fn cache_folder(config: &Config) -> PathBuf {
     if !config.data.cache.as_os_str().is_empty() {
         return config.data.cache.clone();
@@ -308,8 +308,8 @@ fn user_folder() -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("mpuc")
 }
 
-/// The made-up world, made on first use.
-fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+/// The folder of the synthetic world, which is made on first use.
+fn synthetic_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
     let mut text = serde_json::to_string(settings)
         .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
     // Another version of the program that speaks makes another world.
@@ -317,14 +317,14 @@ fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> 
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let root = user_folder().join(format!("world-{}", &hash[..10]));
     if !root.exists() {
-        progress.line(format_args!("making the made-up world in {} (once)", root.display()));
+        progress.line(format_args!("making a synthetic world in {} (once)", root.display()));
     }
     if let Some(folder) = root.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::io("make the folder", folder, &error))?;
     }
     let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
-    let task = progress.task("made-up world", clips as u64);
+    let task = progress.task("synthetic world", clips as u64);
     generate(settings, &root, &|at| {
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -332,7 +332,7 @@ fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> 
     Ok(root)
 }
 
-/// What the samples are. A made-up world has RAVDESS's names and may have been moved or packed, so beside its own files
+/// What the samples are. A synthetic world has RAVDESS's names and may have been moved or packed, so beside its own files
 /// its clips give it away: all are equally long, to the frame, as no recordings of people are.
 fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
     let named = ["world.json", "factors.csv"].iter().any(|name| root.join(name).exists());
@@ -344,7 +344,7 @@ fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
     let performed = [ravdess::FORMAT, crema_d::FORMAT].contains(&config.data.format);
     let equal = performed && (0..dataset.modalities().len()).all(equal);
     if config.data.path.as_os_str().is_empty() || named || equal {
-        return "made-up world".into();
+        return "synthetic world".into();
     }
     word(&config.data.format)
 }
@@ -464,7 +464,7 @@ fn warn_of_absent_classes(
     Ok(())
 }
 
-/// The true factors beside a made-up world: `factors.csv` with the columns id, actor, class, and then numbers.
+/// The true factors beside a synthetic world: `factors.csv` with the columns id, actor, class, and then numbers.
 fn factors<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Result<Option<Vec<Vec<f32>>>> {
     let path = root.join("factors.csv");
     if !root.is_dir() || !path.exists() {

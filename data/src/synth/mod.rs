@@ -1,4 +1,4 @@
-//! A synthetic corpus, the made-up world, in the files and names of RAVDESS or CMU-MOSEI, with known true factors.
+//! The synthetic world: a corpus with known true factors, in the files and names of RAVDESS or CMU-MOSEI.
 //!
 //! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence, dominance,
 //! tension, novelty) that its three views share:

@@ -1,4 +1,4 @@
-//! The actors of a made-up world as `.csd` files like CMU-MOSEI's: one video for each actor, cut into segments.
+//! The actors of a synthetic world as `.csd` files like CMU-MOSEI's: one video for each actor, cut into segments.
 //!
 //! A segment is one performance. Its word vectors depend on the emotion. Its voice and face are those of the performance,
 //! but only as values like those of COVAREP, OpenFace and FACET: there are no recordings. Labels are intensities, so a

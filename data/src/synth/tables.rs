@@ -1,4 +1,4 @@
-//! Constants of the made-up world: emotions, action units, phones, and the effect of affect on the voice.
+//! Constants of the synthetic world: emotions, action units, phones, and the effect of affect on the voice.
 
 /// RAVDESS's emotions in the order of its codes 01 to 08.
 pub const EMOTIONS: [&str; 8] =

@@ -1,4 +1,4 @@
-//! What people in the made-up world say.
+//! What people in the synthetic world say.
 
 /// A place in a phrase.
 #[derive(Debug, Clone, Copy)]

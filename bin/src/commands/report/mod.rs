@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_worlds_songs_and_runs_of_unknown_origin_have_no_cell() {
+    fn synthetic_worlds_songs_and_runs_of_unknown_origin_have_no_cell() {
         let with = |set: &[&str], corpus: Option<&str>| {
             folder(
                 "paper",
@@ -238,7 +238,7 @@ mod tests {
             )
         };
         let folders = [
-            with(&[], Some("made-up world")),
+            with(&[], Some("synthetic world")),
             with(&["data.path=x"], None),
             with(&["data.path=x", "data.vocal=song"], Some("ravdess")),
         ];
