@@ -1,6 +1,6 @@
 //! From samples to batches: which, which windows of them, and how they become tensors.
 
-use super::Material;
+use super::PreparedData;
 use crate::config::{Config, ModalityConfig, Pairing, Sampling, Standardise};
 use crate::failure::Result;
 use data::corpus::Label;
@@ -19,7 +19,7 @@ pub const AHEAD: usize = 4;
 
 /// Batches of one split: its standardisation and windows.
 pub struct Batches<'a> {
-    material: &'a Material,
+    prepared: &'a PreparedData,
     sampling: Sampling,
     /// The modalities of the batches, by their numbers in the data.
     chosen: Vec<usize>,
@@ -37,7 +37,7 @@ impl<'a> Batches<'a> {
     /// When a feature cannot be read, or no training sample has a modality.
     pub fn new(
         config: &Config,
-        material: &'a Material,
+        prepared: &'a PreparedData,
         train: &[usize],
         seed: u64,
     ) -> Result<Self> {
@@ -48,24 +48,24 @@ impl<'a> Batches<'a> {
                 Standardise::Each => Spread::Each,
                 Standardise::Shared => Spread::Shared,
             };
-            Standardiser::fit(&material.dataset, number, train, spread).map(Some)
+            Standardiser::fit(&prepared.dataset, number, train, spread).map(Some)
         };
-        let standardisers = material
+        let standardisers = prepared
             .modalities
             .iter()
             .enumerate()
             .map(fit)
             .collect::<std::result::Result<_, _>>()?;
-        let chosen = (0..material.names.len()).collect();
-        let dataset = Arc::clone(&material.dataset);
-        Ok(Batches { material, sampling: config.sampling, chosen, dataset, standardisers, seed })
+        let chosen = (0..prepared.names.len()).collect();
+        let dataset = Arc::clone(&prepared.dataset);
+        Ok(Batches { prepared, sampling: config.sampling, chosen, dataset, standardisers, seed })
     }
 
     /// Batches of these modalities alone, by their numbers in the data.
     pub fn select(&self, modalities: &[usize]) -> Self {
         let dataset = match modalities == self.chosen {
             true => Arc::clone(&self.dataset),
-            false => Arc::new(self.material.dataset.select(modalities)),
+            false => Arc::new(self.prepared.dataset.select(modalities)),
         };
         let standardisers = modalities.iter().map(|&m| self.standardisers[m].clone()).collect();
         let chosen = modalities.to_vec();
@@ -79,7 +79,7 @@ impl<'a> Batches<'a> {
 
     /// The settings of each modality.
     fn modalities(&self) -> impl Iterator<Item = &'a ModalityConfig> + Clone + '_ {
-        self.chosen.iter().map(|&number| &self.material.modalities[number])
+        self.chosen.iter().map(|&number| &self.prepared.modalities[number])
     }
 
     /// The shape of one sample of each modality in training: [T, ..].
@@ -102,7 +102,7 @@ impl<'a> Batches<'a> {
         views: usize,
         pairs: bool,
     ) -> Vec<Vec<Item>> {
-        let Material { groups, labels, .. } = self.material;
+        let PreparedData { groups, labels, .. } = self.prepared;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
         let labels: Vec<usize> = train.iter().map(class).collect();
@@ -133,8 +133,8 @@ impl<'a> Batches<'a> {
     fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
         // Windows and noise depend on the modality's number in the data, whichever are chosen.
         let start = |&number: &usize| {
-            let modality = &self.material.modalities[number];
-            let length = self.material.dataset.length(sample, number).unwrap_or(0);
+            let modality = &self.prepared.modalities[number];
+            let length = self.prepared.dataset.length(sample, number).unwrap_or(0);
             let places = (length + 1).saturating_sub(modality.window).max(1);
             let independent = self.sampling.independent_windows;
             let share = window_start(self.seed, epoch, sample, view, number, independent);
@@ -242,7 +242,7 @@ impl<'a> Batches<'a> {
 
     fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
         let rows = batch.samples.len();
-        let targets = self.material.targets(&batch.samples[..rows / views]);
+        let targets = self.prepared.targets(&batch.samples[..rows / views]);
         let labels = targets.map(|targets| targets.tensor()).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Batch { modalities, labels, samples: rows / views, views })

@@ -1,7 +1,7 @@
 //! What trained networks are worth on held-out samples: the system's own head, probes on frozen features, cross-modal
 //! retrieval.
 
-use super::Material;
+use super::PreparedData;
 use super::batches::Batches;
 use crate::config::RetrievalConfig;
 use crate::failure::Result;
@@ -38,27 +38,27 @@ impl Features {
         system: &dyn System,
         parameters: &Parameters,
         batches: &Batches<'_>,
-        material: &Material,
+        prepared: &PreparedData,
         split: &Split,
     ) -> Result<Self> {
         let mut parts = [Part::default(), Part::default(), Part::default()];
         for (part, (_, samples)) in parts.iter_mut().zip(split.parts()) {
-            let labelled = material.labelled(samples);
+            let labelled = prepared.labelled(samples);
             let outputs = evaluate(system, parameters, batches.evaluation(&labelled, ROWS)?)?;
-            part.targets = material.targets(&labelled);
+            part.targets = prepared.targets(&labelled);
             part.modalities = outputs.features;
         }
         Ok(Features { parts })
     }
 
     /// The true factors, one row a sample, as if they were one modality.
-    pub fn from_factors(rows: &[Vec<f32>], material: &Material, split: &Split) -> Self {
+    pub fn from_factors(rows: &[Vec<f32>], prepared: &PreparedData, split: &Split) -> Self {
         let part = |samples: &[usize]| {
-            let samples = material.labelled(samples);
+            let samples = prepared.labelled(samples);
             let values: Vec<f32> =
                 samples.iter().flat_map(|&sample| rows[sample].iter().copied()).collect();
             let width = rows.first().map_or(0, Vec::len);
-            Part { modalities: vec![Rows { values, width }], targets: material.targets(&samples) }
+            Part { modalities: vec![Rows { values, width }], targets: prepared.targets(&samples) }
         };
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
@@ -110,14 +110,14 @@ pub fn own_head(
     system: &dyn System,
     parameters: &Parameters,
     batches: &Batches<'_>,
-    material: &Material,
+    prepared: &PreparedData,
     samples: &[usize],
     task: &Task,
 ) -> Result<Evaluation> {
-    let labelled = material.labelled(samples);
+    let labelled = prepared.labelled(samples);
     let outputs = evaluate(system, parameters, batches.evaluation(&labelled, ROWS)?)?;
     let predicted = task.decide_rows(&outputs.logits);
-    let truth = material.targets(&labelled).unwrap_or_else(|| task.empty());
+    let truth = prepared.targets(&labelled).unwrap_or_else(|| task.empty());
     Ok(Evaluation::new(&predicted, &truth, task.outputs()))
 }
 

@@ -1,7 +1,7 @@
 //! Training one system on one fold: epochs, validation, checkpoints, metrics.
 
 use super::batches::Batches;
-use super::{Material, Session};
+use super::{PreparedData, Session};
 use crate::config::Pairing;
 use crate::failure::{Context, Failure, Result};
 use crate::progress::Task;
@@ -72,13 +72,13 @@ struct EpochMetrics {
 /// The samples that a system learns from, and those that it stops by: the labelled ones where its loss reads labels; with
 /// `transductive` the held-out ones too where it does not.
 pub fn samples_to_learn_from(
-    material: &Material,
+    prepared: &PreparedData,
     split: &Split,
     needs: &Needs,
     transductive: bool,
 ) -> (Vec<usize>, Vec<usize>) {
     if needs.labels {
-        return (material.labelled(&split.train), material.labelled(&split.validation));
+        return (prepared.labelled(&split.train), prepared.labelled(&split.validation));
     }
     let mut samples = split.train.clone();
     if transductive {
@@ -188,11 +188,11 @@ impl Stage<'_> {
         })
     }
 
-    /// The metrics without what this unit wrote after its checkpoint.
+    /// The metrics without the records that this stage wrote after its checkpoint.
     fn metrics(&self, trainer: &Trainer) -> Result<Metrics> {
         let (epoch, step) = (trainer.epoch(), trainer.steps());
         self.session.run.metrics(|at| {
-            at.unit != self.name
+            at.stage != self.name
                 || at.epoch < Some(epoch)
                 || (at.epoch == Some(epoch) && at.step.is_some_and(|s| s < step))
         })
@@ -205,8 +205,8 @@ impl Running<'_> {
         let Some(StepRecord { epoch, step, loss, gradient_norm, learning_rate }) = record else {
             return Ok(());
         };
-        let unit = self.stage.name.clone();
-        let at = Position { unit, epoch: Some(epoch), step: Some(step) };
+        let stage = self.stage.name.clone();
+        let at = Position { stage, epoch: Some(epoch), step: Some(step) };
         let figures = StepMetrics { loss, gradient_norm, learning_rate };
         self.metrics.borrow_mut().add(&at, &figures)?;
         self.task.tick(step + 1, format_args!("loss {loss:.3}"));
@@ -266,7 +266,7 @@ impl Course for Running<'_> {
 
     fn ended(&self, trainer: &Trainer, record: &EpochRecord) -> Result<ControlFlow<()>> {
         let EpochRecord { epoch, loss, gradient_norm, parts, validation_loss } = record.clone();
-        let at = Position { unit: self.stage.name.clone(), epoch: Some(epoch), step: None };
+        let at = Position { stage: self.stage.name.clone(), epoch: Some(epoch), step: None };
         let figures = EpochMetrics { loss, gradient_norm, parts, validation_loss };
         self.metrics.borrow_mut().add(&at, &figures)?;
         self.stage.save(trainer, &self.metrics.borrow())?;

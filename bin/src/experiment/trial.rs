@@ -3,7 +3,7 @@
 use super::batches::Batches;
 use super::judging::{Features, cross_modal, own_head};
 use super::stage::{Stage, Trained, samples_to_learn_from};
-use super::{Material, Session};
+use super::{PreparedData, Session};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
 use crate::config::{Arm, EvaluationKind, Origin, Pairing};
 use crate::failure::{Failure, Kind, Result};
@@ -67,7 +67,7 @@ pub struct Networks {
 /// One seed on one fold, in the making.
 pub struct Trial<'a> {
     session: &'a Session<'a>,
-    material: &'a Material,
+    prepared: &'a PreparedData,
     split: &'a Split,
     seed: u64,
     fold: usize,
@@ -85,16 +85,16 @@ impl<'a> Trial<'a> {
     /// When a feature cannot be read, or no training sample has a modality.
     pub fn new(
         session: &'a Session<'a>,
-        material: &'a Material,
+        prepared: &'a PreparedData,
         seed: u64,
         fold: usize,
     ) -> Result<Self> {
         let config = &session.resolved.config;
-        let split = &material.splits[fold];
-        let batches = Batches::new(config, material, &split.train, seed)?;
-        let some = |part: &[usize]| !material.labelled(part).is_empty();
+        let split = &prepared.splits[fold];
+        let batches = Batches::new(config, prepared, &split.train, seed)?;
+        let some = |part: &[usize]| !prepared.labelled(part).is_empty();
         let labelled = some(&split.train) && some(&split.test);
-        if !material.classes.is_empty() && !labelled {
+        if !prepared.classes.is_empty() && !labelled {
             session.progress.warn(format_args!(
                 "fold {}: no sample of its {} part has a label: nothing is judged by labels",
                 fold + 1,
@@ -102,10 +102,10 @@ impl<'a> Trial<'a> {
             ));
         }
         let weights = config.data.positive_weights.as_deref();
-        let task = labelled.then(|| material.task(&split.train, weights));
+        let task = labelled.then(|| prepared.task(&split.train, weights));
         Ok(Trial {
             session,
-            material,
+            prepared,
             split,
             seed,
             fold,
@@ -166,7 +166,7 @@ impl<'a> Trial<'a> {
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
         let others = [self.source(arm), teacher].into_iter().flatten();
         let others: Vec<String> = others.map(|arm| resolved.hash_of(arm)).collect::<Result<_>>()?;
-        let parts = (resolved.hash_of(arm)?, others, self.material.hash());
+        let parts = (resolved.hash_of(arm)?, others, self.prepared.hash());
         Ok(blake3::hash(format!("{parts:?}").as_bytes()).to_hex()[..16].to_owned())
     }
 
@@ -174,7 +174,7 @@ impl<'a> Trial<'a> {
     fn can_run(&self, arm: &Arm) -> bool {
         let labels = self.source(arm).and_then(Arm::system).is_some_and(|s| s.needs().labels);
         let probed = arm.origin == Origin::Factors || matches!(arm.origin, Origin::Arm(_));
-        let factors = arm.origin != Origin::Factors || self.material.factors.is_some();
+        let factors = arm.origin != Origin::Factors || self.prepared.factors.is_some();
         // An untrained network is there to be probed.
         let untrained = arm.system().is_some() && arm.training.epochs == 0;
         factors && (self.task.is_some() || !(labels || probed || untrained))
@@ -200,7 +200,7 @@ impl<'a> Trial<'a> {
 
     /// The numbers of an arm's modalities in the data.
     fn modalities(&self, arm: &Arm) -> Result<Vec<usize>> {
-        let all = &self.material.names;
+        let all = &self.prepared.names;
         let Some(names) = &arm.modalities else { return Ok((0..all.len()).collect()) };
         let number = |name: &String| {
             all.iter().position(|known| known == name).ok_or_else(|| {
@@ -220,9 +220,9 @@ impl<'a> Trial<'a> {
             .iter()
             .zip(shapes)
             .map(|(&number, input)| {
-                let modality = &self.material.modalities[number];
+                let modality = &self.prepared.modalities[number];
                 EncoderSettings {
-                    name: self.material.names[number].clone(),
+                    name: self.prepared.names[number].clone(),
                     backbone: modality.backbone.clone(),
                     dropout: modality.dropout,
                     input,
@@ -240,7 +240,7 @@ impl<'a> Trial<'a> {
         if let Some(teacher) = teacher {
             install(&self.networks(teacher)?.parameters, &mut parameters)?;
         }
-        self.material.pretrained.load(&mut parameters, |modality| {
+        self.prepared.pretrained.load(&mut parameters, |modality| {
             encoders.iter().any(|encoder| encoder.name == modality)
         })?;
         parameters.move_to(self.session.device)?;
@@ -270,7 +270,7 @@ impl<'a> Trial<'a> {
             let needs = settings.needs();
             let transductive = self.session.resolved.config.sampling.transductive;
             let (train, validation) =
-                samples_to_learn_from(self.material, self.split, &needs, transductive);
+                samples_to_learn_from(self.prepared, self.split, &needs, transductive);
             let stage = Stage {
                 session: self.session,
                 name: self.name(&arm.name),
@@ -336,7 +336,7 @@ impl<'a> Trial<'a> {
             &*networks.system,
             &networks.parameters,
             &self.batches.select(&networks.modalities),
-            self.material,
+            self.prepared,
             self.split,
         )?);
         self.features.borrow_mut().insert(arm.name.clone(), Rc::clone(&features));
@@ -375,8 +375,8 @@ impl<'a> Trial<'a> {
 
     /// Judges an arm on the test part; with the probe that it trained for that, if it did.
     fn evaluate(&self, arm: &Arm, task: &Task) -> Result<(Evaluation, Option<Probe>)> {
-        if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.material.factors) {
-            let features = Features::from_factors(factors, self.material, self.split);
+        if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.prepared.factors) {
+            let features = Features::from_factors(factors, self.prepared, self.split);
             return Ok((features.probe(&[0], &arm.probe, task, self.seed)?.0, None));
         }
         let Some(source) = self.source(arm) else {
@@ -387,7 +387,7 @@ impl<'a> Trial<'a> {
             let batches = self.batches.select(&networks.modalities);
             let (system, parameters) = (&*networks.system, &networks.parameters);
             let test = &self.split.test;
-            return Ok((own_head(system, parameters, &batches, self.material, test, task)?, None));
+            return Ok((own_head(system, parameters, &batches, self.prepared, test, task)?, None));
         }
         // The columns of the arm's modalities in the networks' features.
         let wanted = self.modalities(arm)?;
@@ -421,11 +421,11 @@ impl<'a> Trial<'a> {
         let networks = self.networks(arm)?;
         let batches = self.batches.select(&networks.modalities);
         let modality = |(&number, standardiser): (&usize, &Option<Standardiser>)| {
-            let settings = self.material.modalities[number].clone();
+            let settings = self.prepared.modalities[number].clone();
             Ok(BundledModality {
-                decoder: self.material.decoders[number].clone(),
+                decoder: self.prepared.decoders[number].clone(),
                 standardiser: standardiser.clone(),
-                frame: self.material.dataset.frame_shape(number).to_vec(),
+                frame: self.prepared.dataset.frame_shape(number).to_vec(),
                 settings,
             })
         };
@@ -440,12 +440,12 @@ impl<'a> Trial<'a> {
             encoders: networks.encoders.clone(),
             modalities: modalities.map(modality).collect::<Result<_>>()?,
             task: self.task.clone(),
-            classes: self.material.classes.clone(),
+            classes: self.prepared.classes.clone(),
             probe: probe.map(|probe| BundledProbe {
                 settings: arm.probe.clone(),
                 scaling: probe.scaling().clone(),
             }),
-            protocol: self.material.stamp(self.session.resolved, self.session.device)?,
+            protocol: self.prepared.stamp(self.session.resolved, self.session.device)?,
         };
         let path = self.session.run.file(bundle::file(&arm.name, self.seed, self.fold + 1));
         bundle::save(&path, &description, &networks.parameters, probe)

@@ -78,13 +78,13 @@ impl Invocation {
 pub struct Status {
     /// What it is doing.
     pub state: State,
-    /// The seed and fold in hand, e.g. `seed 0, fold 1`.
-    pub unit: String,
-    /// Units done.
-    pub units_done: usize,
-    /// Units of the whole run.
-    pub units: usize,
-    /// What was trained of the unit when a checkpoint was last written, as it is called there, e.g. `seed0-fold1-mpuc`.
+    /// The current trial, a seed on a fold, e.g. `seed 0, fold 1`.
+    pub trial: String,
+    /// Finished trials.
+    pub trials_done: usize,
+    /// Trials of the whole run.
+    pub trials: usize,
+    /// The trial and arm of the last checkpoint, e.g. `seed0-fold1-mpuc`.
     pub stage: Option<String>,
     /// Its epochs done.
     pub epoch: u64,

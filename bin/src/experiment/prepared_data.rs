@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Everything that seeds and folds share.
-pub struct Material {
+pub struct PreparedData {
     /// The modalities' names.
     pub names: Vec<String>,
     /// Their settings.
@@ -52,7 +52,7 @@ pub struct Material {
     origin: String,
 }
 
-impl Material {
+impl PreparedData {
     /// Finds the samples, decodes their features (or takes them from the cache) and splits them.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Material {
             })
             .collect();
         let origin = origin(config, &root, &prepared.dataset);
-        Ok(Material {
+        Ok(PreparedData {
             names: corpus.modalities.clone(),
             modalities,
             dataset: Arc::new(prepared.dataset),
