@@ -1,4 +1,4 @@
-//! From samples to batches: which, which windows of them, and how they become tensors.
+//! Batches from samples: the plan of an epoch, windows, noise, and conversion to tensors.
 
 use super::PreparedData;
 use crate::config::{Config, ModalityConfig, Pairing, Sampling, Standardise};
@@ -12,18 +12,18 @@ use models::sampler::{Augmentation, window_start};
 use models::systems::{Batch, Input};
 use std::sync::Arc;
 
-/// Threads that cut batches ahead of training.
+/// Threads that make batches ahead of training.
 pub const WORKERS: usize = 1;
-/// Batches each keeps ready.
+/// Batches that each thread keeps ready.
 pub const AHEAD: usize = 4;
 
-/// Batches of one split: its standardisation and windows.
+/// The batches of one split, with its standardisation and windows.
 pub struct Batches<'a> {
     prepared: &'a PreparedData,
     sampling: Sampling,
     /// The modalities of the batches, by their numbers in the data.
     chosen: Vec<usize>,
-    /// These modalities alone.
+    /// The dataset with only these modalities.
     dataset: Arc<Dataset>,
     /// By modality of the batches.
     standardisers: Vec<Option<Standardiser>>,
@@ -131,7 +131,7 @@ impl<'a> Batches<'a> {
     }
 
     fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
-        // Windows and noise depend on the modality's number in the data, whichever are chosen.
+        // Windows and noise depend on the modality's number in the data, not on which modalities are chosen.
         let start = |&number: &usize| {
             let modality = &self.prepared.modalities[number];
             let length = self.prepared.dataset.length(sample, number).unwrap_or(0);
@@ -143,7 +143,7 @@ impl<'a> Batches<'a> {
         Item { sample, starts: self.chosen.iter().map(start).collect() }
     }
 
-    /// Those of these samples that have every modality.
+    /// The samples among these that have every modality.
     pub fn complete(&self, samples: &[usize]) -> Vec<usize> {
         let all = |&&sample: &&usize| {
             (0..self.chosen.len()).all(|m| self.dataset.length(sample, m).is_some())
@@ -151,7 +151,7 @@ impl<'a> Batches<'a> {
         samples.iter().filter(all).copied().collect()
     }
 
-    /// Training batches of a plan from its `done`th on, in its order.
+    /// Training batches of a plan, in its order, without the first `done`.
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -183,7 +183,7 @@ impl<'a> Batches<'a> {
         Ok(loader.map(move |batch| self.assemble(batch?, views)))
     }
 
-    /// Samples in their order, windows from the start, nothing random.
+    /// Evaluation batches: samples in their order, windows from step 0, no random numbers.
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -201,8 +201,8 @@ impl<'a> Batches<'a> {
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
     }
 
-    /// The same for the loss on held-out samples: with two views, which cannot both start at 0, windows are drawn
-    /// as in training, but the same ones each time. Batches are left out as in [`plan`](Self::plan).
+    /// Batches for the validation loss. With one view, windows start at 0; with more, they are drawn as in training, but
+    /// equal in every epoch. With `pairs`, batches are left out as in [`plan`](Self::plan).
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -249,9 +249,9 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
+/// Random offsets: a function of seed, epoch, sample, view and modality.
 struct Noise {
-    /// The number of each modality in the data, and what is added to it.
+    /// The number of each modality in the data, and its augmentation.
     augmentations: Vec<(usize, Augmentation)>,
     seed: u64,
     epoch: u64,
@@ -276,7 +276,8 @@ impl Noise {
     }
 }
 
-/// One modality as tensors: the rows that have it, and where they belong if some lack it.
+/// Converts one modality of a batch to tensors: the rows of samples that have it, and, if some lack it, the row of each
+/// sample.
 ///
 /// # Errors
 /// None in practice.
@@ -318,7 +319,7 @@ pub fn input(stacked: loader::Stacked) -> Result<Input> {
     })
 }
 
-/// Gives every modality but the first another order of the batch's rows.
+/// Permutes the rows of every modality but the first.
 fn shuffle(batch: &mut loader::Batch, random: Philox) {
     for (number, stacked) in batch.modalities.iter_mut().enumerate().skip(1) {
         let order = random.at(number as u64).permutation(batch.samples.len());

@@ -1,4 +1,4 @@
-//! The experiment: every arm on every seed and fold of a configuration, resumable at any moment.
+//! The experiment: every arm on every trial (a seed on a fold) of a configuration, resumable at any moment.
 
 mod batches;
 mod corpora;
@@ -24,24 +24,24 @@ use engine::Device;
 use std::time::Instant;
 use trial::{ArmResult, Trial};
 
-/// What every part of an experiment is handed.
+/// The context of an experiment, shared by all its parts.
 pub struct Session<'a> {
     /// The configuration.
     pub resolved: &'a Resolved,
-    /// Where everything is written.
+    /// The folder of all output.
     pub run: &'a RunFolder,
-    /// Where networks are computed.
+    /// The device of the networks.
     pub device: &'a Device,
-    /// Where progress is shown.
+    /// The progress display.
     pub progress: &'a Progress,
-    /// What long work polls.
+    /// The request to stop; long work polls it.
     pub stop: &'a Stop,
 }
 
-/// Trains and judges all arms on all seeds and folds; what was done before is taken from the run folder.
+/// Trains and evaluates all arms on all trials; finished results are read from the run folder.
 ///
 /// # Errors
-/// Whatever is wrong with the data or the configuration; a stop that was asked for, once everything is saved.
+/// When data or configuration are wrong, training fails, or a stop was requested and everything is saved.
 pub fn run(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
@@ -67,10 +67,10 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// Judges all arms again, from their checkpoints. Writes nothing but the report that it returns.
+/// Evaluates all arms again, from their checkpoints, and returns the report. Writes no result.
 ///
 /// # Errors
-/// When the data is not there or not what it was, or a checkpoint is missing or damaged.
+/// When the data is missing or has changed, or a checkpoint is missing or damaged.
 pub fn judge_again(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
@@ -84,7 +84,7 @@ pub fn judge_again(session: &Session<'_>) -> Result<Report> {
     report(session, &prepared, &results, started)
 }
 
-/// Does something with every arm on every seed and fold. Arms that train come first: others take their networks.
+/// Calls `todo` for every arm on every trial. Arms that train come first, because others use their networks.
 fn each(
     session: &Session<'_>,
     prepared: &PreparedData,
@@ -118,7 +118,7 @@ fn each(
     Ok(results)
 }
 
-/// The arms on the data's modalities, in the order of the table.
+/// The arms to run on the data's modalities, in the order of the table.
 fn arms(resolved: &Resolved, prepared: &PreparedData) -> Vec<Arm> {
     resolved.arms.iter().flat_map(|arm| arm.on(&prepared.names)).collect()
 }

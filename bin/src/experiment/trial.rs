@@ -1,4 +1,4 @@
-//! One seed on one fold: every arm trained and judged.
+//! A trial, one seed on one fold: every arm is trained and evaluated.
 
 use super::batches::Batches;
 use super::judging::{Features, cross_modal, own_head};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What one arm came to on one seed and fold. What was not measured is absent.
+/// The result of one arm on one trial. A figure that was not measured is absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ArmResult {
@@ -32,19 +32,19 @@ pub struct ArmResult {
     pub seed: u64,
     /// Fold, from 0.
     pub fold: usize,
-    /// Names the configuration and the data that the figures are of.
+    /// A hash of the settings and the data behind the figures: 16 hexadecimal digits.
     pub made_by: String,
-    /// Predictions on the test part; absent where no sample has a label.
+    /// The evaluation on the test part; absent if no sample has a label.
     pub evaluation: Option<Evaluation>,
     /// Cross-modal retrieval on the test part, where the system has embeddings and samples have every modality.
     pub retrieval: Option<Retrieval>,
-    /// What chance would score at 1.
+    /// R@1 of random guessing.
     pub retrieval_chance: Option<f64>,
     /// Mean loss of the first epoch of training.
     pub loss_first: Option<f64>,
-    /// Mean loss of the last.
+    /// Mean loss of the last epoch.
     pub loss_last: Option<f64>,
-    /// Time it took, in seconds; of the last sitting if there were several.
+    /// Duration in seconds; only of the last call if training was continued.
     pub seconds: f64,
 }
 
@@ -56,7 +56,7 @@ pub struct Networks {
     pub settings: SystemSettings,
     /// Its encoders' settings.
     pub encoders: Vec<EncoderSettings>,
-    /// What it learned.
+    /// Its trained parameters.
     pub parameters: Parameters,
     /// The numbers of its modalities in the data.
     pub modalities: Vec<usize>,
@@ -64,7 +64,7 @@ pub struct Networks {
     history: Vec<EpochRecord>,
 }
 
-/// One seed on one fold, in the making.
+/// A trial: one seed on one fold.
 pub struct Trial<'a> {
     session: &'a Session<'a>,
     prepared: &'a PreparedData,
@@ -73,13 +73,13 @@ pub struct Trial<'a> {
     fold: usize,
     batches: Batches<'a>,
     task: Option<Task>,
-    /// By the arm that they are of.
+    /// By the name of the arm.
     networks: RefCell<BTreeMap<String, Rc<Networks>>>,
     features: RefCell<BTreeMap<String, Rc<Features>>>,
 }
 
 impl<'a> Trial<'a> {
-    /// A trial with nothing done.
+    /// A trial without results.
     ///
     /// # Errors
     /// When a feature cannot be read, or no training sample has a modality.
@@ -96,7 +96,7 @@ impl<'a> Trial<'a> {
         let labelled = some(&split.train) && some(&split.test);
         if !prepared.classes.is_empty() && !labelled {
             session.progress.warn(format_args!(
-                "fold {}: no sample of its {} part has a label: nothing is judged by labels",
+                "fold {}: no sample of its {} part has a label, so nothing is evaluated by labels",
                 fold + 1,
                 if some(&split.test) { "training" } else { "test" }
             ));
@@ -116,11 +116,11 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Trains and judges an arm, or takes its result from the run folder. `None` where the data does not have what the arm
+    /// Trains and evaluates an arm, or reads its result from the run folder. `None` if the data lacks what the arm
     /// needs: labels, or true factors.
     ///
     /// # Errors
-    /// Whatever its training ends with.
+    /// When training fails or is stopped.
     pub fn run(&self, arm: &Arm) -> Result<Option<ArmResult>> {
         let file = format!("eval/{}.json", self.name(&arm.name));
         let made_by = self.made_by(arm)?;
@@ -144,7 +144,7 @@ impl<'a> Trial<'a> {
         Ok(Some(result))
     }
 
-    /// Judges an arm that was trained before, from its checkpoint. `None` as of [`run`](Self::run).
+    /// Evaluates a trained arm from its checkpoint. `None` as for [`run`](Self::run).
     ///
     /// # Errors
     /// When there is no checkpoint, or it is not of this configuration.
@@ -175,12 +175,12 @@ impl<'a> Trial<'a> {
         let labels = self.source(arm).and_then(Arm::system).is_some_and(|s| s.needs().labels);
         let probed = arm.origin == Origin::Factors || matches!(arm.origin, Origin::Arm(_));
         let factors = arm.origin != Origin::Factors || self.prepared.factors.is_some();
-        // An untrained network is there to be probed.
+        // An untrained network serves only as a probe's input.
         let untrained = arm.system().is_some() && arm.training.epochs == 0;
         factors && (self.task.is_some() || !(labels || probed || untrained))
     }
 
-    /// The arm whose system's networks an arm is about: itself, or the one that it names; none of true factors.
+    /// The arm whose networks an arm uses: itself, or the one that it names; none for true factors.
     fn source<'b>(&'b self, arm: &'b Arm) -> Option<&'b Arm> {
         match &arm.origin {
             Origin::System(_) => Some(arm),
@@ -212,7 +212,7 @@ impl<'a> Trial<'a> {
         names.iter().map(number).collect()
     }
 
-    /// A system as it starts, with its parameters on the device.
+    /// Builds a system with its initial parameters, on the device.
     fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
         let modalities = self.modalities(arm)?;
         let shapes = self.batches.select(&modalities).shapes();
@@ -248,16 +248,16 @@ impl<'a> Trial<'a> {
         Ok(Networks { system, settings, encoders, parameters, modalities, history: Vec::new() })
     }
 
-    /// The networks of an arm that trains a system: trained now, unless they were before.
+    /// The networks of an arm, which are trained on the first call. The arm must train a system.
     ///
     /// # Errors
-    /// Whatever training ends with.
+    /// When training fails or is stopped.
     pub fn networks(&self, arm: &Arm) -> Result<Rc<Networks>> {
         if let Some(networks) = self.networks.borrow().get(&arm.name) {
             return Ok(Rc::clone(networks));
         }
         let Some(settings) = arm.system() else {
-            let what = format!("arm {} has no networks of its own", arm.name);
+            let what = format!("arm {} trains no system", arm.name);
             return Err(Failure::new(Kind::Bug, what));
         };
         let mut networks = self.build(arm, settings)?;
@@ -294,7 +294,7 @@ impl<'a> Trial<'a> {
         Ok(self.keep(arm, networks))
     }
 
-    /// Takes the networks of an arm from its checkpoint.
+    /// Loads the networks of an arm from its checkpoint.
     fn restore(&self, arm: &Arm) -> Result<()> {
         if self.networks.borrow().contains_key(&arm.name) {
             return Ok(());
@@ -310,7 +310,8 @@ impl<'a> Trial<'a> {
         }
         let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
         if from != path {
-            let warning = format_args!("{}: damaged; judged is the one before", path.display());
+            let warning =
+                format_args!("{}: damaged; the checkpoint before it is evaluated", path.display());
             self.session.progress.warn(warning);
         }
         let best = checkpoint.tensors().any(|(name, _)| name.starts_with("best."));
@@ -373,7 +374,7 @@ impl<'a> Trial<'a> {
         Ok((result, probe))
     }
 
-    /// Judges an arm on the test part; with the probe that it trained for that, if it did.
+    /// Evaluates an arm on the test part. Returns the probe too, if one was trained.
     fn evaluate(&self, arm: &Arm, task: &Task) -> Result<(Evaluation, Option<Probe>)> {
         if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.prepared.factors) {
             let features = Features::from_factors(factors, self.prepared, self.split);
@@ -452,7 +453,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Fills and freezes the networks of a teacher inside a student's parameters.
+/// Copies a teacher's parameters into a student's and freezes them.
 fn install(teacher: &Parameters, student: &mut Parameters) -> Result<()> {
     for id in teacher.ids() {
         let name = format!("{}.{}", Teacher::SCOPE, teacher.name(id));
