@@ -41,7 +41,11 @@ impl Resolved {
     /// # Errors
     /// When a file cannot be read, a key is unknown, a value is of the wrong type or a setting cannot work.
     pub fn new(layers: &Layers<'_>) -> Result<Self> {
-        let file = layers.file.map(read).transpose()?;
+        let file = layers.file.map(read).transpose().map_err(|failure| match failure.kind() {
+            Kind::MissingData => failure
+                .hint("check the path after --config; --preset names a built-in configuration"),
+            _ => failure,
+        })?;
         let base = file.as_ref().and_then(|(table, _)| table.get("base")).and_then(Value::as_str);
         let preset = match (layers.preset, base) {
             (Some(preset), Some(base)) if preset != base => {

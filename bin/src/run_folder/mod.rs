@@ -1,4 +1,4 @@
-//! The folder of a run: everything needed to go on with it, to judge it and to say how it came about.
+//! The folder of a run: everything to continue, evaluate and reproduce it.
 
 mod lock;
 mod metrics;
@@ -15,46 +15,46 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// What a run writes; `--fresh` removes these and nothing else.
+/// The files and folders that a run writes; `--fresh` removes only these.
 const FILES: [&str; 4] = ["invocation.json", "metrics.jsonl", "results.json", "status.json"];
 const FOLDERS: [&str; 4] = ["splits", "checkpoints", "eval", "models"];
-/// Makes a folder a run folder: written first, removed last.
+/// The file that marks a run folder: written first, removed last.
 const CONFIG: &str = "config.toml";
 
-/// A run folder that this process alone writes to, until it is dropped.
+/// A run folder, locked for this process until the value is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What `status.json` says.
+    /// The content of `status.json`.
     status: Mutex<Status>,
     _lock: Lock,
 }
 
-/// Whether there is something to go on with.
+/// Whether a run folder has a run to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// The folder is new.
     New,
-    /// It holds a run of the same configuration.
+    /// It has a run with the same configuration.
     Existing,
 }
 
-/// How the run was started, last of all times.
+/// The last start of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// The command line.
     pub command: Vec<String>,
-    /// The folder it was given in.
+    /// The current folder.
     pub directory: PathBuf,
     /// The preset.
     pub preset: String,
     /// The program's version.
     pub version: String,
-    /// Threads it ran on.
+    /// Number of threads.
     pub threads: usize,
-    /// The vector instructions it uses.
+    /// The vector instructions of the CPU kernels.
     pub instructions: String,
-    /// When it was started, UTC.
+    /// Time of the start, UTC.
     pub started: String,
 }
 
@@ -73,10 +73,10 @@ impl Invocation {
     }
 }
 
-/// How far a run is, for people and programs that watch it.
+/// The progress of a run, in `status.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// The current trial, a seed on a fold, e.g. `seed 0, fold 1`.
     pub trial: String,
@@ -86,33 +86,33 @@ pub struct Status {
     pub trials: usize,
     /// The trial and arm of the last checkpoint, e.g. `seed0-fold1-mpuc`.
     pub stage: Option<String>,
-    /// Its epochs done.
+    /// Finished epochs of the stage.
     pub epoch: u64,
-    /// Its steps done, in all.
+    /// Finished steps of the stage, over all epochs.
     pub step: u64,
-    /// Its last epoch's mean loss.
+    /// Mean loss of the stage's last epoch.
     pub loss: Option<f64>,
     /// Why it stopped or failed.
     pub message: Option<String>,
 }
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Working.
+    /// Running.
     #[default]
     Running,
     /// Saved and stopped before its end.
     Stopped,
-    /// Done.
+    /// All trials are finished.
     Finished,
     /// Ended by an error.
     Failed,
 }
 
 impl RunFolder {
-    /// Where a run goes that was not told where: the same configuration finds its folder again.
+    /// The folder of a run without `--out`; equal configurations have the same folder.
     ///
     /// # Errors
     /// When the configuration cannot be written as TOML.
@@ -120,10 +120,11 @@ impl RunFolder {
         Ok(Path::new("runs").join(format!("{}-{}", resolved.preset, resolved.hash()?)))
     }
 
-    /// Makes the folder, or takes up the one of the same configuration; `fresh` begins anew in it.
+    /// Creates the folder, or opens that of a run with the same configuration; `fresh` first removes its files.
     ///
     /// # Errors
-    /// 73 when another process works in it, 74 when it cannot be written, 78 when it holds something else.
+    /// 73 when another process uses it, 74 when it cannot be written, 78 when it has other files or a run of another
+    /// configuration.
     pub fn create(path: &Path, resolved: &Resolved, fresh: bool) -> Result<(Self, Found)> {
         fs::create_dir_all(path).map_err(|error| unwritable("make the folder", path, &error))?;
         let config = path.join(CONFIG);
@@ -148,10 +149,10 @@ impl RunFolder {
         Ok((run, found))
     }
 
-    /// Opens the folder of a run that was made before, e.g. to evaluate it.
+    /// Opens the folder of an existing run, e.g. to evaluate it.
     ///
     /// # Errors
-    /// 66 when there is no run, 73 when another process works in it, 78 when its configuration cannot be read.
+    /// 66 when there is no run, 73 when another process uses it, 78 when its configuration cannot be read.
     pub fn open(path: &Path) -> Result<(Self, Resolved)> {
         let resolved = Self::configuration(path)?;
         Ok((Self::locked(path)?, resolved))
@@ -162,7 +163,7 @@ impl RunFolder {
         Ok(RunFolder { path: path.into(), status: Mutex::default(), _lock: lock })
     }
 
-    /// The configuration of a run, which may be going on.
+    /// The configuration of a run, which may be running.
     ///
     /// # Errors
     /// 66 when there is no run, 78 when its configuration cannot be read.
@@ -185,12 +186,12 @@ impl RunFolder {
         &self.path
     }
 
-    /// A file of it.
+    /// The path of one of its files.
     pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Writes a file of it as JSON, whole or not at all.
+    /// Writes one of its files as JSON, whole or not at all.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -208,7 +209,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Says how far the run is, by changing what was said before.
+    /// Changes the status and writes it to `status.json`.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -228,15 +229,15 @@ impl RunFolder {
         )
     }
 
-    /// The metrics, with the records for which `keep` says so: those that a checkpoint knows of.
+    /// Opens the metrics and removes records for which `keep` is false, e.g. those after the last checkpoint.
     ///
     /// # Errors
-    /// When the operating system refuses, or a line within the file is no record.
+    /// When the file cannot be read or written, or a line is not a record.
     pub fn metrics(&self, keep: impl FnMut(&Position) -> bool) -> Result<Metrics> {
         Metrics::open(&self.file("metrics.jsonl"), keep)
     }
 
-    /// Removes what a run wrote; the configuration last, so that a half cleared folder is still one of ours.
+    /// Removes the files of a run; the configuration last, so that an interrupted removal leaves a run folder.
     fn clear(&self) -> Result<()> {
         let gone = |path: &Path, outcome: std::io::Result<()>| match outcome {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -254,7 +255,7 @@ impl RunFolder {
     }
 }
 
-/// A folder without a configuration must not hold anything of somebody else's.
+/// Refuses a folder without a configuration that has files which no run writes.
 fn refuse_strangers(path: &Path) -> Result<()> {
     let entries =
         fs::read_dir(path).map_err(|error| unwritable("read the folder", path, &error))?;
@@ -268,7 +269,7 @@ fn refuse_strangers(path: &Path) -> Result<()> {
         let name = entry.file_name();
         if !ours(&name.to_string_lossy()) {
             let message = format!(
-                "{}: not a run folder: it holds {}",
+                "{}: is not a run folder, because it has {}",
                 path.display(),
                 name.to_string_lossy()
             );
@@ -281,7 +282,7 @@ fn refuse_strangers(path: &Path) -> Result<()> {
 fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result<()> {
     let before = Resolved::load(config, &resolved.preset).map_err(|failure| {
         failure
-            .context("the run that is here")
+            .context("the run in this folder")
             .hint("--fresh begins anew; --out names another folder")
     })?;
     let Some(difference) = resolved.difference(&before)? else { return Ok(()) };
@@ -295,7 +296,7 @@ fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result
     Err(Failure::config(message).hint("--fresh begins anew in it; --out names another folder"))
 }
 
-/// The operating system refused in a folder that is to be written.
+/// The failure of reading or writing a file of a run folder.
 fn unwritable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Kind::Io, format!("{}: cannot {what}: {error}", path.display()))
         .hint("check its permissions and the free space, or name another folder with --out")

@@ -1,4 +1,4 @@
-//! Locks, resumption, torn lines.
+//! Locks, resumption, partial lines.
 
 use super::*;
 use crate::config::Layers;
