@@ -207,7 +207,7 @@ fn a_world_that_nobody_can_speak_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("world");
     let synth = ["data", "synth", "--voice", "espeak", root.to_str().unwrap()];
-    fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "nothing is spoken"]);
+    fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "no audio"]);
     // No program lives in an empty folder.
     let out = folder.path().join("run");
     let out = out.to_str().unwrap();

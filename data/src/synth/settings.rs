@@ -44,7 +44,7 @@ impl Voice {
     }
 }
 
-/// Settings of a synthetic world. Noise levers are multiples of the calibrated amount and all scale with `difficulty`.
+/// Settings of a synthetic world. Noise settings are factors on the calibrated noise, and `difficulty` scales all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldSettings {

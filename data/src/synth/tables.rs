@@ -91,5 +91,5 @@ pub(super) fn phone_of(letter: char) -> Phone {
     }
 }
 
-/// "Kids are talking by the door" and "Dogs are sitting by the door" as phones, near enough.
+/// "Kids are talking by the door" and "Dogs are sitting by the door", roughly as phones.
 pub(super) const STATEMENTS: [&str; 2] = ["kIdzaratokInbaIzedor", "dogzarsItInbaIzedor"];
