@@ -1,6 +1,6 @@
-//! A bundle: one file with everything that is needed to use a trained system without its corpus.
+//! A bundle: one file with all that a trained system needs for use without its corpus.
 //!
-//! It holds encoders, heads, standardisers, feature settings, class names and the protocol's stamp. Word vectors and weight
+//! It holds encoders, heads, standardisers, feature settings, class names and the protocol. Word vectors and weight
 //! files are named by hash, not copied.
 
 use crate::config::{ModalityConfig, Stamp};
@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 /// The version of the description that this program writes and reads.
 pub const VERSION: u32 = 1;
-/// Samples of a batch.
+/// Samples in a batch.
 const ROWS: usize = 64;
 
-/// What a bundle says of itself, beside its tensors.
+/// The description in a bundle, beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// The version of this description.
@@ -46,13 +46,13 @@ pub struct Description {
     pub encoders: Vec<EncoderSettings>,
     /// The modalities, in the order of the encoders.
     pub modalities: Vec<BundledModality>,
-    /// What is predicted; absent where nothing was labelled.
+    /// The task of its classifier; absent if training had no labels.
     pub task: Option<Task>,
     /// Names of the classes or labels.
     pub classes: Vec<String>,
-    /// The probe on frozen features, where the system has no head of its own.
+    /// The probe on frozen features, if the system has no head.
     pub probe: Option<BundledProbe>,
-    /// What the figures of this arm rest on.
+    /// The protocol of the run.
     pub protocol: Stamp,
 }
 
@@ -65,7 +65,7 @@ pub struct BundledModality {
     pub standardiser: Option<Standardiser>,
     /// The shape of one frame, without time.
     pub frame: Vec<usize>,
-    /// The fingerprint of its decoder: feature settings, and the hash of the word vectors where there are any.
+    /// The fingerprint of its decoder: feature settings, and the hash of word vectors if it uses any.
     pub decoder: String,
 }
 
@@ -74,11 +74,11 @@ pub struct BundledModality {
 pub struct BundledProbe {
     /// Its settings.
     pub settings: ProbeSettings,
-    /// The standardisation of its features.
+    /// The standardisation of its input features.
     pub scaling: Scaling,
 }
 
-/// Where a run keeps the bundle of an arm; folds count from 1.
+/// The path of an arm's bundle in its run folder; folds count from 1.
 pub fn file(arm: &str, seed: u64, fold: usize) -> String {
     format!("models/seed{seed}-fold{fold}-{arm}.safetensors")
 }
@@ -86,7 +86,7 @@ pub fn file(arm: &str, seed: u64, fold: usize) -> String {
 /// Writes a bundle.
 ///
 /// # Errors
-/// When the operating system refuses, or numbers cannot be read back from a GPU.
+/// When the file cannot be written, or parameters cannot be read from a GPU.
 pub fn save(
     path: &Path,
     description: &Description,
@@ -105,7 +105,7 @@ pub fn save(
 
 /// A bundle, ready to be used.
 pub struct Bundle {
-    /// What it says of itself.
+    /// Its description.
     pub description: Description,
     system: Box<dyn System>,
     parameters: Parameters,
@@ -119,14 +119,14 @@ impl Bundle {
     /// Reads a bundle and moves its networks to a device.
     ///
     /// # Errors
-    /// 65 when the file is damaged or no bundle.
+    /// 65 when the file is damaged or not a bundle, 66 when it does not exist.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::load(path)?;
         let description: Description = checkpoint.get("bundle").context(path.display())?;
         if description.version > VERSION {
             let (found, known) = (description.version, VERSION);
             let message = format!(
-                "{}: is a bundle of version {found}, and this program knows {known}",
+                "{}: is a bundle of version {found}, but this program reads versions up to {known}",
                 path.display()
             );
             return Err(Failure::new(Kind::BadData, message).hint("use a newer mpuc"));
@@ -162,7 +162,7 @@ impl Bundle {
         self.description.modalities.get(position)
     }
 
-    /// The modality that reads files of this name; `None` where there is none, or several could.
+    /// The modality that reads files with this ending; `None` if no modality or several can.
     pub fn modality_of(&self, path: &Path) -> Option<&str> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let reads = |name: &&str| {
@@ -181,11 +181,11 @@ impl Bundle {
         able.next().filter(|_| able.next().is_none())
     }
 
-    /// What the system computes of samples: features, embeddings and logits, one row a sample. A modality that a sample
-    /// lacks counts as missing.
+    /// Computes features, embeddings and logits of samples, one row a sample. A modality without a file is
+    /// missing.
     ///
     /// # Errors
-    /// Whatever is wrong with a file, with its path.
+    /// When a file cannot be decoded, with its path.
     pub fn outputs(&self, samples: &[Sample]) -> Result<HostOutputs> {
         let dataset = self.decode(samples)?;
         let outputs = evaluate(&*self.system, &self.parameters, self.batches(dataset, samples)?)?;
@@ -195,13 +195,13 @@ impl Bundle {
     /// The probabilities of the classes or labels, one row a sample.
     ///
     /// # Errors
-    /// 78 when the system has learned nothing that can be predicted.
+    /// 78 when the system was trained without labels.
     pub fn probabilities(&self, outputs: &HostOutputs) -> Result<Rows> {
         let Some(task) = &self.description.task else {
             return Err(Failure::config(
-                "this system was trained without labels: nothing to predict",
+                "the system of this bundle was trained without labels and cannot predict any",
             )
-            .hint("`mpuc embed` gives its features"));
+            .hint("use `mpuc embed`, which computes its features"));
         };
         let logits = match &self.probe {
             Some(probe) => {
@@ -212,7 +212,7 @@ impl Bundle {
         Ok(task.probabilities(&logits))
     }
 
-    /// Decodes the samples' files: those modalities that at least one sample has.
+    /// Decodes the samples' files, for the modalities that at least one sample has.
     fn decode(&self, samples: &[Sample]) -> Result<Dataset> {
         let mut decoders = Vec::new();
         for name in self.present(samples) {
@@ -220,10 +220,10 @@ impl Bundle {
             let decoder = modality.settings.feature.decoder(None)?;
             if decoder.fingerprint() != modality.decoder {
                 let message = format!(
-                    "`{name}`: its features are made with other settings or word vectors than in training"
+                    "`{name}`: its features have other settings or word vectors than in training"
                 );
                 return Err(Failure::config(message).hint(
-                    "put the word vectors of the training at the path of its configuration",
+                    "put the word vectors of the training at the path in its configuration",
                 ));
             }
             decoders.push((name, decoder));
@@ -287,7 +287,7 @@ impl Bundle {
         }))
     }
 
-    /// The shape of one sample [T, ..] in evaluation.
+    /// The shape of one sample in evaluation: [T, ..].
     fn shape(&self, modality: &BundledModality) -> Vec<usize> {
         let settings = &modality.settings;
         let steps = settings.pick.unwrap_or(settings.evaluation_window);

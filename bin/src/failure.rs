@@ -1,7 +1,7 @@
-//! What can go wrong in the program, with the exit code each kind has.
+//! Failures of the program, and the exit code of each kind.
 //!
-//! Code returns [`Result`] and writes `?` behind calls of the data crate, the engine and the operating system
-//! alike; [`Context::context`] says what was being done. A message says what, where and why; a hint says what
+//! Functions return [`Result`]; `?` converts errors of the data crate, the engine and the operating system.
+//! [`Context::context`] adds what was being done. A message says what is wrong, where and why; a hint says what
 //! to do.
 
 use std::fmt;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The result of the program's functions.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Kinds of failure; each has an exit code of its own.
+/// Kinds of failure, with distinct exit codes: see [`Kind::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// None of the others.
+    /// None of the other kinds.
     Other,
     /// A command line that cannot be understood.
     Usage,
@@ -29,7 +29,7 @@ pub enum Kind {
     MissingData,
     /// No GPU to work on, or one that cannot be used.
     NoDevice,
-    /// A mistake of ours.
+    /// An error in this program.
     Bug,
     /// Another process works in this folder.
     Locked,
@@ -43,7 +43,7 @@ pub enum Kind {
     Interrupted,
     /// Saved and stopped by SIGTERM or SIGUSR1.
     Terminated,
-    /// Whoever read standard output has gone; that is nobody's mistake.
+    /// The reader of standard output has closed it; exit code 0.
     BrokenPipe,
 }
 
@@ -71,7 +71,7 @@ impl Kind {
     }
 }
 
-/// A failure: its kind, what was being done (the chain) and perhaps a hint.
+/// A failure: its kind, a message with what was being done, and optionally a hint.
 #[derive(Debug)]
 pub struct Failure {
     kind: Kind,
@@ -90,7 +90,7 @@ impl Failure {
         Failure::new(Kind::Config, message)
     }
 
-    /// The operating system refused: what was tried, on which path.
+    /// An error of the operating system: `what` completes "cannot ...", e.g. `read`.
     pub fn io(what: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
         let kind = if source.kind() == std::io::ErrorKind::NotFound {
             Kind::MissingData
@@ -100,13 +100,13 @@ impl Failure {
         Failure::new(kind, format!("{}: cannot {what}: {source}", path.display()))
     }
 
-    /// The same with a hint, in place of the one before.
+    /// Sets the hint, in place of an earlier one.
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
         self
     }
 
-    /// What was being done when it happened.
+    /// Puts what was being done before the message.
     pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.error = self.error.context(what.to_string());
         self
@@ -134,7 +134,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says what was being done, and turns any error the program knows into a [`Failure`].
+/// Converts an error to a [`Failure`] with what was being done.
 pub trait Context<T> {
     /// Adds what was being done.
     ///
@@ -211,7 +211,7 @@ impl From<data::synth::SynthError> for Failure {
     }
 }
 
-/// Only standard output is written without a path of its own, so that this is what an error without one means.
+/// An error without a path is one of standard output, the only file that is written without a path.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let kind = if error.kind() == std::io::ErrorKind::BrokenPipe {
@@ -227,10 +227,10 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Whether a panic is somebody's business: checks that catch panics of ops report them themselves.
+/// Whether panics are caught and reported by [`catching`], so that the hook prints nothing.
 static PANICS_ARE_CAUGHT: AtomicBool = AtomicBool::new(false);
 
-/// Runs something whose panics are caught and reported as findings.
+/// Calls a function and catches its panic. From then on the panic hook prints nothing.
 ///
 /// # Errors
 /// The panic's message.
@@ -243,7 +243,7 @@ pub fn catching<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
     })
 }
 
-/// From now on a panic prints one message that asks to report it.
+/// Installs a panic hook that prints one message, with a request to report it.
 pub fn install_panic_hook() {
     static TOLD: AtomicBool = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|panic| {
@@ -254,7 +254,7 @@ pub fn install_panic_hook() {
             return;
         }
         crate::output::note(format_args!(
-            "mpuc: a bug: {panic}\nThis is a mistake in mpuc {}, not in what you did. Please report it with the \
+            "mpuc: a bug: {panic}\nThis is an error in mpuc {}, not in your input. Please report it with the \
              command line and the run folder's invocation.json; a run that was saved goes on with the same command.",
             env!("CARGO_PKG_VERSION")
         ));

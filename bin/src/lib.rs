@@ -18,21 +18,21 @@ use progress::Progress;
 use signals::Stop;
 use std::process::ExitCode;
 
-/// What every command is handed besides its arguments.
+/// The context of every command, besides its arguments.
 struct Context {
-    /// Where progress is shown.
+    /// The progress display.
     progress: Progress,
-    /// What long work polls: whether to save and stop.
+    /// The request to save and stop, which long work polls.
     stop: Stop,
 }
 
-/// Runs the command that the arguments of the process ask for, and gives its exit code.
+/// Runs the command of the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
     failure::install_panic_hook();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and versions go to standard output with code 0, mistakes to standard error with code 2.
+            // Help and versions go to standard output with code 0, errors to standard error with code 2.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { Kind::Usage.code() } else { 0 });
         }
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(failure.code())
         }
-        // The panic hook has said so.
+        // The panic hook has printed the message.
         Err(_) => ExitCode::from(Kind::Bug.code()),
     }
 }

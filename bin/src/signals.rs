@@ -21,7 +21,7 @@ impl Reason {
     pub fn saved(self, hint: impl std::fmt::Display) -> Failure {
         let (kind, what) = match self {
             Reason::Interrupt => (Kind::Interrupted, "interrupted; everything is saved"),
-            Reason::Terminate => (Kind::Terminated, "asked to end; everything is saved"),
+            Reason::Terminate => (Kind::Terminated, "terminated by a signal; everything is saved"),
             Reason::Deadline => {
                 (Kind::TryAgain, "the time given with --max-time is over; everything is saved")
             }

@@ -1,6 +1,6 @@
 //! Data of the emotion recognition system: file formats, features, corpora, folds, a cache and a loader.
 //!
-//! This crate knows no tensor: everything it gives is plain host arrays ([`Array`]) with time first and features
+//! This crate does not use tensors: all results are plain host arrays ([`Array`]) with time first and features
 //! last. Files that are corrupt, cut short or hostile give an [`Error`] that names them, never a panic.
 
 pub mod cache;

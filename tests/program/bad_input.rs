@@ -207,7 +207,7 @@ fn a_world_that_nobody_can_speak_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("world");
     let synth = ["data", "synth", "--voice", "espeak", root.to_str().unwrap()];
-    fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "nothing is spoken"]);
+    fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "no audio"]);
     // No program lives in an empty folder.
     let out = folder.path().join("run");
     let out = out.to_str().unwrap();
@@ -322,7 +322,7 @@ fn a_run_is_held_to_the_data_it_was_begun_with() {
     let table = fs::read_to_string(&path).unwrap();
     let run = path.with_extension("run");
     let refused = || {
-        let wanted = ["the data is not what this run was begun with", "--fresh"];
+        let wanted = ["the data has changed since this run began", "--fresh"];
         run_on(&path, 78, &wanted, &[]);
         fails(&["eval", run.to_str().unwrap()], 78, &wanted[..1]);
     };

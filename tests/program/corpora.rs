@@ -64,12 +64,15 @@ fn archives_train_to_the_same_numbers_as_files() {
     }
 
     // What it was learned from is known whatever it is packed in, and has no place among the paper's figures.
-    assert_eq!(report["protocol"]["corpus"], "made-up world");
+    assert_eq!(report["protocol"]["corpus"], "synthetic world");
     let tables = json(&["report", "--paper", "--json", there.to_str().unwrap()]);
     let own =
         |table: &Value| table["rows"].as_array().unwrap().iter().any(|row| !row["run"].is_null());
     assert!(!tables["tables"].as_array().unwrap().iter().any(own), "{tables}");
-    assert!(tables["runs"][0]["left_out"].as_str().unwrap().contains("made-up world"), "{tables}");
+    assert!(
+        tables["runs"][0]["left_out"].as_str().unwrap().contains("synthetic world"),
+        "{tables}"
+    );
 
     let checked = json(&["data", "check", packed.to_str().unwrap(), "--json"]);
     assert_eq!((&checked["samples"], &checked["files"]), (&96.into(), &288.into()));

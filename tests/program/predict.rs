@@ -143,7 +143,7 @@ fn a_run_predicts_without_its_corpus_and_cache() {
         assert_eq!(output.status.code(), Some(code), "{message}");
         assert!(message.contains(wanted), "{message}");
     };
-    refused(&["predict", run, "nothing.wav"], 66, "nothing.wav: there is no such file");
+    refused(&["predict", run, "nothing.wav"], 66, "nothing.wav: the file does not exist");
     refused(&["predict", run, "--arm", "clip", files[0]], 66, "the arms are mpuc, late_fusion");
     let odd = folder.path().join("clip.odd");
     std::fs::write(&odd, "?").unwrap();

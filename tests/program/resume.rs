@@ -86,8 +86,8 @@ fn a_signal_saves_and_stops() {
         assert!(status["step"].as_u64() > Some(0), "{status}");
     } else {
         assert_eq!(
-            (&status["state"], &status["units_done"]),
-            (&"finished".into(), &status["units"])
+            (&status["state"], &status["trials_done"]),
+            (&"finished".into(), &status["trials"])
         );
     }
     assert!(mpuc(&short_run(&stopped, &more)).status.success());

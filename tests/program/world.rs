@@ -1,4 +1,4 @@
-//! A tiny made-up world and short runs on it.
+//! A tiny synthetic world and short runs on it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

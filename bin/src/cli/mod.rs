@@ -116,7 +116,7 @@ pub struct TrainArgs {
     /// The run folder; runs/PRESET-HASH without it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// The device: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
     /// every access) or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Choice,
@@ -147,7 +147,7 @@ pub struct EvalArgs {
     /// The run folder.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
+    /// The device: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
     /// every access) or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Choice,

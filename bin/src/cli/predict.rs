@@ -4,16 +4,16 @@ use crate::device::Choice;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// Which bundle of a run.
+/// The bundle and the files of `mpuc predict` and `mpuc embed`.
 #[derive(Debug, Args)]
 pub struct BundleArgs {
     /// The run folder, or a bundle: a file below its folder `models`.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// The arm; without it the first of the configuration's list that trains a system.
+    /// The arm; default: mpuc, or the first that trains a system.
     #[arg(long, value_name = "NAME")]
     pub arm: Option<String>,
-    /// The seed; the first of the configuration without it.
+    /// The seed; default: the first of the configuration.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// The fold, from 1.
@@ -23,7 +23,7 @@ pub struct BundleArgs {
     /// modality, all are one sample. MODALITY=FILE says which modality a file is of.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<String>,
-    /// Where to compute: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim or sim:fast.
+    /// The device: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Choice,
 }
@@ -66,7 +66,7 @@ pub struct EmbedArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Its format; by the file's ending without it.
+    /// Its format; default: by the file's ending.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<EmbedFormat>,
 }

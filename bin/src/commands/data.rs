@@ -10,17 +10,17 @@ use data::features::Decoder;
 use data::synth::{self, SynthError, WorldSettings};
 use std::ops::ControlFlow;
 
-/// Segments of a video, where nobody says how many.
+/// Segments of a video by default.
 const SEGMENTS: usize = 24;
 
 /// Runs `mpuc data synth`.
 ///
 /// # Errors
-/// 74 when the folder cannot be written or holds something else, 78 for levers out of range, 1 where espeak-ng is to
-/// speak and does not.
+/// 74 when the folder cannot be written or has other files, 78 for settings out of range, 1 when espeak-ng is needed and
+/// does not work.
 pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     let settings = world_settings(args)?;
-    let task = context.progress.task("made-up world", 0);
+    let task = context.progress.task("synthetic world", 0);
     let task = std::sync::Mutex::new(task);
     let progress = |progress: synth::Progress| {
         let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -39,7 +39,7 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     drop(task);
     let summary = made.map_err(|error| match (&error, context.stop.asked()) {
         (SynthError::Interrupted { .. }, Some(reason)) => {
-            Failure::new(reason.saved("").kind(), error).hint("the same command begins anew")
+            Failure::new(reason.saved("").kind(), error).hint("the same command starts again")
         }
         _ => error.into(),
     })?;
@@ -56,7 +56,7 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     ))
 }
 
-/// The defaults with the levers of the command line.
+/// The default settings with those of the command line.
 fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
     let mut settings = WorldSettings::default();
     if args.shape == Shape::Mosei {
@@ -80,18 +80,19 @@ fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
 
 fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
     let Some((key, value)) = pair.split_once('=') else {
-        return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`")));
+        return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`"))
+            .hint("write --set key=value, e.g. --set face_size=16"));
     };
     let bug = |error: serde_json::Error| {
         Failure::new(Kind::Bug, format!("the world's settings: {error}"))
     };
     let mut levers = match serde_json::to_value(settings).map_err(bug)? {
         serde_json::Value::Object(levers) => levers,
-        _ => return Err(Failure::new(Kind::Bug, "the world's settings are no table")),
+        _ => return Err(Failure::new(Kind::Bug, "the world's settings are not a table")),
     };
     if !levers.contains_key(key) {
         let all: Vec<&str> = levers.keys().map(String::as_str).collect();
-        return Err(Failure::config(format!("--set {pair}: the world has no lever `{key}`"))
+        return Err(Failure::config(format!("--set {pair}: the world has no setting `{key}`"))
             .hint(format!("there are {}", all.join(", "))));
     }
     let number = serde_json::from_str(value).unwrap_or_else(|_| value.into());
@@ -100,20 +101,20 @@ fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
         .map_err(|error| Failure::config(format!("--set {pair}: {error}")))
 }
 
-/// A corpus as files, and a decoder for each of its modalities.
+/// A corpus, and a decoder for each of its modalities.
 pub struct Opened {
     /// The samples.
     pub corpus: Corpus,
-    /// One for each modality.
+    /// One decoder for each modality.
     pub decoders: Vec<Decoder>,
-    /// How it lies on disk.
+    /// Its format.
     pub format: Format,
 }
 
-/// Finds all samples and modalities of a corpus.
+/// Finds all samples and modalities of a corpus; without `format`, recognises it by its files.
 ///
 /// # Errors
-/// 65 for a broken manifest, 66 when there is nothing, 78 for text without word vectors.
+/// 65 for an invalid manifest, 66 when there is no data, 78 for text without word vectors.
 pub fn open(source: &DataSource) -> Result<Opened> {
     let format = match source.format {
         Some(format) => format,

@@ -1,6 +1,6 @@
-//! `mpuc embed`.
+//! `mpuc embed`: writes the frozen features of recordings.
 
-use super::predict::open;
+use super::predict::{bundle_path, open};
 use crate::Context;
 use crate::bundle::Sample;
 use crate::cli::{EmbedArgs, EmbedFormat};
@@ -15,15 +15,18 @@ use models::evaluate::Rows;
 /// Runs the command.
 ///
 /// # Errors
-/// 66 when there is no such bundle or file, 65 when a file is damaged, 74 when the output cannot be written.
+/// 66 when the bundle or a file does not exist, 65 when a file is damaged, 2 when the format is not known, 74 when the
+/// output cannot be written.
 pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
+    // A missing run is reported before a wrong ending.
+    bundle_path(&args.bundle)?;
     let ending = args.out.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let format = match (args.format, ending.as_str()) {
         (Some(format), _) => format,
         (None, "npy") => EmbedFormat::Npy,
         (None, "safetensors") => EmbedFormat::Safetensors,
         _ => {
-            let message = format!("{}: in which format?", args.out.display());
+            let message = format!("{}: the ending names no format", args.out.display());
             return Err(Failure::new(Kind::Usage, message)
                 .hint("name a file that ends in .npy or .safetensors, or give --format"));
         }

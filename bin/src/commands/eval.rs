@@ -1,4 +1,4 @@
-//! `mpuc eval`.
+//! `mpuc eval`: evaluates a run again, from its checkpoints.
 
 use crate::Context;
 use crate::cli::EvalArgs;
@@ -10,7 +10,7 @@ use crate::run_folder::RunFolder;
 /// Runs the command.
 ///
 /// # Errors
-/// When the run or its data is not there, or a checkpoint is damaged.
+/// When the run or its data is missing or has changed, or a checkpoint is damaged.
 pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
     let (run, resolved) = RunFolder::read(&args.run)?;
     let device = args.device.open(&context.progress)?;

@@ -1,4 +1,4 @@
-//! `mpuc predict`.
+//! `mpuc predict`: predicts the classes or labels of recordings.
 
 use crate::Context;
 use crate::bundle::{self, Bundle, Sample};
@@ -12,14 +12,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What is predicted of one sample.
+/// The prediction for one sample.
 #[derive(Debug, Serialize)]
 struct Prediction {
     id: String,
-    /// The most probable class, or the labels whose probability is above one half.
+    /// The most probable class, or the labels with a probability above 0.5.
     predicted: Vec<String>,
     probabilities: BTreeMap<String, f32>,
-    /// The modalities that its files gave.
+    /// The modalities of its files.
     used: Vec<String>,
     missing: Vec<String>,
 }
@@ -27,7 +27,7 @@ struct Prediction {
 /// Runs the command.
 ///
 /// # Errors
-/// 66 when there is no such bundle or file, 65 when a file is damaged, 78 when nothing can be predicted.
+/// 66 when the bundle or a file does not exist, 65 when a file is damaged, 78 when the system was trained without labels.
 pub fn run(args: &PredictArgs, context: &Context) -> Result<()> {
     let (bundle, samples) = open(&args.bundle, context)?;
     let files: Vec<Sample> = samples.iter().map(|(_, sample)| sample.clone()).collect();
@@ -106,21 +106,25 @@ fn prediction(
     }
 }
 
-/// The bundle that the arguments name, and their samples with a name each.
+/// Loads the bundle of the arguments; returns it and the samples with their names.
 ///
 /// # Errors
-/// 66 when there is no such bundle, 2 when a file cannot be given to a modality.
+/// 66 when the bundle or a file does not exist, 2 when the modality of a file is not known.
 pub(super) fn open(
     args: &BundleArgs,
     context: &Context,
 ) -> Result<(Bundle, Vec<(String, Sample)>)> {
     let device = args.device.open(&context.progress)?;
-    let bundle = Bundle::load(&path(args)?, &device)?;
+    let bundle = Bundle::load(&bundle_path(args)?, &device)?;
     let samples = samples(&bundle, &args.files)?;
     Ok((bundle, samples))
 }
 
-fn path(args: &BundleArgs) -> Result<PathBuf> {
+/// The path of the bundle of the arguments.
+///
+/// # Errors
+/// 66 when the run or the bundle does not exist.
+pub(super) fn bundle_path(args: &BundleArgs) -> Result<PathBuf> {
     if args.run.is_file() {
         return Ok(args.run.clone());
     }
@@ -145,12 +149,12 @@ fn path(args: &BundleArgs) -> Result<PathBuf> {
     )))
 }
 
-/// The arm `mpuc` where there is one, else the first.
+/// The arm `mpuc` if there is one, otherwise the first.
 fn default_arm<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     names.clone().find(|name| *name == "mpuc").or_else(|| names.next())
 }
 
-/// Puts files together to samples.
+/// Groups files into samples.
 fn samples(bundle: &Bundle, files: &[String]) -> Result<Vec<(String, Sample)>> {
     let mut given: Vec<(String, PathBuf)> = Vec::new();
     for file in files {
@@ -169,7 +173,7 @@ fn samples(bundle: &Bundle, files: &[String]) -> Result<Vec<(String, Sample)>> {
             samples.len() - 1
         });
         if samples[at].1.insert(name.clone(), path).is_some() {
-            let message = format!("{id}: two files of the modality `{name}`");
+            let message = format!("{id}: has two files of the modality `{name}`");
             return Err(Failure::new(Kind::Usage, message)
                 .hint("give the files of two samples different names"));
         }
@@ -185,11 +189,11 @@ fn modality(bundle: &Bundle, file: &str) -> Result<(String, PathBuf)> {
         _ => (None, Path::new(file)),
     };
     if !path.exists() {
-        let message = format!("{}: there is no such file", path.display());
-        return Err(Failure::new(Kind::MissingData, message));
+        let message = format!("{}: the file does not exist", path.display());
+        return Err(Failure::new(Kind::MissingData, message).hint("check its path"));
     }
     let name = name.or_else(|| bundle.modality_of(path)).ok_or_else(|| {
-        let message = format!("{}: of which modality is it?", path.display());
+        let message = format!("{}: its modality is not known", path.display());
         let hint =
             format!("write MODALITY={}; the modalities are {}", path.display(), known.join(", "));
         Failure::new(Kind::Usage, message).hint(hint)

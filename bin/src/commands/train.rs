@@ -1,4 +1,4 @@
-//! `mpuc train`.
+//! `mpuc train`: trains and evaluates the arms of a configuration.
 
 use crate::Context;
 use crate::cli::TrainArgs;
@@ -9,7 +9,7 @@ use crate::output;
 use crate::run_folder::{Found, RunFolder};
 use toml::Value;
 
-/// The configuration a command line asks for.
+/// The configuration of a command line.
 ///
 /// # Errors
 /// See [`Resolved::new`].
@@ -35,7 +35,7 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever training ends with.
+/// When the configuration, the data or training fails, or the run was stopped.
 pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     let resolved = resolve(args)?;
     let device = args.device.open(&context.progress)?;

@@ -1,4 +1,4 @@
-//! Arms: what a run compares, each a system that is trained, or features that are probed.
+//! Arms, which a run compares: each trains a system, or probes features.
 
 use super::explain::{refused, source_of};
 use super::nearest::among;
@@ -11,33 +11,33 @@ use models::train::TrainingSettings;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-/// The name of the features that are the made-up world's true factors.
+/// The value of `features` that names the synthetic world's true factors.
 pub const FACTORS: &str = "factors";
 
-/// `[arm.NAME]`: one thing that a run compares, as it is written down.
+/// `[arm.NAME]`: one row of a run's table, as the configuration writes it.
 ///
 /// An arm has either `system`, which it trains, or `features`, which it takes from another arm.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArmConfig {
-    /// Its name in tables; the arm's own name without it.
+    /// Its name in tables; default: the arm's name.
     pub title: Option<String>,
     /// The system that it trains.
     pub system: Option<String>,
-    /// The arm whose frozen networks it takes instead, or `factors`: the made-up world's true factors.
+    /// Instead of a system: the arm whose frozen networks it uses, or `factors`, the synthetic world's true factors.
     pub features: Option<String>,
     /// The arm whose trained networks its system takes, frozen.
     pub teacher: Option<String>,
-    /// The modalities that it is trained on, or whose features it probes; all without it.
+    /// The modalities that it is trained on, or whose features it probes; default: all.
     #[serde(skip_serializing_if = "Modalities::is_all")]
     pub modalities: Modalities,
     /// Which samples' modalities stand together in training.
     #[serde(skip_serializing_if = "Pairing::is_own")]
     pub pairing: Pairing,
-    /// Epochs at most; 0 leaves the networks as they start, with batch-norm statistics measured. As `training.epochs`
-    /// without it.
+    /// Maximum of epochs; default: `training.epochs`. With 0 the networks keep their initial weights, and only batch-norm
+    /// statistics are measured.
     pub epochs: Option<u64>,
-    /// How it is judged; without it by the system's own head where it has one, else by a probe.
+    /// How it is evaluated; default: by the system's own head if it has one, otherwise by a probe.
     pub evaluation: Option<EvaluationKind>,
     /// Settings of the system that differ from `[system.NAME]`.
     #[serde(skip_serializing_if = "Table::is_empty")]
@@ -54,13 +54,13 @@ pub struct ArmConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Modalities {
-    /// All of the data.
+    /// All modalities of the data.
     #[default]
     #[serde(skip)]
     All,
     /// The word `each`: one arm `NAME.MODALITY` for every modality alone.
     Word(EachWord),
-    /// These.
+    /// The modalities with these names.
     These(Vec<String>),
 }
 
@@ -82,10 +82,10 @@ pub enum EachWord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairing {
-    /// Modalities of one sample stay together.
+    /// Modalities of the same sample are paired.
     #[default]
     Own,
-    /// Each modality but the first comes from another sample of the batch: the control in which pairs share nothing.
+    /// Each modality but the first is permuted over the batch: a control whose pairs share nothing.
     Shuffled,
 }
 
@@ -95,7 +95,7 @@ impl Pairing {
     }
 }
 
-/// How an arm is judged.
+/// How an arm is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationKind {
@@ -103,7 +103,7 @@ pub enum EvaluationKind {
     Probe,
     /// The system's own head.
     Head,
-    /// A probe on frozen features under permuted labels: what it finds then is chance.
+    /// A probe on frozen features with permuted labels: a control at chance level.
     PermutedLabels,
 }
 
@@ -118,10 +118,10 @@ pub enum Origin {
     Factors,
 }
 
-/// An arm with every setting in place.
+/// An arm with all settings resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
-    /// Its name: of its checkpoint, its results and its row.
+    /// Its name, also of its checkpoint and results.
     pub name: String,
     /// Its name in tables.
     pub title: String,
@@ -129,11 +129,11 @@ pub struct Arm {
     pub origin: Origin,
     /// The arm whose trained networks its system takes, frozen.
     pub teacher: Option<String>,
-    /// Its modalities; all of the data without it.
+    /// Its modalities; `None` for all.
     pub modalities: Option<Vec<String>>,
     /// Which samples' modalities stand together in training.
     pub pairing: Pairing,
-    /// How it is judged.
+    /// How it is evaluated.
     pub evaluation: EvaluationKind,
     /// How its system is trained.
     pub training: TrainingSettings,
@@ -151,8 +151,8 @@ impl Arm {
         }
     }
 
-    /// The arms that stand for this one on data of these modalities: one for each where it says so, none where it names a
-    /// modality that the data lacks.
+    /// The arms to run on data with these modalities: with `modalities = "each"` one for each of them, otherwise this
+    /// arm alone.
     pub fn on(&self, modalities: &[String]) -> Vec<Arm> {
         if self.each {
             let alone = |modality: &String| Arm {
@@ -214,7 +214,10 @@ pub(super) fn resolve(builder: &Builder, config: &Config) -> Result<Vec<Arm>> {
     if let Some(baseline) = &config.baseline
         && !config.arm.contains_key(baseline)
     {
-        return Err(refuse("baseline", format!("is `{baseline}`, which is no arm")));
+        let known: Vec<&str> = config.arm.keys().map(String::as_str).collect();
+        let failure =
+            refuse("baseline", format!("is `{baseline}`, and there is no [arm.{baseline}]"));
+        return Err(failure.hint(among(baseline, &known)));
     }
     Ok(arms)
 }
@@ -241,7 +244,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
     ];
     for (key, patient) in patient {
         if patient && config.data.validation == ValidationPart::None {
-            let why = "needs a validation part; set data.validation = \"next_fold\", or take the patience away";
+            let why = "needs a validation part; set data.validation = \"next_fold\", or remove the patience";
             return Err(refused(&builder.sources, key, why));
         }
     }
@@ -250,7 +253,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         (None, Some(features)) if features == FACTORS => Origin::Factors,
         (None, Some(features)) => Origin::Arm(features.clone()),
         _ => {
-            let why = "has to have either `system` or `features`";
+            let why = "must have either `system` or `features`";
             return Err(refused(&builder.sources, &format!("arm.{name}"), why));
         }
     };
@@ -336,7 +339,7 @@ fn settings(
     Ok(settings)
 }
 
-/// The configuration with an arm's own settings `own`, which stand at the key `at`, laid over the table at `base`.
+/// The configuration with an arm's own settings `own`, of the key `at`, laid over the table at `base`.
 fn over(builder: &Builder, base: &str, own: &Table, at: &str) -> Result<(Config, Builder)> {
     let mut laid = builder.clone();
     let mut layer = Value::Table(own.clone());
@@ -351,7 +354,7 @@ fn over(builder: &Builder, base: &str, own: &Table, at: &str) -> Result<(Config,
         laid.lay(layer, &source);
     }
     let config = deserialize(&laid).map_err(|failure| {
-        // The mistake stands in the arm, where the settings come from.
+        // The wrong setting is in the arm, so the message names the arm's key.
         let text = failure.to_string().replace(&format!("`{base}."), &format!("`{at}."));
         let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
         let failure = Failure::config(message);

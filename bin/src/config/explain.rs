@@ -1,4 +1,4 @@
-//! Errors of a configuration in words: the full key, where it was written, and the nearest one there is.
+//! Messages of configuration errors: the full key, its source, and the nearest known key.
 
 use super::nearest::nearest;
 use super::table::{Builder, Source, join};
@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use std::collections::BTreeMap;
 use toml::Value;
 
-/// What serde says, split up: its message names things in backticks, the first being the culprit.
+/// A parsed message of serde, which quotes names in backticks: first the wrong one, then the expected ones.
 struct Complaint<'a> {
     what: &'a str,
     name: Option<&'a str>,
@@ -25,8 +25,8 @@ impl<'a> Complaint<'a> {
     }
 }
 
-/// The failure behind an error of deserialisation; `default_keys` gives the keys of the default configuration, among which a
-/// misplaced name is looked for.
+/// The failure for an error of deserialisation. A misplaced name is searched for in `default_keys`, the keys of the default
+/// configuration.
 pub(super) fn explain(
     builder: &Builder,
     error: &serde_path_to_error::Error<toml::de::Error>,
@@ -96,7 +96,7 @@ fn unknown(
     if let Some(near) = nearest(name, expected.iter().copied()) {
         return failure.hint(format!("did you mean `{}`?", join(table, near)));
     }
-    // Perhaps it stands at the wrong place: the same last part elsewhere.
+    // It may be in the wrong table: search for the same last part.
     match elsewhere(name, default_keys()) {
         Some(other) => failure.hint(format!("did you mean `{other}`?")),
         None if expected.is_empty() => failure,
@@ -116,7 +116,7 @@ fn elsewhere(name: &str, keys: Vec<String>) -> Option<String> {
         .min_by_key(|key| key.matches('.').count())
 }
 
-/// A setting that cannot work: its key, why, and its source.
+/// The failure of a setting that cannot work: its key, why, and its source.
 pub(super) fn refused(sources: &BTreeMap<String, Source>, key: &str, why: &str) -> Failure {
     let source = source_of(sources, key).unwrap_or(&Source::Default);
     Failure::config(format!("`{key}` {why} ({source})"))
@@ -135,7 +135,7 @@ fn deeper(builder: &Builder, table: &str, name: &str) -> String {
     found.map_or(table, |(around, _)| around).to_owned()
 }
 
-/// The keys of all values inside the table at a path; none where there is no table.
+/// The keys of all values inside the table at a path; none if there is no table.
 fn leaves(builder: &Builder, path: &str) -> Vec<String> {
     let mut keys = Vec::new();
     if let Some(Value::Table(table)) = value_at(builder, path) {
@@ -145,10 +145,10 @@ fn leaves(builder: &Builder, path: &str) -> Vec<String> {
     keys
 }
 
-/// Inside a table with a `kind` the path ends too early: the value is the one without which the complaint is
-/// another.
+/// Inside a table with a `kind` the path ends too early: the wrong value is the one whose removal changes the
+/// message.
 fn culprit(builder: &Builder, path: &str, message: &str) -> Option<String> {
-    // Without its kind any table is complained about.
+    // Without its kind every table is an error.
     let mut values = leaves(builder, path).into_iter().filter(|key| !key.ends_with(".kind"));
     values.find(|key| {
         let mut without = builder.clone();
@@ -175,12 +175,12 @@ fn value_at<'a>(builder: &'a Builder, path: &str) -> Option<&'a Value> {
     parts.try_fold(first, |value, part| value.get(part))
 }
 
-/// Who wrote this key, or something inside it, or the nearest thing around it.
+/// As [`source_of`], or the default.
 fn origin(builder: &Builder, path: &str) -> Source {
     source_of(&builder.sources, path).cloned().unwrap_or(Source::Default)
 }
 
-/// The source of a key, of the latest layer inside it, or of what is around it.
+/// The source of a key: of the latest layer that sets it or a key inside it, otherwise of the table around it.
 pub(super) fn source_of<'a>(
     sources: &'a BTreeMap<String, Source>,
     path: &str,

@@ -1,6 +1,6 @@
-//! Configurations of earlier versions, in today's words.
+//! Conversion of configurations of earlier versions.
 //!
-//! Version 1 had one subject, MPUC, and a list of controls; its settings stood at the top. Version 2 has arms.
+//! Version 1 trained only MPUC, whose settings were at the top level, and a list of controls. Version 2 has arms.
 
 use toml::{Table, Value};
 
@@ -20,7 +20,7 @@ const CONTROLS: [(&str, &str); 7] = [
 /// Late fusion, by the name of its checkpoints in version 1.
 const LATE_FUSION: &str = "late-fusion";
 
-/// Rewrites the keys of version 1, in a whole configuration or in a part of one; says whether there were any.
+/// Rewrites the keys of version 1, in a whole configuration or in a part of one; returns whether there were any.
 pub(super) fn migrate(table: &mut Table) -> bool {
     let mut found = false;
     if let Some(Value::Array(controls)) = table.remove("controls") {
@@ -58,7 +58,7 @@ pub(super) fn migrate(table: &mut Table) -> bool {
     found
 }
 
-/// Puts a value in place, making the tables on the way.
+/// Sets a value and creates the tables of its path.
 fn put(table: &mut Table, path: &[&str], value: Value) {
     let [first, rest @ ..] = path else { return };
     if rest.is_empty() {

@@ -1,6 +1,6 @@
-//! The nearest name there is to one that there is not.
+//! The known name that is nearest to an unknown one.
 
-/// The candidate that looks most like the word, if any looks like it at all.
+/// The candidate most similar to the word; `None` if none is similar.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
@@ -12,7 +12,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// A hint for a name that is not among those there are.
+/// A hint for an unknown name, which lists the known ones.
 pub(super) fn among(word: &str, candidates: &[&str]) -> String {
     let all = candidates.join(", ");
     match nearest(word, candidates.iter().copied()) {

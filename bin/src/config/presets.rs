@@ -17,7 +17,7 @@ const PRESETS: [(&str, &str); 7] = [
 /// The arms that every configuration may name in `arms`: the layer below all presets.
 pub(super) const ARMS: &str = "arms";
 
-/// What `mpuc train` runs when it is told nothing.
+/// The preset of `mpuc train` without arguments.
 pub const DEFAULT: &str = "quick";
 
 /// The names of all presets.

@@ -22,7 +22,7 @@ pub struct Resolved {
     pub sources: BTreeMap<String, Source>,
 }
 
-/// What the command line asks for.
+/// The layers that the command line names.
 #[derive(Debug, Clone, Default)]
 pub struct Layers<'a> {
     /// The preset; without it the file's `base`, else the default.
@@ -41,13 +41,17 @@ impl Resolved {
     /// # Errors
     /// When a file cannot be read, a key is unknown, a value is of the wrong type or a setting cannot work.
     pub fn new(layers: &Layers<'_>) -> Result<Self> {
-        let file = layers.file.map(read).transpose()?;
+        let file = layers.file.map(read).transpose().map_err(|failure| match failure.kind() {
+            Kind::MissingData => failure
+                .hint("check the path after --config; --preset names a built-in configuration"),
+            _ => failure,
+        })?;
         let base = file.as_ref().and_then(|(table, _)| table.get("base")).and_then(Value::as_str);
         let preset = match (layers.preset, base) {
             (Some(preset), Some(base)) if preset != base => {
                 let path = layers.file.unwrap_or(Path::new("")).display();
                 return Err(Failure::config(format!(
-                    "{path} has base = \"{base}\", but --preset asks for `{preset}`"
+                    "{path} has base = \"{base}\", but --preset is `{preset}`"
                 ))
                 .hint("leave one of them out"));
             }
@@ -74,14 +78,14 @@ impl Resolved {
         finish(builder, preset)
     }
 
-    /// A configuration that was saved with a run: complete in itself, whatever the presets say today.
+    /// Loads the configuration of a run. It is complete, so presets do not change it.
     ///
     /// # Errors
     /// When the file is not there, or is not what [`save`](Self::save) writes.
     pub fn load(path: &Path, preset: &str) -> Result<Self> {
         let (mut table, lines) = read(path)?;
         let mut builder = Builder::default();
-        // A run of before arms names its controls, which the built-in arms define.
+        // Runs of version 1 name controls, which the built-in arms define.
         if migrate::migrate(&mut table) {
             lay_preset(&mut builder, presets::ARMS, 0)?;
         }
@@ -125,7 +129,7 @@ fn note_lines(
     }
 }
 
-/// Lays a preset, and those that it is based on, over what is there.
+/// Lays a preset, after those that it is based on, over the present values.
 fn lay_preset(builder: &mut Builder, name: &str, depth: usize) -> Result<()> {
     let mut table: Table = toml::from_str(presets::text(name)?)
         .map_err(|error| Failure::new(Kind::Bug, format!("preset {name}: {error}")))?;
@@ -154,8 +158,8 @@ fn set(builder: &mut Builder, pair: &str) -> Result<()> {
     put(builder, key, value, Source::Set)
 }
 
-/// Puts a value in place. A modality is made by naming its network and feature in full, not by setting a single value of
-/// it.
+/// Sets a value. A single value of an unknown modality is refused: a new modality needs its whole table, with feature and
+/// backbone.
 fn put(builder: &mut Builder, key: &str, value: Value, source: Source) -> Result<()> {
     let parts: Vec<&str> = key.split('.').collect();
     if let ["modality", name, _, ..] = parts[..] {
@@ -179,10 +183,10 @@ fn known_modality(builder: &Builder, name: &str, source: &Source) -> Result<()> 
     }))
 }
 
-/// Takes an optional value or a modality away.
+/// Removes an optional value or a modality.
 fn remove(builder: &mut Builder, key: &str) -> Result<()> {
     if builder.get(key).is_none() {
-        // Nothing to take away, unless the name is wrong.
+        // Nothing to remove, unless the name is wrong.
         let mut probe = builder.clone();
         put(&mut probe, key, Value::Boolean(false), Source::Set)?;
         return match deserialize(&probe) {
@@ -194,7 +198,7 @@ fn remove(builder: &mut Builder, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// The configuration that the tables say.
+/// The configuration of the merged tables.
 ///
 /// # Errors
 /// A key that is unknown, or a value of another type, with its source.
@@ -219,7 +223,7 @@ fn default_keys() -> Vec<String> {
 fn finish(builder: Builder, preset: &str) -> Result<Resolved> {
     let mut config = deserialize(&builder)?;
     let arms = arms::resolve(&builder, &config)?;
-    // Arms that are not run say nothing of a run.
+    // Arms that are not run do not change the run.
     config.arm.retain(|name, _| config.arms.contains(name));
     config.baseline = config.baseline.filter(|name| config.arms.contains(name));
     let complete = save::to_table(&config)?;
@@ -230,7 +234,7 @@ fn finish(builder: Builder, preset: &str) -> Result<Resolved> {
     Ok(resolved)
 }
 
-/// The source of every leaf of the complete table; what no layer named is a default.
+/// The source of every leaf of the complete table; a leaf that no layer sets is a default.
 fn note_sources(
     table: &Table,
     prefix: &str,

@@ -1,4 +1,4 @@
-//! Writing a configuration down with the source of each value.
+//! Writing a configuration with the source of each value.
 
 use super::table::{Source, join};
 use super::{Arm, Config, Resolved};
@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// A configuration as a table, defaults and all; optional values that are absent stay absent.
+/// A configuration as a table, with defaults; absent optional values stay absent.
 pub(super) fn to_table(config: &Config) -> Result<Table> {
     Table::try_from(config).map_err(|error| {
         Failure::config(format!("the configuration cannot be written as TOML: {error}"))
@@ -15,7 +15,7 @@ pub(super) fn to_table(config: &Config) -> Result<Table> {
 }
 
 impl Resolved {
-    /// Every value with a comment that says where it comes from.
+    /// The configuration as TOML, each value with a comment that names its source.
     ///
     /// # Errors
     /// When a number does not fit into TOML.
@@ -40,7 +40,7 @@ impl Resolved {
         Ok(())
     }
 
-    /// Names everything the figures of a run depend on: 10 hexadecimal digits.
+    /// A hash of all settings that the figures of a run depend on: 10 hexadecimal digits.
     ///
     /// # Errors
     /// As [`to_text`](Self::to_text).
@@ -51,8 +51,8 @@ impl Resolved {
         Ok(blake3::hash(text.as_bytes()).to_hex()[..10].to_owned())
     }
 
-    /// The table without what cannot change a figure: which arms are run, on which seeds and how many folds, what they
-    /// are called, where features are kept.
+    /// The table without settings that cannot change a figure: choice of arms, seeds and folds, titles, and the cache
+    /// folder.
     fn essence(&self) -> Result<Table> {
         let mut table = to_table(&self.config)?;
         for key in ["version", "seeds", "arms", "baseline"] {
@@ -62,7 +62,7 @@ impl Resolved {
             data.remove("cache");
             data.remove("run_folds");
         }
-        // A system that no arm trains says nothing of a figure.
+        // A system that no arm trains changes no figure.
         if let Some(Value::Table(systems)) = table.get_mut("system") {
             let trained = self.arms.iter().filter_map(|arm| arm.system());
             let trained: Vec<&str> = trained.map(|settings| settings.name()).collect();
@@ -75,7 +75,7 @@ impl Resolved {
         Ok(table)
     }
 
-    /// Names everything the figures of one arm depend on, beside the data: 16 hexadecimal digits.
+    /// A hash of all settings that the figures of one arm depend on, without the data: 16 hexadecimal digits.
     ///
     /// # Errors
     /// As [`to_text`](Self::to_text).
@@ -115,7 +115,7 @@ impl Resolved {
     }
 }
 
-/// A key with two values; an absent one is empty.
+/// A key with two different values; an absent value is the word `absent`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The full key.
@@ -144,7 +144,7 @@ fn first_difference(here: &Table, there: &Table, prefix: &str) -> Option<Differe
     })
 }
 
-/// Values first, then tables under headings of their own; the comments stand in one column of a table.
+/// Writes values first, then tables with their headings; the comments of a table are aligned.
 fn write(table: &Table, prefix: &str, text: &mut String, comment: &dyn Fn(&str) -> Option<String>) {
     let (tables, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
     if !values.is_empty() {
@@ -178,7 +178,7 @@ fn write(table: &Table, prefix: &str, text: &mut String, comment: &dyn Fn(&str) 
     }
 }
 
-/// A key as TOML wants it.
+/// A key in TOML's syntax, quoted if necessary.
 fn key_text(key: &str) -> String {
     let bare =
         !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');

@@ -1,4 +1,4 @@
-//! What a configuration can say. Presets are complete; files and `--set` change single values.
+//! The settings of a configuration. Presets are complete; files and `--set` change single values.
 
 use super::arms::ArmConfig;
 use super::migrate::VERSION;
@@ -25,11 +25,11 @@ pub struct Config {
     pub version: u32,
     /// Seeds to run; figures are means over them.
     pub seeds: Vec<u64>,
-    /// What is compared, in the order of the table: names of `[arm.NAME]`.
+    /// The arms to run, in the order of the table: names of `[arm.NAME]`.
     pub arms: Vec<String>,
-    /// The arm that the others' figures are compared with in the table, where it is run.
+    /// The arm that the table compares the others with, if it is run.
     pub baseline: Option<String>,
-    /// Steps after which each training ends, however far it is; without it, it runs as long as it says itself.
+    /// Maximum of steps of each training; default: no limit.
     pub steps: Option<u64>,
     /// Where samples come from and how they are split.
     pub data: DataConfig,
@@ -38,7 +38,7 @@ pub struct Config {
     pub modality: BTreeMap<String, ModalityConfig>,
     /// How batches and windows are drawn.
     pub sampling: Sampling,
-    /// Each system's own settings: heads and loss.
+    /// The settings of each system: heads and loss.
     pub system: SystemDefaults,
     /// How systems are trained.
     pub training: TrainingSettings,
@@ -46,7 +46,7 @@ pub struct Config {
     pub probe: ProbeSettings,
     /// Cross-modal retrieval.
     pub retrieval: RetrievalConfig,
-    /// What can be compared.
+    /// The arms that `arms` can name.
     pub arm: BTreeMap<String, ArmConfig>,
 }
 
@@ -74,32 +74,32 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// The folder or manifest; empty for the made-up world, made on first use.
+    /// The folder or manifest; empty for the synthetic world, which is made on first use.
     pub path: PathBuf,
-    /// Settings of the made-up world, where they are not its own.
+    /// Settings of the synthetic world; default: [`WorldSettings::default`].
     pub world: Option<WorldSettings>,
-    /// How it is laid out.
+    /// The format of the corpus.
     pub format: Format,
-    /// Which performances of RAVDESS are taken: speech (without this), song or both.
+    /// Performances of RAVDESS to use: speech (default), song or both.
     pub vocal: Option<Vocal>,
-    /// How the rows of `.csd` files are brought in step with the words; word_means without it.
+    /// How the rows of `.csd` files are aligned with the words; default: word_means.
     pub align: Option<Align>,
-    /// How it is split.
+    /// How samples are split into folds.
     pub protocol: Protocol,
-    /// How many folds there are.
+    /// Number of folds, at least 2.
     pub folds: usize,
-    /// How many of them are run.
+    /// Number of folds to run, from the first; 1 to `folds`.
     pub run_folds: usize,
-    /// Which samples of the training part are held back for patience.
+    /// Which samples are the validation part, which early stopping (`patience`) needs.
     pub validation: ValidationPart,
     /// Seed of the split.
     pub split_seed: u64,
     /// What to do with a sample that cannot be read.
     pub on_error: data::OnError,
-    /// Of labels that may apply together, the weight of each one's positives, in the order of the labels; without it,
-    /// as many as the training part has negatives to a positive.
+    /// For samples with several labels: the weight of the positives of each label, above 0, in the order of the labels;
+    /// default: the ratio of negatives to positives in the training part.
     pub positive_weights: Option<Vec<f32>>,
-    /// Where decoded features are kept; empty for the user's cache folder.
+    /// The folder of decoded features; empty for the user's cache folder.
     pub cache: PathBuf,
 }
 
@@ -139,7 +139,7 @@ impl DataConfig {
             return refuse("run_folds", why);
         }
         if self.vocal.is_some() && self.format != ravdess::FORMAT {
-            return refuse("vocal", "is for data.format = \"ravdess\"; take it away".into());
+            return refuse("vocal", "is for data.format = \"ravdess\"; remove it".into());
         }
         if self.protocol == Protocol::ByGroupPairs && self.folds != 3 {
             let why = format!("is {}; the protocol by_group_pairs has exactly 3", self.folds);
@@ -169,19 +169,19 @@ impl DataConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// No group (actor) in two parts, groups shuffled by the seed.
+    /// No group (actor) is in two parts; groups are shuffled by `split_seed`.
     ByGroup,
-    /// The same with groups dealt out in pairs (0, 1), (2, 3), ... so that each of three folds has as many male
-    /// as female actors.
+    /// No group is in two parts; pairs of groups (0, 1), (2, 3), ... are distributed over three folds, so that each has as
+    /// many male as female actors.
     ByGroupPairs,
-    /// Classes spread evenly, whoever it is; near-copies of one performance stay together.
+    /// Each fold has the same share of each class, whoever the actors are; near-copies of one performance stay together.
     Stratified,
-    /// The corpus's own split: by the lists beside CMU-MOSEI's files (without them as `by_group`), or by a manifest's
+    /// The corpus's own split: the lists beside CMU-MOSEI's files (without lists as `by_group`), or a manifest's
     /// column `part`.
     Standard,
 }
 
-/// Which samples of the training part are held back for patience.
+/// Which samples are the validation part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationPart {
@@ -191,35 +191,35 @@ pub enum ValidationPart {
     NextFold,
 }
 
-/// One modality.
+/// `[modality.NAME]`: features, windows and encoder of a modality.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModalityConfig {
-    /// What is computed from its files.
+    /// The feature that is computed from its files.
     pub feature: Extractor,
     /// Steps of a training window.
     pub window: usize,
     /// Steps of an evaluation window, which starts at 0.
     pub evaluation_window: usize,
-    /// Steps picked evenly from a window (video frames); all of them without it.
+    /// Number of steps picked evenly from a window (video frames), at most the shorter window; default: all.
     #[serde(default)]
     pub pick: Option<usize>,
-    /// What fills up samples that are shorter.
+    /// How samples shorter than a window are padded.
     #[serde(default)]
     pub padding: Padding,
-    /// How its numbers are brought to mean 0 and deviation 1.
+    /// How its values are standardised.
     #[serde(default)]
     pub standardise: Standardise,
     /// Random offsets in training.
     #[serde(default)]
     pub augmentation: Augmentation,
-    /// Its network.
+    /// The backbone of its encoder.
     pub backbone: BackboneSettings,
-    /// A file of weights that the network starts from, but for its last layer: torchvision's R(2+1)D-18 as `torch.save`
-    /// or safetensors wrote it. It starts at random without.
+    /// A file with the initial weights of all layers but the last: torchvision's R(2+1)D-18, as `torch.save` or
+    /// safetensors wrote it; default: random initial weights.
     #[serde(default)]
     pub weights: Option<PathBuf>,
-    /// Dropout on its features in training.
+    /// Dropout probability of its features in training, from 0 to below 1.
     #[serde(default)]
     pub dropout: f64,
 }
@@ -242,7 +242,7 @@ impl ModalityConfig {
             return Err(Refusal::new("pick", why));
         }
         if self.weights.is_some() && !matches!(self.backbone, BackboneSettings::R2plus1d(_)) {
-            let why = "is only for backbones of kind \"r2plus1d\"; take it away with `weights=`";
+            let why = "is only for backbones of kind \"r2plus1d\"; remove it with `weights=`";
             return Err(Refusal::new("weights", why));
         }
         Refusal::dropout("dropout", self.dropout)?;
@@ -253,18 +253,18 @@ impl ModalityConfig {
     }
 }
 
-/// How a modality's numbers are brought to mean 0 and standard deviation 1.
+/// How a modality's values are standardised to mean 0 and standard deviation 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standardise {
     /// Not at all.
     #[default]
     None,
-    /// Each number of a step by its own mean and deviation over the training part.
+    /// Each feature of a step by its mean and standard deviation over the training part.
     Each,
-    /// Each by its own mean, all by the mean deviation, so that relative sizes stay.
+    /// Each feature by its mean, all by the mean standard deviation, which keeps relative sizes.
     Shared,
-    /// Red, green and blue by Kinetics-400's mean and deviation, as torchvision's video networks want them.
+    /// Red, green and blue by Kinetics-400's mean and standard deviation, as torchvision's video networks expect.
     Kinetics,
 }
 
@@ -274,7 +274,7 @@ pub enum Standardise {
 pub struct Sampling {
     /// How batches are drawn.
     pub sampler: Sampler,
-    /// Whether each modality's window is drawn by itself, or one for all.
+    /// Whether windows are drawn independently for each modality, or one for all.
     pub independent_windows: bool,
     /// Whether systems that need no labels are also trained on the validation and test samples, as the authors' code
     /// does.
@@ -291,9 +291,9 @@ impl Default for Sampling {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrievalConfig {
-    /// Candidates each query is looked for among; all test samples where there are fewer.
+    /// Number of candidates of each query; all test samples if there are fewer.
     pub candidates: usize,
-    /// Random draws of that many candidates.
+    /// Number of random draws of the candidates; figures are means over them.
     pub draws: usize,
 }
 

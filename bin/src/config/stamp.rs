@@ -1,4 +1,4 @@
-//! What must stand beside every figure for it to mean anything.
+//! The protocol of a run: split, seeds, sampler, weights, device; printed with every result.
 
 use super::{Protocol, Resolved};
 use engine::Device;
@@ -8,52 +8,52 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Whether networks saw held-out samples (without labels) while they learned.
+/// Whether pretraining used held-out samples (without labels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Learning {
-    /// They did not.
+    /// It did not.
     Inductive,
-    /// They did.
+    /// It did.
     Transductive,
 }
 
-/// The protocol behind a figure.
+/// The protocol of a run, stored and printed with its figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Whether held-out samples were seen in pretraining.
+    /// Whether pretraining used held-out samples.
     pub learning: Learning,
-    /// Whether pretraining read labels, be it only to draw batches.
+    /// Whether pretraining read labels; a sampler that draws by class counts too.
     pub labels_in_pretraining: bool,
     /// How the data was split.
     pub protocol: Protocol,
-    /// Folds there are.
+    /// Number of folds.
     pub folds: usize,
-    /// Folds that were run.
+    /// Number of folds that were run.
     pub run_folds: usize,
-    /// Which sample is in which part of which fold.
+    /// A hash of the samples of each part of each fold: 16 hexadecimal digits.
     pub split_hash: String,
     /// The preset the configuration started from.
     pub preset: String,
-    /// The system of each arm that trains one, with its settings. Runs of old versions do not say.
+    /// The system of each arm that trains one, with its settings. Absent in runs of old versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub systems: BTreeMap<String, SystemSettings>,
-    /// Whether each modality's window was drawn by itself.
+    /// Whether windows were drawn independently for each modality.
     pub independent_windows: bool,
     /// How batches were drawn.
     pub sampler: Sampler,
-    /// Seeds the figures are means over.
+    /// The seeds; figures are means over them.
     pub seeds: Vec<u64>,
-    /// The file that a modality's network starts from, with the beginning of its hash; the others start at random.
+    /// By modality, the name of the file of its initial weights, with the beginning of the file's hash.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, String>,
-    /// What was learned from: "made-up world", or the corpus's layout, e.g. "ravdess". Runs of old versions do not say.
+    /// The corpus: "synthetic world" (old versions: "made-up world"), or its format, e.g. "ravdess". Old runs may lack it.
     #[serde(default)]
     pub corpus: Option<String>,
-    /// How many samples it has.
+    /// Its number of samples.
     #[serde(default)]
     pub samples: Option<usize>,
-    /// What the networks were computed on.
+    /// The device of the networks.
     pub device: String,
     /// The hash of the configuration.
     pub configuration: String,
@@ -100,7 +100,7 @@ impl Stamp {
     }
 }
 
-/// One line beside a table.
+/// One line, printed below a table.
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let learning = match self.learning {
@@ -134,7 +134,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The name of a unit variant as it stands in configurations.
+/// The name of a unit variant, as configurations write it.
 pub fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value)
         .ok()

@@ -11,13 +11,13 @@ use toml::{Table, Value};
 pub enum Source {
     /// A preset.
     Preset(String),
-    /// A line of a file; 0 where it is not known.
+    /// A line of a file; 0 if it is not known.
     File(PathBuf, usize),
     /// `--set`.
     Set,
     /// A flag of its own, e.g. `--data`.
     Flag(&'static str),
-    /// Nobody named it.
+    /// No layer sets it.
     Default,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Lays a table over what is there, value by value.
+    /// Lays a table over the present values.
     pub(super) fn lay(&mut self, table: Table, source: &dyn Fn(&str) -> Source) {
         let Builder { table: under, sources } = self;
         lay(under, table, "", source, sources);
@@ -55,7 +55,7 @@ impl Builder {
         parts.try_fold(first, |value, part| value.get(part))
     }
 
-    /// Puts a value in place, making the tables on the way.
+    /// Sets a value and creates the tables of its path.
     pub(super) fn put(&mut self, key: &str, value: Value, source: Source) -> Result<()> {
         let mut parts: Vec<&str> = key.split('.').collect();
         if parts.iter().any(|part| part.is_empty()) {
@@ -83,7 +83,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Takes away what is there.
+    /// Removes the value or table of a key.
     pub(super) fn drop(&mut self, key: &str) {
         let (parent, last) = key.rsplit_once('.').unwrap_or(("", key));
         let table = parent
@@ -102,8 +102,8 @@ pub(super) fn join(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
 }
 
-/// Lays one table over another. Where a table says another `kind` than the one below, it takes its place: the
-/// settings of one kind mean nothing to another.
+/// Lays one table over another. A table replaces a table of another `kind`, because the kinds have different
+/// settings.
 pub(super) fn lay(
     under: &mut Table,
     over: Table,
@@ -153,8 +153,8 @@ fn forget(sources: &mut BTreeMap<String, Source>, path: &str) {
     sources.retain(|key, _| key != path && !key.starts_with(&inside));
 }
 
-/// A value of the command line: TOML where it is, else a list at its commas where a list stood, else a number
-/// as people write it (`.9`), else a bare word.
+/// Parses a value of the command line: as TOML, else as a list with commas if the old value is a list, else as a
+/// number (also `.9`), else as a bare word.
 pub(super) fn parse(text: &str, old: Option<&Value>) -> Value {
     let word = || Value::String(text.to_owned());
     let document = if text.contains('\n') {
@@ -164,7 +164,7 @@ pub(super) fn parse(text: &str, old: Option<&Value>) -> Value {
     };
     let value = document.and_then(|mut table| table.remove("value"));
     match (old, value) {
-        // Where words stand, `2024` is a word too.
+        // The old value is a word, so `2024` is a word too.
         (Some(Value::String(_)), Some(Value::String(value))) => Value::String(value),
         (Some(Value::String(_)), _) => word(),
         (Some(Value::Array(_)), Some(value @ Value::Array(_))) => value,

@@ -1,5 +1,5 @@
-//! Settings of the right type that still cannot work, found before hours of training. Each settings struct checks itself;
-//! here stands what is between them.
+//! Checks of a configuration's values before training. Each settings struct has its own `check`; checks across structs
+//! are here.
 
 use super::explain::refused;
 use super::{Resolved, migrate};
@@ -18,14 +18,15 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     };
     if config.version > migrate::VERSION {
         let (found, known) = (config.version, migrate::VERSION);
-        let why = format!("is {found}, and this program knows {known}; use a newer mpuc");
+        let why =
+            format!("is {found}, but this program reads versions up to {known}; use a newer mpuc");
         return refuse("version", &why);
     }
     if config.seeds.is_empty() {
         return refuse("seeds", "is empty; name at least one, e.g. [0]");
     }
     if config.steps == Some(0) {
-        return refuse("steps", "is 0; give 1 or more, or take it away with `steps=`");
+        return refuse("steps", "is 0; give 1 or more, or remove it with `steps=`");
     }
     if config.modality.is_empty() {
         return refuse("modality", "has no entry; name at least one modality");

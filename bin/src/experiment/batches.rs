@@ -1,6 +1,6 @@
-//! From samples to batches: which, which windows of them, and how they become tensors.
+//! Batches from samples: the plan of an epoch, windows, noise, and conversion to tensors.
 
-use super::Material;
+use super::PreparedData;
 use crate::config::{Config, ModalityConfig, Pairing, Sampling, Standardise};
 use crate::failure::Result;
 use data::corpus::Label;
@@ -12,18 +12,18 @@ use models::sampler::{Augmentation, window_start};
 use models::systems::{Batch, Input};
 use std::sync::Arc;
 
-/// Threads that cut batches ahead of training.
+/// Threads that make batches ahead of training.
 pub const WORKERS: usize = 1;
-/// Batches each keeps ready.
+/// Batches that each thread keeps ready.
 pub const AHEAD: usize = 4;
 
-/// Batches of one split: its standardisation and windows.
+/// The batches of one split, with its standardisation and windows.
 pub struct Batches<'a> {
-    material: &'a Material,
+    prepared: &'a PreparedData,
     sampling: Sampling,
     /// The modalities of the batches, by their numbers in the data.
     chosen: Vec<usize>,
-    /// These modalities alone.
+    /// The dataset with only these modalities.
     dataset: Arc<Dataset>,
     /// By modality of the batches.
     standardisers: Vec<Option<Standardiser>>,
@@ -37,7 +37,7 @@ impl<'a> Batches<'a> {
     /// When a feature cannot be read, or no training sample has a modality.
     pub fn new(
         config: &Config,
-        material: &'a Material,
+        prepared: &'a PreparedData,
         train: &[usize],
         seed: u64,
     ) -> Result<Self> {
@@ -48,24 +48,24 @@ impl<'a> Batches<'a> {
                 Standardise::Each => Spread::Each,
                 Standardise::Shared => Spread::Shared,
             };
-            Standardiser::fit(&material.dataset, number, train, spread).map(Some)
+            Standardiser::fit(&prepared.dataset, number, train, spread).map(Some)
         };
-        let standardisers = material
+        let standardisers = prepared
             .modalities
             .iter()
             .enumerate()
             .map(fit)
             .collect::<std::result::Result<_, _>>()?;
-        let chosen = (0..material.names.len()).collect();
-        let dataset = Arc::clone(&material.dataset);
-        Ok(Batches { material, sampling: config.sampling, chosen, dataset, standardisers, seed })
+        let chosen = (0..prepared.names.len()).collect();
+        let dataset = Arc::clone(&prepared.dataset);
+        Ok(Batches { prepared, sampling: config.sampling, chosen, dataset, standardisers, seed })
     }
 
     /// Batches of these modalities alone, by their numbers in the data.
     pub fn select(&self, modalities: &[usize]) -> Self {
         let dataset = match modalities == self.chosen {
             true => Arc::clone(&self.dataset),
-            false => Arc::new(self.material.dataset.select(modalities)),
+            false => Arc::new(self.prepared.dataset.select(modalities)),
         };
         let standardisers = modalities.iter().map(|&m| self.standardisers[m].clone()).collect();
         let chosen = modalities.to_vec();
@@ -79,7 +79,7 @@ impl<'a> Batches<'a> {
 
     /// The settings of each modality.
     fn modalities(&self) -> impl Iterator<Item = &'a ModalityConfig> + Clone + '_ {
-        self.chosen.iter().map(|&number| &self.material.modalities[number])
+        self.chosen.iter().map(|&number| &self.prepared.modalities[number])
     }
 
     /// The shape of one sample of each modality in training: [T, ..].
@@ -102,7 +102,7 @@ impl<'a> Batches<'a> {
         views: usize,
         pairs: bool,
     ) -> Vec<Vec<Item>> {
-        let Material { groups, labels, .. } = self.material;
+        let PreparedData { groups, labels, .. } = self.prepared;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
         let labels: Vec<usize> = train.iter().map(class).collect();
@@ -131,10 +131,10 @@ impl<'a> Batches<'a> {
     }
 
     fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
-        // Windows and noise depend on the modality's number in the data, whichever are chosen.
+        // Windows and noise depend on the modality's number in the data, not on which modalities are chosen.
         let start = |&number: &usize| {
-            let modality = &self.material.modalities[number];
-            let length = self.material.dataset.length(sample, number).unwrap_or(0);
+            let modality = &self.prepared.modalities[number];
+            let length = self.prepared.dataset.length(sample, number).unwrap_or(0);
             let places = (length + 1).saturating_sub(modality.window).max(1);
             let independent = self.sampling.independent_windows;
             let share = window_start(self.seed, epoch, sample, view, number, independent);
@@ -143,7 +143,7 @@ impl<'a> Batches<'a> {
         Item { sample, starts: self.chosen.iter().map(start).collect() }
     }
 
-    /// Those of these samples that have every modality.
+    /// The samples among these that have every modality.
     pub fn complete(&self, samples: &[usize]) -> Vec<usize> {
         let all = |&&sample: &&usize| {
             (0..self.chosen.len()).all(|m| self.dataset.length(sample, m).is_some())
@@ -151,7 +151,7 @@ impl<'a> Batches<'a> {
         samples.iter().filter(all).copied().collect()
     }
 
-    /// Training batches of a plan from its `done`th on, in its order.
+    /// Training batches of a plan, in its order, without the first `done`.
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -183,7 +183,7 @@ impl<'a> Batches<'a> {
         Ok(loader.map(move |batch| self.assemble(batch?, views)))
     }
 
-    /// Samples in their order, windows from the start, nothing random.
+    /// Evaluation batches: samples in their order, windows from step 0, no random numbers.
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -201,8 +201,8 @@ impl<'a> Batches<'a> {
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
     }
 
-    /// The same for the loss on held-out samples: with two views, which cannot both start at 0, windows are drawn
-    /// as in training, but the same ones each time. Batches are left out as in [`plan`](Self::plan).
+    /// Batches for the validation loss. With one view, windows start at 0; with more, they are drawn as in training, but
+    /// equal in every epoch. With `pairs`, batches are left out as in [`plan`](Self::plan).
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -242,16 +242,16 @@ impl<'a> Batches<'a> {
 
     fn assemble(&self, batch: loader::Batch, views: usize) -> Result<Batch> {
         let rows = batch.samples.len();
-        let targets = self.material.targets(&batch.samples[..rows / views]);
+        let targets = self.prepared.targets(&batch.samples[..rows / views]);
         let labels = targets.map(|targets| targets.tensor()).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Batch { modalities, labels, samples: rows / views, views })
     }
 }
 
-/// Random offsets, a function of the seed, the epoch, the sample, the view and the modality.
+/// Random offsets: a function of seed, epoch, sample, view and modality.
 struct Noise {
-    /// The number of each modality in the data, and what is added to it.
+    /// The number of each modality in the data, and its augmentation.
     augmentations: Vec<(usize, Augmentation)>,
     seed: u64,
     epoch: u64,
@@ -276,7 +276,8 @@ impl Noise {
     }
 }
 
-/// One modality as tensors: the rows that have it, and where they belong if some lack it.
+/// Converts one modality of a batch to tensors: the rows of samples that have it, and, if some lack it, the row of each
+/// sample.
 ///
 /// # Errors
 /// None in practice.
@@ -318,7 +319,7 @@ pub fn input(stacked: loader::Stacked) -> Result<Input> {
     })
 }
 
-/// Gives every modality but the first another order of the batch's rows.
+/// Permutes the rows of every modality but the first.
 fn shuffle(batch: &mut loader::Batch, random: Philox) {
     for (number, stacked) in batch.modalities.iter_mut().enumerate().skip(1) {
         let order = random.at(number as u64).permutation(batch.samples.len());

@@ -1,4 +1,4 @@
-//! Finding the samples of a data set, and which settings each of its modalities has.
+//! Finds the samples of a corpus and the settings of its modalities.
 
 use crate::config::{Config, ModalityConfig};
 use crate::failure::{Failure, Result};
@@ -6,10 +6,10 @@ use data::corpora::{Found, Options, Wanted};
 use data::corpus::Corpus;
 use std::path::Path;
 
-/// The samples, and the settings of each of their modalities.
+/// The samples of the corpus at `root`, and the settings of each of its modalities.
 ///
 /// # Errors
-/// Whatever is wrong with the files or the settings.
+/// When a file or a setting is wrong, or there are fewer than two modalities.
 pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
     let wanted: Vec<Wanted> = config
         .modality
@@ -23,8 +23,14 @@ pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>
     };
     let Found { mut corpus, wanted } = config.data.format.find(root, &wanted, &options)?;
     if wanted.len() < 2 {
-        let message = format!("{}: has {} modalities", root.display(), wanted.len());
-        return Err(Failure::config(message).hint("the contrastive loss needs two to compare"));
+        let message = format!(
+            "{}: has {} modalities, and at least 2 are needed",
+            root.display(),
+            wanted.len()
+        );
+        return Err(
+            Failure::config(message).hint("add a [modality.NAME] whose feature the data has")
+        );
     }
     corpus.leave_out_absent_classes();
     let settings: Vec<&ModalityConfig> = config.modality.values().collect();

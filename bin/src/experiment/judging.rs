@@ -1,7 +1,7 @@
-//! What trained networks are worth on held-out samples: the system's own head, probes on frozen features, cross-modal
+//! Evaluation of networks on held-out samples: the system's own head, probes on frozen features, cross-modal
 //! retrieval.
 
-use super::Material;
+use super::PreparedData;
 use super::batches::Batches;
 use crate::config::RetrievalConfig;
 use crate::failure::Result;
@@ -23,9 +23,9 @@ pub struct Features {
 
 #[derive(Clone, Default)]
 struct Part {
-    /// For each modality its features.
+    /// The features of each modality, one row a sample.
     modalities: Vec<Rows>,
-    /// `None` where there are no samples.
+    /// `None` if there are no samples.
     targets: Option<Targets>,
 }
 
@@ -38,32 +38,32 @@ impl Features {
         system: &dyn System,
         parameters: &Parameters,
         batches: &Batches<'_>,
-        material: &Material,
+        prepared: &PreparedData,
         split: &Split,
     ) -> Result<Self> {
         let mut parts = [Part::default(), Part::default(), Part::default()];
         for (part, (_, samples)) in parts.iter_mut().zip(split.parts()) {
-            let labelled = material.labelled(samples);
+            let labelled = prepared.labelled(samples);
             let outputs = evaluate(system, parameters, batches.evaluation(&labelled, ROWS)?)?;
-            part.targets = material.targets(&labelled);
+            part.targets = prepared.targets(&labelled);
             part.modalities = outputs.features;
         }
         Ok(Features { parts })
     }
 
     /// The true factors, one row a sample, as if they were one modality.
-    pub fn from_factors(rows: &[Vec<f32>], material: &Material, split: &Split) -> Self {
+    pub fn from_factors(rows: &[Vec<f32>], prepared: &PreparedData, split: &Split) -> Self {
         let part = |samples: &[usize]| {
-            let samples = material.labelled(samples);
+            let samples = prepared.labelled(samples);
             let values: Vec<f32> =
                 samples.iter().flat_map(|&sample| rows[sample].iter().copied()).collect();
             let width = rows.first().map_or(0, Vec::len);
-            Part { modalities: vec![Rows { values, width }], targets: material.targets(&samples) }
+            Part { modalities: vec![Rows { values, width }], targets: prepared.targets(&samples) }
         };
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
 
-    /// The same features under permuted labels.
+    /// These features with labels permuted within each part.
     pub fn permuted(mut self, random: Philox) -> Self {
         for (number, part) in self.parts.iter_mut().enumerate() {
             let count = part.targets.as_ref().map_or(0, Targets::len);
@@ -73,7 +73,7 @@ impl Features {
         self
     }
 
-    /// Trains a probe on these modalities' features side by side and judges it on the test part.
+    /// Trains a probe on the concatenated features of these modalities and evaluates it on the test part.
     ///
     /// # Errors
     /// When the probe diverges.
@@ -102,7 +102,7 @@ impl Features {
     }
 }
 
-/// Judges a system's own head on the labelled samples of a part.
+/// Evaluates a system's own head on the labelled samples of a part.
 ///
 /// # Errors
 /// When a feature cannot be read.
@@ -110,19 +110,19 @@ pub fn own_head(
     system: &dyn System,
     parameters: &Parameters,
     batches: &Batches<'_>,
-    material: &Material,
+    prepared: &PreparedData,
     samples: &[usize],
     task: &Task,
 ) -> Result<Evaluation> {
-    let labelled = material.labelled(samples);
+    let labelled = prepared.labelled(samples);
     let outputs = evaluate(system, parameters, batches.evaluation(&labelled, ROWS)?)?;
     let predicted = task.decide_rows(&outputs.logits);
-    let truth = material.targets(&labelled).unwrap_or_else(|| task.empty());
+    let truth = prepared.targets(&labelled).unwrap_or_else(|| task.empty());
     Ok(Evaluation::new(&predicted, &truth, task.outputs()))
 }
 
 /// Cross-modal retrieval on samples that have every modality: the mean over all ordered pairs of modalities and
-/// random draws of candidates, and what chance would score at 1. `None` where a system has no embeddings, or fewer than two
+/// random draws of candidates, and R@1 of random guessing. `None` if a system has no embeddings, or fewer than two
 /// samples have all modalities.
 ///
 /// # Errors
@@ -147,7 +147,7 @@ pub fn cross_modal(
     let mut mean = Retrieval::default();
     let pairs = embeddings.len() * (embeddings.len() - 1);
     for draw in 0..draws {
-        // The draws are the same for every seed, so that systems are compared on the same questions.
+        // The draws are equal for every seed, so that systems are compared on the same candidates.
         let chosen = Philox::new(0, "retrieval").at(draw as u64).permutation(samples.len());
         let pick = |rows: &Rows| -> Vec<f64> {
             let row = |&i: &usize| rows.row(i).iter().map(|&v| f64::from(v));

@@ -1,9 +1,9 @@
-//! The experiment: every arm on every seed and fold of a configuration, resumable at any moment.
+//! The experiment: every arm on every trial (a seed on a fold) of a configuration, resumable at any moment.
 
 mod batches;
 mod corpora;
 mod judging;
-mod material;
+mod prepared_data;
 mod pretrained;
 mod report;
 mod stage;
@@ -11,7 +11,7 @@ mod trial;
 
 pub use batches::{AHEAD, WORKERS, input};
 
-pub use material::{Decoded, Material, decode};
+pub use prepared_data::{Decoded, PreparedData, decode};
 pub use pretrained::{lacking, matched};
 pub use report::{ArmReport, Report};
 
@@ -24,31 +24,31 @@ use engine::Device;
 use std::time::Instant;
 use trial::{ArmResult, Trial};
 
-/// What every part of an experiment is handed.
+/// The context of an experiment, shared by all its parts.
 pub struct Session<'a> {
     /// The configuration.
     pub resolved: &'a Resolved,
-    /// Where everything is written.
+    /// The folder of all output.
     pub run: &'a RunFolder,
-    /// Where networks are computed.
+    /// The device of the networks.
     pub device: &'a Device,
-    /// Where progress is shown.
+    /// The progress display.
     pub progress: &'a Progress,
-    /// What long work polls.
+    /// The request to stop; long work polls it.
     pub stop: &'a Stop,
 }
 
-/// Trains and judges all arms on all seeds and folds; what was done before is taken from the run folder.
+/// Trains and evaluates all arms on all trials; finished results are read from the run folder.
 ///
 /// # Errors
-/// Whatever is wrong with the data or the configuration; a stop that was asked for, once everything is saved.
+/// When data or configuration are wrong, training fails, or a stop was requested and everything is saved.
 pub fn run(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
-    let material = Material::open(session.resolved, session.progress, session.stop)?;
-    material.hold_to(session.run)?;
-    session.run.write_json("splits/splits.json", &material.splits_by_id())?;
-    let report = match each(session, &material, |trial, arm| trial.run(arm)) {
-        Ok(results) => report(session, &material, &results, started)?,
+    let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
+    prepared.hold_to(session.run)?;
+    session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
+    let report = match each(session, &prepared, |trial, arm| trial.run(arm)) {
+        Ok(results) => report(session, &prepared, &results, started)?,
         Err(failure) => {
             let stopped = session.stop.asked().is_some();
             session.run.tell(|status| {
@@ -60,38 +60,39 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     };
     session.run.write_json("results.json", &report)?;
     session.run.tell(|status| {
-        let units = status.units;
-        *status = Status { state: State::Finished, units_done: units, units, ..Status::default() };
+        let trials = status.trials;
+        *status =
+            Status { state: State::Finished, trials_done: trials, trials, ..Status::default() };
     })?;
     Ok(report)
 }
 
-/// Judges all arms again, from their checkpoints. Writes nothing but the report that it returns.
+/// Evaluates all arms again, from their checkpoints, and returns the report. Writes no result.
 ///
 /// # Errors
-/// When the data is not there or not what it was, or a checkpoint is missing or damaged.
+/// When the data is missing or has changed, or a checkpoint is missing or damaged.
 pub fn judge_again(session: &Session<'_>) -> Result<Report> {
     let started = Instant::now();
-    let material = Material::open(session.resolved, session.progress, session.stop)?;
-    material.hold_to(session.run)?;
-    let results = each(session, &material, |trial, arm| {
+    let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
+    prepared.hold_to(session.run)?;
+    let results = each(session, &prepared, |trial, arm| {
         if let Some(reason) = session.stop.asked() {
             return Err(reason.saved("nothing was changed"));
         }
         trial.judge_again(arm)
     })?;
-    report(session, &material, &results, started)
+    report(session, &prepared, &results, started)
 }
 
-/// Does something with every arm on every seed and fold. Arms that train come first: others take their networks.
+/// Calls `todo` for every arm on every trial. Arms that train come first, because others use their networks.
 fn each(
     session: &Session<'_>,
-    material: &Material,
+    prepared: &PreparedData,
     mut todo: impl FnMut(&Trial<'_>, &Arm) -> Result<Option<ArmResult>>,
 ) -> Result<Vec<ArmResult>> {
     let (training, derived): (Vec<Arm>, Vec<Arm>) =
-        arms(session.resolved, material).into_iter().partition(|arm| arm.system().is_some());
-    let folds = material.splits.len();
+        arms(session.resolved, prepared).into_iter().partition(|arm| arm.system().is_some());
+    let folds = prepared.splits.len();
     let trials: Vec<(u64, usize)> = session
         .resolved
         .config
@@ -103,13 +104,13 @@ fn each(
     for (done, &(seed, fold)) in trials.iter().enumerate() {
         session.run.tell(|status| {
             *status = Status {
-                unit: format!("seed {seed}, fold {}", fold + 1),
-                units_done: done,
-                units: trials.len(),
+                trial: format!("seed {seed}, fold {}", fold + 1),
+                trials_done: done,
+                trials: trials.len(),
                 ..Status::default()
             };
         })?;
-        let trial = Trial::new(session, material, seed, fold)?;
+        let trial = Trial::new(session, prepared, seed, fold)?;
         for arm in training.iter().chain(&derived) {
             results.extend(todo(&trial, arm)?);
         }
@@ -117,20 +118,20 @@ fn each(
     Ok(results)
 }
 
-/// The arms on the data's modalities, in the order of the table.
-fn arms(resolved: &Resolved, material: &Material) -> Vec<Arm> {
-    resolved.arms.iter().flat_map(|arm| arm.on(&material.names)).collect()
+/// The arms to run on the data's modalities, in the order of the table.
+fn arms(resolved: &Resolved, prepared: &PreparedData) -> Vec<Arm> {
+    resolved.arms.iter().flat_map(|arm| arm.on(&prepared.names)).collect()
 }
 
 fn report(
     session: &Session<'_>,
-    material: &Material,
+    prepared: &PreparedData,
     results: &[ArmResult],
     started: Instant,
 ) -> Result<Report> {
-    let stamp = material.stamp(session.resolved, session.device)?;
+    let stamp = prepared.stamp(session.resolved, session.device)?;
     let elapsed = started.elapsed().as_secs_f64();
-    let arms = arms(session.resolved, material);
+    let arms = arms(session.resolved, prepared);
     let run = session.run.path();
-    Ok(Report::new(session.resolved, &arms, results, &material.classes, stamp, run, elapsed))
+    Ok(Report::new(session.resolved, &arms, results, &prepared.classes, stamp, run, elapsed))
 }

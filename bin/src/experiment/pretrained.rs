@@ -1,4 +1,4 @@
-//! Networks that start from weights that others trained, instead of at random.
+//! Initial weights of networks, from files.
 
 use crate::config::Config;
 use crate::failure::{Failure, Kind, Result};
@@ -9,10 +9,10 @@ use models::backbones::{Backbone, BackboneSettings, R2Plus1dSettings};
 use models::weights::{Match, Source, load};
 use std::collections::BTreeMap;
 
-/// The last layer: the paper puts one of its own in the place of the classes that a file was trained for.
+/// The last layer. It is not loaded, because the file's predicts other classes.
 const OUTPUT: &str = "fc.";
 
-/// The files of all modalities that have one.
+/// The weight files of all modalities that have one.
 pub struct Pretrained {
     networks: Vec<Network>,
 }
@@ -66,7 +66,7 @@ impl Pretrained {
         Ok(Pretrained { networks })
     }
 
-    /// Gives the networks of a system their weights: those of the modalities that it has.
+    /// Loads the weights into a system's parameters, for every modality for which `has` is true.
     ///
     /// # Errors
     /// When numbers cannot be read.
@@ -83,7 +83,7 @@ impl Pretrained {
         Ok(())
     }
 
-    /// Each file's name and the beginning of its hash, by modality.
+    /// The name of each file and the beginning of its hash, by modality.
     pub fn stamp(&self) -> BTreeMap<String, String> {
         let stamp = |network: &Network| {
             let name = network.weights.path().file_name().unwrap_or_default().display();
@@ -93,27 +93,27 @@ impl Pretrained {
     }
 }
 
-/// Whether a network is the one that there are weights for.
+/// Whether a backbone has the sizes of torchvision's R(2+1)D-18.
 fn is_r2plus1d_18(backbone: &BackboneSettings) -> bool {
     let BackboneSettings::R2plus1d(settings) = backbone else { return false };
     let R2Plus1dSettings { width, stem, blocks, .. } = R2Plus1dSettings::default();
     (settings.width, settings.stem, &settings.blocks) == (width, stem, &blocks)
 }
 
-/// Which of a network's parameters a file has.
+/// Matches the parameters of a network with the tensors of a file.
 ///
 /// # Errors
 /// When the network cannot be built.
 pub fn matched(weights: &Weights, network: &BackboneSettings) -> Result<Match> {
     let mut parameters = Parameters::new(DType::F32, 0);
-    // No parameter depends on how large a clip is.
+    // No parameter depends on the size of a clip.
     Backbone::new(network, parameters.scope(), &[1, 1, 1, 3])?;
     let sources = weights.entries().iter();
     let sources = sources.map(|entry| Source { name: entry.name(), shape: entry.shape() });
     Ok(Match::new(&parameters, "", &sources.collect::<Vec<_>>()))
 }
 
-/// The parameters that a network of this system needs and does not have.
+/// The network's parameters that the file lacks or has in another shape, without those of the last layer.
 pub fn lacking(matched: &Match) -> Vec<&str> {
     let reshaped = matched.reshaped.iter().map(|reshaped| reshaped.name.as_str());
     let all = matched.missing.iter().map(String::as_str).chain(reshaped);

@@ -1,4 +1,4 @@
-//! The outcome of an experiment: means and standard deviations over seeds, by arm, as a table and as JSON.
+//! The report of an experiment: means and standard deviations over seeds, by arm, as a table and as JSON.
 
 use super::trial::ArmResult;
 use crate::config::{Arm, Resolved, Stamp};
@@ -12,73 +12,73 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Figures over all seeds and folds, of held-out samples: of each seed the mean over its folds, and of these mean and
-/// standard deviation over the seeds. What was not measured is `null`.
+/// Figures on held-out samples: the mean over the folds of each seed, then mean and standard deviation over seeds. A
+/// figure that was not measured is `null`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// What `score` is: `accuracy` of classes, or `weighted_accuracy` of labels that may apply together.
+    /// The metric of `score`: `accuracy`, or `weighted_accuracy` for samples with several labels.
     pub figure: String,
-    /// The score of the best single answer for every sample.
+    /// The score of the best constant prediction.
     pub chance: Option<Summary>,
     /// The arm that the others are compared with in the table.
     #[serde(default)]
     pub baseline: Option<String>,
     /// By the arm's name, in the order of the table.
     pub arms: IndexMap<String, ArmReport>,
-    /// Time of this sitting, in seconds.
+    /// Duration of this call of the command, in seconds.
     #[serde(default)]
     pub seconds: f64,
     /// The run folder.
     #[serde(default)]
     pub run: PathBuf,
-    /// What must stand beside every figure.
+    /// The protocol of the run.
     pub protocol: Stamp,
 }
 
-/// What an arm came to.
+/// The results of one arm.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ArmReport {
     /// Its name in tables.
     pub title: String,
-    /// The system that it trains; absent of an arm that takes features from elsewhere.
+    /// The system that it trains; absent if it uses features of another arm.
     pub system: Option<String>,
-    /// The one number that arms are compared by: see [`Report::figure`].
+    /// The metric by which arms are compared: see [`Report::figure`].
     pub score: Option<Summary>,
     /// Weighted accuracy (Tong et al.), mean over classes.
     pub weighted_accuracy: Option<Summary>,
-    /// F1 over classes, weighted by how frequent they are; of labels, that of yes and no, mean over labels.
+    /// F1 of classes, weighted by their frequency; for several labels, of positives and negatives, mean over labels.
     pub f1_weighted: Option<Summary>,
-    /// F1, mean over classes.
+    /// F1, mean over classes; absent for several labels.
     pub f1_macro: Option<Summary>,
-    /// F1, mean over labels.
+    /// F1 of positives, mean over labels; absent for classes.
     pub f1_binary: Option<Summary>,
-    /// The confusion matrix over all seeds and folds; rows are true classes.
+    /// The sum of confusion matrices over all seeds and folds; rows are true classes.
     pub confusion: Option<Confusion>,
-    /// The figures of each of the labels that may apply together.
+    /// The figures of each label; empty for classes.
     pub emotions: Vec<Emotion>,
     /// Cross-modal retrieval.
     pub retrieval: Option<RetrievalReport>,
     /// Mean loss of the first epoch of training.
     pub loss_first: Option<f64>,
-    /// Mean loss of the last.
+    /// Mean loss of the last epoch.
     pub loss_last: Option<f64>,
-    /// Time it took over all sittings that are known of, in seconds.
+    /// Duration of training and evaluation in seconds, summed over trials; see `ArmResult::seconds`.
     pub seconds: f64,
 }
 
 /// Cross-modal retrieval over all seeds and folds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalReport {
-    /// Share of samples whose partner in another modality is the nearest of the candidates.
+    /// R@1: share of samples whose counterpart in another modality is the nearest candidate.
     pub at_1: f64,
-    /// The share among the five nearest.
+    /// R@5: share of samples whose counterpart is among the five nearest.
     pub at_5: f64,
-    /// What chance would score at 1.
+    /// R@1 of random guessing.
     pub chance: f64,
 }
 
-/// Figures of one of the labels that may apply together.
+/// Figures of one label, for samples with several labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Emotion {
     /// Its name.
@@ -87,14 +87,14 @@ pub struct Emotion {
     pub positives: usize,
     /// Weighted accuracy (Tong et al.).
     pub weighted_accuracy: Summary,
-    /// F1 of yes and of no, weighted by how often each is true.
+    /// F1 of positives and of negatives, weighted by their frequency.
     pub f1_weighted: Summary,
-    /// F1 of yes.
+    /// F1 of positives.
     pub f1_binary: Summary,
 }
 
 impl Emotion {
-    /// The label of this number; `None` where results have no labels that may apply together.
+    /// The figures of the label with this number; `None` if the results are of classes.
     fn new(results: &[&ArmResult], number: usize, name: &str) -> Option<Self> {
         let counts = |result: &ArmResult| match &result.evaluation.as_ref()?.counts {
             Counts::Labels(labels) => labels.get(number).copied(),
@@ -114,7 +114,7 @@ impl Emotion {
 }
 
 impl ArmReport {
-    /// Of an arm's results, with the names of classes or labels.
+    /// The report of an arm's results; `classes` are the names of classes or labels.
     fn new(arm: &Arm, results: &[&ArmResult], classes: &[String]) -> Self {
         let of = |figure: &dyn Fn(&Evaluation) -> f64| {
             over_seeds(results, &|result| result.evaluation.as_ref().map(figure))
@@ -163,7 +163,7 @@ impl ArmReport {
 }
 
 impl Report {
-    /// Of the arms' results, with the names of classes or labels.
+    /// The report of the arms' results; `classes` are the names of classes or labels.
     pub fn new(
         resolved: &Resolved,
         arms: &[Arm],
@@ -181,7 +181,7 @@ impl Report {
                 by_name.insert(arm.name.clone(), ArmReport::new(arm, &own, classes));
             }
         }
-        // What chance scores is a property of the test part: of any arm that was judged on it.
+        // Chance depends only on the test part, so any evaluated arm gives it.
         let judged = |result: &&ArmResult| result.evaluation.is_some();
         let first = results.iter().find(judged).map(|result| &result.arm);
         let of_first: Vec<&ArmResult> =
@@ -200,7 +200,7 @@ impl Report {
     }
 }
 
-/// Mean over the folds of each seed that have the figure; of these mean and standard deviation.
+/// Mean over the folds of each seed that have the figure, then mean and standard deviation over seeds.
 fn over_seeds(
     results: &[&ArmResult],
     figure: &dyn Fn(&ArmResult) -> Option<f64>,

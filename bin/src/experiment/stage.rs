@@ -1,7 +1,7 @@
-//! Training one system on one fold: epochs, validation, checkpoints, metrics.
+//! Training one system on one trial: epochs, validation, checkpoints, metrics.
 
 use super::batches::Batches;
-use super::{Material, Session};
+use super::{PreparedData, Session};
 use crate::config::Pairing;
 use crate::failure::{Context, Failure, Result};
 use crate::progress::Task;
@@ -19,40 +19,40 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Between two checkpoints within an epoch.
+/// Time between two checkpoints within an epoch.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is trained, on what, and how.
+/// The training of one arm's system on one trial.
 pub struct Stage<'a> {
     /// The session.
     pub session: &'a Session<'a>,
-    /// The trial and the arm, e.g. `seed0-fold1-mpuc`: of its checkpoint and in the metrics.
+    /// The trial and the arm, e.g. `seed0-fold1-mpuc`; the name of its checkpoint and of its records in the metrics.
     pub name: String,
     /// How it is trained.
     pub settings: &'a TrainingSettings,
-    /// Where its batches come from.
+    /// The source of its batches.
     pub batches: &'a Batches<'a>,
-    /// Samples to learn from.
+    /// Training samples.
     pub train: &'a [usize],
-    /// Samples to stop by.
+    /// Samples of the validation loss.
     pub validation: &'a [usize],
     /// What the system needs of batches.
     pub needs: &'a Needs,
-    /// Which samples' modalities stand together.
+    /// How modalities are paired.
     pub pairing: Pairing,
     /// Seed of dropout.
     pub seed: u64,
 }
 
-/// A trained system's parameters and how they came about.
+/// A trained system's parameters and history.
 pub struct Trained {
-    /// The parameters to go on with.
+    /// The parameters to use.
     pub parameters: Parameters,
     /// All epochs.
     pub history: Vec<EpochRecord>,
 }
 
-/// What `metrics.jsonl` holds of a step, beside its position.
+/// The figures of a step in `metrics.jsonl`.
 #[derive(Serialize)]
 struct StepMetrics {
     loss: f64,
@@ -60,7 +60,7 @@ struct StepMetrics {
     learning_rate: f64,
 }
 
-/// What it holds of an epoch.
+/// The figures of an epoch in `metrics.jsonl`.
 #[derive(Serialize)]
 struct EpochMetrics {
     loss: f64,
@@ -69,16 +69,16 @@ struct EpochMetrics {
     validation_loss: Option<f64>,
 }
 
-/// The samples that a system learns from, and those that it stops by: the labelled ones where its loss reads labels; with
-/// `transductive` the held-out ones too where it does not.
+/// The training and validation samples of a system. A system whose loss reads labels gets only labelled ones; another is,
+/// with `transductive`, also trained on the held-out ones.
 pub fn samples_to_learn_from(
-    material: &Material,
+    prepared: &PreparedData,
     split: &Split,
     needs: &Needs,
     transductive: bool,
 ) -> (Vec<usize>, Vec<usize>) {
     if needs.labels {
-        return (material.labelled(&split.train), material.labelled(&split.validation));
+        return (prepared.labelled(&split.train), prepared.labelled(&split.validation));
     }
     let mut samples = split.train.clone();
     if transductive {
@@ -88,7 +88,7 @@ pub fn samples_to_learn_from(
     (samples, split.validation.clone())
 }
 
-/// A stage while it runs: what changes from step to step.
+/// The state of a stage while it runs.
 struct Running<'a> {
     stage: &'a Stage<'a>,
     steps_an_epoch: u64,
@@ -99,11 +99,11 @@ struct Running<'a> {
 }
 
 impl Stage<'_> {
-    /// Trains to the end, from the start or from where a checkpoint stands.
+    /// Trains to the end, from the start or from the checkpoint.
     ///
     /// # Errors
-    /// When training diverges, data cannot be read or a checkpoint cannot be written; a stop that was asked
-    /// for, once everything is saved.
+    /// When training diverges, data cannot be read, a checkpoint cannot be written, or a stop was requested and everything
+    /// is saved.
     pub fn run(&self, system: &dyn System, parameters: Parameters) -> Result<Trained> {
         let steps_an_epoch = self.plan(0).len() as u64;
         if steps_an_epoch == 0 {
@@ -123,7 +123,7 @@ impl Stage<'_> {
             trainer.restore(&checkpoint).context(from.display())?;
             if from != path {
                 self.session.progress.warn(format_args!(
-                    "{}: damaged; going on from the one before",
+                    "{}: damaged; training goes on from the checkpoint before it",
                     path.display()
                 ));
             }
@@ -149,7 +149,7 @@ impl Stage<'_> {
         let blind = trainer.history().last().is_some_and(|epoch| epoch.validation_loss.is_none());
         if blind && self.settings.patience.is_some() {
             self.session.progress.warn(format_args!(
-                "{}: no held-out samples with partners to stop by: trained for all epochs",
+                "{}: the validation part has no samples to compare, so patience had no effect: trained for all epochs",
                 self.name
             ));
         }
@@ -161,12 +161,12 @@ impl Stage<'_> {
         self.batches.plan(self.train, self.settings.batch, epoch, views, pairs)
     }
 
-    /// Whether so many steps are all that the configuration allows.
+    /// Whether this is at least the maximum of steps in the configuration.
     fn enough(&self, steps: u64) -> bool {
         self.session.resolved.config.steps.is_some_and(|most| steps >= most)
     }
 
-    /// Validation batches of the training size; what is left over is too small to compare with.
+    /// Validation batches of the training size. A smaller rest is left out, because its loss is not comparable.
     fn validation_batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
         let size = self.settings.batch.min(self.validation.len());
         let samples = &self.validation[..self.validation.len() / size * size];
@@ -188,11 +188,11 @@ impl Stage<'_> {
         })
     }
 
-    /// The metrics without what this unit wrote after its checkpoint.
+    /// The metrics without the records that this stage wrote after its checkpoint.
     fn metrics(&self, trainer: &Trainer) -> Result<Metrics> {
         let (epoch, step) = (trainer.epoch(), trainer.steps());
         self.session.run.metrics(|at| {
-            at.unit != self.name
+            at.stage != self.name
                 || at.epoch < Some(epoch)
                 || (at.epoch == Some(epoch) && at.step.is_some_and(|s| s < step))
         })
@@ -200,13 +200,13 @@ impl Stage<'_> {
 }
 
 impl Running<'_> {
-    /// Writes down a step's record, where there is one.
+    /// Writes a step's record, if there is one.
     fn note(&self, record: Option<StepRecord>) -> Result<()> {
         let Some(StepRecord { epoch, step, loss, gradient_norm, learning_rate }) = record else {
             return Ok(());
         };
-        let unit = self.stage.name.clone();
-        let at = Position { unit, epoch: Some(epoch), step: Some(step) };
+        let stage = self.stage.name.clone();
+        let at = Position { stage, epoch: Some(epoch), step: Some(step) };
         let figures = StepMetrics { loss, gradient_norm, learning_rate };
         self.metrics.borrow_mut().add(&at, &figures)?;
         self.task.tick(step + 1, format_args!("loss {loss:.3}"));
@@ -266,7 +266,7 @@ impl Course for Running<'_> {
 
     fn ended(&self, trainer: &Trainer, record: &EpochRecord) -> Result<ControlFlow<()>> {
         let EpochRecord { epoch, loss, gradient_norm, parts, validation_loss } = record.clone();
-        let at = Position { unit: self.stage.name.clone(), epoch: Some(epoch), step: None };
+        let at = Position { stage: self.stage.name.clone(), epoch: Some(epoch), step: None };
         let figures = EpochMetrics { loss, gradient_norm, parts, validation_loss };
         self.metrics.borrow_mut().add(&at, &figures)?;
         self.stage.save(trainer, &self.metrics.borrow())?;

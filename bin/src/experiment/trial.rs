@@ -1,9 +1,9 @@
-//! One seed on one fold: every arm trained and judged.
+//! A trial, one seed on one fold: every arm is trained and evaluated.
 
 use super::batches::Batches;
 use super::judging::{Features, cross_modal, own_head};
 use super::stage::{Stage, Trained, samples_to_learn_from};
-use super::{Material, Session};
+use super::{PreparedData, Session};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
 use crate::config::{Arm, EvaluationKind, Origin, Pairing};
 use crate::failure::{Failure, Kind, Result};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What one arm came to on one seed and fold. What was not measured is absent.
+/// The result of one arm on one trial. A figure that was not measured is absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ArmResult {
@@ -32,19 +32,19 @@ pub struct ArmResult {
     pub seed: u64,
     /// Fold, from 0.
     pub fold: usize,
-    /// Names the configuration and the data that the figures are of.
+    /// A hash of the settings and the data behind the figures: 16 hexadecimal digits.
     pub made_by: String,
-    /// Predictions on the test part; absent where no sample has a label.
+    /// The evaluation on the test part; absent if no sample has a label.
     pub evaluation: Option<Evaluation>,
     /// Cross-modal retrieval on the test part, where the system has embeddings and samples have every modality.
     pub retrieval: Option<Retrieval>,
-    /// What chance would score at 1.
+    /// R@1 of random guessing.
     pub retrieval_chance: Option<f64>,
     /// Mean loss of the first epoch of training.
     pub loss_first: Option<f64>,
-    /// Mean loss of the last.
+    /// Mean loss of the last epoch.
     pub loss_last: Option<f64>,
-    /// Time it took, in seconds; of the last sitting if there were several.
+    /// Duration in seconds; only of the last call if training was continued.
     pub seconds: f64,
 }
 
@@ -56,7 +56,7 @@ pub struct Networks {
     pub settings: SystemSettings,
     /// Its encoders' settings.
     pub encoders: Vec<EncoderSettings>,
-    /// What it learned.
+    /// Its trained parameters.
     pub parameters: Parameters,
     /// The numbers of its modalities in the data.
     pub modalities: Vec<usize>,
@@ -64,48 +64,48 @@ pub struct Networks {
     history: Vec<EpochRecord>,
 }
 
-/// One seed on one fold, in the making.
+/// A trial: one seed on one fold.
 pub struct Trial<'a> {
     session: &'a Session<'a>,
-    material: &'a Material,
+    prepared: &'a PreparedData,
     split: &'a Split,
     seed: u64,
     fold: usize,
     batches: Batches<'a>,
     task: Option<Task>,
-    /// By the arm that they are of.
+    /// By the name of the arm.
     networks: RefCell<BTreeMap<String, Rc<Networks>>>,
     features: RefCell<BTreeMap<String, Rc<Features>>>,
 }
 
 impl<'a> Trial<'a> {
-    /// A trial with nothing done.
+    /// A trial without results.
     ///
     /// # Errors
     /// When a feature cannot be read, or no training sample has a modality.
     pub fn new(
         session: &'a Session<'a>,
-        material: &'a Material,
+        prepared: &'a PreparedData,
         seed: u64,
         fold: usize,
     ) -> Result<Self> {
         let config = &session.resolved.config;
-        let split = &material.splits[fold];
-        let batches = Batches::new(config, material, &split.train, seed)?;
-        let some = |part: &[usize]| !material.labelled(part).is_empty();
+        let split = &prepared.splits[fold];
+        let batches = Batches::new(config, prepared, &split.train, seed)?;
+        let some = |part: &[usize]| !prepared.labelled(part).is_empty();
         let labelled = some(&split.train) && some(&split.test);
-        if !material.classes.is_empty() && !labelled {
+        if !prepared.classes.is_empty() && !labelled {
             session.progress.warn(format_args!(
-                "fold {}: no sample of its {} part has a label: nothing is judged by labels",
+                "fold {}: no sample of its {} part has a label, so nothing is evaluated by labels",
                 fold + 1,
                 if some(&split.test) { "training" } else { "test" }
             ));
         }
         let weights = config.data.positive_weights.as_deref();
-        let task = labelled.then(|| material.task(&split.train, weights));
+        let task = labelled.then(|| prepared.task(&split.train, weights));
         Ok(Trial {
             session,
-            material,
+            prepared,
             split,
             seed,
             fold,
@@ -116,11 +116,11 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Trains and judges an arm, or takes its result from the run folder. `None` where the data does not have what the arm
+    /// Trains and evaluates an arm, or reads its result from the run folder. `None` if the data lacks what the arm
     /// needs: labels, or true factors.
     ///
     /// # Errors
-    /// Whatever its training ends with.
+    /// When training fails or is stopped.
     pub fn run(&self, arm: &Arm) -> Result<Option<ArmResult>> {
         let file = format!("eval/{}.json", self.name(&arm.name));
         let made_by = self.made_by(arm)?;
@@ -144,7 +144,7 @@ impl<'a> Trial<'a> {
         Ok(Some(result))
     }
 
-    /// Judges an arm that was trained before, from its checkpoint. `None` as of [`run`](Self::run).
+    /// Evaluates a trained arm from its checkpoint. `None` as for [`run`](Self::run).
     ///
     /// # Errors
     /// When there is no checkpoint, or it is not of this configuration.
@@ -166,7 +166,7 @@ impl<'a> Trial<'a> {
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
         let others = [self.source(arm), teacher].into_iter().flatten();
         let others: Vec<String> = others.map(|arm| resolved.hash_of(arm)).collect::<Result<_>>()?;
-        let parts = (resolved.hash_of(arm)?, others, self.material.hash());
+        let parts = (resolved.hash_of(arm)?, others, self.prepared.hash());
         Ok(blake3::hash(format!("{parts:?}").as_bytes()).to_hex()[..16].to_owned())
     }
 
@@ -174,13 +174,13 @@ impl<'a> Trial<'a> {
     fn can_run(&self, arm: &Arm) -> bool {
         let labels = self.source(arm).and_then(Arm::system).is_some_and(|s| s.needs().labels);
         let probed = arm.origin == Origin::Factors || matches!(arm.origin, Origin::Arm(_));
-        let factors = arm.origin != Origin::Factors || self.material.factors.is_some();
-        // An untrained network is there to be probed.
+        let factors = arm.origin != Origin::Factors || self.prepared.factors.is_some();
+        // An untrained network serves only as a probe's input.
         let untrained = arm.system().is_some() && arm.training.epochs == 0;
         factors && (self.task.is_some() || !(labels || probed || untrained))
     }
 
-    /// The arm whose system's networks an arm is about: itself, or the one that it names; none of true factors.
+    /// The arm whose networks an arm uses: itself, or the one that it names; none for true factors.
     fn source<'b>(&'b self, arm: &'b Arm) -> Option<&'b Arm> {
         match &arm.origin {
             Origin::System(_) => Some(arm),
@@ -200,7 +200,7 @@ impl<'a> Trial<'a> {
 
     /// The numbers of an arm's modalities in the data.
     fn modalities(&self, arm: &Arm) -> Result<Vec<usize>> {
-        let all = &self.material.names;
+        let all = &self.prepared.names;
         let Some(names) = &arm.modalities else { return Ok((0..all.len()).collect()) };
         let number = |name: &String| {
             all.iter().position(|known| known == name).ok_or_else(|| {
@@ -212,7 +212,7 @@ impl<'a> Trial<'a> {
         names.iter().map(number).collect()
     }
 
-    /// A system as it starts, with its parameters on the device.
+    /// Builds a system with its initial parameters, on the device.
     fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
         let modalities = self.modalities(arm)?;
         let shapes = self.batches.select(&modalities).shapes();
@@ -220,9 +220,9 @@ impl<'a> Trial<'a> {
             .iter()
             .zip(shapes)
             .map(|(&number, input)| {
-                let modality = &self.material.modalities[number];
+                let modality = &self.prepared.modalities[number];
                 EncoderSettings {
-                    name: self.material.names[number].clone(),
+                    name: self.prepared.names[number].clone(),
                     backbone: modality.backbone.clone(),
                     dropout: modality.dropout,
                     input,
@@ -240,7 +240,7 @@ impl<'a> Trial<'a> {
         if let Some(teacher) = teacher {
             install(&self.networks(teacher)?.parameters, &mut parameters)?;
         }
-        self.material.pretrained.load(&mut parameters, |modality| {
+        self.prepared.pretrained.load(&mut parameters, |modality| {
             encoders.iter().any(|encoder| encoder.name == modality)
         })?;
         parameters.move_to(self.session.device)?;
@@ -248,16 +248,16 @@ impl<'a> Trial<'a> {
         Ok(Networks { system, settings, encoders, parameters, modalities, history: Vec::new() })
     }
 
-    /// The networks of an arm that trains a system: trained now, unless they were before.
+    /// The networks of an arm, which are trained on the first call. The arm must train a system.
     ///
     /// # Errors
-    /// Whatever training ends with.
+    /// When training fails or is stopped.
     pub fn networks(&self, arm: &Arm) -> Result<Rc<Networks>> {
         if let Some(networks) = self.networks.borrow().get(&arm.name) {
             return Ok(Rc::clone(networks));
         }
         let Some(settings) = arm.system() else {
-            let what = format!("arm {} has no networks of its own", arm.name);
+            let what = format!("arm {} trains no system", arm.name);
             return Err(Failure::new(Kind::Bug, what));
         };
         let mut networks = self.build(arm, settings)?;
@@ -270,7 +270,7 @@ impl<'a> Trial<'a> {
             let needs = settings.needs();
             let transductive = self.session.resolved.config.sampling.transductive;
             let (train, validation) =
-                samples_to_learn_from(self.material, self.split, &needs, transductive);
+                samples_to_learn_from(self.prepared, self.split, &needs, transductive);
             let stage = Stage {
                 session: self.session,
                 name: self.name(&arm.name),
@@ -294,7 +294,7 @@ impl<'a> Trial<'a> {
         Ok(self.keep(arm, networks))
     }
 
-    /// Takes the networks of an arm from its checkpoint.
+    /// Loads the networks of an arm from its checkpoint.
     fn restore(&self, arm: &Arm) -> Result<()> {
         if self.networks.borrow().contains_key(&arm.name) {
             return Ok(());
@@ -310,7 +310,8 @@ impl<'a> Trial<'a> {
         }
         let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
         if from != path {
-            let warning = format_args!("{}: damaged; judged is the one before", path.display());
+            let warning =
+                format_args!("{}: damaged; the checkpoint before it is evaluated", path.display());
             self.session.progress.warn(warning);
         }
         let best = checkpoint.tensors().any(|(name, _)| name.starts_with("best."));
@@ -336,7 +337,7 @@ impl<'a> Trial<'a> {
             &*networks.system,
             &networks.parameters,
             &self.batches.select(&networks.modalities),
-            self.material,
+            self.prepared,
             self.split,
         )?);
         self.features.borrow_mut().insert(arm.name.clone(), Rc::clone(&features));
@@ -373,10 +374,10 @@ impl<'a> Trial<'a> {
         Ok((result, probe))
     }
 
-    /// Judges an arm on the test part; with the probe that it trained for that, if it did.
+    /// Evaluates an arm on the test part. Returns the probe too, if one was trained.
     fn evaluate(&self, arm: &Arm, task: &Task) -> Result<(Evaluation, Option<Probe>)> {
-        if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.material.factors) {
-            let features = Features::from_factors(factors, self.material, self.split);
+        if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.prepared.factors) {
+            let features = Features::from_factors(factors, self.prepared, self.split);
             return Ok((features.probe(&[0], &arm.probe, task, self.seed)?.0, None));
         }
         let Some(source) = self.source(arm) else {
@@ -387,7 +388,7 @@ impl<'a> Trial<'a> {
             let batches = self.batches.select(&networks.modalities);
             let (system, parameters) = (&*networks.system, &networks.parameters);
             let test = &self.split.test;
-            return Ok((own_head(system, parameters, &batches, self.material, test, task)?, None));
+            return Ok((own_head(system, parameters, &batches, self.prepared, test, task)?, None));
         }
         // The columns of the arm's modalities in the networks' features.
         let wanted = self.modalities(arm)?;
@@ -421,11 +422,11 @@ impl<'a> Trial<'a> {
         let networks = self.networks(arm)?;
         let batches = self.batches.select(&networks.modalities);
         let modality = |(&number, standardiser): (&usize, &Option<Standardiser>)| {
-            let settings = self.material.modalities[number].clone();
+            let settings = self.prepared.modalities[number].clone();
             Ok(BundledModality {
-                decoder: self.material.decoders[number].clone(),
+                decoder: self.prepared.decoders[number].clone(),
                 standardiser: standardiser.clone(),
-                frame: self.material.dataset.frame_shape(number).to_vec(),
+                frame: self.prepared.dataset.frame_shape(number).to_vec(),
                 settings,
             })
         };
@@ -440,19 +441,19 @@ impl<'a> Trial<'a> {
             encoders: networks.encoders.clone(),
             modalities: modalities.map(modality).collect::<Result<_>>()?,
             task: self.task.clone(),
-            classes: self.material.classes.clone(),
+            classes: self.prepared.classes.clone(),
             probe: probe.map(|probe| BundledProbe {
                 settings: arm.probe.clone(),
                 scaling: probe.scaling().clone(),
             }),
-            protocol: self.material.stamp(self.session.resolved, self.session.device)?,
+            protocol: self.prepared.stamp(self.session.resolved, self.session.device)?,
         };
         let path = self.session.run.file(bundle::file(&arm.name, self.seed, self.fold + 1));
         bundle::save(&path, &description, &networks.parameters, probe)
     }
 }
 
-/// Fills and freezes the networks of a teacher inside a student's parameters.
+/// Copies a teacher's parameters into a student's and freezes them.
 fn install(teacher: &Parameters, student: &mut Parameters) -> Result<()> {
     for id in teacher.ids() {
         let name = format!("{}.{}", Teacher::SCOPE, teacher.name(id));

@@ -9,7 +9,7 @@ use std::path::Path;
 /// The lock's file.
 pub(super) const NAME: &str = ".lock";
 
-/// A lock that the operating system holds as long as this value lives; it is released whenever the process ends. The
+/// A lock of the operating system, released when this value is dropped or the process ends. The
 /// content of the file is only information.
 #[derive(Debug)]
 pub(super) struct Lock {

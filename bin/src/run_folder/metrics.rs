@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 /// The position of a record in a run; every record has these fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The unit of work.
-    pub unit: String,
-    /// Its epoch, from 0; absent in a record about the whole unit.
+    /// The trial and the arm that is trained, e.g. `seed0-fold1-mpuc`; named `unit` in runs of old versions.
+    #[serde(alias = "unit")]
+    pub stage: String,
+    /// Its epoch, from 0; absent in a record about the whole stage.
     pub epoch: Option<u64>,
     /// Its step since its start, from 0; absent in a record about an epoch.
     pub step: Option<u64>,

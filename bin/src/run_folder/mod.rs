@@ -51,7 +51,7 @@ pub struct Invocation {
     pub version: String,
     /// Number of threads.
     pub threads: usize,
-    /// The vector instructions it uses.
+    /// The vector instructions of the CPU kernels.
     pub instructions: String,
     /// Time of the start, UTC.
     pub started: String,
@@ -77,19 +77,19 @@ impl Invocation {
 pub struct Status {
     /// The state.
     pub state: State,
-    /// The seed and fold in hand, e.g. `seed 0, fold 1`.
-    pub unit: String,
-    /// Units done.
-    pub units_done: usize,
-    /// Units of the whole run.
-    pub units: usize,
-    /// What was trained of the unit when a checkpoint was last written, as it is called there, e.g. `seed0-fold1-mpuc`.
+    /// The current trial, a seed on a fold, e.g. `seed 0, fold 1`.
+    pub trial: String,
+    /// Finished trials.
+    pub trials_done: usize,
+    /// Trials of the whole run.
+    pub trials: usize,
+    /// The trial and arm of the last checkpoint, e.g. `seed0-fold1-mpuc`.
     pub stage: Option<String>,
-    /// Its epochs done.
+    /// Finished epochs of the stage.
     pub epoch: u64,
-    /// Its steps done, in all.
+    /// Finished steps of the stage, over all epochs.
     pub step: u64,
-    /// Its last epoch's mean loss.
+    /// Mean loss of the stage's last epoch.
     pub loss: Option<f64>,
     /// Why it stopped or failed.
     pub message: Option<String>,
@@ -99,12 +99,12 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Working.
+    /// Running.
     #[default]
     Running,
     /// Saved and stopped before its end.
     Stopped,
-    /// Done.
+    /// All trials are finished.
     Finished,
     /// Ended by an error.
     Failed,
@@ -247,7 +247,7 @@ impl RunFolder {
 fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result<()> {
     let before = Resolved::load(config, &resolved.preset).map_err(|failure| {
         failure
-            .context("the run that is here")
+            .context("the run in this folder")
             .hint("name another folder with --out, or remove this one with --fresh")
     })?;
     let Some(difference) = resolved.difference(&before)? else { return Ok(()) };

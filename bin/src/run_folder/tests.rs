@@ -1,4 +1,4 @@
-//! Locks, resumption, torn lines.
+//! Locks, resumption, partial lines.
 
 use super::*;
 use crate::config::Layers;
@@ -8,8 +8,8 @@ fn resolved(set: &[&str]) -> Resolved {
     Resolved::new(&Layers { set: &set, ..Layers::default() }).unwrap()
 }
 
-fn at(unit: &str, epoch: u64, step: u64) -> Position {
-    Position { unit: unit.into(), epoch: Some(epoch), step: Some(step) }
+fn at(stage: &str, epoch: u64, step: u64) -> Position {
+    Position { stage: stage.into(), epoch: Some(epoch), step: Some(step) }
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_run_is_found_again() -> Result<()> {
     assert!(run.file("results.json").exists());
     let (run, opened) = RunFolder::read(&path)?;
     assert_eq!((opened.config, opened.preset), (resolved.config.clone(), resolved.preset.clone()));
-    run.tell(|status| status.units = 3)?;
+    run.tell(|status| status.trials = 3)?;
     assert!(!run.file("status.json").exists(), "a folder that is only read stays as it is");
     Ok(())
 }
@@ -164,16 +164,20 @@ fn metrics_go_back_to_the_checkpoint() -> Result<()> {
     let path = run.file("metrics.jsonl");
     let whole = std::fs::read_to_string(&path)?;
     assert!(
-        whole.starts_with("{\"unit\":\"seed 0, fold 0\",\"epoch\":0,\"step\":0,\"loss\":0.0}\n"),
+        whole.starts_with("{\"stage\":\"seed 0, fold 0\",\"epoch\":0,\"step\":0,\"loss\":0.0}\n"),
         "{whole}"
     );
-    std::fs::write(&path, whole.clone() + "{\"unit\":\"seed 0, fo")?;
+    std::fs::write(&path, whole.clone() + "{\"stage\":\"seed 0, fo")?;
     run.metrics(|_| true)?;
     assert_eq!(std::fs::read_to_string(&path)?, whole);
     let mut metrics = run.metrics(|position| position.step.is_some_and(|step| step < 2))?;
     metrics.add(&at("seed 0, fold 0", 1, 2), &serde_json::json!({ "loss": 0.2 }))?;
     metrics.add(&at("seed 0, fold 0", 1, 3), &serde_json::json!({ "loss": 0.1 * 3.0 }))?;
     assert_eq!(std::fs::read_to_string(&path)?, whole);
+    // Records of old versions have `unit` in place of `stage`.
+    std::fs::write(&path, whole.replace("stage", "unit"))?;
+    run.metrics(|position| position.stage == "seed 0, fold 0")?;
+    assert_eq!(std::fs::read_to_string(&path)?, whole.replace("stage", "unit"));
     std::fs::write(&path, "garbage\n".to_owned() + &whole)?;
     let failure = run.metrics(|_| true).unwrap_err();
     assert!(failure.code() == 65 && failure.to_string().contains("metrics.jsonl:1"), "{failure}");
@@ -184,7 +188,7 @@ fn metrics_go_back_to_the_checkpoint() -> Result<()> {
 fn status_carries_time_and_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (run, _) = RunFolder::create(&folder.path().join("run"), &resolved(&[]), false)?;
-    run.tell(|status| status.units = 3)?;
+    run.tell(|status| status.trials = 3)?;
     run.tell(|status| status.step = 2)?;
     let value: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.file("status.json"))?).unwrap();
@@ -192,7 +196,7 @@ fn status_carries_time_and_process() -> Result<()> {
         (&value["state"], &value["process"]),
         (&"running".into(), &std::process::id().into())
     );
-    assert_eq!((&value["units"], &value["step"]), (&3.into(), &2.into()));
+    assert_eq!((&value["trials"], &value["step"]), (&3.into(), &2.into()));
     let name = RunFolder::default_path(&resolved(&[]))?;
     let name = name.to_string_lossy();
     assert!(name.starts_with("runs/quick-") && !name.contains([' ', ':']), "{name}");

@@ -58,7 +58,7 @@ pub enum OwnSplit {
     Required(&'static str),
 }
 
-/// A corpus: how it lies on disk and what is known of the published one.
+/// A corpus: how to read a copy on disk, and the counts of the published one.
 pub trait CorpusFormat: Sync {
     /// Its name in `data.format` and `--format`, equal to the name of its module.
     fn name(&self) -> &'static str;

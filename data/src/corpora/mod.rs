@@ -16,7 +16,7 @@ macro_rules! corpora {
     ($($name:ident)*) => {
         $(pub mod $name;)*
 
-        /// The formats of all corpora, in the order in which [`Format::recognise`] asks them.
+        /// The formats of all corpora, in the order in which [`Format::recognise`] tries them.
         pub const FORMATS: &[Format] = &[$($name::FORMAT),*];
 
         /// The names of [`FORMATS`].

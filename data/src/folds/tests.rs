@@ -38,7 +38,7 @@ fn twenty_four_actors_in_ten_folds() {
 }
 
 #[test]
-fn the_made_up_worlds_folds_hold_eight_actors() {
+fn the_synthetic_worlds_folds_hold_eight_actors() {
     let groups = actors(24, 60);
     let splits = three_by_pairs(&groups, Validation::None).unwrap();
     check(&splits, &groups);

@@ -442,7 +442,7 @@ mod tests {
         // Other vectors of the same name have an index of their own.
         std::fs::write(&path, b"kids 9 9 9\n").unwrap();
         assert_eq!(open().vector("kids").unwrap(), Some(vec![9.0, 9.0, 9.0]));
-        // A folder that cannot be written costs time, not the answer.
+        // A folder that cannot be written costs only time.
         let nowhere = Glove::open(&path, Some(Path::new("/nonexistent"))).unwrap();
         assert_eq!(nowhere.vector("kids").unwrap(), Some(vec![9.0, 9.0, 9.0]));
     }

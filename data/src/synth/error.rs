@@ -1,8 +1,8 @@
-//! Errors of the made-up world.
+//! Errors of the synthetic world.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the made-up world. Its message says what failed, where, and what to do.
+/// An error of the synthetic world. Its message says what failed, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SynthError {

@@ -50,7 +50,7 @@ impl Speaker {
         // eSpeak NG text-to-speech: 1.51  Data at: /usr/lib/espeak-ng-data
         let version = told.split_once(": ").and_then(|(_, rest)| rest.split_whitespace().next());
         let Some(version) = version.filter(|v| v.starts_with(|c: char| c.is_ascii_digit())) else {
-            return Err(failed("does not say its version"));
+            return Err(failed("printed no version"));
         };
         Ok(Self { program: program.to_owned(), version: format!("{PROGRAM} {version}") })
     }
@@ -62,7 +62,7 @@ impl Speaker {
             ["--stdout", "-m", "-v", &utterance.voice, "-s", &speed, "--", &utterance.text];
         let mut bytes = run(&self.program, &arguments)?;
         fill_sizes(&mut bytes);
-        wav::parse(Path::new(PROGRAM), &bytes).map_err(|_| failed("did not answer with a WAV file"))
+        wav::parse(Path::new(PROGRAM), &bytes).map_err(|_| failed("wrote no WAV file"))
     }
 }
 
@@ -85,12 +85,12 @@ fn run(program: &OsStr, arguments: &[&str]) -> Result<Vec<u8>, SynthError> {
     process::output(&mut command, MOST_BYTES, MOST_TIME).map_err(|trouble| match trouble {
         Trouble::System(error) if error.kind() == ErrorKind::NotFound => SynthError::NoSpeaker,
         Trouble::System(error) => failed(&format!("cannot be used: {error}")),
-        Trouble::TooMuch => failed("went on and on"),
+        Trouble::TooMuch => failed("wrote too much output"),
         Trouble::TooLate => {
-            failed(&format!("did not answer within {} seconds", MOST_TIME.as_secs()))
+            failed(&format!("did not finish within {} seconds", MOST_TIME.as_secs()))
         }
-        Trouble::Failed(told) if told.is_empty() => failed("broke off without a word"),
-        Trouble::Failed(told) => failed(&format!("broke off: {told}")),
+        Trouble::Failed(told) if told.is_empty() => failed("failed without a message"),
+        Trouble::Failed(told) => failed(&format!("failed: {told}")),
     })
 }
 

@@ -138,7 +138,7 @@ pub fn generate_segments(
         return Err(SynthError::Setting {
             name: "voice",
             value: "espeak".into(),
-            rule: "left out in CMU-MOSEI's shape, where nothing is spoken aloud",
+            rule: "left out with CMU-MOSEI's shape, which has no audio",
         });
     }
     let world = World::new(settings)?;

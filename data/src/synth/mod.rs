@@ -1,4 +1,4 @@
-//! A synthetic corpus, the made-up world, in the files and names of RAVDESS or CMU-MOSEI, with known true factors.
+//! The synthetic world: a corpus with known true factors, in the files and names of RAVDESS or CMU-MOSEI.
 //!
 //! Every clip is one performance of one emotion by one actor. A performance has an affect (arousal, valence, dominance,
 //! tension, novelty) that its three views share:
@@ -12,7 +12,7 @@
 //! The seed of the world determines the actors. Every actor and every clip has its own random streams, so the bytes of a
 //! clip do not depend on the order, the number of threads, or the other clips.
 //!
-//! With espeak-ng installed, it can speak RAVDESS's two statements instead of the formant synthesiser; jaw and brows then
+//! If espeak-ng is installed, it can synthesise RAVDESS's two statements instead; jaw and brows then
 //! follow its audio ([`spoken`]). The same actors can also be written as `.csd` files like CMU-MOSEI's ([`segments`]).
 
 mod actor;

@@ -1,4 +1,4 @@
-//! The face frames: a shaded portrait over the same 68 points, with the cues the points do not carry.
+//! The face frames: a shaded portrait over the same 68 points, with cues that the points lack.
 
 use super::WorldSettings;
 use super::actor::{Actor, Looks, blend};
@@ -107,7 +107,7 @@ struct Portrait<'a> {
     looks: &'a Looks,
     shot: &'a Shot,
     points: [Place; POINTS],
-    /// Units as they show now, times the clarity of the clip.
+    /// Action units of this frame, times the clarity of the clip.
     lines: [f32; super::tables::UNITS],
     flush: f32,
     gloss: f32,
@@ -150,7 +150,7 @@ impl<'a> Portrait<'a> {
         }
     }
 
-    /// Where the crop looks: between the ears and the chin, mostly held by the ears, so that the jaw may drop.
+    /// Centre of the crop: between ears and chin, closer to the ears, so that it moves little with the jaw.
     fn centre(&self) -> Place {
         [self.ears[0] - self.up[0] * 0.02, self.ears[1] - self.up[1] * 0.02]
     }

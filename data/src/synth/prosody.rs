@@ -2,18 +2,18 @@
 
 use super::settings::{SAMPLES_OF_STEP, VOICE_RATE};
 
-/// Steps on either side whose energy counts: 25 ms hold two cycles of a low voice.
+/// Steps on either side that enter the energy: 25 ms have two cycles of a low voice.
 const REACH: usize = 2;
-/// Pitch is looked for at half the rate, over 40 ms.
+/// Pitch is estimated at half the rate, over 40 ms.
 const HALF_RATE: f64 = VOICE_RATE as f64 / 2.0;
 const PITCH_WINDOW: usize = 320;
-/// Likeness of a cycle to the next from which a sound is voiced, and the share of the best likeness at which a shorter
-/// cycle is taken: multiples of a cycle are as much alike.
+/// Lowest correlation of a cycle with the next for a voiced sound, and the share of the highest correlation at which a
+/// shorter cycle is preferred, because multiples of a cycle correlate as well.
 const VOICED: f64 = 0.6;
 const SHORTER: f64 = 0.92;
-/// Loudness below which nothing is voiced, of the loudest.
+/// Loudness below which a step is unvoiced, relative to the loudest.
 const QUIET: f64 = 0.03;
-/// Samples of the moving mean that hides s and z from the jaw: nothing is left at 2 kHz, little above.
+/// Samples of the moving mean that removes sibilants from the jaw's signal: 2 kHz fully, higher frequencies mostly.
 const HUSH: usize = 8;
 
 /// Root mean square around every whole step of a signal at the rate of synthesis.
@@ -32,7 +32,7 @@ pub(super) fn loudness(signal: &[f32]) -> Vec<f64> {
         .collect()
 }
 
-/// The signal without what hisses.
+/// The signal without sibilants.
 pub(super) fn hushed(signal: &[f32]) -> Vec<f32> {
     (0..signal.len())
         .map(|end| {
@@ -72,7 +72,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().map(|&sum| f64::from(sum)).sum()
 }
 
-/// The lag at which the start of a signal is most like itself, between whole lags; `None` where it is not alike.
+/// The lag of the highest autocorrelation of the signal's start, interpolated; `None` if no correlation is high enough.
 fn cycle(signal: &[f32], lags: core::ops::RangeInclusive<usize>) -> Option<f64> {
     let start = &signal[..PITCH_WINDOW];
     let energy = dot(start, start);
@@ -87,7 +87,7 @@ fn cycle(signal: &[f32], lags: core::ops::RangeInclusive<usize>) -> Option<f64> 
             if lag > shortest {
                 later_energy += square(lag + PITCH_WINDOW - 1) - square(lag - 1);
             }
-            // What is next to nothing beside the start, up to the rounding of these sums, is not alike.
+            // A signal that is zero within the rounding error of these sums has no correlation.
             if later_energy < 1e-6 * energy {
                 return 0.0;
             }
@@ -110,7 +110,7 @@ fn cycle(signal: &[f32], lags: core::ops::RangeInclusive<usize>) -> Option<f64> 
     Some((shortest + peak) as f64 + shift)
 }
 
-/// The value below which this share of the values lies; 0 of none.
+/// The quantile of the values at this share; 0 for no values.
 pub(super) fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -148,7 +148,7 @@ mod tests {
             let voiced = found.iter().filter(|hz| hz.is_some()).count();
             assert!(voiced > 170, "{voiced}");
             for (step, hz) in found.iter().enumerate().filter_map(|(i, hz)| hz.map(|hz| (i, hz))) {
-                // The window looks from the step to both sides, and its answer lies between.
+                // The window extends to both sides of the step, so its estimate is between the two pitches.
                 let wanted = glide((step as f64 + 0.5) / 200.0);
                 assert!((hz / wanted - 1.0).abs() < 0.02, "{step}: {hz} for {wanted}");
             }

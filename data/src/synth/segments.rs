@@ -1,4 +1,4 @@
-//! The actors of a made-up world as `.csd` files like CMU-MOSEI's: one video for each actor, cut into segments.
+//! The actors of a synthetic world as `.csd` files like CMU-MOSEI's: one video for each actor, cut into segments.
 //!
 //! A segment is one performance. Its word vectors depend on the emotion. Its voice and face are those of the performance,
 //! but only as values like those of COVAREP, OpenFace and FACET: there are no recordings. Labels are intensities, so a
@@ -33,7 +33,7 @@ const SLIPS: f64 = 0.25;
 const WORD_NOISE: f64 = 0.5;
 /// Mean energy below which COVAREP's logarithms are not finite.
 const SILENCE: f64 = 0.02;
-/// Our emotions (RAVDESS's order) as columns of [`mosei::EMOTIONS`].
+/// The column in [`mosei::EMOTIONS`] of each emotion, in RAVDESS's order.
 const EMOTION_OF_LABEL: [usize; 6] = [2, 3, 4, 7, 6, 5];
 
 /// A file of a world in CMU-MOSEI's format.
@@ -221,7 +221,7 @@ impl Shown {
         spans
     }
 
-    /// COVAREP's rows: pitch and voicing, then mixtures of what the voice does, in time with speech.
+    /// COVAREP's rows: pitch and voicing, then mixtures of the voice's properties, in time with speech.
     fn voice(&self, world: &World) -> (Vec<[f64; 2]>, Vec<f32>) {
         let performance = &self.performance;
         let (traits, timeline) = (&performance.traits, &performance.timeline);
@@ -254,7 +254,7 @@ impl Shown {
             for (column, weights) in mixing.iter().enumerate().skip(2) {
                 let sum: f64 = weights.iter().zip(&state).map(|(weight, x)| weight * x).sum();
                 let value = sum * (0.3 + energy) + 0.5 * noise.normal();
-                // A logarithm of nothing, as the real files have it.
+                // The logarithm of 0, as in the real files.
                 let silent = column % 24 == 5 && energy < SILENCE;
                 values.push(if silent { f32::NEG_INFINITY } else { value as f32 });
             }
@@ -293,7 +293,7 @@ impl Shown {
         (intervals, values)
     }
 
-    /// FACET's rows: mixtures of action units and of what skin and eyes show.
+    /// FACET's rows: mixtures of action units and of the cues of skin and eyes.
     fn facet(&self, world: &World) -> (Vec<[f64; 2]>, Vec<f32>) {
         let mixing = mixing(world, 2, FACET_WIDTH, UNITS + 3);
         let skin = self.performance.skin;
@@ -301,7 +301,7 @@ impl Shown {
         let mut noise = self.stream(world, Purpose::Facet);
         let (mut intervals, mut values) = (Vec::new(), Vec::new());
         for (number, truth) in self.truth.iter().enumerate() {
-            // A little off the other sequence of the same video.
+            // Not exactly the times of the video's other sequences, as in the real files.
             let at = self.start + (number as f64 + 0.4) / fps;
             intervals.push([at, at + 1.0 / fps]);
             let shown = self.performance.units.map(|strength| strength * truth.apex);
@@ -315,7 +315,7 @@ impl Shown {
         (intervals, values)
     }
 
-    /// Sentiment and the intensity of each emotion, in the thirds that three annotators come to.
+    /// Sentiment and the intensity of each emotion, in thirds, as the mean of three annotators.
     fn labels(&self) -> [f32; 7] {
         let thirds = |x: f64| (libm::round(3.0 * x) / 3.0) as f32;
         let mixture = &self.performance.mixture;
@@ -337,7 +337,7 @@ fn mixing(world: &World, file: u64, columns: usize, inputs: usize) -> Vec<Vec<f6
     (0..columns).map(|_| (0..inputs).map(|_| size * stream.normal()).collect()).collect()
 }
 
-/// A word's vector: its feeling along five directions, and what is its own; a pause has none.
+/// A word's vector: its feeling along five directions, plus a random part of its own; zero for a pause.
 fn vector(world: &World, word: &str) -> Vec<f32> {
     if word == "sp" {
         return vec![0.0; WORD_WIDTH];

@@ -1,4 +1,4 @@
-//! Settings of the made-up world, and constants that several of its parts share.
+//! Settings of the synthetic world, and constants that several of its parts share.
 
 use super::SynthError;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub(super) const CLIPS_OF_ACTOR: usize = 60;
 /// Speakers of RAVDESS, and the highest number its two-digit field can carry.
 const MOST_ACTORS: usize = 99;
 
-/// The corpus whose files and names a made-up world has.
+/// The corpus whose files and names a synthetic world has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
@@ -27,7 +27,7 @@ pub enum Shape {
     Mosei,
 }
 
-/// The speech synthesiser of a made-up world.
+/// The speech synthesiser of a synthetic world.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Voice {
@@ -44,7 +44,7 @@ impl Voice {
     }
 }
 
-/// Settings of a made-up world. Noise levers are multiples of the calibrated amount and all scale with `difficulty`.
+/// Settings of a synthetic world. Noise settings are factors on the calibrated noise, and `difficulty` scales all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldSettings {

@@ -1,4 +1,4 @@
-//! The world that espeak-ng speaks: with a stand-in for what it may do wrong, and with itself where it is installed.
+//! The synthetic world with espeak-ng: errors with a replacement program, the rest with espeak-ng if it is installed.
 
 use super::espeak::Speaker;
 use super::generate::generate_of;
@@ -24,20 +24,20 @@ fn go(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// espeak-ng, where it is installed; where it is not, nothing, and then the error must say what to do.
+/// espeak-ng; `None` if it is not installed, in which case the error must say what to do.
 fn installed() -> Option<Speaker> {
     match Speaker::find() {
         Ok(speaker) => Some(speaker),
         Err(error) => {
             assert!(matches!(error, SynthError::NoSpeaker), "{error}");
             assert!(error.to_string().contains("apt install espeak-ng"), "{error}");
-            eprintln!("nobody speaks here: {error}");
+            eprintln!("skipped: {error}");
             None
         }
     }
 }
 
-/// A program that gives its version and then does as `script` says.
+/// A program that prints a version and otherwise runs `script`.
 fn stand_in(folder: &Path, version: &str, script: &str) -> PathBuf {
     let (text, program) = (folder.join("text"), folder.join("speaker"));
     let begin = "#!/bin/sh\nif [ \"$1\" = --version ]; then\n";
@@ -54,7 +54,7 @@ fn world_of(settings: &WorldSettings, program: &Path) -> Result<World, SynthErro
     World::with_speaker(settings, Some(Speaker::at(program.as_os_str())?))
 }
 
-/// How far the mouth is open in each frame: between the middles of the inner lips, against the width of the face.
+/// Opening of the mouth in each frame: distance of the middles of the inner lips, relative to the width of the face.
 fn mouth(clip: &Clip) -> Vec<f64> {
     let width = |frame: &LandmarkFrame| f64::from(frame.points[16][0] - frame.points[0][0]);
     let open = |f: &LandmarkFrame| f64::from(f.points[66][1] - f.points[62][1]) / width(f);
@@ -84,7 +84,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
 
-/// The error that a clip gives with a program like this.
+/// The error of a clip with a program that runs `script`.
 fn complaint(script: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let world = world_of(&small(), &stand_in(folder.path(), "9.9", script)).unwrap();
@@ -129,7 +129,7 @@ fn the_mouth_opens_with_what_is_said() {
     let (speaking, resting) = (of(&|loud| loud > 0.8), of(&|loud| loud < 0.05));
     assert!(speaking > resting + 0.02, "{speaking} and {resting}");
     assert!(correlation(&open, &loud) > 0.9, "{}", correlation(&open, &loud));
-    // A silent voice of the formants' world would move it elsewhere.
+    // The timeline of the formant synthesiser would move it at other times.
     let own = World::new(&WorldSettings { voice: Voice::Formants, ..settings }).unwrap();
     let own = mouth(&own.clip(own.clips()[0]).unwrap());
     assert!(correlation(&own, &loud) < 0.6, "{}", correlation(&own, &loud));
@@ -169,20 +169,20 @@ fn programs_that_do_not_speak_are_errors_with_a_way_on() {
     assert!(missing.contains("apt install espeak-ng") && missing.contains("--voice"), "{missing}");
     let folder = tempfile::tempdir().unwrap();
     let error = world_of(&small(), &stand_in(folder.path(), "strange", "")).err().unwrap();
-    assert!(error.to_string().contains("does not say its version"), "{error}");
+    assert!(error.to_string().contains("printed no version"), "{error}");
     for (script, wanted) in [
-        ("", "did not answer with a WAV file"),
-        ("echo RIFF and so on, but nothing of what belongs there", "did not answer with a WAV"),
-        ("head -c 9000000 /dev/zero", "went on and on"),
+        ("", "wrote no WAV file"),
+        ("echo RIFF and so on, but nothing of what belongs there", "wrote no WAV file"),
+        ("head -c 9000000 /dev/zero", "wrote too much output"),
         ("echo first >&2; echo 'no voice of that name' >&2; exit 1", "no voice of that name"),
-        ("exit 1", "broke off without a word"),
+        ("exit 1", "failed without a message"),
     ] {
         let error = complaint(script);
         assert!(error.contains(wanted) && error.contains("leave out --voice"), "{error}");
     }
 }
 
-/// A header that promises two gigabytes, as a pipe gets it; then silence, odd bytes, or nothing.
+/// WAV files whose header claims two gigabytes, as in a pipe; then silence, an odd number of bytes, or nothing.
 #[test]
 fn broken_answers_are_errors_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -205,10 +205,10 @@ fn broken_answers_are_errors_too() {
         bytes[40..44].copy_from_slice(&0x7fff_f000u32.to_le_bytes());
     });
     assert_eq!(promising.unwrap().voice, plain);
-    assert!(with(&|bytes| bytes[44..].fill(0)).unwrap_err().contains("answered with silence"));
-    assert!(with(&|bytes| bytes.truncate(44)).unwrap_err().contains("did not answer with a WAV"));
-    assert!(with(&|bytes| bytes.truncate(30)).unwrap_err().contains("did not answer with a WAV"));
-    // A sample rate of 1,001 Hz is believed by the reader; whatever comes of it, no panic.
+    assert!(with(&|bytes| bytes[44..].fill(0)).unwrap_err().contains("wrote a silent recording"));
+    assert!(with(&|bytes| bytes.truncate(44)).unwrap_err().contains("wrote no WAV file"));
+    assert!(with(&|bytes| bytes.truncate(30)).unwrap_err().contains("wrote no WAV file"));
+    // The reader accepts a sample rate of 1,001 Hz; the result may be an error, but no panic.
     for rate in [1_001u32, 0, 700_000, u32::MAX] {
         let _ = with(&|bytes| bytes[24..28].copy_from_slice(&rate.to_le_bytes()));
     }
@@ -222,7 +222,7 @@ fn nothing_is_spoken_in_segments() {
     let folder = tempfile::tempdir().unwrap();
     let error = generate_segments(&small(), &folder.path().join("world"), &go).unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("`voice`") && said.contains("nothing is spoken"), "{said}");
+    assert!(said.contains("`voice`") && said.contains("no audio"), "{said}");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_world_of_another_voice_or_version_is_another_world() {
     assert!(matches!(generate_of(&newer, &root, &never), Err(SynthError::Occupied(_))));
     let own = WorldSettings { voice: Voice::Formants, ..small() };
     assert!(matches!(generate(&own, &root, &never), Err(SynthError::Occupied(_))));
-    // A world without a speaker is described as ever.
+    // The description of a world without espeak-ng has no new fields.
     let root = folder.path().join("own");
     generate(&own, &root, &go).unwrap();
     let written = fs::read_to_string(root.join("world.json")).unwrap();
@@ -271,7 +271,7 @@ fn the_same_program_says_the_same() {
     assert_ne!(own.unwrap().hash, made[0].hash);
 }
 
-/// What a listener measures of a clip: pitch and its range in octaves, loudness in decibels, seconds of speech.
+/// Measurements of a clip's voice: pitch and its range in octaves, loudness in decibels, seconds of speech.
 fn measured(clip: &Clip, settings: &WorldSettings) -> [f64; 4] {
     let (sound, _) = heard(clip, settings);
     let octaves: Vec<f64> = pitch(&sound.samples, 50.0, 500.0)

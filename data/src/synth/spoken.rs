@@ -15,8 +15,8 @@ use crate::formats::wav::Sound;
 
 /// RAVDESS's statements.
 const STATEMENTS: [&str; 2] = ["Kids are talking by the door", "Dogs are sitting by the door"];
-/// espeak-ng's voices of men and women, and the pitch in Hz at which each says the statements when nothing is asked of
-/// it (medians, version 1.51).
+/// espeak-ng's voices of men and women, and the median pitch in Hz of the statements with each voice's defaults
+/// (version 1.51).
 const MEN: [(&str, f64); 7] = [
     ("m1", 90.7),
     ("m2", 97.6),
@@ -28,20 +28,20 @@ const MEN: [(&str, f64); 7] = [
 ];
 const WOMEN: [(&str, f64); 5] =
     [("f1", 173.6), ("f2", 185.3), ("f3", 198.6), ("f4", 172.3), ("f5", 196.9)];
-/// Formants of the women's voices against the men's, which the voices have already.
+/// Ratio of the formants of espeak-ng's female voices to those of its male ones.
 const SHORT_TRACT: f64 = 1.16;
-/// Words a minute at the average rate: 1.7 seconds a statement.
+/// Words per minute at the average rate: 1.7 seconds per statement.
 const SPEED: f64 = 150.0;
 const SPEEDS: [f64; 2] = [80.0, 450.0];
-/// Its scale of pitch and of range goes from 0 to 99, and 50 is what the voice has by itself. A step of pitch is so many
-/// octaves, as measured above 50; a step of range doubles at 100, and raises the median by so many octaves.
+/// espeak-ng's scales of pitch and range: 0 to 99, with the default 50. One step of pitch is `OCTAVES_OF_PITCH` octaves,
+/// measured above 50. The range at 100 is double; one step of range raises the median pitch by `OCTAVES_OF_RANGE` octaves.
 const MIDDLE: f64 = 50.0;
 const TOP: f64 = 99.0;
 const OCTAVES_OF_PITCH: f64 = 0.0155;
 const OCTAVES_OF_RANGE: f64 = 0.0028;
 /// Accents below this share of a full accent are not requested.
 const LEAST_ACCENT: f64 = 0.2;
-/// Rates of a recording that is heard at another: multiples of this many Hz keep the resampler's filters short.
+/// Sample rates for shifting a recording's pitch are multiples of this many Hz, which keeps the resampler's filters short.
 const RATE_STEP: f64 = 50.0;
 /// Largest number of attempts with a higher rate when the speech does not fit into the clip.
 const TRIES: usize = 3;
@@ -49,11 +49,11 @@ const TRIES: usize = 3;
 const FADE: usize = SAMPLES_OF_STEP * 4;
 /// Loudness of silence around speech, relative to the loudest step.
 const SILENCE: f64 = 0.01;
-/// A step this loud opens the mouth wholly: the quantile of a clip's steps.
+/// Quantile of the loudness of a clip's steps at which the mouth is fully open.
 const OPEN: f64 = 0.95;
 /// Largest ratio of the measured to the requested pitch.
 const PITCH_REACH: f64 = 1.9;
-/// A full accent stands at least this far above the clip's median, octaves.
+/// Lowest rise of a full accent above the clip's median pitch, in octaves.
 const LEAST_RISE: f64 = 0.05;
 /// Amplitude of the breath relative to the voice at an average affect.
 const BREATH: f64 = 0.1;
@@ -102,9 +102,9 @@ struct Order {
     voice: &'static str,
     /// Pitch after the shift, Hz.
     pitch: f64,
-    /// Factor on all frequencies, by which the recording is then heard: the actor's tract, and a smile.
+    /// Factor by which all frequencies of the recording are shifted: the actor's vocal tract, and a smile.
     shift: f64,
-    /// Words a minute, and pitch and range on espeak-ng's scales.
+    /// Words per minute, and pitch and range on espeak-ng's scales.
     speed: f64,
     height: f64,
     range: f64,
@@ -133,7 +133,7 @@ impl Order {
         }
     }
 
-    /// The statement as SSML: every word at its own height, for accents fall on words.
+    /// The statement as SSML: every word has its own pitch, because accents are on words.
     fn utterance(&self, performance: &Performance, clip: ClipId, speed: f64) -> Utterance {
         let timeline = &performance.timeline;
         let statement = STATEMENTS[clip.statement % STATEMENTS.len()];
@@ -163,7 +163,7 @@ impl Order {
         Utterance { voice: format!("en-us+{}", self.voice), speed, text }
     }
 
-    /// The answer as it is heard: shifted, at the rate of synthesis, from the first sound to the last.
+    /// The recording after the shift, at the rate of synthesis, from the first sound to the last.
     fn heard(&self, said: Sound) -> Result<Vec<f32>, SynthError> {
         let rate = libm::round(f64::from(said.rate) * self.shift / RATE_STEP) * RATE_STEP;
         let shifted = Sound { rate: rate as u32, ..said };
@@ -172,13 +172,13 @@ impl Order {
         let loudest = loud.iter().copied().fold(0.0, f64::max);
         let speaks = |loud: &f64| loudest > 0.0 && *loud > SILENCE * loudest;
         let ends = loud.iter().position(speaks).zip(loud.iter().rposition(speaks));
-        let (first, last) = ends.ok_or_else(|| failed("answered with silence"))?;
+        let (first, last) = ends.ok_or_else(|| failed("wrote a silent recording"))?;
         Ok(heard.samples[first * SAMPLES_OF_STEP..(last + 1) * SAMPLES_OF_STEP].to_vec())
     }
 }
 
 impl Said {
-    /// The course of this speech; lead-in and strength of accents are those of the `drawn` timeline.
+    /// The timeline of this speech; lead-in and strength of accents are those of `drawn`.
     pub(super) fn timeline(&self, drawn: &Timeline) -> Timeline {
         let loud = loudness(&hushed(&self.samples));
         let open = quantile(loud.iter().copied(), OPEN).max(1e-9);
@@ -195,7 +195,7 @@ impl Said {
     }
 }
 
-/// How far the pitch stands above its median, 1 at the clip's highest; between voiced steps it is held.
+/// Rise of the pitch above its median, 1 at the clip's highest pitch; unvoiced steps repeat the value before.
 fn accents(pitch: &[Option<f64>]) -> Vec<f64> {
     let octaves = || pitch.iter().flatten().map(|&hz| libm::log2(hz));
     let median = quantile(octaves(), 0.5);
@@ -213,7 +213,7 @@ fn accents(pitch: &[Option<f64>]) -> Vec<f64> {
     smooth(&track)
 }
 
-/// Brightness and breath laid over what was said.
+/// Adds brightness and breath to the audio.
 pub(super) fn coloured(said: &[f32], traits: &VoiceTraits, stream: &mut Stream) -> Vec<f32> {
     let [neutral, decay] = [tilt(0.0), tilt(traits.brightness)];
     let (mut last, mut tilted) = (0.0, 0.0);
@@ -232,7 +232,7 @@ pub(super) fn coloured(said: &[f32], traits: &VoiceTraits, stream: &mut Stream) 
     for (step, &loud) in output.chunks_exact_mut(SAMPLES_OF_STEP).zip(&loud) {
         for sample in step {
             let hiss = stream.hiss();
-            // The difference of two hisses is bright, as breath is.
+            // The difference of two noise samples has mostly high frequencies, as breath has.
             *sample += (breath * loud) as f32 * (hiss - before) * core::f32::consts::FRAC_1_SQRT_2;
             before = hiss;
         }

@@ -1,4 +1,4 @@
-//! Constants of the made-up world: emotions, action units, phones, and the effect of affect on the voice.
+//! Constants of the synthetic world: emotions, action units, phones, and the effect of affect on the voice.
 
 /// RAVDESS's emotions in the order of its codes 01 to 08.
 pub const EMOTIONS: [&str; 8] =
@@ -91,5 +91,5 @@ pub(super) fn phone_of(letter: char) -> Phone {
     }
 }
 
-/// "Kids are talking by the door" and "Dogs are sitting by the door" as phones, near enough.
+/// "Kids are talking by the door" and "Dogs are sitting by the door", roughly as phones.
 pub(super) const STATEMENTS: [&str; 2] = ["kIdzaratokInbaIzedor", "dogzarsItInbaIzedor"];

@@ -10,25 +10,25 @@ use core::f64::consts::PI;
 pub(super) const POINTS: usize = 68;
 /// A face: one (x, y) per point.
 pub(super) type Shape = [[f64; 2]; POINTS];
-/// Ways in which faces differ.
+/// Number of shape modes, the directions in which faces differ.
 pub(super) const SHAPE_MODES: usize = 12;
 
-/// Ways in which a tracker misjudges a face for good. Few, as in the prototype: an encoder that sees many people can
-/// learn to look past eight directions, one that has learnt nothing cannot. Independent errors of every point hurt both.
+/// Number of modes of the tracker's constant error on a face. An encoder can learn to ignore eight directions from many
+/// people, and an untrained one cannot; independent errors of every point would harm both.
 pub(super) const TRACKER_MODES: usize = 8;
-/// Deviation of a point per such mode, face units: at identity 0.7 a point is off by 0.08 from person to person. As a
-/// part of the shape this would make the painted faces irregular.
+/// Standard deviation of a point per mode of that error, face units: 0.08 over people at identity 0.7. As a part of the
+/// shape it would make the drawn faces irregular.
 const TRACKER_BIAS: f64 = 0.04;
 
 /// Parts that move together from person to person.
 const PARTS: [core::ops::Range<usize>; 7] = [0..17, 17..22, 22..27, 27..36, 36..42, 42..48, 48..68];
-/// Deviation of a part's place and of its size per shape mode; twelve modes at identity 0.7 give each point about
-/// 0.06, as the prototype's independent points had, while a face stays a face.
+/// Standard deviation of a part's position and of its size per shape mode; twelve modes at identity 0.7 move each point
+/// by about 0.06, and a face keeps its proportions.
 const PART_SHIFT: f64 = 0.015;
 const PART_STRETCH: f64 = 0.045;
-/// The jaw holds the other parts and stretches less, or eyes would leave the face.
+/// Standard deviation of the jaw's size: smaller, because the jaw surrounds the other parts.
 const JAW_STRETCH: f64 = 0.022;
-/// Deviation of single points per mode: faces are not quite regular.
+/// Standard deviation of single points per mode, because faces are not regular.
 const POINT_JITTER: f64 = 0.007;
 
 fn spaced(from: f64, to: f64, count: usize, index: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! The world's promises: the same bytes always, RAVDESS's formats, sane values.
+//! The synthetic world: constant bytes, RAVDESS's formats, plausible values.
 
 use super::generate::ClipFiles;
 use super::write::openface_header;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// `FORMAT_VERSION` and calibrate again.
 const FROZEN: &str = "d730f41be2d8f008de43dbff1dd26c10be794eec38691b578e1a44f790b8d02f";
 
-/// The same people as segments, three each.
+/// Hash of these actors as segments, three each.
 const FROZEN_SEGMENTS: &str = "405d2c81d09105db7b1c55309ae3727e426d044216e4c1492cb10a93e30cccd8";
 
 fn small() -> WorldSettings {

@@ -1,4 +1,4 @@
-//! What people in the made-up world say.
+//! The phrases and words of the synthetic world's text.
 
 /// A place in a phrase.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! A made-up world: its actors, and its clips on demand.
+//! A synthetic world: its actors, and its clips on demand.
 
 use super::actor::Actor;
 use super::clip_id::ClipId;
@@ -54,7 +54,7 @@ pub struct Clip {
     pub factors: Factors,
 }
 
-/// A made-up world: settings and the actors that they determine.
+/// A synthetic world: settings and the actors that they determine.
 pub struct World {
     settings: WorldSettings,
     /// Settings with noise multiplied by the difficulty.

@@ -1,4 +1,4 @@
-//! `results.json` of earlier versions: MPUC and its controls in fields of their own, before runs had arms.
+//! `results.json` of earlier versions, which had fields for MPUC and its controls in place of arms.
 
 use crate::config::Stamp;
 use crate::experiment::{ArmReport, Report};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// Reads results of this version or of an earlier one.
 ///
 /// # Errors
-/// When they are of neither.
+/// When the format is neither.
 pub fn read(bytes: &[u8]) -> serde_json::Result<Report> {
     let value: Value = serde_json::from_slice(bytes)?;
     match value {
@@ -48,7 +48,7 @@ fn arms_of(mut fields: Map<String, Value>) -> serde_json::Result<Report> {
             arms.insert(format!("single.{modality}"), report);
         }
     }
-    // What stands beside the scores was MPUC's.
+    // All other fields were those of MPUC.
     let (score, figure) = (fields.remove("mpuc"), fields.remove("figure"));
     for gone in ["retrieval", "seconds"] {
         fields.remove(gone);

@@ -1,4 +1,4 @@
-//! `mpuc report --paper`: the paper's tables with our runs beside its rows.
+//! `mpuc report --paper`: the paper's tables with rows for runs of this program.
 
 mod earlier;
 mod published;
@@ -13,7 +13,7 @@ use runs::{Figures, Run};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// A table, filled.
+/// A table of the paper with rows for runs.
 #[derive(Debug, Serialize)]
 struct Filled {
     title: &'static str,
@@ -26,7 +26,7 @@ struct Filled {
 #[derive(Debug, Serialize)]
 struct Row {
     system: String,
-    /// The number of the run it comes from, from 1; the paper without one.
+    /// The number of its run, from 1; `None` for the paper.
     run: Option<usize>,
     cells: Vec<Option<Percent>>,
 }
@@ -35,17 +35,17 @@ struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Percent {
     mean: f64,
-    /// Standard deviation over seeds; the paper gives none.
+    /// Standard deviation over seeds; the paper has none.
     std: Option<f64>,
 }
 
-/// A run and where it went.
+/// A run of the report.
 #[derive(Debug, Serialize)]
 struct Origin {
     run: PathBuf,
-    /// What its figures rest on, in words.
+    /// Its protocol as a line of text.
     protocol: String,
-    /// Why it stands in no table.
+    /// Why it is in no table; `None` if it is in one.
     left_out: Option<String>,
 }
 
@@ -64,10 +64,10 @@ impl From<Summary> for Percent {
 /// Runs the command.
 ///
 /// # Errors
-/// 2 when it is not said what to report, 66 for a folder without a finished run.
+/// 2 without `--paper`, 66 for a folder without a finished run.
 pub fn run(args: &ReportArgs) -> Result<()> {
     if !args.paper {
-        return Err(Failure::new(Kind::Usage, "report: nothing is asked for")
+        return Err(Failure::new(Kind::Usage, "report: no report was chosen")
             .hint("--paper prints the paper's tables; `mpuc eval RUN` prints one run"));
     }
     let runs = args.runs.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>>>()?;
@@ -79,8 +79,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         print(table, args.markdown)?;
     }
     for (number, origin) in report.runs.iter().enumerate() {
-        let left_out =
-            origin.left_out.as_ref().map(|why| format!(" stands in no table: it {why};"));
+        let left_out = origin.left_out.as_ref().map(|why| format!(" is in no table: it {why};"));
         output::text_lines(format_args!(
             "[{}] {}:{} {}",
             number + 1,
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_worlds_songs_and_runs_of_unknown_origin_have_no_cell() {
+    fn synthetic_worlds_songs_and_runs_of_unknown_origin_have_no_cell() {
         let with = |set: &[&str], corpus: Option<&str>| {
             folder(
                 "paper",
@@ -238,7 +237,7 @@ mod tests {
             )
         };
         let folders = [
-            with(&[], Some("made-up world")),
+            with(&[], Some("synthetic world")),
             with(&["data.path=x"], None),
             with(&["data.path=x", "data.vocal=song"], Some("ravdess")),
         ];

@@ -1,27 +1,27 @@
-//! Tables I to IV of Franceschini et al. (ICPR 2022), as far as their figures are known here; the captions are ours.
+//! Tables I to IV of Franceschini et al. (ICPR 2022), with the figures that are known here and captions of this program.
 
-/// Which of our runs have a place in a table.
+/// The kinds of tables, by the runs and figures that belong in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// RAVDESS's spoken performances; accuracy, with actors held out or not.
+    /// RAVDESS's spoken performances: accuracy, by group and stratified.
     Ravdess,
-    /// CMU-MOSEI; weighted accuracy and F1 of each emotion and of all.
+    /// CMU-MOSEI: weighted accuracy and F1 of each emotion and of all.
     MoseiEmotions,
-    /// CMU-MOSEI; the same of all emotions alone.
+    /// CMU-MOSEI: weighted accuracy and F1 of all emotions.
     MoseiOverall,
 }
 
 /// A table of the paper.
 pub struct Table {
-    /// Its number in the paper and what it compares.
+    /// Its number in the paper, and a caption.
     pub title: &'static str,
-    /// What stands above the columns of figures.
+    /// The headers of the columns of figures.
     pub columns: &'static [&'static str],
     /// The paper's rows: a system and its figures in percent.
     pub rows: &'static [(&'static str, &'static [f64])],
-    /// Which runs are set beside them.
+    /// Its kind.
     pub place: Place,
-    /// What a reader must know.
+    /// A note below the table.
     pub note: &'static str,
 }
 
@@ -45,9 +45,9 @@ const BY_EMOTION: &[&str] = &[
     "F1",
 ];
 
-/// F1 is sklearn's weighted one, of yes and of no.
+/// F1 is scikit-learn's with `average="weighted"`.
 const F1: &str =
-    "F1 is of yes and no, weighted by how often each is true, as the authors' code has it.";
+    "F1 is that of positives and negatives, weighted by their frequency, as in the authors' code.";
 
 const OURS: &[f64] = &[
     68.82, 69.20, 62.93, 55.70, 67.91, 70.09, 62.93, 72.73, 72.91, 74.25, 64.49, 74.85, 66.70,
@@ -116,7 +116,7 @@ pub const TABLES: [Table; 4] = [
             ("MPUC: all four", OURS),
         ],
         place: Place::MoseiEmotions,
-        note: "Which of the paper's tables has CAE-LR's row is not certain here. F1 as above.",
+        note: "CAE-LR's row may be of another table of the paper. F1 as above.",
     },
     Table {
         title: "Table IV: CMU-MOSEI, weighted accuracy and F1 of all emotions, beside systems trained with labels",
@@ -130,6 +130,6 @@ pub const TABLES: [Table; 4] = [
             ("MPUC: all four", &[66.70, 69.50]),
         ],
         place: Place::MoseiOverall,
-        note: "These papers do not mean the same by F1: its column must not be read across.",
+        note: "These papers define F1 differently: do not compare the rows of its column.",
     },
 ];

@@ -1,4 +1,4 @@
-//! Our runs as rows beside the paper's.
+//! Runs of this program as rows of the paper's tables.
 
 use super::earlier;
 use super::published::{EMOTIONS, Place};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct Run {
     /// The folder.
     pub path: PathBuf,
-    /// What its figures rest on.
+    /// Its protocol.
     pub protocol: Stamp,
     config: Config,
     arms: Vec<Arm>,
@@ -26,10 +26,10 @@ pub struct Run {
 pub type Figures = Vec<Option<Summary>>;
 
 impl Run {
-    /// Reads a run that came to its end.
+    /// Reads a finished run.
     ///
     /// # Errors
-    /// 66 when there is no run or it has no results yet, 65 when they cannot be read.
+    /// 66 when there is no run or it is not finished, 65 when its results cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
         let resolved = RunFolder::configuration(path)?;
         let file = path.join("results.json");
@@ -38,7 +38,7 @@ impl Run {
                 Kind::MissingData,
                 format!("{}: the run has no results yet", path.display()),
             )
-            .hint("let it come to its end: the same `mpuc train` command goes on with it"),
+            .hint("finish it: the same `mpuc train` command continues it"),
             _ => Failure::io("read", &file, &error),
         })?;
         let results: Report = earlier::read(&bytes).map_err(|error| {
@@ -50,11 +50,11 @@ impl Run {
         Ok(Run { path: path.into(), protocol: results.protocol.clone(), config, arms, results })
     }
 
-    /// Why the run has no place in a table of this kind; `None` when it has one.
+    /// Why the run does not belong in a table of this kind; `None` if it does.
     pub fn refused(&self, place: Place) -> Option<String> {
         let Some(corpus) = &self.protocol.corpus else {
             return Some(
-                "does not say what it was trained on; run the same `mpuc train` again".into(),
+                "does not record its corpus; run the same `mpuc train` command again".into(),
             );
         };
         let wanted = match place {
@@ -66,7 +66,7 @@ impl Run {
         }
         let vocal = self.config.data.vocal.unwrap_or_default();
         let songs = self.config.data.format == ravdess::FORMAT && vocal != Vocal::Speech;
-        songs.then(|| "has songs, and the paper speech alone".into())
+        songs.then(|| "has songs, and the paper has only speech".into())
     }
 
     /// Its rows in a table: arms that train a system or probe its features, and their figures.
@@ -78,8 +78,8 @@ impl Run {
         rows.collect()
     }
 
-    /// What an arm is called beside the paper's rows; `None` of controls, which the paper does not have, and in the tables of
-    /// emotions of arms without figures for them.
+    /// The name of an arm's row; `None` for controls, which the paper does not have, and in the tables of emotions for arms
+    /// without figures of emotions.
     fn title(&self, name: &str, report: &ArmReport, place: Place) -> Option<String> {
         let word_of = |modality: &str| {
             let settings = self.config.modality.get(modality)?;
@@ -128,7 +128,7 @@ impl Run {
     }
 }
 
-/// The paper's word for a modality, or its name.
+/// The paper's word for a modality, otherwise its name.
 fn word(name: &str, feature: &Extractor) -> String {
     match feature {
         Extractor::Voice(_) => "audio".into(),

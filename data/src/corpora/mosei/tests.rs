@@ -37,7 +37,7 @@ fn corpus(folder: &Path, extra: &[([f64; 2], [f32; 7])]) {
     write(&folder.join("CMU_MOSEI_TimestampedWordVectors.csd"), "glove_vectors", &[], &words)
         .unwrap();
     let voice = ["a", "b"].map(|id| entry(id, 74, &spans, 1.0));
-    // The root's name says nothing; the file's does.
+    // The sequence is known from the file's name, not from the root's.
     write(&folder.join("CMU_MOSEI_COVAREP.csd"), "sequence", &[], &voice).unwrap();
     let faces = [entry("a", 35, &spans, 1.0)];
     write(&folder.join("deep.csd"), "FACET 4.2", &[], &faces).unwrap();

@@ -44,7 +44,7 @@ fn members_come_out_as_they_went_in() {
     assert_eq!((members[0].path(), members[0].size()), (&*path.join("Actor_01/x.wav"), 100_000));
     assert_eq!(members[0].unpacked(), path.parent().unwrap().join("Actor_01/x.wav"));
     assert_eq!((members[0].read().unwrap(), members[1].read().unwrap()), (long, b"abc".to_vec()));
-    // CRC-32 of "abc", known from everywhere.
+    // The CRC-32 of "abc".
     assert_eq!(members[1].identity(), "member y 3 352441c2");
 }
 
@@ -91,7 +91,7 @@ fn a_bomb_is_not_unpacked() {
     let (_folder, path) = archive(&[("zeros", &vec![0; 1 << 22])]);
     let good = std::fs::read(&path).unwrap();
     assert!(good.len() < 8_192 && refusal(&path, &good).is_none());
-    // The directory admits to less than comes out, and reading ends there.
+    // The directory claims a smaller size than the member has: reading ends at that size.
     let mut bytes = good.clone();
     let size = find(&good, b"PK\x01\x02") + 24;
     bytes[size..size + 4].copy_from_slice(&1_000u32.to_le_bytes());

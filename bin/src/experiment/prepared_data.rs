@@ -23,27 +23,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Everything that seeds and folds share.
-pub struct Material {
+/// Samples, decoded features, labels and splits, which all trials share.
+pub struct PreparedData {
     /// The modalities' names.
     pub names: Vec<String>,
     /// Their settings.
     pub modalities: Vec<ModalityConfig>,
     /// Their features.
     pub dataset: Arc<Dataset>,
-    /// Names of the classes or labels; none where nothing is labelled.
+    /// Names of the classes or labels; empty if no sample is labelled.
     pub classes: Vec<String>,
     /// The class or the labels of each sample.
     pub labels: Vec<Option<Label>>,
-    /// A number for each sample's group.
+    /// The group of each sample, as a number from 0.
     pub groups: Vec<usize>,
-    /// The true factors of each sample, in the made-up world.
+    /// The true factors of each sample; only in the synthetic world.
     pub factors: Option<Vec<Vec<f32>>>,
     /// The folds.
     pub splits: Vec<Split>,
-    /// How they came about, and how many there are.
+    /// The protocol of the split, and its number of folds.
     pub protocol: (Protocol, usize),
-    /// Weights that networks start from.
+    /// Initial weights from files.
     pub pretrained: Pretrained,
     /// The fingerprint of each modality's decoder.
     pub decoders: Vec<String>,
@@ -52,14 +52,14 @@ pub struct Material {
     origin: String,
 }
 
-impl Material {
+impl PreparedData {
     /// Finds the samples, decodes their features (or takes them from the cache) and splits them.
     ///
     /// # Errors
-    /// Whatever is wrong with the files or the settings.
+    /// When a file or a setting is wrong.
     pub fn open(resolved: &Resolved, progress: &Progress, stop: &Stop) -> Result<Self> {
         let config = &resolved.config;
-        // First, for it takes the least time to fail.
+        // First, because it fails fastest.
         let pretrained = Pretrained::open(config, progress)?;
         let Decoded { root, corpus, modalities, prepared, decoders, seconds: time } =
             decode(config, progress, stop)?;
@@ -84,7 +84,7 @@ impl Material {
             })
             .collect();
         let origin = origin(config, &root, &prepared.dataset);
-        Ok(Material {
+        Ok(PreparedData {
             names: corpus.modalities.clone(),
             modalities,
             dataset: Arc::new(prepared.dataset),
@@ -101,17 +101,17 @@ impl Material {
         })
     }
 
-    /// Whether several labels may apply to one sample.
+    /// Whether a sample may have several labels.
     pub fn several(&self) -> bool {
         self.labels.iter().any(|label| matches!(label, Some(Label::Each(_))))
     }
 
-    /// Those of these samples that have a label.
+    /// The samples among these that have a label.
     pub fn labelled(&self, samples: &[usize]) -> Vec<usize> {
         samples.iter().copied().filter(|&sample| self.labels[sample].is_some()).collect()
     }
 
-    /// What is true of these samples; `None` where there is none or one has no label.
+    /// The labels of these samples; `None` if there are no samples or one has no label.
     pub fn targets(&self, samples: &[usize]) -> Option<Targets> {
         let known: Vec<Label> =
             samples.iter().map(|&sample| self.labels[sample]).collect::<Option<_>>()?;
@@ -127,8 +127,8 @@ impl Material {
         }
     }
 
-    /// What classifiers are trained for: positives weigh as the settings say, or, from the training part's labels,
-    /// as much as all negatives.
+    /// The task of classifiers. For several labels, `weights` are those of the positives; default: the ratio of negatives to
+    /// positives in `train`.
     pub fn task(&self, train: &[usize], weights: Option<&[f32]>) -> Task {
         if !self.several() {
             return Task::OneOf(self.classes.len());
@@ -142,7 +142,7 @@ impl Material {
         }
     }
 
-    /// The parts of each fold by the samples' ids, for the run folder.
+    /// The sample ids of each part of each fold, for the run folder.
     pub fn splits_by_id(&self) -> Vec<BTreeMap<&'static str, Vec<&str>>> {
         let names = |samples: &[usize]| samples.iter().map(|&i| self.ids[i].as_str()).collect();
         let parts = |split: &Split| {
@@ -155,7 +155,7 @@ impl Material {
         self.splits.iter().map(parts).collect()
     }
 
-    /// What must stand beside every figure.
+    /// The protocol of a run on this data.
     ///
     /// # Errors
     /// When the configuration cannot be written as TOML.
@@ -168,7 +168,7 @@ impl Material {
         Ok(stamp)
     }
 
-    /// A hash of all that training and judging read: samples, labels, groups, parts and what the features are made from.
+    /// A hash of everything that training and evaluation read: samples, labels, groups, parts and the sources of features.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.split_hash().as_bytes());
@@ -191,10 +191,10 @@ impl Material {
         hasher.finalize().to_hex()[..32].to_owned()
     }
 
-    /// Writes down what data a run is of; of a run that went on before, holds it against what was written then.
+    /// Compares the data with the hash in the run folder, which a new run writes.
     ///
     /// # Errors
-    /// 78 when the data is not what it was: its checkpoints and figures are of other samples, labels, parts or features.
+    /// 78 when the data has changed: checkpoints and figures of the run are of other samples, labels, parts or features.
     pub fn hold_to(&self, run: &RunFolder) -> Result<()> {
         const FILE: &str = "splits/data.json";
         let hash = self.hash();
@@ -204,7 +204,7 @@ impl Material {
             Some(known) if known == hash => Ok(()),
             Some(_) => {
                 let message = format!(
-                    "{}: the data is not what this run was begun with: samples, labels, parts or features have changed",
+                    "{}: the data has changed since this run began: other samples, labels, parts or features",
                     run.path().display()
                 );
                 Err(Failure::config(message)
@@ -213,7 +213,7 @@ impl Material {
         }
     }
 
-    /// A hash of which sample is in which part of which fold.
+    /// A hash of the samples of each part of each fold.
     fn split_hash(&self) -> String {
         let stamps: Vec<String> = self.splits.iter().map(|split| split.stamp(&self.ids)).collect();
         blake3::hash(stamps.join(" ").as_bytes()).to_hex()[..16].to_owned()
@@ -222,7 +222,7 @@ impl Material {
 
 /// A data set with its features decoded.
 pub struct Decoded {
-    /// Where it is.
+    /// Its folder or manifest.
     pub root: PathBuf,
     /// Its samples.
     pub corpus: Corpus,
@@ -232,14 +232,14 @@ pub struct Decoded {
     pub prepared: Prepared,
     /// The fingerprint of each modality's decoder.
     pub decoders: Vec<String>,
-    /// How long decoding took; finding the files is not counted.
+    /// Duration of decoding in seconds, without finding the files.
     pub seconds: f64,
 }
 
-/// Finds the samples of a configuration and decodes their features into the cache, as far as they are not there.
+/// Finds the samples of a configuration and decodes the features that the cache lacks.
 ///
 /// # Errors
-/// Whatever is wrong with the files.
+/// When a file or a setting is wrong.
 pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
     let root = if config.data.path.as_os_str().is_empty() {
         if config.data.format != ravdess::FORMAT {
@@ -247,7 +247,7 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
                 .hint("name the folder or the manifest with --data"));
         }
         let settings = config.data.world.clone().unwrap_or_default();
-        made_up_world(&settings, progress, stop)?
+        synthetic_world(&settings, progress, stop)?
     } else {
         config.data.path.clone()
     };
@@ -279,7 +279,7 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
     Ok(Decoded { root, corpus, modalities, prepared, decoders, seconds })
 }
 
-/// One line for each modality of which features come with remarks.
+/// Prints one line for each modality that has remarks.
 fn note_warnings(corpus: &Corpus, warnings: &[Remark<String>], progress: &Progress) {
     for (modality, name) in corpus.modalities.iter().enumerate() {
         let mut remarks = warnings.iter().filter(|remark| remark.modality == modality);
@@ -294,7 +294,7 @@ fn note_warnings(corpus: &Corpus, warnings: &[Remark<String>], progress: &Progre
     }
 }
 
-/// Where decoded features and the made-up world are kept.
+/// The folder whose subfolder `features` is the cache of decoded features.
 fn cache_folder(config: &Config) -> PathBuf {
     if !config.data.cache.as_os_str().is_empty() {
         return config.data.cache.clone();
@@ -308,23 +308,23 @@ fn user_folder() -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("mpuc")
 }
 
-/// The made-up world, made on first use.
-fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+/// The folder of the synthetic world, which is made on first use.
+fn synthetic_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
     let mut text = serde_json::to_string(settings)
         .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
-    // Another version of the program that speaks makes another world.
+    // Another version of espeak-ng makes another world.
     text.push_str(World::new(settings)?.speaker().unwrap_or_default());
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let root = user_folder().join(format!("world-{}", &hash[..10]));
     if !root.exists() {
-        progress.line(format_args!("making the made-up world in {} (once)", root.display()));
+        progress.line(format_args!("making a synthetic world in {} (once)", root.display()));
     }
     if let Some(folder) = root.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::io("make the folder", folder, &error))?;
     }
     let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
-    let task = progress.task("made-up world", clips as u64);
+    let task = progress.task("synthetic world", clips as u64);
     generate(settings, &root, &|at| {
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -332,8 +332,8 @@ fn made_up_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> 
     Ok(root)
 }
 
-/// What the samples are. A made-up world has RAVDESS's names and may have been moved or packed, so beside its own files
-/// its clips give it away: all are equally long, to the frame, as no recordings of people are.
+/// The corpus, for the stamp. A synthetic world has RAVDESS's names and may have lost its own files, so it is also
+/// recognised by its clips: all have exactly the same length, which recordings of people never have.
 fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
     let named = ["world.json", "factors.csv"].iter().any(|name| root.join(name).exists());
     let equal = |modality: usize| {
@@ -344,7 +344,7 @@ fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
     let performed = [ravdess::FORMAT, crema_d::FORMAT].contains(&config.data.format);
     let equal = performed && (0..dataset.modalities().len()).all(equal);
     if config.data.path.as_os_str().is_empty() || named || equal {
-        return "made-up world".into();
+        return "synthetic world".into();
     }
     word(&config.data.format)
 }
@@ -355,7 +355,7 @@ fn groups_of(corpus: &Corpus) -> Vec<String> {
     corpus.samples.iter().map(|s| s.group.clone().unwrap_or_else(|| alone(s))).collect()
 }
 
-/// The splits, with how they came about and how many of that kind there are.
+/// The splits, with their protocol and its number of folds.
 fn split(
     config: &Config,
     corpus: &Corpus,
@@ -375,7 +375,7 @@ fn split(
                 progress.warn(format_args!("split at random by group; {how}"))
             }
             OwnSplit::Required(how) => {
-                let message = "`data.protocol` is standard, but no sample says its part";
+                let message = "`data.protocol` is standard, but no sample has a part";
                 return Err(Failure::config(message).hint(how));
             }
             OwnSplit::None => {
@@ -423,7 +423,7 @@ fn split(
     Ok(((protocol, data.folds), splits))
 }
 
-/// Settings that only go with one class a sample, or only with several labels.
+/// Checks settings that need one class a sample, or several labels.
 fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -> Result<()> {
     let several = labels.iter().any(|label| matches!(label, Some(Label::Each(_))));
     if several && config.sampling.sampler.uses_labels() {
@@ -444,7 +444,7 @@ fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -
     }
 }
 
-/// A class that no training sample has cannot be learned; one that is missing elsewhere spoils a figure.
+/// Refuses a class without training samples, and warns of one that another part lacks.
 fn warn_of_absent_classes(
     config: &Config,
     splits: &[Split],
@@ -464,7 +464,7 @@ fn warn_of_absent_classes(
     Ok(())
 }
 
-/// The true factors beside a made-up world: `factors.csv` with the columns id, actor, class, and then numbers.
+/// The true factors of a synthetic world, from its `factors.csv` with the columns id, actor, class, and then numbers.
 fn factors<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Result<Option<Vec<Vec<f32>>>> {
     let path = root.join("factors.csv");
     if !root.is_dir() || !path.exists() {
