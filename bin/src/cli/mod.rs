@@ -151,6 +151,9 @@ pub struct EvalArgs {
     /// every access) or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: Choice,
+    /// Evaluate networks whose training was stopped before its end; without it that is an error (exit code 75).
+    #[arg(long)]
+    pub unfinished: bool,
     /// Print the results as one JSON object.
     #[arg(long)]
     pub json: bool,

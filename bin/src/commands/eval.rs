@@ -2,7 +2,7 @@
 
 use crate::Context;
 use crate::cli::EvalArgs;
-use crate::experiment::{self, Session};
+use crate::experiment::{self, Session, Training};
 use crate::failure::Result;
 use crate::output;
 use crate::run_folder::RunFolder;
@@ -20,6 +20,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
         device: &device,
         progress: &context.progress,
         stop: &context.stop,
+        training: Training::Restore { unfinished: args.unfinished },
     };
     let report = experiment::judge_again(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }

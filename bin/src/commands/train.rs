@@ -3,7 +3,7 @@
 use crate::Context;
 use crate::cli::TrainArgs;
 use crate::config::{Layers, Resolved};
-use crate::experiment::{self, Session};
+use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::run_folder::{Found, RunFolder};
@@ -65,6 +65,7 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         device: &device,
         progress: &context.progress,
         stop: &stop,
+        training: Training::Continue,
     };
     let report = experiment::run(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }

@@ -5,7 +5,7 @@ use super::nearest::nearest;
 use super::table::{Builder, Source, join, parse};
 use super::{Config, explain, migrate, presets, save};
 use crate::failure::{Failure, Kind, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -222,6 +222,9 @@ fn default_keys() -> Vec<String> {
 
 fn finish(builder: Builder, preset: &str) -> Result<Resolved> {
     let mut config = deserialize(&builder)?;
+    // A seed that is named twice is one trial.
+    let mut known = BTreeSet::new();
+    config.seeds.retain(|&seed| known.insert(seed));
     let arms = arms::resolve(&builder, &config)?;
     // Arms that are not run do not change the run.
     config.arm.retain(|name, _| config.arms.contains(name));

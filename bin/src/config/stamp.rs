@@ -55,6 +55,9 @@ pub struct Stamp {
     pub samples: Option<usize>,
     /// The device of the networks.
     pub device: String,
+    /// Networks whose training was stopped before its end, e.g. `seed0-fold1-mpuc after 12 of 22000 steps`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
     /// The hash of the configuration.
     pub configuration: String,
     /// The program's version.
@@ -94,6 +97,7 @@ impl Stamp {
             corpus: None,
             samples: None,
             device: device.to_string(),
+            unfinished: Vec::new(),
             configuration: resolved.hash()?,
             version: env!("CARGO_PKG_VERSION").into(),
         })
@@ -130,7 +134,11 @@ impl fmt::Display for Stamp {
         if let (Some(corpus), Some(samples)) = (&self.corpus, self.samples) {
             write!(f, ", {corpus} ({samples} samples)")?;
         }
-        write!(f, ", {}, mpuc {}", self.device, self.version)
+        write!(f, ", {}, mpuc {}", self.device, self.version)?;
+        for unfinished in &self.unfinished {
+            write!(f, ", NOT FINISHED: {unfinished}")?;
+        }
+        Ok(())
     }
 }
 

@@ -21,7 +21,6 @@ use crate::progress::Progress;
 use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
 use engine::Device;
-use std::time::Instant;
 use trial::{ArmResult, Trial};
 
 /// The context of an experiment, shared by all its parts.
@@ -36,6 +35,20 @@ pub struct Session<'a> {
     pub progress: &'a Progress,
     /// The request to stop; long work polls it.
     pub stop: &'a Stop,
+    /// The source of trained networks.
+    pub training: Training,
+}
+
+/// The source of trained networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Training {
+    /// Training, from the start or from the last checkpoint.
+    Continue,
+    /// The last checkpoints.
+    Restore {
+        /// Whether networks are used whose training was stopped before its end.
+        unfinished: bool,
+    },
 }
 
 /// Trains and evaluates all arms on all trials; finished results are read from the run folder.
@@ -43,12 +56,11 @@ pub struct Session<'a> {
 /// # Errors
 /// When data or configuration are wrong, training fails, or a stop was requested and everything is saved.
 pub fn run(session: &Session<'_>) -> Result<Report> {
-    let started = Instant::now();
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
     prepared.hold_to(session.run)?;
     session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
     let report = match each(session, &prepared, |trial, arm| trial.run(arm)) {
-        Ok(results) => report(session, &prepared, &results, started)?,
+        Ok(results) => report(session, &prepared, &results)?,
         Err(failure) => {
             let stopped = session.stop.asked().is_some();
             session.run.tell(|status| {
@@ -60,9 +72,10 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     };
     session.run.write_json("results.json", &report)?;
     session.run.tell(|status| {
-        let trials = status.trials;
-        *status =
+        let (trials, stages) = (status.trials, std::mem::take(&mut status.stages));
+        let finished =
             Status { state: State::Finished, trials_done: trials, trials, ..Status::default() };
+        *status = Status { stages, ..finished };
     })?;
     Ok(report)
 }
@@ -72,7 +85,6 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
 /// # Errors
 /// When the data is missing or has changed, or a checkpoint is missing or damaged.
 pub fn judge_again(session: &Session<'_>) -> Result<Report> {
-    let started = Instant::now();
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
     prepared.hold_to(session.run)?;
     let results = each(session, &prepared, |trial, arm| {
@@ -81,7 +93,7 @@ pub fn judge_again(session: &Session<'_>) -> Result<Report> {
         }
         trial.judge_again(arm)
     })?;
-    report(session, &prepared, &results, started)
+    report(session, &prepared, &results)
 }
 
 /// Calls `todo` for every arm on every trial. Arms that train come first, because others use their networks.
@@ -107,6 +119,7 @@ fn each(
                 trial: format!("seed {seed}, fold {}", fold + 1),
                 trials_done: done,
                 trials: trials.len(),
+                stages: std::mem::take(&mut status.stages),
                 ..Status::default()
             };
         })?;
@@ -123,15 +136,13 @@ fn arms(resolved: &Resolved, prepared: &PreparedData) -> Vec<Arm> {
     resolved.arms.iter().flat_map(|arm| arm.on(&prepared.names)).collect()
 }
 
-fn report(
-    session: &Session<'_>,
-    prepared: &PreparedData,
-    results: &[ArmResult],
-    started: Instant,
-) -> Result<Report> {
-    let stamp = prepared.stamp(session.resolved, session.device)?;
-    let elapsed = started.elapsed().as_secs_f64();
+fn report(session: &Session<'_>, prepared: &PreparedData, results: &[ArmResult]) -> Result<Report> {
+    let mut stamp = prepared.stamp(session.resolved, session.device)?;
+    let unfinished = results.iter().filter_map(|result| result.unfinished.as_ref());
+    stamp.unfinished = unfinished.map(ToString::to_string).collect();
+    stamp.unfinished.dedup();
+    let seconds = session.run.seconds();
     let arms = arms(session.resolved, prepared);
     let run = session.run.path();
-    Ok(Report::new(session.resolved, &arms, results, &prepared.classes, stamp, run, elapsed))
+    Ok(Report::new(session.resolved, &arms, results, &prepared.classes, stamp, run, seconds))
 }

@@ -25,7 +25,7 @@ pub struct Report {
     pub baseline: Option<String>,
     /// By the arm's name, in the order of the table.
     pub arms: IndexMap<String, ArmReport>,
-    /// Duration of this call of the command, in seconds.
+    /// Duration of the run in seconds, over all processes; of an evaluation, its own.
     #[serde(default)]
     pub seconds: f64,
     /// The run folder.

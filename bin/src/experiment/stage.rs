@@ -3,7 +3,7 @@
 use super::batches::Batches;
 use super::{PreparedData, Session};
 use crate::config::Pairing;
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::Task;
 use crate::run_folder::{Metrics, Position};
 use data::folds::Split;
@@ -12,7 +12,7 @@ use engine::Parameters;
 use engine::checkpoint::Checkpoint;
 use models::systems::{Batch, Needs, System};
 use models::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit, validate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -31,17 +31,19 @@ pub struct Stage<'a> {
     /// How it is trained.
     pub settings: &'a TrainingSettings,
     /// The source of its batches.
-    pub batches: &'a Batches<'a>,
+    pub batches: Batches<'a>,
     /// Training samples.
-    pub train: &'a [usize],
+    pub train: Vec<usize>,
     /// Samples of the validation loss.
-    pub validation: &'a [usize],
+    pub validation: Vec<usize>,
     /// What the system needs of batches.
-    pub needs: &'a Needs,
+    pub needs: Needs,
     /// How modalities are paired.
     pub pairing: Pairing,
     /// Seed of dropout.
     pub seed: u64,
+    /// The time when this process began it, and the seconds that earlier processes spent on it.
+    pub begun: (Instant, f64),
 }
 
 /// A trained system's parameters and history.
@@ -50,6 +52,23 @@ pub struct Trained {
     pub parameters: Parameters,
     /// All epochs.
     pub history: Vec<EpochRecord>,
+}
+
+/// The progress of a training run that was stopped before its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The trial and the arm, e.g. `seed0-fold1-mpuc`.
+    pub stage: String,
+    /// Steps done.
+    pub steps: u64,
+    /// Steps of the whole training run, if patience does not end it earlier.
+    pub of: u64,
+}
+
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} after {} of {} steps", self.stage, self.steps, self.of)
+    }
 }
 
 /// The figures of a step in `metrics.jsonl`.
@@ -105,29 +124,10 @@ impl Stage<'_> {
     /// When training diverges, data cannot be read, a checkpoint cannot be written, or a stop was requested and everything
     /// is saved.
     pub fn run(&self, system: &dyn System, parameters: Parameters) -> Result<Trained> {
-        let steps_an_epoch = self.plan(0).len() as u64;
-        if steps_an_epoch == 0 {
-            let (count, size) = (self.train.len(), self.settings.batch);
-            let pairs = match self.needs.pairs {
-                true => " in which two have the same two modalities",
-                false => "",
-            };
-            let message = format!("{count} training samples make no batch of {size}{pairs}");
-            return Err(Failure::config(message).hint("lower training.batch or use more data"));
-        }
+        let steps_an_epoch = self.steps_an_epoch()?;
         let mut trainer =
             Trainer::new(self.settings, system, parameters, self.seed, steps_an_epoch)?;
-        let path = self.checkpoint();
-        if path.exists() || engine::checkpoint::previous(&path).exists() {
-            let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
-            trainer.restore(&checkpoint).context(from.display())?;
-            if from != path {
-                self.session.progress.warn(format_args!(
-                    "{}: damaged; training goes on from the checkpoint before it",
-                    path.display()
-                ));
-            }
-        }
+        self.restore(&mut trainer, "training continues")?;
         let running = Running {
             stage: self,
             steps_an_epoch,
@@ -156,9 +156,67 @@ impl Stage<'_> {
         Ok(Trained { history: trainer.history().to_vec(), parameters: trainer.into_parameters() })
     }
 
+    /// Loads what was trained from the checkpoint; also returns the progress of training, if it was not finished.
+    ///
+    /// # Errors
+    /// When there is no checkpoint, or it is of another configuration.
+    pub fn trained(
+        &self,
+        system: &dyn System,
+        parameters: Parameters,
+    ) -> Result<(Trained, Option<Unfinished>)> {
+        let steps_an_epoch = self.steps_an_epoch()?;
+        let mut trainer =
+            Trainer::new(self.settings, system, parameters, self.seed, steps_an_epoch)?;
+        if !self.restore(&mut trainer, "evaluation continues")? {
+            let message = format!("{}: there is no such checkpoint", self.checkpoint().display());
+            return Err(Failure::new(Kind::MissingData, message)
+                .hint("train first; the same `mpuc train` command continues a run"));
+        }
+        let unfinished = !trainer.finished() && !self.enough(trainer.steps());
+        let unfinished = unfinished.then(|| Unfinished {
+            stage: self.name.clone(),
+            steps: trainer.steps(),
+            of: self.settings.epochs * steps_an_epoch,
+        });
+        let history = trainer.history().to_vec();
+        Ok((Trained { history, parameters: trainer.into_parameters() }, unfinished))
+    }
+
+    /// Restores the last intact checkpoint, if there is one.
+    fn restore(&self, trainer: &mut Trainer, continues: &str) -> Result<bool> {
+        let path = self.checkpoint();
+        if !Checkpoint::exists(&path) {
+            return Ok(false);
+        }
+        let (checkpoint, damage) = Checkpoint::load_or_previous(&path)?;
+        trainer.restore(&checkpoint).context(path.display())?;
+        if let Some(damage) = damage {
+            self.session.progress.warn(format_args!(
+                "{damage}; {continues} from the checkpoint before it, at step {}",
+                trainer.steps()
+            ));
+        }
+        Ok(true)
+    }
+
+    fn steps_an_epoch(&self) -> Result<u64> {
+        let steps = self.plan(0).len() as u64;
+        if steps == 0 {
+            let (count, size) = (self.train.len(), self.settings.batch);
+            let pairs = match self.needs.pairs {
+                true => " in which two have the same two modalities",
+                false => "",
+            };
+            let message = format!("{count} training samples make no batch of {size}{pairs}");
+            return Err(Failure::config(message).hint("lower training.batch or use more data"));
+        }
+        Ok(steps)
+    }
+
     fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
-        let Needs { views, pairs, .. } = *self.needs;
-        self.batches.plan(self.train, self.settings.batch, epoch, views, pairs)
+        let Needs { views, pairs, .. } = self.needs;
+        self.batches.plan(&self.train, self.settings.batch, epoch, views, pairs)
     }
 
     /// Whether this is at least the maximum of steps in the configuration.
@@ -173,6 +231,10 @@ impl Stage<'_> {
         self.batches.validation(samples, size, self.needs.views, self.needs.pairs)
     }
 
+    fn seconds(&self) -> f64 {
+        self.begun.1 + self.begun.0.elapsed().as_secs_f64()
+    }
+
     fn checkpoint(&self) -> PathBuf {
         self.session.run.file(format!("checkpoints/{}.safetensors", self.name))
     }
@@ -185,6 +247,7 @@ impl Stage<'_> {
             status.epoch = trainer.epoch();
             status.step = trainer.steps();
             status.loss = trainer.history().last().map(|epoch| epoch.loss);
+            status.stages.insert(self.name.clone(), self.seconds());
         })
     }
 

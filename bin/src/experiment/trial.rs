@@ -2,20 +2,19 @@
 
 use super::batches::Batches;
 use super::judging::{Features, cross_modal, own_head};
-use super::stage::{Stage, Trained, samples_to_learn_from};
-use super::{PreparedData, Session};
+use super::stage::{Stage, Trained, Unfinished, samples_to_learn_from};
+use super::{PreparedData, Session, Training};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
 use crate::config::{Arm, EvaluationKind, Origin, Pairing};
 use crate::failure::{Failure, Kind, Result};
 use data::folds::Split;
 use data::standardise::Standardiser;
-use engine::checkpoint::Checkpoint;
 use engine::{DType, Parameters, Philox};
 use models::evaluate::metrics::Retrieval;
 use models::evaluate::{Evaluation, Probe};
-use models::systems::{EncoderSettings, Parts, System, SystemSettings, Teacher};
+use models::systems::{EncoderSettings, Needs, Parts, System, SystemSettings, Teacher};
 use models::targets::Task;
-use models::train::{EpochRecord, calibrate, plateau, restore};
+use models::train::{EpochRecord, calibrate, plateau};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -44,8 +43,11 @@ pub struct ArmResult {
     pub loss_first: Option<f64>,
     /// Mean loss of the last epoch.
     pub loss_last: Option<f64>,
-    /// Duration in seconds; only of the last call if training was continued.
+    /// Duration in seconds, over all processes that worked on it; since its last checkpoint only of the last one.
     pub seconds: f64,
+    /// The progress of its networks' training, if that was not finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
 }
 
 /// Trained networks.
@@ -62,6 +64,8 @@ pub struct Networks {
     pub modalities: Vec<usize>,
     /// Its epochs.
     history: Vec<EpochRecord>,
+    /// The progress of a training run that was not finished.
+    unfinished: Option<Unfinished>,
 }
 
 /// A trial: one seed on one fold.
@@ -133,13 +137,14 @@ impl<'a> Trial<'a> {
         if !self.can_run(arm) {
             return Ok(None);
         }
-        let started = Instant::now();
+        let (started, before) =
+            (Instant::now(), self.session.run.seconds_of(&self.name(&arm.name)));
         let (mut result, probe) = self.judge(arm)?;
         if arm.system().is_some() && arm.training.epochs > 0 {
             self.bundle(arm, probe.as_ref())?;
         }
         result.made_by = made_by;
-        result.seconds = started.elapsed().as_secs_f64();
+        result.seconds = before + started.elapsed().as_secs_f64();
         self.session.run.write_json(&file, &result)?;
         Ok(Some(result))
     }
@@ -147,24 +152,19 @@ impl<'a> Trial<'a> {
     /// Evaluates a trained arm from its checkpoint. `None` as for [`run`](Self::run).
     ///
     /// # Errors
-    /// When there is no checkpoint, or it is not of this configuration.
+    /// When there is no checkpoint, it is not of this configuration, or training is not finished.
     pub fn judge_again(&self, arm: &Arm) -> Result<Option<ArmResult>> {
         if !self.can_run(arm) {
             return Ok(None);
-        }
-        let source = self.source(arm);
-        let teacher = source.and_then(|arm| self.arm(arm.teacher.as_ref()?));
-        // A teacher first: its student is built from its networks.
-        for arm in teacher.into_iter().chain(source).filter(|arm| arm.training.epochs > 0) {
-            self.restore(arm)?;
         }
         Ok(Some(self.judge(arm)?.0))
     }
 
     fn made_by(&self, arm: &Arm) -> Result<String> {
         let resolved = self.session.resolved;
-        let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
-        let others = [self.source(arm), teacher].into_iter().flatten();
+        let source = self.source(arm);
+        let teacher = source.and_then(|arm| self.arm(arm.teacher.as_ref()?));
+        let others = [source, teacher].into_iter().flatten();
         let others: Vec<String> = others.map(|arm| resolved.hash_of(arm)).collect::<Result<_>>()?;
         let parts = (resolved.hash_of(arm)?, others, self.prepared.hash());
         Ok(blake3::hash(format!("{parts:?}").as_bytes()).to_hex()[..16].to_owned())
@@ -244,8 +244,15 @@ impl<'a> Trial<'a> {
             encoders.iter().any(|encoder| encoder.name == modality)
         })?;
         parameters.move_to(self.session.device)?;
-        let settings = settings.clone();
-        Ok(Networks { system, settings, encoders, parameters, modalities, history: Vec::new() })
+        Ok(Networks {
+            system,
+            settings: settings.clone(),
+            encoders,
+            parameters,
+            modalities,
+            history: Vec::new(),
+            unfinished: None,
+        })
     }
 
     /// The networks of an arm, which are trained on the first call. The arm must train a system.
@@ -267,58 +274,50 @@ impl<'a> Trial<'a> {
             let drawn = batches.training(&plan, 0, 0, 1, Pairing::Own)?;
             calibrate(&*networks.system, &mut networks.parameters, drawn)?;
         } else {
-            let needs = settings.needs();
-            let transductive = self.session.resolved.config.sampling.transductive;
-            let (train, validation) =
-                samples_to_learn_from(self.prepared, self.split, &needs, transductive);
-            let stage = Stage {
-                session: self.session,
-                name: self.name(&arm.name),
-                settings: &arm.training,
-                batches: &batches,
-                train: &train,
-                validation: &validation,
-                needs: &needs,
-                pairing: arm.pairing,
-                seed: self.seed,
+            let stage = self.stage(arm, settings.needs(), batches);
+            let parameters = networks.parameters;
+            let trained = match self.session.training {
+                Training::Continue => stage.run(&*networks.system, parameters)?,
+                Training::Restore { unfinished: allowed } => {
+                    let (trained, unfinished) = stage.trained(&*networks.system, parameters)?;
+                    if let (Some(unfinished), false) = (&unfinished, allowed) {
+                        return Err(Failure::new(
+                            Kind::TryAgain,
+                            format!("training is not finished: {unfinished}"),
+                        )
+                        .hint("the same `mpuc train` command continues it; --unfinished evaluates it as it is"));
+                    }
+                    networks.unfinished = unfinished;
+                    trained
+                }
             };
-            let Trained { parameters, history } =
-                stage.run(&*networks.system, networks.parameters)?;
+            Trained { parameters: networks.parameters, history: networks.history } = trained;
             let at = networks.system.plateau(arm.training.batch);
-            if let Some(notice) = at.and_then(|at| plateau(&history, &at)) {
+            if let Some(notice) = at.and_then(|at| plateau(&networks.history, &at)) {
                 self.session.progress.warn(format_args!("{}: {notice}", arm.name));
             }
-            networks.parameters = parameters;
-            networks.history = history;
         }
         Ok(self.keep(arm, networks))
     }
 
-    /// Loads the networks of an arm from its checkpoint.
-    fn restore(&self, arm: &Arm) -> Result<()> {
-        if self.networks.borrow().contains_key(&arm.name) {
-            return Ok(());
+    /// The training of an arm's system.
+    fn stage<'b>(&'b self, arm: &'b Arm, needs: Needs, batches: Batches<'b>) -> Stage<'b> {
+        let transductive = self.session.resolved.config.sampling.transductive;
+        let (train, validation) =
+            samples_to_learn_from(self.prepared, self.split, &needs, transductive);
+        let name = self.name(&arm.name);
+        Stage {
+            session: self.session,
+            begun: (Instant::now(), self.session.run.seconds_of(&name)),
+            name,
+            settings: &arm.training,
+            batches,
+            train,
+            validation,
+            needs,
+            pairing: arm.pairing,
+            seed: self.seed,
         }
-        let Some(settings) = arm.system() else { return Ok(()) };
-        let mut networks = self.build(arm, settings)?;
-        let path =
-            self.session.run.file(format!("checkpoints/{}.safetensors", self.name(&arm.name)));
-        if !path.exists() && !engine::checkpoint::previous(&path).exists() {
-            let message = format!("{}: there is no such checkpoint", path.display());
-            return Err(Failure::new(Kind::MissingData, message)
-                .hint("train first; the same command goes on with a run"));
-        }
-        let (checkpoint, from) = Checkpoint::load_or_previous(&path)?;
-        if from != path {
-            let warning =
-                format_args!("{}: damaged; the checkpoint before it is evaluated", path.display());
-            self.session.progress.warn(warning);
-        }
-        let best = checkpoint.tensors().any(|(name, _)| name.starts_with("best."));
-        restore(&checkpoint, if best { "best" } else { "model" }, &mut networks.parameters)?;
-        networks.history = models::train::history(&checkpoint)?;
-        self.keep(arm, networks);
-        Ok(())
     }
 
     fn keep(&self, arm: &Arm, networks: Networks) -> Rc<Networks> {
@@ -365,6 +364,8 @@ impl<'a> Trial<'a> {
             result.retrieval = found.map(|(retrieval, _)| retrieval);
             result.retrieval_chance = found.map(|(_, chance)| chance);
         }
+        let source = self.source(arm).map(|source| self.networks(source)).transpose()?;
+        result.unfinished = source.and_then(|networks| networks.unfinished.clone());
         let mut probe = None;
         if let Some(task) = &self.task {
             let (evaluation, trained) = self.evaluate(arm, task)?;

@@ -12,10 +12,13 @@ pub(super) const CONFIG: &str = "config.toml";
 /// How the run was started. It is written first.
 pub(super) const INVOCATION: &str = "invocation.json";
 /// Other files of a run.
-const FILES: [&str; 3] = ["metrics.jsonl", "results.json", "status.json"];
-/// Folders of a run. Apart from [`SPLITS`] a file there has the name of a trial: `seed0-fold1-ARM.safetensors`.
+const FILES: [&str; 3] = ["metrics.jsonl", "results.json", STATUS];
+/// The progress of the run.
+pub(super) const STATUS: &str = "status.json";
+/// Folders of a run. Apart from [`SPLITS`], the name of a file there begins with its trial: `seed0-fold1-ARM.safetensors`.
 pub(super) const FOLDERS: [&str; 4] = ["splits", "checkpoints", "eval", "models"];
-const SPLITS: &str = "splits.json";
+/// Files in `splits`.
+const SPLITS: [&str; 2] = ["splits.json", "data.json"];
 
 /// Refuses a folder without a configuration that has any other content: nobody can tell what made it.
 ///
@@ -92,7 +95,7 @@ fn is_of_a_run(name: &Path) -> bool {
     let text = text.strip_suffix(".partial").unwrap_or(text);
     match text.split_once(std::path::MAIN_SEPARATOR) {
         None => FILES.contains(&text) || [CONFIG, INVOCATION].contains(&text),
-        Some(("splits", file)) => file == SPLITS,
+        Some(("splits", file)) => SPLITS.contains(&file),
         Some((folder, file)) => FOLDERS.contains(&folder) && is_of_a_trial(file),
     }
 }
@@ -144,6 +147,7 @@ mod tests {
             "results.json",
             "status.json.partial",
             "splits/splits.json",
+            "splits/data.json",
             "checkpoints/seed0-fold1-mpuc.safetensors",
             "checkpoints/seed12-fold3-mpuc-previous.safetensors",
             "checkpoints/seed0-fold1-mpuc.safetensors.partial",

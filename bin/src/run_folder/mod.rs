@@ -8,14 +8,15 @@ pub use metrics::{Metrics, Position};
 
 use crate::config::Resolved;
 use crate::failure::{Failure, Kind, Result};
-use contents::{CONFIG, FOLDERS, INVOCATION};
+use contents::{CONFIG, FOLDERS, INVOCATION, STATUS};
 use engine::checkpoint::write_whole;
 use lock::Lock;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// A run folder. If it is locked, only this process writes to it, until it is dropped.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub struct RunFolder {
     path: PathBuf,
     /// The content of `status.json`.
     status: Mutex<Status>,
+    /// When this process opened it.
+    opened: Instant,
+    /// Seconds that earlier processes worked on the run.
+    earlier: f64,
     /// Absent if the folder is only read.
     lock: Option<Lock>,
 }
@@ -91,6 +96,12 @@ pub struct Status {
     pub step: u64,
     /// Mean loss of the stage's last epoch.
     pub loss: Option<f64>,
+    /// Seconds spent on the run, over all processes.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Seconds spent on each stage until its last checkpoint, over all processes.
+    #[serde(default)]
+    pub stages: BTreeMap<String, f64>,
     /// Why it stopped or failed.
     pub message: Option<String>,
 }
@@ -132,12 +143,13 @@ impl RunFolder {
         if !here {
             contents::refuse_unknown(path)?;
         }
-        let run = Self::locked(path)?;
+        let mut run = Self::locked(path)?;
         let found = match (here, fresh) {
             (false, _) => Found::New,
             (true, true) => Found::Cleared(contents::clear(path)?),
             (true, false) => {
                 same_configuration(&config, path, resolved)?;
+                run.take_times();
                 Found::Existing
             }
         };
@@ -158,12 +170,36 @@ impl RunFolder {
     /// 66 when there is no run, 78 when its configuration cannot be read.
     pub fn read(path: &Path) -> Result<(Self, Resolved)> {
         let resolved = Self::configuration(path)?;
-        Ok((RunFolder { path: path.into(), status: Mutex::default(), lock: None }, resolved))
+        Ok((Self::opened(path, None), resolved))
     }
 
     fn locked(path: &Path) -> Result<Self> {
-        let lock = Some(Lock::take(path)?);
-        Ok(RunFolder { path: path.into(), status: Mutex::default(), lock })
+        Ok(Self::opened(path, Some(Lock::take(path)?)))
+    }
+
+    fn opened(path: &Path, lock: Option<Lock>) -> Self {
+        let status = Mutex::default();
+        RunFolder { path: path.into(), status, opened: Instant::now(), earlier: 0.0, lock }
+    }
+
+    /// Reads from `status.json` how long earlier processes worked on the run.
+    fn take_times(&mut self) {
+        let bytes = fs::read(self.file(STATUS)).unwrap_or_default();
+        let Ok(before) = serde_json::from_slice::<Status>(&bytes) else { return };
+        self.earlier = before.seconds;
+        let status = self.status.get_mut().unwrap_or_else(PoisonError::into_inner);
+        status.stages = before.stages;
+    }
+
+    /// Seconds spent on the run until now, over all processes; since its last change of status only of this process.
+    pub fn seconds(&self) -> f64 {
+        self.earlier + self.opened.elapsed().as_secs_f64()
+    }
+
+    /// Seconds spent on a stage until its last checkpoint, over all processes; 0 for a stage without a checkpoint.
+    pub fn seconds_of(&self, stage: &str) -> f64 {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.stages.get(stage).copied().unwrap_or(0.0)
     }
 
     /// The configuration of a run.
@@ -206,7 +242,7 @@ impl RunFolder {
         let path = self.file(name);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
-                .map_err(|error| unwritable("make the folder", folder, &error))?;
+                .map_err(|error| unwritable("create the folder", folder, &error))?;
         }
         write_whole(&path, &bytes)?;
         Ok(())
@@ -229,8 +265,9 @@ impl RunFolder {
         }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut status);
+        status.seconds = self.seconds();
         self.write_json(
-            "status.json",
+            STATUS,
             &Stamped { status: &status, process: std::process::id(), updated: now() },
         )
     }

@@ -4,9 +4,7 @@ mod fit;
 mod trainer;
 
 pub use fit::{Course, Epochs, calibrate, fit, validate};
-pub use trainer::{
-    EpochRecord, StepRecord, Trainer, TrainingSettings, history, insert, plateau, restore,
-};
+pub use trainer::{EpochRecord, StepRecord, Trainer, TrainingSettings, insert, plateau, restore};
 
 #[cfg(test)]
 mod tests;

@@ -393,7 +393,11 @@ impl Trainer {
             let find = |name: &str| checkpoint.tensor(&format!("optimizer.{name}")).cloned();
             module.optimizer.restore(&self.parameters, updates, find)?;
         }
-        self.state = checkpoint.get("state")?;
+        let state: State = checkpoint.get("state")?;
+        if state.epoch > self.settings.epochs || state.step_in_epoch > self.steps_an_epoch {
+            return Err(other("number of steps"));
+        }
+        self.state = state;
         self.pending = None;
         Ok(())
     }
@@ -458,14 +462,6 @@ pub fn restore(checkpoint: &Checkpoint, prefix: &str, parameters: &mut Parameter
         parameters.import(id, tensor)?;
     }
     Ok(())
-}
-
-/// The epochs that a checkpoint of a [`Trainer`] knows of.
-///
-/// # Errors
-/// When the checkpoint is not of a trainer.
-pub fn history(checkpoint: &Checkpoint) -> Result<Vec<EpochRecord>> {
-    Ok(checkpoint.get::<State>("state")?.history)
 }
 
 /// A warning when the loss has not left the value at which training can stand still.
