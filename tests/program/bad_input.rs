@@ -1,10 +1,10 @@
-//! Each mistake gets one message that names what is wrong and where, and its exit code.
+//! Every user error gives one message, which names what is wrong and where, and its exit code.
 
 use super::world::{command, mpuc, short_run, text, world};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Runs the program, which must fail with this code and a message that holds all of these.
+/// Runs the program, which must fail with this code and a message that contains all of these.
 fn fails(arguments: &[&str], code: i32, wanted: &[&str]) {
     let output = mpuc(arguments);
     let message = text(&output.stderr);
@@ -16,7 +16,7 @@ fn fails(arguments: &[&str], code: i32, wanted: &[&str]) {
     }
 }
 
-/// A manifest of voices and sequences; `edit` may spoil its files first.
+/// A manifest of voices and sequences, after `edit` changed its files.
 fn manifest(folder: &Path, rows: usize, edit: impl Fn(&Path)) -> PathBuf {
     let mut table = String::from("id,voice,other,label,group\n");
     for row in 0..rows {
@@ -142,7 +142,7 @@ fn a_csv_without_landmarks_is_named_with_its_columns() {
     .unwrap();
     write_wav(&spoiled.join("03-01-01-01-01-01-01.wav"), 1, 16_000);
     let path = folder.path().to_str().unwrap();
-    // The problems found are what the command is for: they are its data.
+    // The problems are the command's result, so they are printed to standard output.
     let output = mpuc(&["data", "check", path]);
     assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
     let report = text(&output.stdout) + &text(&output.stderr);
@@ -169,7 +169,7 @@ fn settings_that_cannot_work_are_refused_with_a_suggestion() {
 fn a_class_absent_from_the_training_part_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = manifest(folder.path(), 24, |folder| {
-        // One class lives in one group alone, so that a fold without that group never sees it.
+        // One class is only in one group, so the training part without that group lacks it.
         let path = folder.join("manifest ü.csv");
         let table = fs::read_to_string(&path).unwrap();
         let lines = table.lines().enumerate().map(|(i, line)| {
@@ -208,7 +208,7 @@ fn a_world_that_nobody_can_speak_says_what_to_do() {
     let root = folder.path().join("world");
     let synth = ["data", "synth", "--voice", "espeak", root.to_str().unwrap()];
     fails(&[&synth[..], &["--shape", "mosei"]].concat(), 78, &["voice", "no audio"]);
-    // No program lives in an empty folder.
+    // An empty folder has no program.
     let out = folder.path().join("run");
     let out = out.to_str().unwrap();
     let train = ["train", "--preset", "smoke", "--out", out, "--set", "data.world.voice=espeak"];
@@ -235,7 +235,7 @@ fn a_run_of_another_configuration_is_not_overwritten() {
     assert!(world().exists());
 }
 
-/// A manifest with the corpus's own parts; `cells` says of a row whether it has a voice and the other modality, its label
+/// A manifest with the corpus's own parts; `cells` gives for a row whether it has a voice and the other modality, its label
 /// and its part.
 fn parts(
     folder: &Path,
@@ -273,7 +273,7 @@ fn part(row: usize, train: usize, validation: usize) -> &'static str {
 #[test]
 fn blocks_of_samples_without_a_modality_train_and_are_judged() {
     let folder = tempfile::tempdir().unwrap();
-    // The first 64 training samples and all of the test part lack the other modality; of the validation part one has it.
+    // The first 64 training samples and the test part lack the other modality; one sample of the validation part has it.
     let path = parts(folder.path(), 100, |row| {
         let other = (64..80).contains(&row) || row == 85;
         (true, other, class(row), part(row, 80, 12))

@@ -1,4 +1,4 @@
-//! What commands print.
+//! The output of commands.
 
 use super::world::{mpuc, short_run, text, world};
 use serde_json::Value;
@@ -52,7 +52,7 @@ fn train_and_eval_report_every_control() {
         assert!(run.join(file).exists(), "{file}");
     }
 
-    // The same figures from the checkpoint alone.
+    // Evaluation from the checkpoint gives equal figures.
     let again = mpuc(&["eval", run.to_str().unwrap(), "--json"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
     same_figures(&json(&again.stdout), &report);
@@ -84,7 +84,7 @@ fn missing_modalities_are_masked() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("world");
     copy_tree(world(), &copy);
-    // A quarter of the landmarks and a few voices go.
+    // Without a quarter of the landmarks and a few voices.
     let mut removed = 0;
     for (number, file) in files(&copy).into_iter().enumerate() {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
@@ -105,7 +105,7 @@ fn missing_modalities_are_masked() {
     assert!(json(&output.stdout)["arms"]["mpuc"]["loss_last"].as_f64().unwrap().is_finite());
 }
 
-/// Every arm's figures, but how long they took.
+/// The figures of every arm, without their durations.
 fn same_figures(again: &Value, report: &Value) {
     let figures = |report: &Value| {
         let mut arms = report["arms"].as_object().unwrap().clone();
@@ -162,7 +162,7 @@ fn a_step_allocates_nothing_new_after_warm_up() {
         }
         assert_eq!(result["reps"], 2);
     }
-    // Where the system tells.
+    // Only on systems that report it.
     if let Some(peak) = results[0]["peak_bytes"].as_f64() {
         assert!(peak > 1e6, "{report}");
     }

@@ -1,4 +1,4 @@
-//! Published corpora in the shapes they are downloaded in, made from the tiny world.
+//! Published corpora in the formats of their downloads, made from the tiny world.
 
 use super::world::{mpuc, short_run, text, world};
 use serde_json::Value;
@@ -29,7 +29,7 @@ fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// Packs the files that end so, below a folder of their own.
+/// Packs the files with this ending into an archive, below a folder.
 fn pack(archive: &Path, ending: &str) {
     let mut writer = zip::ZipWriter::new(std::fs::File::create(archive).unwrap());
     for file in files(world()).iter().filter(|file| name(file).ends_with(ending)) {
@@ -63,7 +63,7 @@ fn archives_train_to_the_same_numbers_as_files() {
         assert_eq!(of(&report), of(&unpacked), "{figure}");
     }
 
-    // What it was learned from is known whatever it is packed in, and has no place among the paper's figures.
+    // The corpus is recognised as synthetic also in an archive, and is not in the paper's tables.
     assert_eq!(report["protocol"]["corpus"], "synthetic world");
     let tables = json(&["report", "--paper", "--json", there.to_str().unwrap()]);
     let own =
@@ -77,7 +77,7 @@ fn archives_train_to_the_same_numbers_as_files() {
     let checked = json(&["data", "check", packed.to_str().unwrap(), "--json"]);
     assert_eq!((&checked["samples"], &checked["files"]), (&96.into(), &288.into()));
     assert_eq!(checked["problems"].as_array().unwrap().len(), 0);
-    // 96 of the published performances are here.
+    // The copy has 96 of the published performances.
     assert_eq!(
         (&checked["census"][0]["found"], &checked["census"][0]["expected"]),
         (&96.into(), &1_440.into())
@@ -91,7 +91,7 @@ fn archives_train_to_the_same_numbers_as_files() {
     assert!(prepared["clips_per_second"].as_f64().unwrap() > 1.0);
 }
 
-/// As the videos of RAVDESS are served: an archive an actor, each performance with and without its sound.
+/// The videos of RAVDESS as published: an archive for each actor, each performance with and without sound.
 #[test]
 fn raw_videos_in_archives_train() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn crema_d_is_read_by_its_names() {
     assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
 }
 
-/// The same recordings in a folder for each class, and in it one for each speaker.
+/// The recordings in a folder for each class, and in it one for each speaker.
 #[test]
 fn folders_of_classes_train_to_the_numbers_of_a_manifest() {
     let folder = tempfile::tempdir().unwrap();
@@ -300,7 +300,7 @@ fn a_manifest_of_several_labels_and_folders_of_pictures_trains() {
     assert_eq!(report["figure"], "weighted_accuracy", "{report}");
     assert_eq!(report["arms"]["mpuc"]["emotions"].as_array().map(Vec::len), Some(3), "{report}");
 
-    // A speaker in two parts would tell one of the other.
+    // A speaker in two parts would leak from one into the other.
     std::fs::write(&manifest, table.replace("4,video 2,train", "4,video 2,test")).unwrap();
     let output = mpuc(&[&train[..], &[folder.path().join("again").to_str().unwrap()]].concat());
     let message = super::world::text(&output.stderr);

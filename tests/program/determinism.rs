@@ -1,4 +1,4 @@
-//! Same seed, same bits.
+//! Equal seeds give equal bits.
 
 use super::world::{checkpoints, mpuc, short_run, text};
 

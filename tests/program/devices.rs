@@ -1,4 +1,4 @@
-//! Where things are computed: CPU, simulated GPU, and what is said where there is no GPU.
+//! Devices: the CPU, the simulated GPU, and the message on a machine without a GPU.
 
 use super::world::{command, mpuc, text};
 use serde_json::Value;
@@ -10,7 +10,7 @@ fn smoke<'a>(out: &'a Path, device: &'a str) -> Vec<&'a str> {
     arguments
 }
 
-/// The losses of a run's steps.
+/// The loss of each step of a run.
 fn losses(run: &Path) -> Vec<f64> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

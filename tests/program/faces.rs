@@ -1,10 +1,10 @@
-//! `mpuc faces` without weights, and with ones that see a face everywhere: what is said and what is written.
+//! `mpuc faces` without weights, and with weights that detect a face everywhere: messages and files.
 
 use super::world::{mpuc, text};
 use std::io::Write;
 use std::path::Path;
 
-/// A safetensors file of zeros, but for some tensors.
+/// A safetensors file of zeros, except for some tensors.
 fn weights(path: &Path, tensors: &[(&str, &[usize])], other: &[(&str, Vec<f32>)]) {
     let (mut header, mut numbers) = (serde_json::Map::new(), Vec::new());
     for (name, shape) in tensors {
@@ -37,7 +37,7 @@ fn frames(path: &Path, shape: [usize; 4]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// The three detectors and the points; the detectors say "a face", as sure as `score`, of all they see.
+/// Weights of the three detectors and of the points; the detectors find a face with logit `score` everywhere.
 fn all_weights(folder: &Path, score: f32) {
     let detector = |name: &str, tensors: &[(&str, &[usize])], head: &str| {
         let path = folder.join(format!("{name}.safetensors"));
@@ -114,7 +114,7 @@ fn all_weights(folder: &Path, score: f32) {
     points(&folder.join("face_landmark_68_model.safetensors"));
 }
 
-/// The points' network: all of them in the middle.
+/// The network of the points, which places all of them in the middle.
 fn points(path: &Path) {
     let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
     let mut inputs = 3;
@@ -215,7 +215,7 @@ fn results_are_written_once_and_made_anew_when_asked() {
     assert_eq!(report(&["--fresh"])["clips"][0]["kept"], false);
     assert_eq!(report(&["--margin", "1.5"])["clips"][0]["kept"], false);
     assert_ne!(std::fs::read(result("npy")).unwrap(), crops);
-    // Without a face nothing stands, and the program says so.
+    // Without a face no result remains, and a message says so.
     all_weights(&weights, -3.0);
     let output = run(&[&clips, &weights, &out], &[]);
     assert_eq!(output.status.code(), Some(65));
@@ -272,7 +272,7 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     for name in ["image_2.png", "image_10.png", "image_1.png"] {
         picture(name, 40);
     }
-    // Beside the pictures, where their own results might be taken for more of them.
+    // The results are beside the pictures: they must not be read as further pictures.
     let report = || -> serde_json::Value {
         let output = run(&[&clips, &weights, &clips], &["--json", "--rate", "2"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -289,7 +289,7 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     let output = run(&[&clips.join("some.one/."), &weights, &out], &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(out.join("some.one.npy").is_file());
-    // Into the folder of the pictures itself, twice: the sheet is no picture of the clip.
+    // Twice into the folder of the pictures: the sheet is not a picture of the clip.
     let inside = clips.join("some.one");
     for _ in 0..2 {
         let output = run(&[&inside, &weights, &inside], &["--fresh", "--json"]);
@@ -304,7 +304,7 @@ fn a_folder_of_pictures_is_a_clip_and_sheets_are_none() {
     assert!(message.contains("image_3.png: is 24x24"), "{message}");
 }
 
-/// As RAVDESS is served: an archive an actor, each performance with and without its sound.
+/// RAVDESS as published: an archive for each actor, each performance with and without sound.
 #[test]
 fn videos_in_archives_have_results_where_they_would_stand_unpacked() {
     let folder = tempfile::tempdir().unwrap();
@@ -325,7 +325,7 @@ fn videos_in_archives_have_results_where_they_would_stand_unpacked() {
         writer.write_all(&video).unwrap();
     }
     writer.finish().unwrap();
-    // One was unpacked, too.
+    // One archive is also unpacked.
     std::fs::write(root.join("Actor_02").join(with_sound).with_extension("mp4"), &video).unwrap();
     for kept in [false, true] {
         let output = run(&[&root, &weights, &root], &["--json"]);
@@ -349,7 +349,7 @@ fn videos_in_archives_have_results_where_they_would_stand_unpacked() {
             }
         }
     }
-    // The archive itself, and one video after the other instead of several at once: the same bytes.
+    // The archive as input, with the videos one after another instead of in parallel, gives the same bytes.
     let out = folder.path().join("out");
     let output = run(&[&archive, &weights, &out], &["--threads", "1"]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -1,17 +1,17 @@
-//! The same bits on any processor: what the smoke preset learns, by a hash that is committed.
+//! Equal bits on any processor: a committed hash of the smoke preset's trained parameters.
 //!
-//! A commit that changes a hash says why.
+//! A commit that changes a hash must say why.
 
 use crate::world::{command, text};
 use engine::checkpoint::Checkpoint;
 
-/// Of processors with fused multiply-adds: AVX-512 and AVX2.
+/// The hash on processors with fused multiply-adds: AVX-512 and AVX2.
 const FUSED: &str = "0a7e43b74f247657fc0056f6edbb402b";
-/// Of the portable loops on x86-64, which round each product before they add it: a fused multiply-add without the instruction
+/// The hash of the portable loops on x86-64, which round each product before they add it: a fused multiply-add without the instruction
 /// is a library call, tens of times slower.
 const PORTABLE: &str = "df4532db84b62e994f068728f86c72ae";
 
-/// The hash of every number that the smoke preset's MPUC learned, computed with these vector instructions at most.
+/// The hash of all trained parameters of the smoke preset's MPUC, with at most these vector instructions.
 fn learned(isa: Option<&str>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

@@ -1,4 +1,4 @@
-//! The program as people meet it: commands, resuming, determinism, bad input. In the package of the program, so
+//! The program end to end: commands, resuming, determinism, bad input. In the package of the program, so
 //! that cargo builds it first.
 
 mod bad_input;

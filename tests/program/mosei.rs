@@ -1,4 +1,4 @@
-//! CMU-MOSEI's `.csd` files from end to end: several yes-or-no emotions, four modalities.
+//! CMU-MOSEI's `.csd` files end to end: several binary emotions, four modalities.
 
 use super::world::{mpuc, text};
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn every_emotion_is_judged() {
     for name in ["faces", "landmarks", "text", "voice"] {
         score(&format!("single.{name}"));
     }
-    // The probe works on labels of this kind: it reads them off the factors behind the world.
+    // The probe works with several labels: it predicts them from the true factors.
     assert!(score("factors") > 0.6, "{}", report["arms"]["factors"]);
     let arm = &report["arms"]["mpuc"];
     let emotions = arm["emotions"].as_array().unwrap();
@@ -63,7 +63,7 @@ fn every_emotion_is_judged() {
     assert_eq!(report["protocol"]["folds"], 1);
     assert!(said.contains("are no finite numbers and were left out"), "{said}");
 
-    // The same figures from the checkpoint alone, as a table too.
+    // Evaluation from the checkpoint gives equal figures, also as a table.
     let again = mpuc(&["eval", run.to_str().unwrap(), "--json"]);
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     for (name, arm) in report["arms"].as_object().unwrap() {
@@ -114,7 +114,7 @@ fn the_files_are_checked_and_described() {
     let count = |name: &str| stats["classes"][name].as_u64().unwrap();
     assert!(count("happy") > 5 && count("fear") > 5, "{stats}");
 
-    // A file that is cut short is named.
+    // The message names a truncated file.
     let folder = tempfile::tempdir().unwrap();
     for name in ["CMU_MOSEI_Labels.csd", "CMU_MOSEI_VisualFacet42.csd"] {
         std::fs::copy(segments().join(name), folder.path().join(name)).unwrap();

@@ -1,11 +1,11 @@
-//! A run is used without its corpus: bundles, `predict` and `embed`.
+//! Use of a run without its corpus: bundles, `predict` and `embed`.
 
 use crate::world::{command, short_run, text, world};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// The files of the world's first performance of an actor, by ending.
+/// The files of an actor's first performance in the world, by ending.
 fn performance(root: &Path, ending: &str) -> PathBuf {
     let mut found: Vec<PathBuf> = walk(root)
         .into_iter()
@@ -136,7 +136,7 @@ fn a_run_predicts_without_its_corpus_and_cache() {
     let ids: Vec<String> = checkpoint.get("ids").unwrap();
     assert!(ids[0].ends_with("clip") && ids[1].ends_with("alone"), "{ids:?}");
 
-    // What cannot be done says what to do.
+    // Errors say what to do.
     let refused = |arguments: &[&str], code: i32, wanted: &str| {
         let output = mpuc(arguments);
         let message = text(&output.stderr);

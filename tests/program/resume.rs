@@ -1,4 +1,4 @@
-//! A run that was killed goes on as if it had not been.
+//! A killed run continues with the bits of an uninterrupted one.
 
 use super::world::{checkpoints, command, mpuc, short_run, text};
 use std::path::Path;
@@ -31,8 +31,8 @@ fn kills_at_random_moments_change_no_bit() {
     }
 }
 
-/// Starts a run again and again, killing each sitting at a random moment, until it ends by itself or has been killed
-/// `most` times; then lets it end. Gives the number of kills.
+/// Starts a run repeatedly and kills each process at a random time, until one ends by itself or `most` were killed;
+/// then lets one end. Returns the number of kills.
 fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Philox) -> u32 {
     for kills in 0..most {
         let mut child = command(&short_run(run, &[]))
@@ -40,7 +40,7 @@ fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Phil
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        // Anywhere between its start and half of a whole run: each sitting gets a little further or nowhere.
+        // A time between the start and half of a whole run: a process may make no progress.
         let moment = length.mul_f64(0.5 * random.uniform(u64::from(kills)));
         std::thread::sleep(moment.max(Duration::from_millis(5)));
         let done = child.try_wait().unwrap();

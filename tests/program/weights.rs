@@ -1,4 +1,4 @@
-//! Weights that PyTorch trained: looking at them, converting them, starting from them.
+//! Weights from PyTorch: inspection, conversion, and training from them.
 
 use super::world::{mpuc, short_run, text};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn both_formats_and_safetensors_list_the_same_tensors() {
     assert!(tensors.iter().any(|(name, _)| name == "layer2.0.conv1.0.3.weight"), "{tensors:?}");
     assert_eq!(list(&legacy, "state_dict.module."), tensors);
     assert_eq!(list(&converted, ""), tensors);
-    // What is there is not overwritten.
+    // An existing file is not overwritten.
     let again = mpuc(&["weights", "convert", zip.to_str().unwrap(), converted.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(74), "{}", text(&again.stderr));
     // It is a narrow network, not R(2+1)D-18.

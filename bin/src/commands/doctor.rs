@@ -55,7 +55,7 @@ impl Found {
     }
 }
 
-/// Runs the command.
+/// Runs `mpuc doctor`.
 ///
 /// # Errors
 /// When standard output cannot be written; a missing component is not an error.

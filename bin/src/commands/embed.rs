@@ -12,7 +12,7 @@ use engine::Tensor;
 use engine::checkpoint::{Checkpoint, write_whole};
 use models::evaluate::Rows;
 
-/// Runs the command.
+/// Runs `mpuc embed`.
 ///
 /// # Errors
 /// 66 when the bundle or a file does not exist, 65 when a file is damaged, 2 when the format is not known, 74 when the

@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::output;
 use crate::run_folder::RunFolder;
 
-/// Runs the command.
+/// Runs `mpuc eval`.
 ///
 /// # Errors
 /// When the run or its data is missing or has changed, or a checkpoint is damaged.

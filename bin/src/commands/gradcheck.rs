@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// Runs the command.
+/// Runs `mpuc gradcheck`.
 ///
 /// # Errors
 /// Exit code 4 when an op fails, 2 when an op does not exist.

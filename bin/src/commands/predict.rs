@@ -24,7 +24,7 @@ struct Prediction {
     missing: Vec<String>,
 }
 
-/// Runs the command.
+/// Runs `mpuc predict`.
 ///
 /// # Errors
 /// 66 when the bundle or a file does not exist, 65 when a file is damaged, 78 when the system was trained without labels.

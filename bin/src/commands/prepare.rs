@@ -25,7 +25,7 @@ struct Report {
     clips_per_second: f64,
 }
 
-/// Runs the command.
+/// Runs `mpuc data prepare`.
 ///
 /// # Errors
 /// When the configuration or a file is not valid.

@@ -105,7 +105,7 @@ struct Report {
     modalities: Vec<ModalityStats>,
 }
 
-/// Runs the command.
+/// Runs `mpuc data stats`.
 ///
 /// # Errors
 /// When the data is not found. Files that cannot be read are counted, not errors.

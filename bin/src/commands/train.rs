@@ -32,7 +32,7 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
     })
 }
 
-/// Runs the command.
+/// Runs `mpuc train`.
 ///
 /// # Errors
 /// When the configuration, the data or training fails, or the run was stopped.

@@ -36,7 +36,7 @@ pub struct Layers<'a> {
 }
 
 impl Resolved {
-    /// Lays the layers over each other and checks the outcome.
+    /// Merges the layers, of which later ones replace values of earlier ones, and checks the result.
     ///
     /// # Errors
     /// When a file cannot be read, a key is unknown, a value is of the wrong type or a setting cannot work.

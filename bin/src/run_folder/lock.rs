@@ -10,7 +10,7 @@ use std::path::Path;
 pub(super) const NAME: &str = ".lock";
 
 /// A lock of the operating system, released when this value is dropped or the process ends. The
-/// content of the file is only information.
+/// content of the file names the process, for messages only.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,

@@ -93,7 +93,7 @@ struct Job {
 }
 
 impl Loader {
-    /// Starts `workers` threads that each keep up to `ahead` batches in their queue.
+    /// A loader of the batches of `plan`, which `workers` threads make; each has up to `ahead` batches in its queue.
     ///
     /// # Errors
     /// Bad settings when `windows` or `plan` do not fit the data set, or a thread cannot be started.

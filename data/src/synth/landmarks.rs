@@ -51,7 +51,7 @@ pub struct LandmarkFrame {
     pub position: [f32; 3],
 }
 
-/// A face's true shape at one landmark frame, for the portrait.
+/// The true shape of the face in one landmark frame, from which the portrait is drawn.
 pub(super) struct TrueFrame {
     /// Points in an aligned crop, face units: a share of the head's rotation is left, no drift, no tracker noise.
     pub(super) shape: Shape,

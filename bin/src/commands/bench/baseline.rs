@@ -46,12 +46,12 @@ impl Baseline {
         Ok(Baseline { path: path.to_owned(), earlier })
     }
 
-    /// Writes each case's ratio into the report, and warns about cases that only one of the two has.
+    /// Adds to each case of the report the ratio of its median to the baseline's; warns about cases without a counterpart.
     pub(super) fn compare(&self, report: &mut Report, only: &[String], progress: &Progress) {
         let file = self.path.display();
         let Earlier { device, threads, results } = &self.earlier;
         if (device, threads) != (&report.device, &report.threads) {
-            progress.warn(format_args!("{file} is of {device} with {threads} threads"));
+            progress.warn(format_args!("{file} was measured on {device} with {threads} threads"));
         }
         for row in &mut report.results {
             let before = results.iter().find(|earlier| earlier.case == row.case);

@@ -55,7 +55,7 @@ pub(super) struct Row {
     pub(super) details: BTreeMap<&'static str, Value>,
 }
 
-/// The report of a bench.
+/// The report of a bench: machine and program, then a row for each case.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) device: String,

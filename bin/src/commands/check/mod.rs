@@ -81,7 +81,7 @@ struct Outcome {
     warnings: Vec<String>,
 }
 
-/// Runs the command.
+/// Runs `mpuc data check`.
 ///
 /// # Errors
 /// Exit code 65 when a file is bad, 66 when one is missing and none is bad.

@@ -148,7 +148,7 @@ fn absent(census: &Census) -> Vec<String> {
     groups.map(|(group, count)| format!("{count} of {group}")).collect()
 }
 
-/// The first [`SHOWN`] lines, and the number of further ones.
+/// Lines `WHAT: ITEM` for the first [`SHOWN`] items, and a line with the number of further ones.
 pub fn some(what: &str, all: &[String]) -> Vec<String> {
     let mut lines: Vec<String> =
         all.iter().take(SHOWN).map(|one| format!("{what}: {one}")).collect();

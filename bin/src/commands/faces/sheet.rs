@@ -19,7 +19,7 @@ const SEEN: [u8; 3] = [60, 220, 60];
 const NOT_SEEN: [u8; 3] = [230, 40, 40];
 const POINT: [u8; 3] = [255, 230, 0];
 
-/// The content of a tile.
+/// The content of a tile: a frame with its crop square, its points and the crop.
 pub struct Tile<'a> {
     pub picture: &'a Picture<'a>,
     pub square: &'a Square,

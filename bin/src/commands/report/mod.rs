@@ -61,7 +61,7 @@ impl From<Summary> for Percent {
     }
 }
 
-/// Runs the command.
+/// Runs `mpuc report`.
 ///
 /// # Errors
 /// 2 without `--paper`, 66 for a folder without a finished run.

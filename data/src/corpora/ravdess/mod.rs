@@ -29,7 +29,7 @@ pub const FORMAT: Format = Format(&Ravdess);
 pub const EMOTIONS: [&str; 8] =
     ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
 
-/// The performances to use.
+/// The performances of RAVDESS to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vocal {

@@ -1,6 +1,6 @@
 //! File names of RAVDESS: `MM-VV-EE-II-SS-RR-AA`.
 
-/// The seven codes of a file name.
+/// The codes of a file name: medium, speech or song, emotion, intensity, statement, repetition, actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name(pub [u8; 7]);
 
@@ -24,7 +24,7 @@ impl Name {
         Some(in_range.then_some(Self(codes)).ok_or(()))
     }
 
-    /// The stem of the video with the same pictures and with sound; `None` when this is not a video without sound.
+    /// For a video without sound, the file stem of the video with the same pictures and with sound; otherwise `None`.
     pub fn with_sound(self) -> Option<String> {
         (self.0[0] == 2).then(|| format!("01-{}", id(self.performance())))
     }

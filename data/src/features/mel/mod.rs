@@ -22,7 +22,7 @@ pub enum Measure {
     Power,
 }
 
-/// The compression of mel values. All are finite for silence.
+/// The compression of mel values `x`. Every variant gives finite values for silence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scale {

@@ -250,7 +250,7 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Finds the columns by name; `None` when a point is missing.
+    /// Finds the columns by OpenFace's names; `None` when a coordinate of a point has none.
     pub(crate) fn named(names: &[String], coordinates: Coordinates) -> Option<Self> {
         Self::by(coordinates, |name| names.iter().position(|found| found == name))
     }

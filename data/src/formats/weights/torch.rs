@@ -74,7 +74,7 @@ pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
     found(&made, &places)
 }
 
-/// Reads the legacy format: a magic number, a version, facts of the machine, the pickle, the keys of the storages, and for
+/// Reads the legacy format: a magic number, a version, system information, the pickle, the keys of the storages, and for
 /// each storage its count and values.
 ///
 /// # Errors
