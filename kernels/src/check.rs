@@ -266,7 +266,9 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
     }
     for saved in &forward.saved_indices {
         if let Some(at) = saved.iter().position(|&index| index == UNWRITTEN) {
-            return Err(format!("saved indices: element {at} was never written"));
+            return Err(format!(
+                "saved indices: element {at} was not written; write every element"
+            ));
         }
     }
     single_precision(case, &values, &forward.output)?;

@@ -12,7 +12,7 @@ pub struct Philox {
 impl Philox {
     /// The stream of a seed for one purpose, such as `"dropout"`.
     pub fn new(seed: u64, purpose: &str) -> Self {
-        // FNV-1a of the purpose, so that nobody must assign distinct numbers to purposes.
+        // FNV-1a of the purpose, so that purposes need no numbers.
         let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
