@@ -93,7 +93,7 @@ impl Parameters {
         &self.device
     }
 
-    /// The scope in which parameters are made, without a name prefix.
+    /// The root scope, which adds no prefix to names.
     pub fn scope(&mut self) -> Scope<'_> {
         Scope { parameters: self, prefix: String::new() }
     }
@@ -223,7 +223,7 @@ impl Parameters {
     }
 }
 
-/// A scope in which parameters are made; it prefixes their names.
+/// A scope that creates parameters and prefixes their names.
 #[derive(Debug)]
 pub struct Scope<'a> {
     parameters: &'a mut Parameters,
