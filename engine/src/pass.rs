@@ -102,7 +102,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Records a batch's value `now` of a running statistic, of its shape: the new value is keep * old + take * now.
-    /// [`Optimizer::step`](crate::optim::Optimizer::step) or [`Statistics::apply`] applies it. Of several records of one
+    /// [`Optimizer::step`](crate::optim::Optimizer::step) or [`Statistics::apply`] applies it. Of several records of a
     /// statistic the last counts.
     pub fn note_statistic(&self, id: ParameterId, now: Tensor, keep: f64, take: f64) {
         let mut statistics = self.statistics.borrow_mut();
