@@ -246,7 +246,7 @@ impl Scope<'_> {
     }
 
     /// Makes a trainable parameter whose stored shape is larger than its logical shape. The padding is zero and has
-    /// zero gradient as long as all layers pad their channels alike.
+    /// zero gradient as long as all layers pad their channels in the same way.
     ///
     /// # Errors
     /// When the name is in use.

@@ -27,7 +27,7 @@ pub struct Reshaped {
     pub network: Vec<usize>,
 }
 
-/// The assignment of a file's tensors to a network's parameters.
+/// The match of a file's tensors to a network's parameters by name and shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Match {
     /// The prefix of the names in the file.

@@ -9,7 +9,7 @@ use kernels::ops::reduce::ReduceKind;
 use kernels::ops::*;
 
 impl Applied {
-    /// The output alone.
+    /// The output, without the saved buffers.
     pub fn into_output(self) -> Tensor {
         self.output
     }

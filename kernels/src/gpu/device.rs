@@ -128,7 +128,7 @@ impl Device {
         self.driver().launch(function, &launch)
     }
 
-    /// Tests that programs can be compiled and loaded, with one of them.
+    /// Tests that programs can be compiled and loaded, by loading one.
     ///
     /// # Errors
     /// When they cannot; the message says what to do.

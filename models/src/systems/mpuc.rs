@@ -66,7 +66,7 @@ impl ContrastiveSettings {
         }
     }
 
-    /// The loss of a sample if all embeddings are equal.
+    /// The loss of a sample in a batch of `batch` samples if all embeddings are equal.
     pub fn plateau(&self, batch: usize) -> f64 {
         match self.denominator {
             Denominator::ExcludePositive => ((batch - 1) as f64).ln(),
