@@ -109,7 +109,7 @@ impl Device {
     /// Launches a kernel. Does nothing if the grid is empty.
     ///
     /// # Errors
-    /// When the grid exceeds a GPU's limits, or the driver rejects the launch. A later call reports failures of the run.
+    /// When the grid exceeds a GPU's limits, or the driver rejects the launch. A later call reports failures of a run.
     pub fn launch(
         &self,
         program: &'static Program,

@@ -82,7 +82,7 @@ impl Batch {
         self.samples * self.views
     }
 
-    /// The presence flags `[M, N]` of all modalities; `None` if every sample has every modality.
+    /// The presence flags `[M, N]` of M modalities and N rows; `None` if every sample has every modality.
     ///
     /// # Errors
     /// When an input's flags are not `[N]`.

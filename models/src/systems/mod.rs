@@ -20,7 +20,7 @@ macro_rules! systems {
     ($($module:ident::$System:ident),* $(,)?) => {
         $(mod $module; pub use $module::*;)*
 
-        /// The settings of every system, by its name: `[system.NAME]` in a configuration.
+        /// The settings of all systems: `[system.NAME]` in a configuration.
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct SystemDefaults {
