@@ -1,4 +1,4 @@
-//! An op written outside the kernels crate, on the CPU alone: Swish, x / (1 + e^-x) (Ramachandran et al. 2017). Its
+//! An op written outside the kernels crate, on the CPU only: Swish, x / (1 + e^-x) (Ramachandran et al. 2017). Its
 //! gradient is checked against central differences, then the tape differentiates it like any other op.
 //!
 //! `cargo run --release -p mpuc-engine --example new_op`

@@ -83,7 +83,7 @@ impl Checkpoint {
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         let refused = |what: String| Error::State { key: key.into(), what };
         let value = self.state.get(key).cloned();
-        // What is absent reads as null: an optional value that nobody set.
+        // A missing key reads as null, so that an optional value may be missing.
         let absent = value.is_none();
         serde_json::from_value(value.unwrap_or_default()).map_err(|error| match absent {
             true => refused("absent; was the file made by an older version?".into()),

@@ -1,18 +1,17 @@
-//! Tensors that no step changes: graphs, positional encodings, masks.
+//! Constant tensors of a model: graphs, positional encodings, masks.
 
 use crate::{DType, Device, Pass, Result, Tensor};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Tensors that depend on a key alone, such as a shape. Each is made once, and uploaded to a device once.
+/// A cache of tensors that depend on a key only, such as a shape. Each is created once for each device and type.
 ///
-/// A model holds them; [`Pass::constant`] gives one out. Clones share what was made. Nothing is ever dropped, so the
-/// keys must be few.
+/// [`Pass::constant`] returns an entry. Clones share the entries. No entry is ever dropped, so use few keys.
 pub struct Constants<K = ()> {
     made: Arc<Mutex<Vec<Made<K>>>>,
 }
 
-/// A constant for passes of a type on a device.
+/// The entry of a key for passes of an element type on a device.
 struct Made<K> {
     key: K,
     dtype: DType,
@@ -59,11 +58,11 @@ impl<K: PartialEq> Constants<K> {
 }
 
 impl Pass<'_> {
-    /// The constant of this key, where the parameters lie. `make` is called the first time that a pass of this type on
-    /// this device asks; what it makes must depend on the key and the type of the pass alone.
+    /// The constant of this key, on the device of the parameters. The first call for a type and device calls `make`,
+    /// whose result must depend only on the key and the element type of the pass.
     ///
     /// # Errors
-    /// When `make` fails, or the device has no room.
+    /// When `make` fails, or the device is out of memory.
     pub fn constant<K: PartialEq>(
         &self,
         constants: &Constants<K>,

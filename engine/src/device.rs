@@ -30,12 +30,12 @@ impl Device {
         Device::Gpu(gpu::Device::simulated(simulation))
     }
 
-    /// A GPU that executes nothing and counts what it is asked for: launches, transfers, waits.
+    /// A GPU that executes nothing and counts launches, transfers and waits.
     pub fn counting(counting: &Counting) -> Device {
         Device::Gpu(gpu::Device::counting(counting))
     }
 
-    /// Whether both are one device.
+    /// Whether `other` is the same device.
     pub fn is(&self, other: &Device) -> bool {
         match (self, other) {
             (Device::Cpu, Device::Cpu) => true,
@@ -44,8 +44,8 @@ impl Device {
         }
     }
 
-    /// Whether numbers that are cheap to compute are computed again in the backward pass instead of kept: on the CPU
-    /// that takes less time than the page faults of the memory, on a GPU more.
+    /// Whether the backward pass recomputes cheap tensors instead of keeping them. On the CPU recomputation takes less
+    /// time than page faults of the memory; on a GPU keeping is faster.
     pub(crate) fn recomputes(&self) -> bool {
         matches!(self, Device::Cpu)
     }

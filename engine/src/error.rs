@@ -12,7 +12,7 @@ pub enum Error {
     /// A tensor has the wrong element type.
     #[error("{what}: got {got}, expected {expected}; convert it with Tensor::to")]
     DType {
-        /// Where.
+        /// The value.
         what: String,
         /// The type of the tensor.
         got: DType,
@@ -28,7 +28,7 @@ pub enum Error {
     /// A number of elements that does not match a shape.
     #[error("{what}: got {got} elements, expected {expected}")]
     Count {
-        /// Where.
+        /// The value.
         what: &'static str,
         /// The number of elements.
         got: usize,
@@ -46,12 +46,12 @@ pub enum Error {
     },
     /// A value that is NaN or infinite.
     #[error(
-        "{what} is not finite: update {update} was not applied; lower the learning rate or look at the data"
+        "{what} is not finite: update {update} was not applied; lower the learning rate or check the data"
     )]
     NotFinite {
         /// The value: the loss, or the gradient of a parameter, by name.
         what: String,
-        /// Which update of the optimiser, from 1.
+        /// The number of the optimiser's update, from 1.
         update: u64,
     },
     /// A parameter name that is in use or missing.
@@ -62,12 +62,12 @@ pub enum Error {
         /// What is wrong and what to do.
         what: String,
     },
-    /// A network or system that cannot be made of these settings, or cannot take this batch.
+    /// A model that does not support its settings or a batch.
     #[error("{model}: {what}")]
     Model {
         /// Its name.
         model: String,
-        /// What came, what was expected and what to do.
+        /// What it got, what it expected and what to do.
         what: String,
     },
     /// A value of a checkpoint's state that cannot be written or read.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
 
-/// Who may change a parameter.
+/// The kind of a parameter, which determines what changes its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Changed by the optimiser.
@@ -70,7 +70,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// An empty set. Its parameters will have this type and this seed for their initial values.
+    /// An empty set, for parameters of this element type; initial values are functions of this seed.
     pub fn new(dtype: DType, seed: u64) -> Self {
         let device = Device::Cpu;
         Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed, device }
@@ -93,7 +93,7 @@ impl Parameters {
         &self.device
     }
 
-    /// The scope in which parameters are made, without a name prefix.
+    /// The root scope, which adds no prefix to names.
     pub fn scope(&mut self) -> Scope<'_> {
         Scope { parameters: self, prefix: String::new() }
     }
@@ -133,7 +133,7 @@ impl Parameters {
         &mut self.entries[id.0].value
     }
 
-    /// Who may change a parameter.
+    /// A parameter's kind.
     pub fn kind(&self, id: ParameterId) -> Kind {
         self.entries[id.0].kind
     }
@@ -223,7 +223,7 @@ impl Parameters {
     }
 }
 
-/// A scope in which parameters are made; it prefixes their names.
+/// A scope that creates parameters and prefixes their names.
 #[derive(Debug)]
 pub struct Scope<'a> {
     parameters: &'a mut Parameters,
@@ -246,7 +246,7 @@ impl Scope<'_> {
     }
 
     /// Makes a trainable parameter whose stored shape is larger than its logical shape. The padding is zero and has
-    /// zero gradient as long as all layers pad their channels alike.
+    /// zero gradient as long as all layers pad their channels in the same way.
     ///
     /// # Errors
     /// When the name is in use.

@@ -1,17 +1,17 @@
-//! One pass over a model: its parameters on a tape (or not), its random streams, its new statistics.
+//! One forward pass of a model: its parameters, tape, random streams and new running statistics.
 
 use crate::device::gpu_error;
 use crate::{DType, Device, Error, Kind, ParameterId, Parameters, Philox, Result, Tape, Tensor};
 use kernels::gpu::{self, Pointer, Table};
 use std::cell::{Cell, RefCell};
 
-/// What a model's forward function is handed besides its input.
+/// The context of one forward pass. A model's forward function takes it with the input.
 #[derive(Debug)]
 pub struct Pass<'a> {
     parameters: &'a Parameters,
     tape: Option<Tape>,
     training: bool,
-    /// Whether a gradient is asked for, by parameter.
+    /// For each parameter, whether its gradient is computed.
     updated: Vec<bool>,
     leaves: RefCell<Vec<Option<Tensor>>>,
     random: Philox,
@@ -20,22 +20,22 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass of training: recorded, with dropout drawn from `random` and batch statistics.
+    /// A training pass: recorded, with batch statistics, and with dropout from `random`.
     pub fn train(parameters: &'a Parameters, random: Philox) -> Self {
         Pass::new(parameters, Some(Tape::new()), true, random)
     }
 
-    /// A pass of evaluation: nothing recorded, no dropout, running statistics.
+    /// An evaluation pass: not recorded, without dropout, with running statistics.
     pub fn evaluate(parameters: &'a Parameters) -> Self {
         Pass::new(parameters, None, false, Philox::new(0, "unused"))
     }
 
-    /// A pass that behaves as in training but records nothing: to measure batch-norm statistics.
+    /// A training pass without recording, to measure batch norm's statistics.
     pub fn calibrate(parameters: &'a Parameters) -> Self {
         Pass::new(parameters, None, true, Philox::new(0, "calibrate"))
     }
 
-    /// A pass that behaves as in evaluation but is recorded, for gradients through running statistics.
+    /// An evaluation pass with recording, for gradients through running statistics.
     pub fn evaluate_recorded(parameters: &'a Parameters) -> Self {
         Pass::new(parameters, Some(Tape::new()), false, Philox::new(0, "unused"))
     }
@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Asks for gradients of these trainable parameters alone; the others are constants.
+    /// Computes gradients of these trainable parameters only; the others are constants.
     pub fn updating(mut self, ids: &[ParameterId]) -> Self {
         let mut updated = vec![false; self.updated.len()];
         ids.iter().for_each(|id| updated[id.0] = self.updated[id.0]);
@@ -64,27 +64,27 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// Whether dropout drops and batch norm measures.
+    /// Whether dropout is applied and batch norm uses batch statistics.
     pub fn training(&self) -> bool {
         self.training
     }
 
-    /// The parameters, e.g. for a pass of evaluation over frozen networks within a pass of training.
+    /// The parameters, e.g. for an evaluation pass of a frozen network inside a training pass.
     pub fn parameters(&self) -> &'a Parameters {
         self.parameters
     }
 
-    /// Where the parameters lie, and everything is computed.
+    /// The device of the parameters, on which all ops of the pass run.
     pub fn device(&self) -> &Device {
         self.parameters.device()
     }
 
-    /// What the parameters are, and activations with them.
+    /// The element type of the parameters and of activations.
     pub fn dtype(&self) -> DType {
         self.parameters.dtype()
     }
 
-    /// A parameter's numbers; on the tape if its gradient is asked for and the pass is recorded.
+    /// A parameter's value; on the tape if its gradient is computed and the pass is recorded.
     pub fn get(&self, id: ParameterId) -> Tensor {
         let value = self.parameters.value(id);
         match &self.tape {
@@ -95,22 +95,22 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A random stream of its own for each call, in the order of the calls.
+    /// A new random stream for each call, a function of the pass's stream and the number of earlier calls.
     pub fn stream(&self) -> Philox {
         self.streams.set(self.streams.get() + 1);
         self.random.at(self.streams.get())
     }
 
-    /// Notes what a batch says of a statistic, of the statistic's shape: its new value is `keep` of the old and `take`
-    /// of `now`. It takes effect with [`Optimizer::step`](crate::optim::Optimizer::step) or [`Statistics::apply`]; of
-    /// several notes of one statistic the last counts.
+    /// Records a batch's value `now` of a running statistic, of its shape: the new value is keep * old + take * now.
+    /// [`Optimizer::step`](crate::optim::Optimizer::step) or [`Statistics::apply`] applies it. Of several records of a
+    /// statistic the last counts.
     pub fn note_statistic(&self, id: ParameterId, now: Tensor, keep: f64, take: f64) {
         let mut statistics = self.statistics.borrow_mut();
         statistics.0.retain(|note| note.id != id);
         statistics.0.push(Note { id, now, keep, take });
     }
 
-    /// Plays the tape back from the loss, without waiting for a GPU.
+    /// Runs the backward pass from the loss (one element), without waiting for a GPU.
     ///
     /// # Errors
     /// When a trainable parameter received no gradient.
@@ -139,37 +139,38 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Ends a pass without gradients: what it measured.
+    /// Ends the pass without a backward pass; returns the new running statistics.
     pub fn finish(self) -> Statistics {
         self.statistics.into_inner()
     }
 }
 
-/// What a pass of training leaves, for [`Optimizer::step`](crate::optim::Optimizer::step).
+/// The result of a backward pass, for [`Optimizer::step`](crate::optim::Optimizer::step).
 #[derive(Debug)]
 pub struct Outcome {
-    /// The loss, one number, where it was computed.
+    /// The loss, one element, on the device of the parameters.
     pub loss: Tensor,
     /// The gradient of every trainable parameter.
     pub gradients: ParameterGradients,
-    /// What the batch says of the running statistics.
+    /// The batch's running statistics.
     pub statistics: Statistics,
     pub(crate) watched: Vec<Tensor>,
 }
 
 impl Outcome {
-    /// The same outcome with a tensor that is to be read together with the loss, e.g. the loss's parts.
+    /// Adds a tensor that is read together with the loss ([`Figures::watched`](crate::optim::Figures::watched)), e.g. a
+    /// part of the loss.
     pub fn watching(mut self, tensor: &Tensor) -> Self {
         self.watched.push(tensor.detached());
         self
     }
 }
 
-/// What a batch says of running statistics.
+/// A batch's values of running statistics, not yet applied.
 #[derive(Debug, Default)]
 pub struct Statistics(pub(crate) Vec<Note>);
 
-/// The new value of a statistic: `keep` of the old and `take` of what is now.
+/// A batch's value of one statistic: the new value is keep * old + take * now.
 #[derive(Debug)]
 pub(crate) struct Note {
     pub id: ParameterId,
@@ -179,7 +180,7 @@ pub(crate) struct Note {
 }
 
 impl Statistics {
-    /// Moves the running statistics, after a pass of [`Pass::calibrate`]; in training the optimiser does.
+    /// Updates the running statistics. Call it after [`Pass::calibrate`]; in training the optimiser does it.
     ///
     /// # Errors
     /// When work on a GPU fails.
@@ -202,7 +203,7 @@ impl Statistics {
         }
     }
 
-    /// The same in one launch, unless the latch is shut.
+    /// [`apply`](Self::apply) on a GPU in one launch, unless the latch is shut.
     pub(crate) fn apply_on_gpu(
         self,
         gpu: &gpu::Device,

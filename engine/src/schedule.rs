@@ -28,7 +28,7 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The factor of the base rate in `epoch`, at step `step` of `steps` in total.
+    /// The factor of the base learning rate in epoch `epoch`, at step `step` of all `steps` of the run.
     pub fn factor(&self, epoch: u64, step: u64, steps: u64) -> f64 {
         match *self {
             Schedule::Constant => 1.0,

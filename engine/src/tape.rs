@@ -1,11 +1,11 @@
-//! The tape: a straight list of what was computed, played back once for the gradients.
+//! The tape: the recorded ops of a computation, from which the backward pass computes gradients.
 
 use crate::tensor::{Tensor, accumulate};
 use crate::{DType, Error, Result};
 use kernels::Shape;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A list of ops in the order they ran. First order only: playing it back uses it up.
+/// A list of ops in the order in which they ran. One backward pass consumes it; there are no higher-order gradients.
 #[derive(Debug, Clone, Default)]
 pub struct Tape {
     list: Arc<Mutex<List>>,
@@ -18,7 +18,7 @@ struct List {
     played: bool,
 }
 
-/// Where a tensor stands on a tape.
+/// The node of a tensor on a tape.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     tape: Tape,
@@ -41,10 +41,10 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// A gradient being gathered.
+/// The gradient of one input, to be written or added to.
 pub(crate) struct Slot {
     pub gradient: Tensor,
-    /// Whether it holds something already.
+    /// Whether to add to `gradient`; otherwise it is uninitialised.
     pub add: bool,
 }
 
@@ -53,11 +53,11 @@ pub(crate) trait Record: Send {
     fn name(&self) -> &'static str;
     /// Writes or adds the gradient of each input into its slot.
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()>;
-    /// Shape and type of each input, and so of its gradient.
+    /// Shape and type of each input, which its gradient has too.
     fn inputs(&self) -> Vec<(Shape, DType)>;
 }
 
-/// What stands on the tape: an op, or a change of shape, through which gradients pass without a copy.
+/// A step on the tape: an op, or a change of shape, for which the gradient is not copied.
 pub(crate) enum Step {
     Op(Box<dyn Record>),
     Reshape(Shape),
@@ -73,7 +73,7 @@ impl Tape {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tensor as a leaf of this tape: a gradient for it will be gathered.
+    /// The tensor as a leaf of this tape: [`backward`](Self::backward) computes its gradient.
     pub fn leaf(&self, tensor: &Tensor) -> Tensor {
         let mut list = self.list();
         list.nodes += 1;
@@ -82,23 +82,23 @@ impl Tape {
         tensor.detached().placed(place)
     }
 
-    /// How many ops are recorded.
+    /// The number of recorded ops.
     pub fn len(&self) -> usize {
         self.list().entries.len()
     }
 
-    /// Whether nothing is recorded.
+    /// Whether no op is recorded.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The tape that these tensors are on, if any is.
+    /// The tape of these tensors; `None` if all are constants.
     pub(crate) fn of(inputs: &[&Tensor]) -> Result<Option<Tape>> {
         let mut tapes = inputs.iter().filter_map(|x| x.place()).map(|place| &place.tape);
         let Some(first) = tapes.next() else { return Ok(None) };
         if tapes.any(|tape| !Arc::ptr_eq(&tape.list, &first.list)) {
             return Err(Error::Tape(
-                "inputs of one op lie on different tapes; detach those of the older one",
+                "the inputs of one op are on different tapes; detach those of the older tape",
             ));
         }
         Ok(Some(first.clone()))
@@ -108,7 +108,7 @@ impl Tape {
         let mut list = self.list();
         if list.played {
             return Err(Error::Tape(
-                "this tape was played back already; record each step on a new one",
+                "backward was called on this tape already; record each step on a new tape",
             ));
         }
         let node = list.nodes;
@@ -119,20 +119,20 @@ impl Tape {
         Ok(output.placed(Place { tape: self.clone(), node }))
     }
 
-    /// Plays the tape back from a scalar: what each leaf (and nothing else) has for a gradient.
+    /// Computes the gradient of a scalar with respect to each leaf.
     ///
-    /// Buffers kept for the backward pass are freed as it goes.
+    /// Each op's kept buffers are freed after its backward pass.
     ///
     /// # Errors
-    /// When the loss is not a scalar on this tape.
+    /// When the loss does not have exactly one element, or is not on this tape.
     pub fn backward(self, loss: &Tensor) -> Result<Gradients> {
         if loss.count() != 1 {
-            return Err(Error::Tape("backward starts at one number; reduce the loss first"));
+            return Err(Error::Tape("the loss must have exactly one element; reduce it first"));
         }
         let Some(place) = loss.place().filter(|place| Arc::ptr_eq(&place.tape.list, &self.list))
         else {
             return Err(Error::Tape(
-                "the loss is not on this tape: nothing it was computed from is a leaf",
+                "the loss is not on this tape: compute it from a leaf of this tape",
             ));
         };
         let one = Tensor::ones(loss)?;
@@ -166,7 +166,7 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
         }
         Step::Op(record) => {
             let device = grad_output.device();
-            // A tensor that is two inputs of one op gets a slot of its own for each, added up afterwards.
+            // A tensor that is two inputs of one op gets one slot for each; the sum follows.
             let fill = |(node, (shape, dtype)): (&Option<usize>, (Shape, DType))| {
                 let fill = |node: usize| match gradients[node].take() {
                     Some(gradient) => Ok(Slot { gradient, add: true }),
@@ -192,7 +192,7 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
     }
 }
 
-/// Adds a gradient to what a node has.
+/// Adds a gradient to the sum of a node's gradients.
 fn gather(sum: &mut Option<Tensor>, gradient: Tensor) -> Result<()> {
     match sum {
         Some(sum) => accumulate(sum, &gradient),
@@ -216,7 +216,7 @@ impl Gradients {
         self.by_node[self.node(leaf)?].as_ref()
     }
 
-    /// Takes the gradient of a leaf out of the map.
+    /// Removes and returns the gradient of a leaf.
     pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
         let node = self.node(leaf)?;
         self.by_node[node].take()

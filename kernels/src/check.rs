@@ -144,10 +144,10 @@ pub(crate) struct Reference {
     pub(crate) gradients: Vec<Option<Vec<f64>>>,
 }
 
-/// What saved indices start out as; no op saves it.
+/// The value of saved indices before the forward pass; no op saves it.
 const UNWRITTEN: u32 = u32::MAX;
 
-/// What a forward pass made.
+/// The results of a forward pass.
 struct Made<T> {
     output: Vec<T>,
     saved: Vec<Vec<T>>,
@@ -266,7 +266,9 @@ fn check_case<O: Compiled>(case: &Case<O>, seed: u64) -> Result<Worst, String> {
     }
     for saved in &forward.saved_indices {
         if let Some(at) = saved.iter().position(|&index| index == UNWRITTEN) {
-            return Err(format!("saved indices: element {at} was never written"));
+            return Err(format!(
+                "saved indices: element {at} was not written; write every element"
+            ));
         }
     }
     single_precision(case, &values, &forward.output)?;

@@ -55,13 +55,13 @@ pub trait Compiled: crate::gpu::GpuOp {
     fn backward_f64(&self, call: Backward<'_, f64>);
 }
 
-/// What an op will make: the output, and the small buffers it saves for its backward pass. The gradient of an input
-/// has the shape and the type of the input.
+/// The shapes and types of an op's results: the output, and small buffers that it saves for its backward pass. The
+/// gradient of an input has the shape and the type of the input.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The output.
     pub output: Buffer,
-    /// The saved buffers: means, reciprocal deviations, log-sums, places of maxima.
+    /// The saved buffers, e.g. means, reciprocal standard deviations, log-sum-exps, indices of maxima.
     pub saved: Vec<Buffer>,
 }
 
@@ -155,9 +155,9 @@ pub struct Forward<'a, T> {
     pub indices: &'a [&'a [u32]],
     /// The output. Every element must be written; it is uninitialised before.
     pub output: &'a mut [T],
-    /// Where the saved floating point buffers go, in the order of [`Plan::saved`].
+    /// The saved floating point buffers, in the order of [`Plan::saved`]. Every element must be written.
     pub saved: &'a mut [&'a mut [T]],
-    /// Where the saved indices go, likewise.
+    /// The saved index buffers, in the order of [`Plan::saved`]. Every element must be written.
     pub saved_indices: &'a mut [&'a mut [u32]],
 }
 
@@ -344,7 +344,7 @@ pub mod expect {
         Err(Error::Shape { op, what, got, expected: "at least 1 element on every axis".into() })
     }
 
-    /// Requires `holds`; otherwise the error says `what` is wrong.
+    /// Requires `holds`; otherwise returns an error with the text of `what`.
     pub fn setting(op: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<()> {
         if holds { Ok(()) } else { Err(Error::Setting { op, what: what() }) }
     }

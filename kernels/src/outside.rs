@@ -1,6 +1,6 @@
 //! Ops written in other crates.
 
-/// Lets an [`Op`](crate::Op) of another crate run on the CPU alone: on tensors, on the tape and in
+/// Lets an [`Op`](crate::Op) of another crate run on the CPU only: on tensors, on the tape and in
 /// [`check`](crate::check::check). On a GPU it gives an error. `examples/new_op.rs` of `mpuc-engine` shows a whole op.
 ///
 /// An op with CUDA kernels implements [`GpuOp`](crate::gpu::GpuOp) and calls [`compiled!`](crate::compiled) instead.

@@ -12,7 +12,7 @@ pub struct Philox {
 impl Philox {
     /// The stream of a seed for one purpose, such as `"dropout"`.
     pub fn new(seed: u64, purpose: &str) -> Self {
-        // FNV-1a of the purpose, so that nobody must assign distinct numbers to purposes.
+        // FNV-1a of the purpose, so that purposes need no numbers.
         let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -61,13 +61,13 @@ impl Philox {
         self.words(counter / 4)[(counter % 4) as usize]
     }
 
-    /// Uniform in [0, 1) with 53 bits.
+    /// A random number for a counter: uniform in [0, 1), with 53 bits.
     pub fn uniform(&self, counter: u64) -> f64 {
         let [a, b, ..] = self.words(counter);
         ((u64::from(a) << 32 | u64::from(b)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Normal with mean 0 and standard deviation 1 (Box and Muller).
+    /// A random number for a counter: normal with mean 0 and standard deviation 1 (Box and Muller).
     pub fn normal(&self, counter: u64) -> f64 {
         let [a, b, c, d] = self.words(counter);
         // In (0, 1], so that the logarithm is finite.

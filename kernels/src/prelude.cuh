@@ -1,15 +1,15 @@
-// What every program begins with. Header-free: NVRTC finds no headers on a machine without the toolkit.
+// The first part of every program. No #include: a machine without the CUDA toolkit has no headers for NVRTC.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-// Threads of a block where nothing speaks for another number; Grid::THREADS on the host.
+// The default number of threads of a block; Grid::THREADS on the host.
 constexpr int THREADS = 256;
 constexpr u32 EVERYONE = 0xffffffffu;
 constexpr float INFINITE = __builtin_bit_cast(float, 0x7f800000);
 
-// The element this thread stands for, in a launch of Grid::elements.
+// The element of this thread, in a launch of Grid::elements.
 __device__ inline i64 element() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ inline int lane() { return threadIdx.x & 31; }
@@ -22,7 +22,7 @@ __device__ inline void put(float* gradient, i64 i, float value, u32 add) {
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// The sum over a warp, in every lane; in one fixed order. For float and double.
+// The sum over a warp, in every lane, in a fixed order. For float and double.
 template <class T>
 __device__ inline T warp_sum(T value) {
     for (int distance = 16; distance > 0; distance >>= 1) value += __shfl_xor_sync(EVERYONE, value, distance);
@@ -36,7 +36,7 @@ __device__ inline float warp_max(float value) {
     return value;
 }
 
-// The sum over a block of whole warps along x, in every thread. `shared` has 32 places, and may be used again at once.
+// The sum over a block of whole warps along x, in every thread. `shared` has 32 elements; reuse needs no barrier.
 template <class T>
 __device__ inline T block_sum(T value, T* shared) {
     value = warp_sum(value);
@@ -46,7 +46,7 @@ __device__ inline T block_sum(T value, T* shared) {
     return warp_sum(lane() < (blockDim.x + 31) / 32 ? shared[lane()] : T(0));
 }
 
-// The largest over a block, likewise.
+// The maximum over a block, with the same arguments.
 __device__ inline float block_max(float value, float* shared) {
     value = warp_max(value);
     __syncthreads();
@@ -55,12 +55,12 @@ __device__ inline float block_max(float value, float* shared) {
     return warp_max(lane() < (blockDim.x + 31) / 32 ? shared[lane()] : shared[0]);
 }
 
-// Teams: a launch of Grid::teams gives each row its threads along x, a warp, or a whole block where rows are wide.
+// Teams: in a launch of Grid::teams each row has the threads along x: a warp, or a whole block for wide rows.
 
-// The row of this thread's team. Beyond the last row, the whole warp is.
+// The row of this thread's team. All threads of a warp have the same row.
 __device__ inline i64 team() { return (i64)blockIdx.x * blockDim.y + threadIdx.y; }
 
-// The sum over the team, in every thread of it.
+// The sum over the team, in every thread of the team.
 __device__ inline float team_sum(float value) {
     __shared__ float shared[32];
     return blockDim.x == 32 ? warp_sum(value) : block_sum(value, shared);
@@ -71,8 +71,8 @@ __device__ inline float team_max(float value) {
     return blockDim.x == 32 ? warp_max(value) : block_max(value, shared);
 }
 
-// The sum of at(i) over slice blockIdx.x of 0..count, into partial[slice]. Blocks of THREADS threads; the slices are
-// added up afterwards, in order, by Device::sum_slices.
+// Writes the sum of at(i) over slice blockIdx.x of 0..count to partial[slice]. Blocks of THREADS threads;
+// Device::sum_slices then sums the slices, in order.
 template <class At>
 __device__ inline void slice_sum(i64 count, i64 length, float* partial, At at) {
     __shared__ float shared[32];
@@ -84,9 +84,9 @@ __device__ inline void slice_sum(i64 count, i64 length, float* partial, At at) {
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-// Sums over rows, one for each column, of at(row, column): those of the rows of slice blockIdx.y, into
-// partial[slice, column]. Blocks of THREADS threads: 32 columns side by side, 8 rows at a time. The slices are added
-// up afterwards, in order, by Device::sum_slices.
+// Writes the sum of at(row, column) over the rows of slice blockIdx.y to partial[slice, column], for each column.
+// Blocks of THREADS threads: 32 neighbouring columns, 8 rows at a time. Device::sum_slices then sums the slices, in
+// order.
 template <class At>
 __device__ inline void column_sums(i64 rows, i64 columns, i64 rows_a_slice, float* partial, At at) {
     __shared__ float sums[8][33];
@@ -97,7 +97,7 @@ __device__ inline void column_sums(i64 rows, i64 columns, i64 rows_a_slice, floa
     if (column < columns) {
         for (i64 row = begin + warp(); row < end; row += 8) sum += at(row, column);
     }
-    __syncthreads();  // the sums of a call before are read
+    __syncthreads();  // the sums of the previous call were read
     sums[warp()][lane()] = sum;
     __syncthreads();
     if (warp() == 0 && column < columns) {
@@ -107,7 +107,7 @@ __device__ inline void column_sums(i64 rows, i64 columns, i64 rows_a_slice, floa
     }
 }
 
-// Philox 4x32-10, as kernels/src/philox.rs has it.
+// Philox 4x32-10, as in kernels/src/philox.rs.
 struct Philox {
     u32 key[2];
     u32 stream[2];
@@ -128,7 +128,7 @@ struct Philox {
         return make_uint4(a, b, c, d);
     }
 
-    // Word i of the stream: four to each counter.
+    // Word i of the stream; each counter has four words.
     __device__ inline u32 word(u64 i) const {
         const uint4 four = words(i / 4);
         const u32 which = (u32)i & 3;
@@ -136,7 +136,7 @@ struct Philox {
     }
 };
 
-// Division of n < 2^31 by a number that is the same all through a kernel: a product and a shift.
+// Division of n < 2^31 by a number that is constant in a kernel: a product and a shift.
 struct Divisor {
     u32 value;
     u32 multiplier;

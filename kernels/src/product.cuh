@@ -1,41 +1,41 @@
-// The matrix product that linear layers, convolutions and graph convolutions are shapes of: a gather in front, an
-// epilogue behind. Attention and InfoNCE chain two of them.
+// The matrix product of linear layers, convolutions and graph convolutions: a gather of the operands, the product, and
+// an epilogue. Attention and InfoNCE chain two products.
 //
-// A block of THREADS threads makes a tile of TILE x TILE outputs, 4 x 4 a thread, from slabs of DEPTH that go through
-// shared memory: each number read from memory serves TILE products. Plain f32 multiply-adds in one fixed order; the
-// reference for the tensor-core kernels.
+// A block of THREADS threads computes a tile of TILE x TILE outputs, 4 x 4 for each thread, from slabs of DEPTH in
+// shared memory: each number from global memory is used in TILE products. f32 multiply-adds in a fixed order, without
+// tensor cores.
 //
-// Rows run along blockIdx.x (a grid can have 2^31 there), columns along blockIdx.y.
+// blockIdx.x is a tile of rows (a grid has up to 2^31 - 1 blocks along x), blockIdx.y a tile of columns.
 
 constexpr int TILE = 64;
 constexpr int DEPTH = 16;
 
-// One slab of both sides.
+// One slab of each operand.
 struct __align__(16) Slabs {
     float left[DEPTH][TILE + 4];
     float right[DEPTH][TILE + 4];
 };
 
-// The first of the four rows, and of the four columns, of a tile that a thread makes the outputs of. Sixteen threads
-// next to each other share their rows: half a warp.
+// The first of a thread's four rows, and of its four columns, in a tile. The sixteen neighbouring threads of half a
+// warp have the same rows.
 __device__ inline int tile_row() { return threadIdx.x / 16 * 4; }
 __device__ inline int tile_column() { return threadIdx.x % 16 * 4; }
 
-// A side of the product whose numbers lie along the depth. The source has `Row row(i64 row)`, called once for the row
-// that a thread loads, and `float at(const Row&, i64 k)`; within bounds only: row < rows, k < end.
+// An operand that is contiguous along the depth. The source has `Row row(i64 row)`, called once for the row that a
+// thread loads, and `float at(const Row&, i64 k)`. Both are called within bounds only: row < rows, k < end.
 template <class Source>
 struct AlongDepth {
     const Source& source;
     bool inside;
     typename Source::Row row;
 
-    // The tile's rows are first .. first + TILE, of `rows`.
+    // The tile has the rows first .. first + TILE, those below `rows`.
     __device__ AlongDepth(const Source& source, i64 first, i64 rows)
         : source(source),
           inside(first + threadIdx.x / 4 < rows),
           row(source.row(inside ? first + threadIdx.x / 4 : 0)) {}
 
-    // Each thread loads four neighbours along k of one row.
+    // Each thread loads four neighbouring k of one row.
     __device__ void load(float (&slab)[DEPTH][TILE + 4], i64 k, i64 end) const {
         const int depth = threadIdx.x % 4 * 4;
         for (int i = 0; i < 4; i++) {
@@ -44,7 +44,7 @@ struct AlongDepth {
     }
 };
 
-// A side whose numbers lie across the depth. The source has `float at(i64 k, i64 column)`, within bounds only.
+// An operand that is contiguous along the columns. The source has `float at(i64 k, i64 column)`, within bounds only.
 template <class Source>
 struct AcrossDepth {
     const Source& source;
@@ -54,7 +54,7 @@ struct AcrossDepth {
     __device__ AcrossDepth(const Source& source, i64 first, i64 columns)
         : source(source), first(first), columns(columns) {}
 
-    // Each thread loads four columns of one k.
+    // Each thread loads four neighbouring columns of one k.
     __device__ void load(float (&slab)[DEPTH][TILE + 4], i64 k, i64 end) const {
         const int depth = threadIdx.x / 16, side = tile_column();
         for (int i = 0; i < 4; i++) {
@@ -64,8 +64,8 @@ struct AcrossDepth {
     }
 };
 
-// Adds to a tile the product of two sides, AlongDepth or AcrossDepth each, over begin <= k < end. For all threads of
-// the block; what `at` reads in shared memory may be overwritten at once afterwards.
+// sums += the product of two operands, each AlongDepth or AcrossDepth, over begin <= k < end. All threads of the block
+// must call it; afterwards the shared memory that `at` reads may be overwritten without a barrier.
 template <class Left, class Right>
 __device__ inline void accumulate(
     float (&sums)[4][4], Slabs& slabs, const Left& left, const Right& right, i64 begin, i64 end
@@ -87,8 +87,8 @@ __device__ inline void accumulate(
     }
 }
 
-// A tile that the threads of a block hand each other, as the left side of a second product: written, then
-// __syncthreads, then read by accumulate along AlongDepth<SharedRows>(.., 0, TILE).
+// A tile in shared memory, the left operand of a second product: write it, call __syncthreads, then accumulate with
+// AlongDepth<SharedRows>(.., 0, TILE).
 typedef float SharedTile[TILE][TILE + 1];
 
 struct SharedRows {
@@ -98,7 +98,7 @@ struct SharedRows {
     __device__ float at(int row, i64 k) const { return tile[row][k]; }
 };
 
-// The sum, and the largest, over the sixteen threads that share a tile's rows, in each of them.
+// The sum, and the maximum, over the sixteen threads with the same rows of a tile, in each of these threads.
 __device__ inline float tile_row_sum(float value) {
     for (int distance = 8; distance > 0; distance >>= 1) value += __shfl_xor_sync(EVERYONE, value, distance);
     return value;
@@ -111,8 +111,8 @@ __device__ inline float tile_row_max(float value) {
     return value;
 }
 
-// The whole product of a left side along the depth and a right side across it. epilogue(row, column, sum) is called
-// once for each output.
+// The product of a left operand AlongDepth and a right operand AcrossDepth. Calls epilogue(row, column, sum) once for
+// each output.
 template <class Left, class Right, class Epilogue>
 __device__ inline void product(
     i64 rows, i64 columns, i64 begin, i64 end, const Left& left, const Right& right, const Epilogue& epilogue
@@ -123,7 +123,7 @@ __device__ inline void product(
     const AlongDepth<Left> along(left, first_row, rows);
     const AcrossDepth<Right> across(right, first_column, columns);
     accumulate(sums, slabs, along, across, begin, end);
-#pragma unroll  // whatever the epilogue is, the sums stay in registers
+#pragma unroll  // so that the sums stay in registers for any epilogue
     for (int i = 0; i < 4; i++) {
 #pragma unroll
         for (int j = 0; j < 4; j++) {

@@ -1,28 +1,28 @@
-// Loops over axes that three operands step through together, as kernels/src/walk.rs has them: sums over any axes, and
-// broadcasting.
+// Loops over the axes of three operands with broadcasting, as in kernels/src/walk.rs: reductions over any axes, and
+// elementwise ops.
 
 struct Walk {
-    i64 kept_extents[6];        // of the loops over the target, the fastest first
-    i64 kept_strides[3][6];     // of each operand
-    i64 reduced_extents[3];     // of the loops over the terms of one element of the target, the fastest first
+    i64 kept_extents[6];        // of the loops over the target, fastest first
+    i64 kept_strides[3][6];     // of each operand, in elements
+    i64 reduced_extents[3];     // of the loops over the terms of one element of the target, fastest first
     i64 reduced_strides[3][3];
-    i64 targets;                // elements of the target
-    i64 terms;                  // of each
-    u32 kept;                   // loops
+    i64 targets;                // number of elements of the target
+    i64 terms;                  // number of terms of each element
+    u32 kept;                   // number of kept loops
     u32 reduced;
 };
 
-// Where an element lies in the three operands.
+// The offset of an element in each of the three operands.
 struct Place { i64 at[3]; };
 
-// Adds where a step of some loops lies. Unrolled, so that the arrays are read at places the compiler knows.
+// Adds the offsets of step `step` of nested loops. Unrolled, so that the arrays have constant indices.
 template <int LOOPS>
 __device__ inline void walk_step(const i64 (&extents)[LOOPS], const i64 (&strides)[3][LOOPS], u32 loops, i64 step,
                                  Place& place) {
 #pragma unroll
     for (int i = 0; i < LOOPS; i++) {
         if (i >= loops) break;
-        // The slowest loop takes what is left, without a division.
+        // The slowest loop needs no division.
         const i64 here = i + 1 < loops ? step % extents[i] : step;
         step = i + 1 < loops ? step / extents[i] : 0;
         for (int k = 0; k < 3; k++) place.at[k] += here * strides[k][i];
@@ -40,10 +40,10 @@ __device__ inline Place walk_term(const Walk& w, Place place, i64 term) {
     return place;
 }
 
-// The larger of two numbers; NaN where one of them is NaN.
+// The larger of two numbers; NaN if one of them is NaN.
 __device__ inline float larger(float a, float b) { return b > a || b != b ? b : a; }
 
-// What terms become together: where it starts, and how two are joined.
+// The reductions: the start value, and the join of two values.
 struct Sum {
     using Number = float;
     static constexpr Number START = 0.0f;
@@ -62,7 +62,7 @@ struct Smallest {
     __device__ static Number join(Number a, Number b) { return b < a ? b : a; }
 };
 
-// Slice blockIdx.y of the terms.
+// The range of terms of slice blockIdx.y.
 struct Terms {
     i64 begin;
     i64 end;
@@ -70,8 +70,8 @@ struct Terms {
         : begin(blockIdx.y * length), end(begin + length < w.terms ? begin + length : w.terms) {}
 };
 
-// Folds the terms of slice blockIdx.y, `term(place)`, for each element of the target, and calls
-// `store(slice * targets + target, value)`. For terms that lie side by side: a launch of Grid::teams, a team a target.
+// Folds the terms `term(place)` of slice blockIdx.y for each element of the target, and calls
+// `store(slice * targets + target, value)`. For contiguous terms: a launch of Grid::teams, one team for each element.
 template <class Fold, class Term, class Store>
 __device__ inline void fold_rows(const Walk& w, i64 length, Term term, Store store) {
     using Number = typename Fold::Number;
@@ -98,7 +98,7 @@ __device__ inline void fold_rows(const Walk& w, i64 length, Term term, Store sto
     if (threadIdx.x == 0) store(blockIdx.y * w.targets + team(), value);
 }
 
-// The same for targets that lie side by side: blocks of THREADS threads, 32 targets each, 8 terms at a time.
+// fold_rows for contiguous target elements: blocks of THREADS threads, 32 elements each, 8 terms at a time.
 template <class Fold, class Term, class Store>
 __device__ inline void fold_columns(const Walk& w, i64 length, Term term, Store store) {
     using Number = typename Fold::Number;

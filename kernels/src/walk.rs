@@ -1,36 +1,37 @@
-//! Loops over the axes of a tensor that several operands step through together: the geometry of reductions and of
-//! broadcasting.
+//! Loops over the axes of a tensor for up to three operands with broadcasting: the geometry of reductions and of
+//! elementwise ops.
 
 use crate::Shape;
 
-/// The operands of a walk. The first has every axis; the others may be repeated along some.
+/// The number of operands of a walk. The first has every axis; the others may be broadcast along some.
 pub const OPERANDS: usize = 3;
 
-/// Neighbouring axes that the same operands have: one loop.
+/// One loop: neighbouring axes along which the same operands are broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
-    /// Steps of the loop.
+    /// The number of steps.
     pub extent: usize,
-    /// Elements from one step to the next in each operand; 0 where the operand is repeated.
+    /// Elements from one step to the next in each operand; 0 where the operand is broadcast.
     pub strides: [usize; OPERANDS],
 }
 
-/// The loops over a shape, sorted for one operand, the target: those over its elements, and those over the terms that
-/// are folded into one element of it.
+/// The loops over a shape, for one operand, the target: loops over its elements (kept), and loops over the terms that
+/// are folded into one of them (reduced). The fastest loop, the run, is separate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walk {
     /// Loops over the elements of the target, slowest first, without the run.
     pub kept: Vec<Group>,
     /// Loops over the terms of one element, slowest first, without the run.
     pub reduced: Vec<Group>,
-    /// The fastest loop of all: strides of 0 and 1.
+    /// The fastest loop. Its strides are 0 or 1.
     pub run: Group,
-    /// Whether the run goes over elements of the target, or over terms of one.
+    /// Whether the run goes over elements of the target; otherwise it goes over the terms of one element.
     pub run_is_kept: bool,
 }
 
 impl Walk {
-    /// The loops over `shape`. Bit i of `axes[k]` says that operand k has axis i; operand 0 must have all.
+    /// The loops over `shape` for operand `target`. Bit i of `axes[k]` is set if operand k has axis i; operand 0 must
+    /// have all axes.
     pub fn new(shape: Shape, axes: [u8; OPERANDS], target: usize) -> Walk {
         let mut groups: Vec<Group> = Vec::new();
         let mut lengths = [1; OPERANDS];
@@ -54,26 +55,26 @@ impl Walk {
         Walk { kept, reduced, run, run_is_kept: run.strides[target] > 0 }
     }
 
-    /// The axes of a shape as bits, without those that `repeated` names.
+    /// A bit for each axis of a shape, without those for which `repeated` is true.
     pub fn axes(shape: Shape, repeated: impl Fn(usize) -> bool) -> u8 {
         (0..shape.len()).filter(|&axis| !repeated(axis)).fold(0, |bits, axis| bits | 1 << axis)
     }
 
-    /// How many runs go over elements of the target.
+    /// The number of steps of the kept loops, without the run.
     pub fn kept_runs(&self) -> usize {
         self.kept.iter().map(|group| group.extent).product()
     }
 
-    /// How many runs go over the terms of one element of the target.
+    /// The number of steps of the reduced loops, without the run.
     pub fn reduced_runs(&self) -> usize {
         self.reduced.iter().map(|group| group.extent).product()
     }
 
-    /// Where a step of some loops starts in each operand.
+    /// The offset in each operand of step `step` of nested loops.
     pub fn offsets(groups: &[Group], mut step: usize) -> [usize; OPERANDS] {
         let mut offsets = [0; OPERANDS];
         for (i, group) in groups.iter().enumerate().rev() {
-            // The slowest loop takes what is left, without a division.
+            // The slowest loop needs no division.
             let place = if i == 0 { step } else { step % group.extent };
             step /= if i == 0 { 1 } else { group.extent };
             for (offset, stride) in offsets.iter_mut().zip(group.strides) {

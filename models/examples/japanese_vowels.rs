@@ -45,7 +45,7 @@ fn read(path: &str) -> Result<Vec<Sequence>, Box<dyn Error>> {
     data.lines().filter(|line| !line.trim().is_empty()).map(sequence).collect()
 }
 
-/// Brings each dimension to mean 0 and deviation 1 over the training part.
+/// Standardises each dimension to mean 0 and standard deviation 1 over the training part.
 fn standardise(train: &mut [Sequence], test: &mut [Sequence]) {
     for dimension in 0..WIDTH {
         let own = |s: &Sequence| {

@@ -71,13 +71,13 @@ impl Projection {
     }
 }
 
-/// Sizes of a [`Prediction`].
+/// The settings of [`Prediction`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClassifierSettings {
-    /// Width between the two linear maps; 0 for one linear map.
+    /// Features between the two linear layers; 0 for one linear layer.
     pub hidden: usize,
-    /// Dropout before the last linear map.
+    /// Dropout probability before the last linear layer.
     pub dropout: f64,
 }
 

@@ -1,29 +1,29 @@
-//! Which samples make a batch, and which windows are cut from them: all of it a function of the seed.
+//! The samples of batches and the windows of samples, as functions of the seed.
 
 use engine::Philox;
 use serde::{Deserialize, Serialize};
 
-/// How batches are drawn.
+/// The sampling of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampler {
-    /// Every sample once an epoch, in random order.
+    /// Every sample at most once in an epoch, in random order.
     Uniform,
-    /// The same, but each batch comes from one group (one actor), so that who it is tells nothing apart. Reads
-    /// group ids, no labels.
+    /// [`Uniform`](Self::Uniform), but all samples of a batch are of one group (one actor), so that contrastive losses
+    /// cannot use differences between groups. Reads group ids, not labels.
     WithinGroup,
-    /// As many of each class as of any other, with replacement: the authors' code. Reads labels.
+    /// Every class with equal probability, with replacement, as in the authors' code. Reads labels.
     ClassBalanced,
 }
 
 impl Sampler {
-    /// Whether it reads the labels, which then are no longer unseen.
+    /// Whether the sampler reads labels; training is then not self-supervised.
     pub fn uses_labels(self) -> bool {
         self == Sampler::ClassBalanced
     }
 
-    /// The batches of an epoch, as positions in `groups` and `labels`. Only whole batches are made; what is
-    /// left over comes in another epoch's order.
+    /// The batches of an epoch, as positions in `groups` and `labels`. Every batch is whole; the samples that are left
+    /// over are not in this epoch.
     pub fn batches(
         self,
         groups: &[usize],
@@ -64,8 +64,8 @@ fn chunks(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.chunks_exact(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Where a window starts, as a share in [0, 1) of the places it could: one for all modalities, so that they
-/// stay in step, or one for each.
+/// The start of a window as a fraction, in [0, 1), of the possible starts. All modalities have the same start, so that
+/// they stay synchronous, unless `independent`.
 pub fn window_start(
     seed: u64,
     epoch: u64,
@@ -78,19 +78,19 @@ pub fn window_start(
     Philox::new(seed, "window").at(epoch).at(sample as u64).at(view as u64).uniform(modality)
 }
 
-/// Constant offsets that hide what a recording channel or a pose adds to all frames alike, in units of the
-/// standardised features.
+/// Augmentation: random offsets, constant over the frames of a sample, in units of the standardised features. They
+/// hide constants of a recording channel or a pose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Deviation of one offset for all features of a sample: the level of a spectrogram, the light of a clip.
+    /// Standard deviation of one offset for all features of a sample: the level of a spectrogram, the light of a clip.
     pub level: f64,
-    /// Deviation of an offset for each feature of a sample: a landmark held elsewhere.
+    /// Standard deviation of one offset for each feature of a sample: the position of a landmark.
     pub offset: f64,
 }
 
 impl Augmentation {
-    /// Adds the offsets to a sample of frames of `features` numbers.
+    /// Adds the offsets to a sample `[frames, features]`.
     pub fn apply(&self, frames: &mut [f32], features: usize, random: Philox) {
         if *self == Augmentation::default() {
             return;

@@ -1,26 +1,26 @@
-//! What is to be said of a sample: its one class, or yes or no to each of several labels.
+//! Targets and tasks: one class for each sample, or several labels that apply or not.
 
 use crate::evaluate::Rows;
 use crate::systems::{Batch, Loss, Outputs};
 use engine::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// The truth about samples, or what was predicted of them.
+/// The true or predicted targets of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
     /// The class of each sample.
     Classes(Vec<usize>),
     /// Whether each label applies to each sample.
     Marks {
-        /// Labels.
+        /// The number of labels.
         width: usize,
-        /// Sample after sample.
+        /// `[samples, labels]`, row-major.
         marks: Vec<bool>,
     },
 }
 
 impl Targets {
-    /// How many samples these are of.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         match self {
             Targets::Classes(classes) => classes.len(),
@@ -28,12 +28,12 @@ impl Targets {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Those of these samples, in this order.
+    /// The targets of these samples, in this order.
     pub fn pick(&self, samples: &[usize]) -> Targets {
         match self {
             Targets::Classes(classes) => {
@@ -49,7 +49,7 @@ impl Targets {
         }
     }
 
-    /// Adds further samples' targets, of the same kind.
+    /// Appends the targets of more samples. Both must be of the same kind.
     pub fn extend(&mut self, more: Targets) {
         match (self, more) {
             (Targets::Classes(classes), Targets::Classes(more)) => classes.extend(more),
@@ -60,7 +60,7 @@ impl Targets {
         }
     }
 
-    /// As a loss wants them: classes `[N]`, or marks [N, labels] as 0 and 1.
+    /// The tensor for a loss: classes `[N]` (u32), or marks `[N, labels]` (0 or 1).
     ///
     /// # Errors
     /// None in practice.
@@ -78,19 +78,19 @@ impl Targets {
     }
 }
 
-/// What a classifier is trained for.
+/// The task of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// One of so many classes: softmax and cross entropy.
+    /// One of this number of classes: softmax and cross entropy.
     OneOf(usize),
-    /// Yes or no to each label: binary cross entropy, in which each label's positives have this weight.
+    /// Several labels that apply or not: binary cross entropy, with this weight for the positives of each label.
     EachOf(Vec<f32>),
 }
 
 impl Task {
-    /// Yes or no to each label, positives and negatives weighing the same: a positive weighs as much as there are
-    /// negatives to each. A label without positives, or without negatives, keeps weight 1.
+    /// [`EachOf`](Self::EachOf) with balanced weights: the number of negatives divided by that of positives. A label
+    /// without positives or without negatives has weight 1. `marks` is `[samples, labels]`.
     pub fn balanced(marks: &[bool], labels: usize) -> Self {
         let weight = |label: usize| {
             let column = || marks.iter().skip(label).step_by(labels.max(1));
@@ -101,7 +101,7 @@ impl Task {
         Task::EachOf((0..labels).map(weight).collect())
     }
 
-    /// Numbers that a classifier gives of each sample.
+    /// The number of logits for each sample.
     pub fn outputs(&self) -> usize {
         match self {
             Task::OneOf(classes) => *classes,
@@ -109,10 +109,10 @@ impl Task {
         }
     }
 
-    /// The loss of logits [N, outputs] with the targets' tensor.
+    /// The loss of logits `[N, outputs]` with the targets of [`Targets::tensor`].
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn loss(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
         match self {
             Task::OneOf(_) => logits.cross_entropy(targets),
@@ -126,11 +126,11 @@ impl Task {
     /// The loss of a system's logits with the batch's labels.
     ///
     /// # Errors
-    /// When the batch has no labels, or the shapes do not fit.
+    /// When the system has no logits, the batch has no labels, or the shapes do not match.
     pub fn loss_of(&self, system: &str, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
         let missing = |what: &str| Error::Model { model: system.into(), what: what.into() };
         let logits = outputs.logits.as_ref();
-        let logits = logits.ok_or_else(|| missing("has no logits to compare with labels"))?;
+        let logits = logits.ok_or_else(|| missing("has no logits; its outputs must have them"))?;
         let labels = batch.labels.as_ref();
         let labels = labels.ok_or_else(|| {
             missing("got a batch without labels; leave samples without a label out of its training")
@@ -138,15 +138,15 @@ impl Task {
         self.loss(logits, labels).map(Loss::from)
     }
 
-    /// What logits [N, outputs] say: the most probable class, or the labels whose probability is above one half.
+    /// The prediction of logits `[N, outputs]`: the most probable class, or the labels with a probability above 0.5.
     ///
     /// # Errors
-    /// When they cannot be read back from a GPU.
+    /// When the logits cannot be copied from a GPU.
     pub fn decide(&self, logits: &Tensor) -> Result<Targets> {
         Ok(self.decide_values(&logits.to_vec()?))
     }
 
-    /// The probabilities that rows of logits say: of one class each, or of each label by itself.
+    /// The probabilities of rows of logits: softmax over classes, or the sigmoid of each label.
     pub fn probabilities(&self, logits: &Rows) -> Rows {
         let row = |row: &[f32]| -> Vec<f32> {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -175,13 +175,13 @@ impl Task {
         }
     }
 
-    /// As [`decide`](Self::decide), of rows of logits.
+    /// [`decide`](Self::decide) for rows of logits.
     pub fn decide_rows(&self, logits: &Rows) -> Targets {
         let values: Vec<f64> = logits.values.iter().map(|&logit| f64::from(logit)).collect();
         self.decide_values(&values)
     }
 
-    /// Predictions of no sample, to be added to with [`Targets::extend`].
+    /// Targets of no samples, for [`Targets::extend`].
     pub fn empty(&self) -> Targets {
         match self {
             Task::OneOf(_) => Targets::Classes(Vec::new()),
@@ -190,7 +190,7 @@ impl Task {
     }
 }
 
-/// The position of the largest number; the first of several.
+/// The index of the maximum; the first of several.
 pub fn argmax(values: &[f64]) -> usize {
     let mut best = 0;
     for (i, value) in values.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Loads weights of PyTorch into a network, by name.
+//! Loads PyTorch's weights into a network, by name.
 //!
 //! PyTorch has features first, this engine has them last: a convolution's `[out, in, taps..]` becomes
 //! `[taps.., in, out]`, a linear layer's `[out, in]` becomes `[in, out]`.
@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The name and shape of a tensor in a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Its name; all names of a file may have a common prefix.
+    /// The name; all names of a file may have a common prefix.
     pub name: &'a str,
-    /// Its shape, features first.
+    /// The shape, features first.
     pub shape: &'a [usize],
 }
 
@@ -27,7 +27,7 @@ pub struct Reshaped {
     pub network: Vec<usize>,
 }
 
-/// The assignment of a file's tensors to a network's parameters.
+/// The match of a file's tensors to a network's parameters by name and shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Match {
     /// The prefix of the names in the file.
@@ -92,7 +92,7 @@ impl Match {
 /// # Errors
 /// When there is no such parameter, or the number of elements differs.
 pub fn load(parameters: &mut Parameters, name: &str, values: &[f32]) -> Result<()> {
-    let missing = || Error::Parameter { name: name.into(), what: "the network has none".into() };
+    let missing = || Error::Parameter { name: name.into(), what: "not in the network".into() };
     let id = parameters.find(name).ok_or_else(missing)?;
     let shape = parameters.logical(id);
     if values.len() != shape.count() {

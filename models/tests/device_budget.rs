@@ -1,5 +1,5 @@
-//! What a training step asks of a GPU: launches, transfers, waits and fresh memory, counted without a GPU and held
-//! against `device_budget.csv`. Shapes and batch are the paper's.
+//! Launches, transfers, waits and new memory of a training step, counted without a GPU and compared with
+//! `device_budget.csv`. Shapes and batch are the paper's.
 
 use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
 use models::backbones::*;

@@ -1,4 +1,5 @@
-//! On the CPU a training step takes no fresh memory once it is warm. Alone in its process, since the pool is shared.
+//! On the CPU a warm training step gets no memory from the system. The only test in its process, since the pool is
+//! shared.
 
 use engine::{DType, Parameters, Tensor};
 use models::backbones::*;

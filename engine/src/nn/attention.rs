@@ -53,11 +53,11 @@ impl MultiheadAttention {
         self.attend(pass, [part(0)?, part(1)?, part(2)?], lengths)
     }
 
-    /// Attention of queries [N, T, width] to keys and values [N, S, width]. Each is projected by its own third of
-    /// `in_proj_weight`. With `lengths` `[N]` only the first so many keys of each sample are attended to.
+    /// Attention of queries `[N, T, width]` to keys and values `[N, S, width]`. Each is projected by its own third of
+    /// `in_proj_weight`. Only the first `lengths` `[N]` keys of each sample are used; without `lengths` all are.
     ///
     /// # Errors
-    /// When the shapes do not fit.
+    /// When the shapes do not match.
     pub fn forward_cross(
         &self,
         pass: &Pass<'_>,
@@ -91,7 +91,7 @@ impl MultiheadAttention {
     }
 }
 
-/// A Transformer encoder layer with post-normalisation, as PyTorch's TransformerEncoderLayer.
+/// A Transformer encoder layer with post-normalisation, as in PyTorch's `TransformerEncoderLayer`.
 #[derive(Debug, Clone)]
 pub struct TransformerEncoderLayer {
     attention: MultiheadAttention,

@@ -1,10 +1,10 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::{Conv3d, ConvTranspose3d, DepthwiseConv as DepthwiseOp};
 
-/// The geometry of a convolution over three axes; 1 leaves an axis alone.
+/// Kernel, stride, padding and dilation of a convolution over depth, height and width.
 ///
-/// Where fewer extents are given, they are those of the last axes: `ConvSettings::new([5])` is a kernel over the steps of
-/// a sequence, `ConvSettings::new([3, 3])` one over height and width of an image.
+/// One or two numbers are for the last axes: `ConvSettings::new([5])` is a kernel over the steps of a sequence,
+/// `ConvSettings::new([3, 3])` one over height and width of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSettings {
     /// Taps of the kernel along each axis.
@@ -28,17 +28,17 @@ impl ConvSettings {
         }
     }
 
-    /// The same with a stride.
+    /// Sets the stride.
     pub fn stride<const AXES: usize>(self, stride: [usize; AXES]) -> Self {
         ConvSettings { stride: last_axes(stride, 1), ..self }
     }
 
-    /// The same with padding.
+    /// Sets the padding.
     pub fn padding<const AXES: usize>(self, padding: [usize; AXES]) -> Self {
         ConvSettings { padding: last_axes(padding, 0), ..self }
     }
 
-    /// The same with steps between taps.
+    /// Sets the dilation.
     pub fn dilation<const AXES: usize>(self, dilation: [usize; AXES]) -> Self {
         ConvSettings { dilation: last_axes(dilation, 1), ..self }
     }
@@ -63,7 +63,7 @@ pub fn padded_channels(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// A convolution over up to three axes of clips [N, D, H, W, C], images [N, H, W, C] or sequences [N, T, C].
+/// A convolution of clips `[N, D, H, W, C]`, images `[N, H, W, C]` or sequences `[N, T, C]`.
 #[derive(Debug, Clone)]
 pub struct Conv {
     op: Conv3d,
@@ -109,8 +109,8 @@ impl Conv {
         Ok(Conv { op: operation(settings, false), weight, bias: None })
     }
 
-    /// x [N, D, H, W, inputs] to [N, D', H', W', outputs]. An image [N, H, W, inputs] counts as a clip of one frame, a
-    /// sequence [N, T, inputs] as an image of one row; the output has as many axes as x.
+    /// x `[N, D, H, W, inputs]` to `[N, D', H', W', outputs]`. An image `[N, H, W, inputs]` is a clip of one frame, a
+    /// sequence `[N, T, inputs]` an image of one row; the output has as many axes as x.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -119,8 +119,8 @@ impl Conv {
         convolved(self.op, x, &pass.get(self.weight), bias.as_ref())
     }
 
-    /// The output of [`forward`](Self::forward), which the device may compute again in the backward pass instead of
-    /// keeping it: for outputs that take much memory and little work.
+    /// [`forward`](Self::forward), but the backward pass may recompute the output instead of keeping it. Use it for
+    /// large outputs that are cheap to compute.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -160,8 +160,8 @@ fn operation(settings: ConvSettings, bias: bool) -> Conv3d {
     Conv3d { stride, padding, dilation, bias, relu: false }
 }
 
-/// A transposed convolution over up to three axes of [N, D, H, W, C]: the layer of decoders, whose output is about
-/// `stride` times as large as its input. Shorter inputs are seen as [N, 1, H, W, C] and [N, 1, 1, W, C].
+/// A transposed convolution of clips, images or sequences, as in decoders: the output is about `stride` times as large
+/// as the input along each axis.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose {
     op: ConvTranspose3d,
@@ -170,8 +170,8 @@ pub struct ConvTranspose {
 }
 
 impl ConvTranspose {
-    /// `weight` [taps of three axes, inputs, outputs] and perhaps `bias` `[outputs]`, as PyTorch starts them; of
-    /// `output_padding` on each axis, which is below the stride ([`ConvTranspose3d`]).
+    /// Makes `weight` `[KD, KH, KW, inputs, outputs]` and, if `bias`, `bias` `[outputs]`, with PyTorch's initial
+    /// values. `output_padding` must be below the stride on each axis ([`ConvTranspose3d`]).
     ///
     /// # Errors
     /// When the scope already has these names.

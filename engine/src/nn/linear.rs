@@ -65,7 +65,7 @@ impl Linear {
         x.linear(&pass.get(self.weight), bias.as_ref(), self.relu)
     }
 
-    /// x [.., inputs] to columns `start..start + count` of what [`forward`](Self::forward) gives.
+    /// Columns `start..start + count` of the output of [`forward`](Self::forward), for x `[.., inputs]`.
     ///
     /// # Errors
     /// When the features of x are not `inputs`, or there are no such columns.

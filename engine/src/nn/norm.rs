@@ -123,7 +123,7 @@ impl BatchNorm {
         if !recorded || residual.is_some() || activation.is_none() {
             return Ok(applied.output);
         }
-        // With the statistics at hand, one pass over memory gives the same numbers again.
+        // With the saved statistics, one pass over memory recomputes the same numbers.
         let inputs = [x, &weight, &bias, &applied.saved[0], &applied.saved[1]].map(Tensor::kept);
         let given = BatchNormOp { statistics: batch_norm::Statistics::Given, ..op };
         Ok(applied.output.recompute_with(move || {

@@ -1,7 +1,7 @@
 //! Optimisers: SGD with momentum (PyTorch's rule) and Adam.
 //!
-//! A step on a GPU waits for nothing. Loss and norm stay there until its [`Reading`] is waited for, best after the next
-//! step was started; whether they are finite is found out on the GPU too, before anything is changed.
+//! A step on a GPU does not wait. Its [`Reading`] returns loss and gradient norm; wait for it after the next step was
+//! launched. The GPU itself checks that they are finite, before it changes a parameter.
 
 mod reading;
 
@@ -19,23 +19,23 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// How a gradient changes a parameter.
+/// The update rule of an optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Rule {
-    /// g += decay w; v = momentum v + g; w -= rate v. Weight decay touches every parameter, biases and batch
-    /// norm too, as PyTorch's SGD does.
+    /// g += decay w; v = momentum v + g; w -= rate v. Weight decay applies to every parameter, also biases and batch
+    /// norm, as in PyTorch's SGD.
     Sgd {
         /// Momentum.
         momentum: f64,
         /// Weight decay.
         weight_decay: f64,
     },
-    /// Kingma & Ba 2015 with bias correction; weight decay is added to the gradient, as PyTorch's Adam does.
+    /// Kingma & Ba 2015 with bias correction; weight decay is added to the gradient, as in PyTorch's Adam.
     Adam {
-        /// Decay of the first and second moment.
+        /// Decay rates of the first and second moment.
         betas: [f64; 2],
-        /// Added to the root of the second moment.
+        /// Added to the square root of the second moment.
         epsilon: f64,
         /// Weight decay.
         weight_decay: f64,
@@ -48,12 +48,12 @@ impl Rule {
         Rule::Sgd { momentum, weight_decay }
     }
 
-    /// Adam with the usual constants.
+    /// Adam with betas 0.9 and 0.999, and epsilon 1e-8.
     pub fn adam(weight_decay: f64) -> Self {
         Rule::Adam { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay }
     }
 
-    /// The names of the buffers it keeps for each parameter.
+    /// The names of the buffers of each parameter.
     fn slots(&self) -> &'static [&'static str] {
         match self {
             Rule::Sgd { .. } => &["momentum"],
@@ -62,18 +62,18 @@ impl Rule {
     }
 }
 
-/// A rule with what it remembers of each trainable parameter.
+/// An optimiser: a rule, and its state for each trainable parameter.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     rule: Rule,
     memory: Vec<(ParameterId, Vec<Tensor>)>,
-    /// The parameters' names, for messages that come late.
+    /// The parameters' names, for the messages of readings.
     names: Arc<[String]>,
     steps: u64,
     gpu: OnGpu,
 }
 
-/// What a step on a GPU uses again.
+/// Buffers on a GPU that steps reuse.
 #[derive(Debug, Default)]
 struct OnGpu {
     parameters: Table<gpu::Parameter>,
@@ -83,25 +83,25 @@ struct OnGpu {
 }
 
 impl Clone for OnGpu {
-    /// Nothing: another optimiser works on other addresses, and behind a latch of its own.
+    /// Empty: another optimiser has other addresses and its own latch.
     fn clone(&self) -> Self {
         OnGpu::default()
     }
 }
 
 impl Optimizer {
-    /// An optimiser of all trainable parameters, remembering nothing yet.
+    /// An optimiser of all trainable parameters, with zero state.
     ///
     /// # Errors
-    /// When a parameter is of a type that is not trained.
+    /// When a parameter is neither f32 nor f64.
     pub fn new(rule: Rule, parameters: &Parameters) -> Result<Self> {
         Optimizer::of(rule, parameters, parameters.trainable())
     }
 
-    /// An optimiser of these parameters alone, remembering nothing yet.
+    /// An optimiser of these parameters only, with zero state.
     ///
     /// # Errors
-    /// When a parameter is of a type that is not trained.
+    /// When a parameter is neither f32 nor f64.
     pub fn of(
         rule: Rule,
         parameters: &Parameters,
@@ -123,16 +123,16 @@ impl Optimizer {
         Ok(Optimizer { rule, memory, names, steps: 0, gpu: OnGpu::default() })
     }
 
-    /// Updates of the parameters so far, on a GPU those of which no reading was waited for included.
+    /// The number of updates so far, with those whose reading is still pending.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Learns from a pass: moves the running statistics to the batch's, and changes each trainable parameter by its
-    /// gradient. Where the loss or a gradient is not finite, nothing is changed.
+    /// Updates the running statistics and each trainable parameter. If the loss or a gradient is not finite, changes
+    /// nothing.
     ///
-    /// On the CPU everything is done when this returns. On a GPU it is launched, and the [`Reading`] tells how it went:
-    /// until that is waited for, a loss or gradient that is not finite stops the updates after it too.
+    /// On the CPU the step is done when this returns. On a GPU it is launched; [`Reading::wait`] returns its result.
+    /// After a loss or gradient that is not finite, later steps change nothing until the reading returned the error.
     ///
     /// # Errors
     /// When a gradient is missing; on the CPU also when the loss or a gradient is not finite.
@@ -157,7 +157,7 @@ impl Optimizer {
         Ok(Reading::known(Figures { loss, gradient_norm, watched }))
     }
 
-    /// The Euclidean norm of all gradients together, summed in the order of the parameters.
+    /// The L2 norm of all gradients together, summed in the order of the parameters.
     fn norm(&self, parameters: &Parameters, gradients: &ParameterGradients) -> Result<f64> {
         let mut total = 0.0;
         for ((id, _), name) in self.memory.iter().zip(self.names.iter()) {
@@ -171,8 +171,7 @@ impl Optimizer {
         Ok(total.sqrt())
     }
 
-    /// Changes each trainable parameter by its gradient, whatever that is: the part of [`step`](Self::step) that follows
-    /// its checks.
+    /// Updates each trainable parameter without the checks of [`step`](Self::step): gradients need not be finite.
     ///
     /// # Errors
     /// When a gradient is missing.
@@ -200,7 +199,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// [`step`](Self::step), launched: the verdict on the loss and the gradients, then the updates, which obey it.
+    /// [`step`](Self::step) on a GPU: launches the check of the loss and gradients, then the updates.
     fn step_on_gpu(
         &mut self,
         gpu: &gpu::Device,
@@ -231,7 +230,7 @@ impl Optimizer {
         Ok(Reading::late(reading, update, Arc::clone(&self.names), lengths, latch))
     }
 
-    /// Where the first loss or gradient that is not finite leaves its mark.
+    /// The latch that the first loss or gradient that is not finite shuts.
     fn latch(&mut self, gpu: &gpu::Device) -> Result<Arc<gpu::Block>> {
         match &self.gpu.latch {
             Some(latch) if latch.device().is(gpu) => Ok(Arc::clone(latch)),
@@ -243,7 +242,7 @@ impl Optimizer {
         }
     }
 
-    /// Brings the table of parameters, gradients and what is remembered up to date.
+    /// Updates the table of the addresses of parameters, gradients and state.
     fn tabulate(
         &mut self,
         gpu: &gpu::Device,
@@ -298,10 +297,10 @@ impl Optimizer {
         done.map_err(gpu_error)
     }
 
-    /// What it remembers, by name, for a checkpoint.
+    /// The state by name, for a checkpoint.
     ///
     /// # Errors
-    /// When it cannot be read back from a GPU.
+    /// When it cannot be copied from a GPU.
     pub fn state(&self, parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
         let mut state = Vec::new();
         for (id, memory) in &self.memory {
@@ -312,10 +311,10 @@ impl Optimizer {
         Ok(state)
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// Restores the result of [`state`](Self::state).
     ///
     /// # Errors
-    /// When a buffer is missing or of another shape.
+    /// When a buffer is missing or has another shape.
     pub fn restore(
         &mut self,
         parameters: &Parameters,
@@ -350,7 +349,7 @@ impl Optimizer {
     }
 }
 
-/// A parameter's gradient, which must be there.
+/// A parameter's gradient, or an error if it is missing.
 fn gradient<'a>(
     parameters: &Parameters,
     gradients: &'a ParameterGradients,
@@ -359,17 +358,17 @@ fn gradient<'a>(
     gradients.get(id).ok_or_else(|| Error::NoGradient { names: vec![parameters.name(id).into()] })
 }
 
-/// Tensors brought to a device.
+/// Copies tensors to a device.
 fn on_device(tensors: Vec<Tensor>, device: &Device) -> Result<Vec<Tensor>> {
     tensors.iter().map(|tensor| tensor.on(device)).collect()
 }
 
-/// Learns from one pass with several optimisers, each of parameters of its own: as [`Optimizer::step`] of one.
+/// [`Optimizer::step`] of several optimisers with disjoint parameters, on one backward pass.
 ///
-/// With more than one, a GPU is waited for: the figures are known when this returns.
+/// With more than one optimiser this waits for a GPU: the figures are known when this returns.
 ///
 /// # Errors
-/// When a gradient is missing, or the loss or a gradient is not finite: then nothing is changed.
+/// When a gradient is missing, or the loss or a gradient is not finite. Then nothing is changed.
 pub fn step_together(
     optimizers: &mut [&mut Optimizer],
     parameters: &mut Parameters,
@@ -454,8 +453,8 @@ fn update<T: Float + crate::Element>(
                 );
             });
         }
-        // As many buffers as the rule has slots are made with the optimiser.
-        _ => unreachable!("an optimiser remembers what its rule needs"),
+        // `of` created one buffer for each slot of the rule.
+        _ => unreachable!("an optimiser has the buffers of its rule"),
     }
     Ok(())
 }
@@ -467,7 +466,7 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
             simd::vectorised(
                 #[inline(always)]
                 || {
-                    // Sixteen running sums, so that the additions are vectors and not a chain.
+                    // Sixteen running sums, so that the additions are vectorised.
                     let mut sums = [T::ZERO; 16];
                     let chunks = block.chunks_exact(16);
                     let rest: T = chunks.remainder().iter().map(|&v| v * v).sum();

@@ -1,25 +1,25 @@
-//! What an update came to, read without holding up the GPU.
+//! The loss and gradient norm of an update, read without stopping the GPU.
 
 use crate::device::gpu_error;
 use crate::{Error, Result};
 use kernels::gpu::{self, Block, Verdict};
 use std::sync::Arc;
 
-/// What an update came to.
+/// The results of one update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// The loss before the update.
     pub loss: f64,
-    /// The Euclidean norm of all gradients together.
+    /// The L2 norm of all gradients together.
     pub gradient_norm: f64,
-    /// The numbers of what was [watched](crate::Outcome::watching), in the order it was asked for.
+    /// The elements of each [watched](crate::Outcome::watching) tensor, in the order in which they were added.
     pub watched: Vec<Vec<f64>>,
 }
 
-/// The figures of an update: known at once on the CPU, on their way from a GPU.
+/// The pending results of an update. On the CPU they are known at once.
 ///
-/// Wait for a reading after the next step was launched, so that the GPU always has work. Do not drop a reading: if its loss
-/// was not finite, no later update changes anything, and only the reading returns the error.
+/// Wait for a reading after the next step was launched, so that the GPU always has work. Do not drop a reading: if its
+/// loss was not finite, no later update changes anything, and only the reading returns the error.
 #[derive(Debug)]
 pub struct Reading(State);
 
@@ -29,13 +29,13 @@ enum State {
     Late(Late),
 }
 
-/// A reading that is under way.
+/// A reading whose copy from a GPU was started.
 #[derive(Debug)]
 struct Late {
     reading: gpu::Reading,
     update: u64,
     names: Arc<[String]>,
-    /// How many numbers of each watched tensor follow the verdict.
+    /// The number of elements of each watched tensor; they follow the verdict.
     watched: Vec<usize>,
     latch: Arc<Block>,
 }
@@ -45,7 +45,7 @@ impl Reading {
         Reading(State::Known(figures))
     }
 
-    /// Of a verdict, followed by the f32 of each watched tensor.
+    /// A reading of a verdict, followed by the f32 elements of each watched tensor.
     pub(super) fn late(
         reading: gpu::Reading,
         update: u64,
@@ -56,16 +56,16 @@ impl Reading {
         Reading(State::Late(Late { reading, update, names, watched, latch }))
     }
 
-    /// Whether the figures are known already, and waiting costs nothing.
+    /// Whether [`wait`](Self::wait) returns at once.
     pub fn is_known(&self) -> bool {
         matches!(self.0, State::Known(_))
     }
 
-    /// The figures, once the update is done.
+    /// Waits for the update; returns its figures.
     ///
     /// # Errors
-    /// When the loss or a gradient was not finite, of this update or of one before it whose reading was not waited for
-    /// yet: the update changed nothing. When work on the GPU failed.
+    /// When the loss or a gradient of this update, or of an earlier one whose reading is still pending, was not finite:
+    /// this update then changed nothing. When work on the GPU failed.
     pub fn wait(self) -> Result<Figures> {
         match self.0 {
             State::Known(figures) => Ok(figures),
@@ -104,7 +104,7 @@ impl Late {
     }
 }
 
-/// Opens a latch, in the order of the device's work.
+/// Opens a latch after all earlier work of the device.
 pub(super) fn open(latch: &Block) -> Result<()> {
     let driver = latch.device().driver();
     driver.fill(latch.pointer().0, 0, Verdict::LATCH).map_err(gpu_error)

@@ -35,14 +35,14 @@ fn pytorchs_rules() -> Result<()> {
     Ok(())
 }
 
-/// A few steps of a rule on parameters of several sizes: the parameters, and the norm of the last gradients.
+/// Runs a few steps of a rule on parameters of several sizes; returns the parameters and the last gradient norm.
 fn learn(rule: Rule, device: &Device) -> Result<Vec<f64>> {
     let mut parameters = Parameters::new(DType::F32, 3);
     for (name, size) in [("one", 1), ("some", 300), ("many", 20_011)] {
         parameters.scope().parameter(name, &[size], Init::Normal(1.0))?;
     }
     parameters.move_to(device)?;
-    // Shares its buffers until the first step, which must not change it.
+    // The clone shares buffers until the first step, which must not change the clone.
     let before = parameters.clone();
     let ids: Vec<ParameterId> = parameters.ids().collect();
     let mut optimizer = Optimizer::new(rule, &parameters)?;
@@ -52,7 +52,7 @@ fn learn(rule: Rule, device: &Device) -> Result<Vec<f64>> {
         let mut loss: Option<Tensor> = None;
         for &id in &ids {
             let x = pass.get(id);
-            // x stands in both inputs, so that its gradient comes from two places.
+            // x is both inputs, so its gradient is a sum of two.
             let part = x.multiply(&x)?.mse(&Tensor::zeros(&x.shape(), DType::F32))?;
             loss = Some(loss.map_or(Ok(part.clone()), |sum| sum.add(&part))?);
         }
@@ -82,9 +82,9 @@ fn a_simulated_gpu_learns_as_the_cpu() -> Result<()> {
     Ok(())
 }
 
-/// Steps on a weight whose loss is multiplied by `scales`, on a simulated GPU, each reading waited for after the
-/// next step: the weight after each reading, and what the readings said.
-#[allow(clippy::type_complexity, reason = "a test's own")]
+/// Runs steps on a simulated GPU with losses multiplied by `scales`, and waits for each reading after the next step;
+/// returns the weight after each reading, and the readings' results.
+#[allow(clippy::type_complexity, reason = "used in one test only")]
 fn read_late(scales: &[f32]) -> Result<(Vec<Vec<f64>>, Vec<Result<Figures>>)> {
     let device = Device::simulated(crate::Simulation::CHECKED);
     let mut parameters = Parameters::new(DType::F32, 0);
@@ -120,9 +120,9 @@ fn what_is_not_finite_changes_nothing_and_is_named_late() -> Result<()> {
     for (scale, culprit) in [(1e21, "the loss"), (f32::NAN, "the loss"), (1e20, "of w")] {
         let (values, said) = read_late(&[1.0, scale, 1.0, 1.0])?;
         assert!(values[0][0] < 0.1 && values[0][3] < 1.0 && values[0][5] > 0.0, "{values:?}");
-        // The second update is bad and the third was launched before that was known: neither changes anything.
+        // The second update is not finite, and the third was launched before its reading: neither changes anything.
         assert_eq!((&values[1], &values[2]), (&values[0], &values[0]), "{scale}");
-        assert_ne!(values[3], values[2], "once it was said, learning goes on");
+        assert_ne!(values[3], values[2], "after the error, training continues");
         assert!(said[0].as_ref().is_ok_and(|figures| figures.watched == [[f64::from(0.1f32); 3]]));
         assert!(said[3].is_ok());
         for late in &said[1..3] {

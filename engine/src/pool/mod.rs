@@ -1,9 +1,9 @@
-//! Memory of the CPU's tensors, kept from step to step: a training step that ran twice takes no fresh memory.
+//! The memory pool of CPU tensors: a repeated training step gets no memory from the operating system.
 //!
-//! Large blocks are cut from one long stretch of addresses, where they fit best, and grow together when they come
-//! back. (A list of free blocks for each size keeps 1.6 times what MPUC's step ever has at once: what one size left
-//! serves no other.) Free memory goes back to the system where a block fits nowhere and the pool holds more than
-//! [`HOLD`] times what was ever in use. Small blocks stand on free lists by size class.
+//! Large blocks are allocated by best fit from one reserved address range (a stretch); freed neighbours are merged.
+//! (Free lists by size would hold 1.6 times the peak of MPUC's step, since one size cannot reuse another's blocks.)
+//! When a block needs new memory and the pool holds more than [`HOLD`] times the peak, free memory is returned to the
+//! system. Small blocks are on free lists by size class.
 
 mod ranges;
 
@@ -13,73 +13,73 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
 use std::sync::Mutex;
 
-/// Blocks start on a cache line.
+/// Bytes of a cache line, at which blocks start.
 const LINE: usize = 64;
-/// Large blocks are whole pages.
+/// Bytes of a page; the size of a large block is a multiple.
 const PAGE: usize = 4096;
-/// Blocks of so many bytes and more are large.
+/// The fewest bytes of a large block.
 const LARGE: usize = 16 * PAGE;
-/// Addresses that a stretch reserves, where the system lets it; memory is taken as it is touched.
+/// Bytes of address space that a stretch reserves, if the system allows it; pages get memory on the first access.
 const STRETCH: usize = 64 << 30;
-/// A stretch starts on a huge page, and what it gives back is whole huge pages.
+/// Bytes of a huge page. A stretch starts at one and returns whole ones.
 const HUGE: usize = 2 << 20;
-/// Large blocks, used and free, hold at most so many times the most bytes that were ever in use. The holes between
-/// blocks of MPUC's step are 3 % of that; a limit below them has every step return memory and fault it in again.
+/// Large blocks, used and free, hold at most this many times the peak in use. The holes between blocks of MPUC's step
+/// are 3 % of the peak; with a lower limit every step would return memory and page it in again.
 const HOLD: usize = 2;
-/// They may hold the most bytes that were ever in use and so many more in any case.
+/// Large blocks may always hold this many bytes more than the peak in use.
 const SPARE: usize = 64 << 20;
 /// Size classes of small blocks: four to each doubling, from 64 bytes up.
 const CLASSES: usize = 4 * 10;
 
-/// What the pool did and holds, in bytes and counts.
+/// The pool's memory in bytes and its counts of blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Bytes in use by tensors now.
+    /// Bytes in use by tensors.
     pub in_use: usize,
-    /// The most bytes that were in use at once since the last [`trim`].
+    /// The most bytes in use at once since the last [`trim`].
     pub peak: usize,
-    /// Bytes got from the operating system that nobody uses.
+    /// Bytes from the operating system that are free.
     pub cached: usize,
-    /// Blocks handed out so far.
+    /// Blocks allocated so far.
     pub requests: u64,
-    /// Blocks for which memory had to be got from the operating system, for the first time or again.
+    /// Blocks for which the pool got memory from the operating system.
     pub fresh: u64,
 }
 
-/// Everything the pool has.
+/// The state of the pool.
 struct Pool {
     stretches: Vec<Stretch>,
     small: [Vec<Block>; CLASSES],
     statistics: Statistics,
-    /// [`SPARE`]; less in a test.
+    /// [`SPARE`]; lower in a test.
     spare: usize,
 }
 
-/// Addresses that large blocks are cut from.
+/// A reserved address range for large blocks.
 struct Stretch {
     memory: MmapMut,
-    /// Where its first huge page starts: the ranges count from here.
+    /// The offset of the first huge page; the ranges are relative to it.
     first: usize,
     ranges: Ranges,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new(SPARE));
 
-/// A piece of memory that goes back to the pool when dropped.
+/// A block of memory that returns to the pool when dropped.
 #[derive(Debug)]
 pub struct Block {
     start: *mut u8,
     length: usize,
-    /// Which stretch a large block is of.
+    /// The index of a large block's stretch; `None` for a small block.
     stretch: Option<usize>,
 }
 
-// SAFETY: a block owns its memory and is only reached through the slices of its buffer.
+// SAFETY: a block owns its memory, and access follows the borrow rules of its slices.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
 
-/// The class that holds `bytes`, and its size: 4, 5, 6 or 7 quarters of a power of two.
+/// The size class for `bytes` and its size: 4, 5, 6 or 7 quarters of a power of two.
 fn class_of(bytes: usize) -> (usize, usize) {
     let bytes = bytes.max(LINE);
     let doubling = bytes.ilog2() as usize;
@@ -94,14 +94,14 @@ fn layout(length: usize) -> Layout {
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Pool> {
-    // A poisoned pool is whole: nothing in here panics half way.
+    // A poisoned lock is usable: no code that holds it panics in the middle of a change.
     POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A block of at least `bytes`, zeroed the first time and of unspecified content ever after.
+/// A block of at least `bytes` bytes. New memory is zero; reused memory has unspecified content.
 pub(crate) fn take(bytes: usize) -> Block {
     let block = lock().take(bytes);
-    // Without the lock: the handler may print, or unwind.
+    // After the lock is released, since the handler may print or unwind.
     block.unwrap_or_else(|| handle_alloc_error(layout(bytes)))
 }
 
@@ -162,7 +162,7 @@ impl Pool {
         Some(Block { start, length, stretch: Some(number) })
     }
 
-    /// Takes a block back.
+    /// Frees a block.
     fn give(&mut self, block: Block) {
         let block = ManuallyDrop::new(block);
         let Block { start, length, stretch } = *block;
@@ -178,7 +178,7 @@ impl Pool {
         }
     }
 
-    /// Gives memory of free large blocks back to the system until they and those in use have no more than `limit`.
+    /// Returns memory of free large blocks to the system until all large blocks hold at most `limit` bytes.
     fn cool(&mut self, limit: usize) {
         let mut warm: usize = self.stretches.iter().map(|stretch| stretch.ranges.warm()).sum();
         for stretch in &mut self.stretches {
@@ -188,7 +188,7 @@ impl Pool {
         }
     }
 
-    /// Notes memory that came from the operating system.
+    /// Counts new memory from the operating system.
     fn got(&mut self, bytes: usize) {
         self.statistics.fresh += 1;
         self.statistics.cached += bytes;
@@ -196,13 +196,13 @@ impl Pool {
 }
 
 impl Stretch {
-    /// Reserves as many addresses as the system gives, for at least `length` bytes.
+    /// Reserves up to [`STRETCH`] bytes of address space, and at least `length`.
     fn new(length: usize) -> Option<Self> {
         let least = length + HUGE;
         let mut reserved = STRETCH.max(least);
         loop {
             if let Ok(memory) = MmapOptions::new().len(reserved).no_reserve_swap().map_anon() {
-                // Small pages cost a fault each. Advice that is refused changes nothing.
+                // Huge pages mean fewer page faults. Without them the stretch still works.
                 #[cfg(target_os = "linux")]
                 let _ = memory.advise(memmap2::Advice::HugePage);
                 let first = memory.as_ptr().addr().next_multiple_of(HUGE) - memory.as_ptr().addr();
@@ -215,14 +215,14 @@ impl Stretch {
         }
     }
 
-    /// Gives memory back until all stretches, which have `warm` bytes, have no more than `limit`. Says how many bytes
-    /// that was; none where the system has no way to take them.
+    /// Returns free memory to the system until all stretches, which hold `warm` bytes, hold at most `limit`. The result
+    /// is the number of bytes; 0 on systems other than Linux.
     #[cfg(target_os = "linux")]
     fn cool(&mut self, limit: usize, warm: usize) -> usize {
         let before = self.ranges.warm();
         for range in self.ranges.cool(before.saturating_sub(warm.saturating_sub(limit)), HUGE) {
             let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: no block lies in the range, and the next that is cut there finds zeros.
+            // SAFETY: no block is in the range, and later reads of it give zeros.
             let given = unsafe {
                 self.memory.unchecked_advise_range(advice, self.first + range.start, range.len())
             };
@@ -239,12 +239,12 @@ impl Stretch {
 
 impl Block {
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the block is ours, zeroed when it was got, and written only through `bytes_mut`.
+        // SAFETY: this value owns the block, which was zero at first and is written only through `bytes_mut`.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`; this is the only reference to it.
+        // SAFETY: as in `bytes`; `&mut self` is the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 }
@@ -256,26 +256,26 @@ impl Drop for Block {
     }
 }
 
-/// What the pool did and holds.
+/// The pool's memory in bytes and its counts of blocks.
 pub fn statistics() -> Statistics {
     lock().statistics
 }
 
-/// Gives cached memory back to the operating system.
+/// Returns cached memory to the operating system.
 pub fn trim() {
     let mut pool = lock();
     let pool = &mut *pool;
     for block in pool.small.iter_mut().flat_map(std::mem::take) {
-        // SAFETY: got from `alloc_zeroed` with this layout; forgotten below, so that it is freed once.
+        // SAFETY: allocated by `alloc_zeroed` with this layout; forgotten below, so it is freed once.
         unsafe { dealloc(block.start, layout(block.length)) };
         pool.statistics.cached -= block.length;
         std::mem::forget(block);
     }
     pool.cool(0);
     pool.statistics.peak = pool.statistics.in_use;
-    // The C library keeps what it was given back, unless it is told not to.
+    // Otherwise the C library caches the freed memory.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it may be called at any time, and frees only memory that nobody has.
+    // SAFETY: it may be called at any time, and releases only free memory.
     unsafe {
         libc::malloc_trim(0)
     };
@@ -318,7 +318,7 @@ mod tests {
         assert!(again.bytes().len() >= 5 << 20 && again.bytes().ends_with(&[7]));
     }
 
-    /// A step whose first blocks leave holes, kept apart by others, that the blocks after them do not fit into.
+    /// A step whose first blocks leave separate holes that are too small for its later blocks.
     fn step(pool: &mut Pool) {
         let mut take = |length| pool.take(length).unwrap();
         let pairs: Vec<[Block; 2]> = (0..40).map(|_| [1 << 20, LARGE].map(&mut take)).collect();

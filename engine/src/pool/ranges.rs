@@ -1,30 +1,31 @@
-//! Bookkeeping of a stretch of addresses from which pieces of any length are cut.
+//! A best-fit allocator of address ranges, which also tracks the addresses that have memory.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A stretch of addresses: which of them are free, and which have no memory behind them.
+/// The free and the cold addresses of a stretch. A cold address has no memory; a warm one has.
 #[derive(Debug)]
 pub(super) struct Ranges {
     free: Set,
     cold: Set,
-    /// How many addresses have memory behind them.
+    /// The number of warm addresses.
     warm: usize,
 }
 
 impl Ranges {
-    /// `0..length`, all of it free and cold.
+    /// The addresses `0..length`, all free and cold.
     pub(super) fn new(length: usize) -> Self {
         let whole = || Set { ends: BTreeMap::from([(0, length)]) };
         Ranges { free: whole(), cold: whole(), warm: 0 }
     }
 
-    /// How many addresses have memory behind them.
+    /// The number of warm addresses.
     pub(super) fn warm(&self) -> usize {
         self.warm
     }
 
-    /// Where a piece fits best: cold addresses that it would warm, length of the free range, and its start.
+    /// The best free range for a piece: the number of cold addresses it would warm, the range's length and start. The
+    /// smallest tuple wins.
     pub(super) fn fit(&self, length: usize) -> Option<(usize, usize, usize)> {
         let long = self.free.iter().filter(|range| range.len() >= length);
         let costs = long.map(|range| {
@@ -33,7 +34,7 @@ impl Ranges {
         costs.min()
     }
 
-    /// Cuts a piece where it fits best: where it starts, and how many of its addresses were cold.
+    /// Allocates a piece by best fit; returns its start and the number of its addresses that were cold.
     pub(super) fn cut(&mut self, length: usize) -> Option<(usize, usize)> {
         let (cold, _, start) = self.fit(length)?;
         self.free.remove(start..start + length);
@@ -42,13 +43,13 @@ impl Ranges {
         Some((start, cold))
     }
 
-    /// Takes a piece back.
+    /// Frees a piece.
     pub(super) fn give(&mut self, piece: Range<usize>) {
         self.free.insert(piece);
     }
 
-    /// Chooses free and warm ranges until no more than `limit` addresses are warm, and counts them as cold from now
-    /// on. They start and end at multiples of `grain`.
+    /// Marks free warm ranges as cold until at most `limit` addresses are warm; returns these ranges, which start and
+    /// end at multiples of `grain`.
     pub(super) fn cool(&mut self, limit: usize, grain: usize) -> Vec<Range<usize>> {
         let mut cooled = Vec::new();
         for range in self.free.iter() {
@@ -69,7 +70,7 @@ impl Ranges {
     }
 }
 
-/// A set of addresses: ranges that do not touch, their ends by their starts.
+/// A set of addresses: disjoint ranges that are not adjacent, as a map from start to end.
 #[derive(Debug)]
 struct Set {
     ends: BTreeMap<usize, usize>,
@@ -80,13 +81,13 @@ impl Set {
         self.ends.iter().map(|(&start, &end)| start..end)
     }
 
-    /// The ranges that meet or touch another, the last first.
+    /// The ranges that overlap another range or are adjacent to it, in descending order.
     fn near(&self, other: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
         let below = self.ends.range(..=other.end).rev().map(|(&start, &end)| start..end);
         below.take_while(move |range| range.end >= other.start)
     }
 
-    /// How many addresses are in both.
+    /// The number of addresses of the set inside a range.
     fn common(&self, other: Range<usize>) -> usize {
         let both = |range: Range<usize>| {
             range.end.min(other.end).saturating_sub(range.start.max(other.start))
@@ -127,7 +128,7 @@ mod tests {
     const GRAIN: usize = 8;
 
     proptest! {
-        /// Held against one flag for each address.
+        /// Compares the ranges with one flag for each address.
         #[test]
         fn every_address_is_accounted_for(
             calls in proptest::collection::vec((0usize..5, 1usize..300), 1..200),
@@ -183,7 +184,7 @@ mod tests {
         }
         assert_eq!(ranges.cut(25), Some((90, 0)));
         assert_eq!(ranges.cut(20), Some((60, 0)));
-        assert_eq!(ranges.cut(60), Some((130, 60)), "what is cold comes last");
+        assert_eq!(ranges.cut(60), Some((130, 60)), "cold addresses are used last");
         assert_eq!(ranges.cool(0, 1), [0..50, 115..120]);
         assert_eq!(ranges.cut(50), Some((0, 50)));
     }

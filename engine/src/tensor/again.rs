@@ -6,20 +6,20 @@ use kernels::Shape;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// How to compute a tensor's numbers again, to the same bits, from what is kept anyway.
+/// Recomputes a tensor's numbers, to the same bits, from kept buffers.
 pub(super) struct Again {
     make: Box<dyn Fn() -> Result<Tensor> + Send + Sync>,
     made: Mutex<Made>,
 }
 
-/// Numbers that were made, and who has still to read them.
+/// The computed numbers and the pending reads of them.
 #[derive(Default)]
 struct Made {
-    /// The numbers, as long as somebody has them.
+    /// The numbers, while a tensor holds them.
     numbers: Weak<Storage>,
-    /// The numbers, while a reader has asked for them and others have still to.
+    /// The numbers, after the first read until the last one.
     held: Option<Arc<Storage>>,
-    /// Readers that are not gone.
+    /// The number of pending reads.
     readers: usize,
 }
 
@@ -29,16 +29,16 @@ impl fmt::Debug for Again {
     }
 }
 
-/// What is kept of a tensor for one reader in the backward pass.
+/// A tensor kept for one read in the backward pass.
 #[derive(Debug)]
 pub(crate) enum Kept {
-    /// Its numbers.
+    /// The numbers.
     Numbers(Tensor),
-    /// How to compute them.
+    /// A function that computes them.
     Again(Reader),
 }
 
-/// A pending backward read of a recomputed tensor; over once it is dropped.
+/// A pending read of a recomputed tensor in the backward pass; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Reader {
     again: Arc<Again>,
@@ -47,8 +47,8 @@ pub(crate) struct Reader {
 }
 
 impl Tensor {
-    /// The tensor, which a device that [recomputes](crate::Device::recomputes) does not keep for the backward pass:
-    /// `make` computes it again, to the same bits, from what it has [`kept`](Tensor::kept).
+    /// On a device that [recomputes](crate::Device::recomputes), does not keep the tensor for the backward pass: `make`
+    /// must compute it again, to the same bits, from tensors that it holds as [`kept`](Tensor::kept).
     pub(crate) fn recompute_with(
         mut self,
         make: impl Fn() -> Result<Tensor> + Send + Sync + 'static,
@@ -61,7 +61,7 @@ impl Tensor {
         self
     }
 
-    /// What is to be kept for one reader in the backward pass.
+    /// The tensor for one read in the backward pass.
     pub(crate) fn kept(&self) -> Kept {
         let Some(again) = &self.again else { return Kept::Numbers(self.detached()) };
         again.made().readers += 1;
@@ -95,7 +95,7 @@ impl Kept {
         let mut made = again.made();
         let buffer = match made.held.take().or_else(|| made.numbers.upgrade()) {
             Some(buffer) => buffer,
-            // The work of a step is what its ops cost once.
+            // Recomputation does not count as work of the step.
             None => crate::work::count(|| (again.make)()).0?.buffer,
         };
         made.numbers = Arc::downgrade(&buffer);
@@ -110,7 +110,7 @@ mod tests {
     use crate::{DType, Tape};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// The gradient of the mean of x⁸, through x² = y and y² = z, and how often y was computed again.
+    /// The gradient of the mean of x⁸, through y = x² and z = y², and how often y was recomputed.
     fn gradient(again: bool) -> Result<(Vec<f64>, usize)> {
         let tape = Tape::new();
         let x = tape.leaf(&Tensor::from_slice(&[1.0f32, -2.0, 3.0], &[3])?);
@@ -126,14 +126,14 @@ mod tests {
         let z = y.multiply(&y)?;
         let buffer = Arc::downgrade(&y.buffer);
         drop(y);
-        assert_eq!(buffer.upgrade().is_none(), again, "the tape keeps the numbers or does not");
+        assert_eq!(buffer.upgrade().is_none(), again, "kept exactly if not recomputed");
         let loss = z.mse(&Tensor::zeros(&[3], DType::F32))?;
         let gradients = tape.backward(&loss)?;
         let gradient = gradients.get(&x).map_or(Ok(Vec::new()), Tensor::to_vec)?;
         Ok((gradient, count.load(Ordering::Relaxed)))
     }
 
-    /// The second reader comes after the first has gone, and still nothing is made twice.
+    /// The second read follows the drop of the first reader, and nothing is computed twice.
     #[test]
     fn numbers_are_held_until_the_last_has_read_them() -> Result<()> {
         let x = Tensor::from_slice(&[1.0f32, -2.0], &[2])?;

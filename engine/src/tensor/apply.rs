@@ -1,4 +1,4 @@
-//! Running an op on tensors, and recording it where a gradient will be asked for.
+//! Runs ops on tensors and records them on the tape.
 
 use super::Tensor;
 use super::again::Kept;
@@ -9,20 +9,20 @@ use kernels::gpu::{self, Pointer};
 use kernels::op::{Backward, Buffer, Compiled, Forward, Gradient, Plan};
 use kernels::{Float, Shape};
 
-/// What an op made.
+/// The results of an op.
 #[derive(Debug)]
 pub struct Applied {
-    /// Its output.
+    /// The output.
     pub output: Tensor,
-    /// Its saved buffers, for layers that read them (running statistics) and reports.
+    /// The saved buffers, e.g. batch statistics.
     pub saved: Vec<Tensor>,
 }
 
 impl Tensor {
-    /// Runs an op. The result is on the tape of its inputs, if any of them is on one.
+    /// Runs an op. The output is on the tape of the inputs, if any of them is on one.
     ///
     /// # Errors
-    /// When the op refuses the shapes, or the inputs differ in type or lie on different tapes.
+    /// When the op does not accept the shapes, or the inputs differ in type or are on different tapes.
     pub fn apply<O: Compiled>(op: O, inputs: &[&Tensor], indices: &[&Tensor]) -> Result<Applied> {
         let dtype = inputs.first().map_or(DType::F32, |x| x.dtype);
         for x in inputs {
@@ -102,7 +102,7 @@ impl Tensor {
     }
 }
 
-/// Where an op runs: on the GPU that some of its inputs lie on, else on the CPU.
+/// The device on which an op runs: the GPU of some of its inputs, otherwise the CPU.
 fn common_device<'a>(tensors: impl Iterator<Item = &'a &'a Tensor>) -> Result<Device> {
     let mut gpus = tensors.filter_map(|x| x.gpu());
     let Some(first) = gpus.next() else { return Ok(Device::Cpu) };
@@ -112,11 +112,11 @@ fn common_device<'a>(tensors: impl Iterator<Item = &'a &'a Tensor>) -> Result<De
     }
 }
 
-/// An op on the tape with what its backward pass reads.
+/// An op on the tape and the buffers that its backward pass reads.
 struct Recorded<O> {
     op: O,
     plan: Plan,
-    /// Of the inputs.
+    /// The type of the inputs.
     dtype: DType,
     shapes: Vec<Shape>,
     index_shapes: Vec<Shape>,
@@ -196,7 +196,7 @@ mod tests {
     use kernels::ops::MaxUnpool;
     use kernels::ops::pool::{Pool, PoolKind};
 
-    /// Saved indices are u32 in calls of any type, and outlive the op as an index input of another.
+    /// Saved indices are u32 for inputs of any type, and can be an index input of another op.
     #[test]
     fn a_saved_buffer_has_the_type_that_the_plan_says() -> Result<()> {
         let sim = Device::simulated(Simulation::CHECKED);

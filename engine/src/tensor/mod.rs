@@ -1,4 +1,4 @@
-//! Tensors: a shape, a type, a shared buffer, and perhaps a place on a tape.
+//! Tensors: a shape, an element type, a shared buffer and optionally a node on a tape.
 
 mod again;
 mod apply;
@@ -19,32 +19,32 @@ use std::fmt;
 use std::sync::Arc;
 use storage::Storage;
 
-/// A contiguous array of numbers, features last.
+/// A contiguous row-major array of numbers on the CPU or a GPU. The last axis is the features.
 ///
-/// It lies in the processor's memory or on a GPU ([`on`](Tensor::on) moves it); an op runs where its inputs lie, and
-/// brings those that lie in the processor's memory to the GPU of the others.
+/// An op runs on the device of its inputs; if one is on a GPU, inputs on the CPU are copied to it.
+/// [`on`](Tensor::on) copies a tensor to a device.
 ///
-/// Cloning shares the buffer. A tensor without a place on a [`Tape`](crate::Tape) is a constant, and ops on
-/// constants alone are inference: nothing is recorded or kept.
+/// A clone shares the buffer. A tensor that is not on a [`Tape`](crate::Tape) is a constant; an op whose inputs are
+/// all constants is not recorded.
 #[derive(Clone)]
 pub struct Tensor {
     shape: Shape,
     dtype: DType,
     buffer: Arc<Storage>,
     place: Option<Place>,
-    /// How to compute the numbers again, where that is cheaper than keeping them.
+    /// Recomputes the numbers, if that is cheaper than keeping them.
     again: Option<Arc<again::Again>>,
 }
 
 impl Tensor {
-    /// A tensor of unspecified content on the CPU, for an op to write.
+    /// An uninitialised tensor on the CPU. Every element must be written.
     pub(crate) fn uninitialised(shape: impl Into<Shape>, dtype: DType) -> Self {
         let shape = shape.into();
         let buffer = Arc::new(Storage::on_cpu(shape.count() * dtype.size()));
         Tensor { shape, dtype, buffer, place: None, again: None }
     }
 
-    /// The same on a device.
+    /// An uninitialised tensor on a device. Every element must be written.
     pub(crate) fn uninitialised_on(
         shape: impl Into<Shape>,
         dtype: DType,
@@ -63,7 +63,7 @@ impl Tensor {
         tensor
     }
 
-    /// Ones of another tensor's shape and type, where that lies.
+    /// A tensor of ones with the shape, type and device of another.
     pub(crate) fn ones(like: &Tensor) -> Result<Self> {
         let ones = Tensor::uninitialised_on(like.shape, like.dtype, &like.device())?;
         match ones.gpu() {
@@ -75,10 +75,10 @@ impl Tensor {
         Ok(ones)
     }
 
-    /// A tensor with a copy of these numbers.
+    /// A tensor that holds a copy of these numbers, in row-major order.
     ///
     /// # Errors
-    /// When they do not fill the shape.
+    /// When their count is not that of the shape.
     pub fn from_slice<T: Element>(values: &[T], shape: &[usize]) -> Result<Self> {
         let mut tensor = Tensor::uninitialised(shape, T::DTYPE);
         if values.len() != tensor.count() {
@@ -92,42 +92,42 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// One number.
+    /// A tensor of no axes that holds one number.
     pub fn scalar<T: Element>(value: T) -> Self {
         let mut tensor = Tensor::uninitialised(Shape::SCALAR, T::DTYPE);
         tensor.bytes_mut().copy_from_slice(bytemuck::bytes_of(&value));
         tensor
     }
 
-    /// Its shape.
+    /// The shape.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// The type of its numbers.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Where it lies.
+    /// The device.
     pub fn device(&self) -> Device {
         self.gpu().map_or(Device::Cpu, |gpu| Device::Gpu(gpu.clone()))
     }
 
-    /// The GPU it lies on, if it does.
+    /// The tensor's GPU; `None` on the CPU.
     pub(crate) fn gpu(&self) -> Option<&gpu::Device> {
         self.buffer.gpu()
     }
 
-    /// Where it lies on its GPU.
+    /// The address on its GPU; null on the CPU.
     pub(crate) fn pointer(&self) -> Pointer {
         self.buffer.pointer()
     }
 
-    /// The same numbers on a device. Where they move, the result is a constant: it has no place on a tape.
+    /// The tensor on a device: a clone if it is there already, otherwise a copy, which is a constant (not on a tape).
     ///
     /// # Errors
-    /// When the device has no room or fails, or the numbers are of a type its kernels do not take.
+    /// When the device is out of memory or fails, or does not support the element type.
     pub fn on(&self, device: &Device) -> Result<Self> {
         match (self.gpu(), device) {
             (None, Device::Cpu) => Ok(self.clone()),
@@ -151,7 +151,7 @@ impl Tensor {
         }
     }
 
-    /// Makes it lie on a device in a buffer that nobody shares, to be changed there.
+    /// Moves the tensor to a device, into a buffer that no other tensor shares, so that it can be changed in place.
     pub(crate) fn make_own(&mut self, device: &Device) -> Result<()> {
         *self = self.on(device)?.detached();
         if Arc::strong_count(&self.buffer) > 1
@@ -165,24 +165,24 @@ impl Tensor {
         Ok(())
     }
 
-    /// How many numbers it holds.
+    /// The number of elements.
     pub fn count(&self) -> usize {
         self.shape.count()
     }
 
-    /// Its numbers.
+    /// The elements, in row-major order.
     ///
     /// # Errors
-    /// When they are of another type, or on a GPU.
+    /// When they have another type, or are on a GPU.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
         self.expect_dtype("Tensor::as_slice", T::DTYPE)?;
         Ok(bytemuck::cast_slice(self.bytes()?))
     }
 
-    /// Its numbers, to change them. A shared buffer is copied first, so that nobody else sees the change.
+    /// The elements, mutable. A shared buffer is copied first, so clones do not change.
     ///
     /// # Errors
-    /// When they are of another type, or on a GPU.
+    /// When they have another type, or are on a GPU.
     pub fn as_mut_slice<T: Element>(&mut self) -> Result<&mut [T]> {
         self.expect_dtype("Tensor::as_mut_slice", T::DTYPE)?;
         let bytes = self.bytes()?;
@@ -194,7 +194,7 @@ impl Tensor {
         Ok(bytemuck::cast_slice_mut(self.bytes_mut()))
     }
 
-    /// Its numbers as f64, whatever their type and wherever they lie.
+    /// The elements as f64, from any type and device.
     ///
     /// # Errors
     /// When work on a GPU failed.
@@ -208,10 +208,10 @@ impl Tensor {
         })
     }
 
-    /// The one number of a scalar.
+    /// The number of a tensor with one element, as f64.
     ///
     /// # Errors
-    /// When there is more than one, or work on a GPU failed.
+    /// When the tensor does not have exactly one element, or work on a GPU failed.
     pub fn item(&self) -> Result<f64> {
         if self.count() != 1 {
             let what = "Tensor::item";
@@ -220,8 +220,7 @@ impl Tensor {
         Ok(self.to_vec()?[0])
     }
 
-    /// The same numbers rounded to another type, in the processor's memory unless they are of that type already. The
-    /// result is a constant: it has no place on a tape.
+    /// The tensor as a constant of another element type, with rounding. It is on the CPU, unless the type is unchanged.
     ///
     /// # Errors
     /// When work on a GPU failed.
@@ -247,7 +246,7 @@ impl Tensor {
         }
     }
 
-    /// The same numbers without a place on a tape: no gradient flows through it.
+    /// The tensor as a constant: it shares the buffer but is not on a tape, so it gets no gradient.
     pub fn detached(&self) -> Self {
         Tensor { place: None, ..self.clone() }
     }
@@ -261,7 +260,7 @@ impl Tensor {
         self
     }
 
-    /// The same buffer under another shape of as many numbers.
+    /// The same buffer with another shape of equal count.
     pub(crate) fn reshaped(&self, shape: Shape) -> Self {
         Tensor { shape, place: None, again: None, ..self.clone() }
     }
@@ -273,20 +272,20 @@ impl Tensor {
         Err(Error::DType { what: what.into(), got: self.dtype, expected })
     }
 
-    /// The numbers, of a type and in a place the caller has checked.
+    /// The elements. The caller must check the type and the device.
     pub(crate) fn cast<T: Element>(&self) -> &[T] {
         bytemuck::cast_slice(self.host_bytes())
     }
 
-    /// The numbers of a tensor whose buffer nobody shares yet.
+    /// The elements of a tensor whose buffer is not shared.
     pub(crate) fn cast_mut<T: Element>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(self.bytes_mut())
     }
 
-    /// The buffer's bytes, as the files hold them.
+    /// The bytes of the elements, as in checkpoint files.
     ///
     /// # Errors
-    /// When they are on a GPU.
+    /// When the tensor is on a GPU.
     pub fn bytes(&self) -> Result<&[u8]> {
         if self.gpu().is_some() {
             return Err(Error::Place { device: self.device() });
@@ -294,20 +293,20 @@ impl Tensor {
         Ok(self.host_bytes())
     }
 
-    /// The bytes of a tensor that lies in the processor's memory.
+    /// The bytes of a tensor on the CPU.
     pub(crate) fn host_bytes(&self) -> &[u8] {
-        debug_assert!(self.gpu().is_none(), "the caller has brought it over");
+        debug_assert!(self.gpu().is_none(), "the caller must copy the tensor to the CPU");
         &self.buffer.bytes()[..self.length()]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         let length = self.length();
         let storage = Arc::get_mut(&mut self.buffer);
-        debug_assert!(storage.is_some(), "a shared buffer is never written");
+        debug_assert!(storage.is_some(), "a shared buffer must not be written");
         storage.map_or(&mut [], |storage| &mut storage.bytes_mut()[..length])
     }
 
-    /// The length of its buffer in bytes.
+    /// The length of the elements in bytes.
     fn length(&self) -> usize {
         self.count() * self.dtype.size()
     }
@@ -326,7 +325,7 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Adds `from` to `to`, number by number; both are f32 or both f64, of one shape.
+/// to += from, elementwise. Both must have the same shape and the type f32 or f64.
 pub(crate) fn accumulate(to: &mut Tensor, from: &Tensor) -> Result<()> {
     from.expect_dtype("gradient", to.dtype)?;
     if let Some(gpu) = to.gpu() {

@@ -9,7 +9,7 @@ use kernels::ops::reduce::ReduceKind;
 use kernels::ops::*;
 
 impl Applied {
-    /// The output alone.
+    /// The output, without the saved buffers.
     pub fn into_output(self) -> Tensor {
         self.output
     }
@@ -24,7 +24,7 @@ fn with<'a>(inputs: &[&'a Tensor], optional: Option<&'a Tensor>) -> Vec<&'a Tens
     inputs.iter().copied().chain(optional).collect()
 }
 
-#[allow(clippy::missing_errors_doc, reason = "said once, at the top of the file")]
+#[allow(clippy::missing_errors_doc, reason = "documented once, at the top of the file")]
 impl Tensor {
     /// The extents of a tensor that must have `N` axes; `what` is the caller's name in the error.
     pub fn extents<const N: usize>(&self, what: &'static str) -> Result<[usize; N]> {
@@ -120,7 +120,7 @@ impl Tensor {
         self.unary(Unary::Softplus)
     }
 
-    /// x, but at least `low` and at most `high`.
+    /// min(max(x, low), high).
     pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
         self.unary(Unary::Clamp { low, high })
     }
@@ -135,7 +135,7 @@ impl Tensor {
         one(Arithmetic::Subtract, &[self, other], &[])
     }
 
-    /// a b, number by number; shapes broadcast as [`Arithmetic`] says.
+    /// a b, elementwise; shapes broadcast as [`Arithmetic`] says.
     pub fn multiply(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Multiply, &[self, other], &[])
     }
@@ -145,27 +145,27 @@ impl Tensor {
         one(Arithmetic::Divide, &[self, other], &[])
     }
 
-    /// The larger of a and b, number by number; shapes broadcast as [`Arithmetic`] says.
+    /// The larger of a and b, elementwise; shapes broadcast as [`Arithmetic`] says.
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Maximum, &[self, other], &[])
     }
 
-    /// The smaller of a and b, number by number; shapes broadcast as [`Arithmetic`] says.
+    /// The smaller of a and b, elementwise; shapes broadcast as [`Arithmetic`] says.
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Minimum, &[self, other], &[])
     }
 
-    /// 1 where a > b, else 0: a constant, without a place on the tape.
+    /// 1 where a > b, else 0: a constant, not on the tape.
     pub fn greater(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Greater, &[&self.detached(), &other.detached()], &[])
     }
 
-    /// 1 where a < b, else 0: a constant, without a place on the tape.
+    /// 1 where a < b, else 0: a constant, not on the tape.
     pub fn less(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Less, &[&self.detached(), &other.detached()], &[])
     }
 
-    /// 1 where a = b, else 0: a constant, without a place on the tape.
+    /// 1 where a = b, else 0: a constant, not on the tape.
     pub fn equal(&self, other: &Tensor) -> Result<Tensor> {
         one(Arithmetic::Equal, &[&self.detached(), &other.detached()], &[])
     }
@@ -175,7 +175,7 @@ impl Tensor {
         one(op, &[self], &[])
     }
 
-    /// The sum over these axes, which go.
+    /// The sum over these axes, which are removed.
     pub fn sum(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(Reduce::new(ReduceKind::Sum, axes))
     }
@@ -185,7 +185,7 @@ impl Tensor {
         self.reduce(Reduce::new(ReduceKind::Sum, axes).keeping())
     }
 
-    /// The mean over these axes, which go.
+    /// The mean over these axes, which are removed.
     pub fn mean(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(Reduce::new(ReduceKind::Mean, axes))
     }
@@ -195,7 +195,7 @@ impl Tensor {
         self.reduce(Reduce::new(ReduceKind::Mean, axes).keeping())
     }
 
-    /// The maximum over these axes, which go; the gradient goes to the first maximum in index order.
+    /// The maximum over these axes, which are removed; the gradient goes to the first maximum in index order.
     pub fn max(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(Reduce::new(ReduceKind::Max, axes))
     }
@@ -205,7 +205,7 @@ impl Tensor {
         self.reduce(Reduce::new(ReduceKind::Max, axes).keeping())
     }
 
-    /// ln Σ e^x over these axes, which go.
+    /// ln Σ e^x over these axes, which are removed.
     pub fn log_sum_exp(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(Reduce::new(ReduceKind::LogSumExp, axes))
     }
@@ -215,8 +215,8 @@ impl Tensor {
         self.reduce(Reduce::new(ReduceKind::LogSumExp, axes).keeping())
     }
 
-    /// The index of the first maximum of each row along the last axis, as u32: x without its last axis. A constant in
-    /// the processor's memory, without a place on the tape. NaN counts as larger than any number.
+    /// The index of the first maximum along the last axis, as u32; the shape is that of x without its last axis. NaN
+    /// counts as larger than any number. The result is a constant on the CPU.
     pub fn argmax(&self) -> Result<Tensor> {
         let shape = self.shape();
         let above = |x: f64, largest: f64| x > largest || x.is_nan() && !largest.is_nan();
@@ -249,7 +249,7 @@ impl Tensor {
         one(Linear { bias: bias.is_some(), relu }, &with(&[self, weight], bias), &[])
     }
 
-    /// [`Matmul`]: the product of this matrix, or of each of a batch, and another, [.., M, K] and [.., K, N].
+    /// [`Matmul`]: the matrix product of `[.., M, K]` and `[.., K, N]`, also in batches.
     pub fn matmul(&self, op: Matmul, right: &Tensor) -> Result<Tensor> {
         one(op, &[self, right], &[])
     }
@@ -259,7 +259,7 @@ impl Tensor {
         one(op, &with(&[self, weight], bias), &[])
     }
 
-    /// [`ConvTranspose3d`] of [N, D, H, W, C].
+    /// [`ConvTranspose3d`] of `[N, D, H, W, C]`.
     pub fn conv_transpose3d(
         &self,
         op: ConvTranspose3d,
@@ -269,8 +269,8 @@ impl Tensor {
         one(op, &with(&[self, weight], bias), &[])
     }
 
-    /// Convolution of a sequence [N, T, C] with a weight [K, C, outputs] and perhaps a bias `[outputs]`, with `padding`
-    /// zeros on both sides: [N, T', outputs].
+    /// Convolution of a sequence `[N, T, C]` with a weight `[K, C, outputs]` and an optional bias `[outputs]`, with
+    /// `padding` zeros on both sides: `[N, T', outputs]`.
     pub fn conv1d(
         &self,
         weight: &Tensor,
@@ -286,8 +286,8 @@ impl Tensor {
         y.reshape(&[n, y.shape()[3], outputs])
     }
 
-    /// Convolution of images [N, H, W, C] with a weight [KH, KW, C, outputs] and perhaps a bias `[outputs]`, with
-    /// `padding` zeros on both sides of height and width: [N, H', W', outputs].
+    /// Convolution of images `[N, H, W, C]` with a weight `[KH, KW, C, outputs]` and an optional bias `[outputs]`, with
+    /// `padding` zeros on both sides of height and width: `[N, H', W', outputs]`.
     pub fn conv2d(
         &self,
         weight: &Tensor,
@@ -350,20 +350,20 @@ impl Tensor {
         one(op, &[self], &[])
     }
 
-    /// [`Pool`] of [N, D, H, W, C] for the largest elements, and their indices in D·H·W of their sample, u32 in the shape
-    /// of the output: what [`max_unpool`](Tensor::max_unpool) takes.
+    /// Max [`Pool`] of `[N, D, H, W, C]`, and the index in D·H·W of each maximum: u32, of the shape of the output, for
+    /// [`max_unpool`](Tensor::max_unpool).
     pub fn pool_with_indices(&self, op: Pool) -> Result<(Tensor, Tensor)> {
         let Applied { output, mut saved } = Tensor::apply(op, &[self], &[])?;
         match saved.pop() {
             Some(indices) => Ok((output, indices)),
             None => Err(Error::Op(kernels::Error::Setting {
                 op: "pool",
-                what: "averages have no indices: pool with PoolKind::Max".into(),
+                what: "an average pool has no indices; use PoolKind::Max".into(),
             })),
         }
     }
 
-    /// [`MaxUnpool`]: each number of [N, D', H', W', C] at its index, zeros elsewhere.
+    /// [`MaxUnpool`]: each number of `[N, D', H', W', C]` at its index, zeros elsewhere.
     pub fn max_unpool(&self, op: MaxUnpool, indices: &Tensor) -> Result<Tensor> {
         one(op, &[self], &[indices])
     }
@@ -383,7 +383,7 @@ impl Tensor {
         one(Embedding, &[self], &[rows])
     }
 
-    /// [`ScatterRows`]: rows of [.., C] summed into `rows` rows by number, [rows, C].
+    /// [`ScatterRows`]: adds each row of `[.., C]` to the row of `[rows, C]` with the index in `numbers`.
     pub fn scatter_rows(&self, numbers: &Tensor, rows: usize) -> Result<Tensor> {
         one(ScatterRows { rows }, &[self], &[numbers])
     }

@@ -1,11 +1,11 @@
-//! The memory behind a tensor.
+//! The memory of a tensor.
 
 use crate::Result;
 use crate::device::gpu_error;
 use crate::pool;
 use kernels::gpu::{self, Pointer};
 
-/// A piece of the processor's memory or of a GPU's, which goes back to its pool when dropped.
+/// A block of CPU or GPU memory, which returns to its pool when dropped.
 #[derive(Debug)]
 pub(super) enum Storage {
     Cpu(pool::Block),
@@ -28,7 +28,7 @@ impl Storage {
         }
     }
 
-    /// Its address on its GPU; null in the processor's memory.
+    /// The address on its GPU; null on the CPU.
     pub(super) fn pointer(&self) -> Pointer {
         match self {
             Storage::Cpu(_) => Pointer::NULL,
@@ -36,7 +36,7 @@ impl Storage {
         }
     }
 
-    /// Its bytes, a few more than were asked for; none of a GPU's.
+    /// The block's bytes, at least the requested number; empty on a GPU.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Storage::Cpu(block) => block.bytes(),

@@ -1,10 +1,10 @@
-//! Loops over two buffers and a third that is written or added to.
+//! Loops over two input buffers and one output that is written or added to.
 
 use super::{parallel, simd};
 use crate::Float;
 use crate::op::Gradient;
 
-/// row = f(a, b), number by number, on the thread that calls it.
+/// row = f(a, b) for each element, on the calling thread.
 pub fn zip<T: Float>(row: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T) {
     simd::vectorised(
         #[inline(always)]
@@ -16,8 +16,8 @@ pub fn zip<T: Float>(row: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T) -> T) {
     );
 }
 
-/// Writes or adds f(a, b) to every element of the target, on all threads. Call it once for each function: a choice
-/// inside `f` would keep the loop from being vectorised.
+/// Writes or adds f(a, b) to every element of the target, on all threads. `f` must not branch, or the loop is not
+/// vectorised: choose the function before the call.
 pub fn each<T: Float>(a: &[T], b: &[T], target: Gradient<T>, f: impl Fn(T, T) -> T + Sync) {
     let add = target.add;
     parallel::rows(target.data, 1, 2, |start, target| {

@@ -1,49 +1,49 @@
-//! Sums and maxima over any axes in a fixed order, and loops over broadcast operands: what [`Walk`] describes.
+//! The loops of a [`Walk`]: sums and maxima over any axes in a fixed order, and elementwise ops with broadcasting.
 
 use super::{parallel, reduce, scratch, simd, small, sums};
 use crate::Float;
 use crate::op::Gradient;
 use crate::walk::{OPERANDS, Walk};
 
-/// Elements of a run that are worked on at once: a few rows of them stay in L1.
+/// The most elements of a row: a few rows stay in L1.
 const PIECE: usize = 512;
-/// Elements of a slice: the terms of one element of the target are split where they are more.
+/// The most terms of a slice. An element of the target with more terms is split into slices.
 const SLICE: usize = 8 * parallel::GRAIN;
 
-/// What terms become together.
+/// The reduction of the terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fold {
     /// Their sum.
     Sum,
-    /// The largest; NaN where one of them is NaN.
+    /// Their maximum; NaN if one of them is NaN.
     Max,
 }
 
-/// Writes the terms of a row whose first element lies at these offsets in the operands.
+/// Writes the terms of a row. The offsets are those of its first element in each operand.
 pub type Terms<'a, T> = dyn Fn(&[usize; OPERANDS], &mut [T]) + Sync + 'a;
 
-/// The larger of two numbers; NaN where one of them is NaN.
+/// The larger of two numbers; NaN if one of them is NaN.
 #[inline(always)]
 pub fn larger<T: PartialOrd>(a: T, b: T) -> T {
     #[allow(clippy::eq_op, reason = "a NaN is not equal to itself")]
     if b > a || b != b { b } else { a }
 }
 
-/// A walk in rows of at most [`PIECE`] elements: `units` of them, or of single elements, make the target, and `rows`
-/// are folded into each.
+/// A walk in rows of at most [`PIECE`] elements. The target consists of `units` units, each one row (or one element
+/// if the run is reduced), and `rows` rows of terms are folded into each unit.
 #[derive(Debug)]
 pub struct Rows<'a> {
     walk: &'a Walk,
     piece: usize,
     pieces: usize,
-    /// Parts of the target.
+    /// The number of units of the target.
     pub units: usize,
-    /// Rows of terms that are folded into a part.
+    /// Rows of terms that are folded into one unit.
     pub rows: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of a walk.
+    /// Splits a walk into rows.
     pub fn new(walk: &'a Walk) -> Self {
         let piece = walk.run.extent.min(PIECE);
         let pieces = walk.run.extent.div_ceil(piece);
@@ -53,12 +53,12 @@ impl<'a> Rows<'a> {
         Rows { walk, piece, pieces, units, rows }
     }
 
-    /// Elements of the longest row.
+    /// The number of elements of the longest row.
     pub fn width(&self) -> usize {
         self.piece
     }
 
-    /// Where a unit starts in each operand, and elements of its rows; those of its target start at offset `target`.
+    /// The offset of a unit in each operand, and the number of elements of its rows.
     pub fn unit(&self, unit: usize) -> ([usize; OPERANDS], usize) {
         if !self.walk.run_is_kept {
             return (Walk::offsets(&self.walk.kept, unit), self.piece);
@@ -67,7 +67,7 @@ impl<'a> Rows<'a> {
         self.piece_of(Walk::offsets(&self.walk.kept, run), piece)
     }
 
-    /// Where a row of a unit starts in each operand, and how many elements it has.
+    /// The offset of a row of a unit in each operand, and its number of elements.
     pub fn row(&self, unit: ([usize; OPERANDS], usize), row: usize) -> ([usize; OPERANDS], usize) {
         let (at, width) = unit;
         let plus = |offsets: [usize; OPERANDS]| std::array::from_fn(|k| at[k] + offsets[k]);
@@ -87,8 +87,8 @@ impl<'a> Rows<'a> {
 }
 
 impl Walk {
-    /// Lends the body `count` elements of operand `k` from an offset on, along the run: one number over and over where
-    /// the operand is repeated.
+    /// Calls the body with `count` elements of operand `k` along the run, from offset `at[k]` on; with one element
+    /// repeated if the operand is broadcast.
     #[inline(always)]
     pub fn side<T: Float>(
         &self,
@@ -108,10 +108,10 @@ impl Walk {
     }
 }
 
-/// The target (+)= `scale` times the fold of its terms; `operand` is the one that lies as the target does. Where each
-/// element has one term, that term is written or added as it is.
+/// target (+)= scale * the fold of its terms. The target is laid out as `operand`. If each element has one term, the
+/// term is written or added without the scale.
 ///
-/// The order is that of the walk, in blocks and slices that follow from the shape alone.
+/// The order is that of the walk, in blocks and slices that depend on the shape only.
 pub fn fold<T: Float>(
     walk: &Walk,
     operand: usize,
@@ -148,7 +148,7 @@ pub fn fold<T: Float>(
                     let range = slice * rows_a_slice..rows.rows.min((slice + 1) * rows_a_slice);
                     unit_total(&rows, unit, range, fold, &mut totals[..count], terms);
                     if slices > 1 {
-                        // SAFETY: each item has its own part.
+                        // SAFETY: each task has its own part.
                         unsafe { shared.part(item * width, count) }
                             .copy_from_slice(&totals[..count]);
                     } else {
@@ -174,7 +174,7 @@ pub fn fold<T: Float>(
     });
 }
 
-/// Writes or adds one term to each element of the target, which has every axis of the walk.
+/// Writes or adds one term to each element of a target that has every axis of the walk.
 fn each<T: Float>(walk: &Walk, operand: usize, target: Gradient<'_, T>, terms: &Terms<'_, T>) {
     let rows = Rows::new(walk);
     let units_a_task = parallel::rows_a_task(2 * rows.width());
@@ -229,7 +229,7 @@ fn unit_total<T: Float>(
             return;
         }
         let (row, sums) = (&mut row[..unit.1], &mut sums[..unit.1]);
-        // Partial folds in the working precision, flushed to f64 a block.
+        // Partial folds of a block in the working precision, then flushed to f64.
         for first in range.clone().step_by(reduce::BLOCK) {
             sums.fill(none);
             for number in first..range.end.min(first + reduce::BLOCK) {
@@ -241,7 +241,7 @@ fn unit_total<T: Float>(
     });
 }
 
-/// Folds each number into that at the same place.
+/// Folds each number of `from` into the number of `into` at the same index.
 fn join<A: Copy + PartialOrd + std::ops::AddAssign, B: Copy>(
     fold: Fold,
     into: &mut [A],
@@ -258,7 +258,7 @@ fn join<A: Copy + PartialOrd + std::ops::AddAssign, B: Copy>(
     );
 }
 
-/// The largest of many numbers; NaN where one of them is NaN.
+/// The maximum of numbers; NaN if one of them is NaN.
 #[inline(always)]
 fn largest<T: Float>(x: &[T]) -> T {
     let mut lanes = [T::NEG_INFINITY; small::PAD];

@@ -13,7 +13,7 @@ const NUMBERS: usize = 32 << 20;
 const TIME: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 5;
 
-/// The peak of all threads together.
+/// The measured peak speed of this processor with all threads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peak {
     /// f32 operations per second; a multiply-add counts as two.
@@ -42,7 +42,7 @@ impl Peak {
         Peak { flops, read, copy }
     }
 
-    /// The larger of each figure of two measurements, since other load lowers a single one.
+    /// The larger of each number of two measurements: other load lowers single ones.
     pub fn better(self, other: Peak) -> Peak {
         Peak {
             flops: self.flops.max(other.flops),

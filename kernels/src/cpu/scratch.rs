@@ -64,7 +64,7 @@ pub fn with<T: bytemuck::Pod, R>(count: usize, body: impl FnOnce(&mut [T]) -> R)
     result
 }
 
-/// The smallest free region of at least so many bytes, or a new one. Not part of [`with`]: compiled once.
+/// The smallest free region of at least `bytes` bytes, or a new one. Not part of [`with`]: compiled once.
 fn take(bytes: usize) -> Region {
     let region = FREE.with_borrow_mut(|free| {
         let fits = free.iter().position(|r| r.layout.size() >= bytes);

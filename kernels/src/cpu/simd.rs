@@ -85,7 +85,7 @@ impl Vectors for f64 {
 /// # Safety
 /// A method may be called only where the processor has the instruction set, that is inside a [`Work`] that
 /// [`run`] called; `load` and `store` need `LANES` readable or writable numbers at the pointer, of any alignment.
-#[allow(clippy::missing_safety_doc, reason = "said once, at the trait")]
+#[allow(clippy::missing_safety_doc, reason = "documented once, at the trait")]
 pub trait Vector<T>: Copy {
     /// The count of numbers in a vector.
     const LANES: usize;

@@ -1,4 +1,4 @@
-//! What kernels are handed: small `repr(C)` structs by value, with addresses in them.
+//! The arguments of kernels: small `repr(C)` structs, passed by value, that hold addresses.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,7 +11,7 @@ impl Pointer {
     /// No buffer.
     pub const NULL: Pointer = Pointer(0);
 
-    /// So many bytes further.
+    /// The address `bytes` bytes after this one.
     pub fn offset(self, bytes: usize) -> Pointer {
         Pointer(self.0 + bytes as u64)
     }

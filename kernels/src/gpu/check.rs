@@ -1,5 +1,5 @@
-//! Checks of an op's kernels on a device: values and gradients against the CPU in f64, every element written, adding
-//! against writing, gradients left out, the same bits twice.
+//! Checks of an op's kernels on a device: values and gradients against the CPU in f64, uninitialised elements,
+//! accumulation into gradients, single gradients, bits of two runs.
 
 use super::{Backward, Block, Device, Forward, Gradient, Pointer};
 use crate::check::{Call, Reference, Report, inputs, over_cases};
@@ -8,10 +8,10 @@ use crate::philox::Philox;
 use bytemuck::Pod;
 use std::cell::RefCell;
 
-/// The largest relative error that passes, against f64.
+/// The check fails if the relative error against f64 is this large or larger.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Tries an op's kernels on its own cases and on `ragged` random ones that follow from the seed.
+/// Checks an op's kernels on [`Op::cases`](crate::Op::cases) and on `ragged` random cases, a function of the seed.
 pub fn check<O: Compiled>(device: &Device, ragged: u32, seed: u64) -> Report {
     let worst = RefCell::new((0.0, String::new()));
     let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
@@ -27,7 +27,7 @@ pub fn check<O: Compiled>(device: &Device, ragged: u32, seed: u64) -> Report {
     report
 }
 
-/// One case on a device beside its reference.
+/// One case on a device, and its reference from the CPU.
 struct Trial<'a, O: Compiled> {
     device: &'a Device,
     case: &'a Case<O>,
@@ -45,7 +45,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 impl<'a, O: Compiled> Trial<'a, O> {
     fn new(device: &'a Device, case: &'a Case<O>, seed: u64) -> Outcome<Self> {
-        // Numbers that f32 holds exactly, so that both sides start from the same ones.
+        // Rounded to f32, so that the device and the reference have equal inputs.
         let values: Vec<Vec<f64>> = inputs(case, seed)
             .iter()
             .map(|x| x.iter().map(|&v| f64::from(v as f32)).collect())
@@ -66,7 +66,7 @@ impl<'a, O: Compiled> Trial<'a, O> {
         Ok(Trial { device, case, call, reference, inputs, indices })
     }
 
-    /// A buffer that nobody wrote. On a real device it is full of NaN; the simulator knows without.
+    /// A buffer filled with `start`, or an uninitialised one: NaN on a real device; the simulator tracks writes itself.
     fn fresh(&self, count: usize, start: Option<f32>) -> Outcome<Block> {
         match start {
             Some(start) => self.device.upload(&vec![start; count]),
@@ -78,14 +78,14 @@ impl<'a, O: Compiled> Trial<'a, O> {
 
     fn read<T: Pod>(&self, what: &str, block: &Block, count: usize) -> Outcome<Vec<T>> {
         if let Some(at) = self.device.driver().unwritten(block.pointer().0, 4 * count) {
-            return Err(format!("{what}: element {} was never written", at / 4));
+            return Err(format!("{what}: element {} was not written; write every element", at / 4));
         }
         let mut values = vec![T::zeroed(); count];
         self.device.download(block.pointer(), &mut values).map_err(text)?;
         Ok(values)
     }
 
-    /// Saved indices must be the very ones that the CPU saves.
+    /// Requires saved indices equal to those of the CPU.
     fn same_indices(&self, what: &str, block: &Block, expected: &[f64]) -> Outcome<()> {
         let got = self.read::<u32>(what, block, expected.len())?;
         match got.iter().zip(expected).position(|(&got, &expected)| f64::from(got) != expected) {
@@ -123,7 +123,7 @@ impl<'a, O: Compiled> Trial<'a, O> {
             }
             let got = self.read(&what, block, expected.len())?;
             if bits(&got) != bits(&self.read(&what, &again[i], expected.len())?) {
-                return Err(format!("{what}: other bits the second time"));
+                return Err(format!("{what}: a second run gave different bits"));
             }
             compare(what, &got, expected)?;
         }
@@ -139,7 +139,7 @@ impl<'a, O: Compiled> Trial<'a, O> {
             let alone =
                 self.read(&what, alone[i].as_ref().ok_or("no gradient")?, expected.len())?;
             if bits(&alone) != bits(&got) {
-                return Err(format!("{what}: other bits alone than with the others"));
+                return Err(format!("{what}: computed alone, its bits differ"));
             }
             let added = self.backward(&forward, Some(0.75), |j| j == i)?;
             let added =
@@ -222,8 +222,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// The largest error relative to the number itself or a tenth of the largest beside it, and where it is. Numbers below
-/// a hundredth count as that large: where all are, they are what is left of terms that cancel, and f32 rounds the terms.
+/// The largest relative error and its index. An error is relative to the largest of: the expected number, a tenth of
+/// the buffer's largest number, and 0.01, since numbers below it may be sums of f32 terms that cancel.
 fn distance(got: &[f32], expected: &[f64]) -> (f64, usize) {
     let scale = expected.iter().fold(0.0f64, |m, e| m.max(e.abs()));
     let mut worst = (0.0, 0);

@@ -1,4 +1,4 @@
-// Kernels that belong to no single op: sums of slices, and what the optimiser does.
+// Kernels that no single op owns: sums of slices, fills, running statistics and optimisers.
 
 struct SumSlices {
     const float* partial;  // [slices, count]
@@ -8,7 +8,7 @@ struct SumSlices {
     u32 add;
 };
 
-// The end of a reduction that was split: adds the slices up in their order.
+// The second stage of a split reduction: sums the slices, in order.
 extern "C" __global__ void sum_slices(const SumSlices a) {
     const i64 i = element();
     if (i >= a.count) return;
@@ -23,7 +23,7 @@ struct Accumulate {
     i64 count;
 };
 
-// to += from: a gradient that comes from two places.
+// to += from: a gradient with two terms.
 extern "C" __global__ void accumulate(const Accumulate a) {
     const i64 i = element();
     if (i < a.count) a.to[i] += a.from[i];
@@ -36,22 +36,22 @@ struct Set {
     u32 unused;
 };
 
-// The same number everywhere.
+// Sets every element to one number.
 extern "C" __global__ void set(const Set a) {
     const i64 i = element();
     if (i < a.count) a.to[i] = a.value;
 }
 
-// Shut by the first update whose loss or gradient is not finite: from then on nothing is changed until the host, which
-// reads verdicts late, opens it.
+// Shut by the first update with a loss or gradient that is not finite. While it is shut no update changes anything; the
+// host opens it when it reads the verdict.
 struct Latch {
-    i64 update;   // which one shut it
+    i64 update;   // the update that shut it
     i64 culprit;  // 0: it is open; 1: the loss; 2 + i: the gradient of parameter i
 };
 
 __device__ inline bool shut(const Latch* latch) { return latch && latch->culprit != 0; }
 
-// The kernels below work on a table in one launch: blockIdx.y names a row, the blocks along x share its elements.
+// The kernels below update a table in one launch: blockIdx.y is a row, the blocks along x share its elements.
 __device__ inline i64 first() { return element(); }
 __device__ inline i64 stride() { return (i64)gridDim.x * blockDim.x; }
 
@@ -59,8 +59,8 @@ struct Statistic {
     float* value;      // [count]
     const float* now;  // [count]: of this batch
     i64 count;
-    double keep;  // of the value
-    double take;  // of what is now
+    double keep;  // weight of the old value
+    double take;  // weight of `now`
 };
 
 struct Blend {
@@ -68,7 +68,7 @@ struct Blend {
     const Latch* latch;           // or null
 };
 
-// Running statistics move to those of the batch; in double, as on the CPU.
+// Updates running statistics with those of the batch; in double, as on the CPU.
 extern "C" __global__ void blend(const Blend a) {
     if (shut(a.latch)) return;
     const Statistic s = a.statistics[blockIdx.y];
@@ -85,16 +85,16 @@ struct Parameter {
 
 struct Optimise {
     const Parameter* parameters;  // [parameters]
-    double* squares;              // [parameters, blocks]: of squares
+    double* squares;              // [parameters, blocks]: sums of squares
     const Latch* latch;           // or null
     float rate;
     float decay;
-    float momentum;  // or Adam's first beta
-    float beta;      // Adam's second
+    float momentum;  // or Adam's beta 1
+    float beta;      // Adam's beta 2
     float rest;      // 1 - momentum, rounded once
     float rest_beta;
     float epsilon;
-    float root;  // what the second moment's root is multiplied by
+    float root;  // bias correction of the second moment's square root
 };
 
 // v = momentum v + (g + decay w); w -= rate v: PyTorch's rule.
@@ -124,7 +124,7 @@ extern "C" __global__ void adam(const Optimise a) {
     }
 }
 
-// The sum of squares of each gradient, a part for each block along x.
+// The sum of squares of each gradient, one partial sum for each block along x.
 extern "C" __global__ void squares(const Optimise a) {
     __shared__ double sums[32];
     const Parameter p = a.parameters[blockIdx.y];
@@ -135,14 +135,14 @@ extern "C" __global__ void squares(const Optimise a) {
 }
 
 struct Verdict {
-    i64 update;   // the one that shut the latch
-    i64 culprit;  // as the latch's
+    i64 update;   // the update that shut the latch
+    i64 culprit;  // as in Latch
     double loss;
-    double square;  // of all gradients' norm
+    double square;  // squared norm of all gradients
 };
 
 struct Judge {
-    const double* squares;  // [parameters, parts], as `squares` leaves them
+    const double* squares;  // [parameters, parts], from the kernel `squares`
     const float* loss;      // [1]
     Latch* latch;
     Verdict* verdict;
@@ -151,7 +151,7 @@ struct Judge {
     u32 parts;
 };
 
-// Whether an update may change anything. One block; sums in the order of the host's: parts, then parameters.
+// Shuts the latch if the loss or a gradient is not finite; writes the verdict. One block; sums in the host's order.
 extern "C" __global__ void judge(const Judge a) {
     __shared__ double sums[THREADS];
     const double infinite = INFINITE;

@@ -1,4 +1,4 @@
-//! Kernels that belong to no single op, and the arithmetic of split reductions.
+//! Kernels that no single op owns (fills, optimisers, statistics), and split reductions.
 
 use super::{Block, Device, Gradient, Grid, Part, Pointer, Program, Result, Table};
 use bytemuck::{NoUninit, Pod, Zeroable};
@@ -14,17 +14,17 @@ pub(super) fn program() -> &'static Program {
     &PROGRAM
 }
 
-/// How a long reduction is split among blocks: by its length alone, so that the sums never depend on the GPU.
+/// The split of a long reduction among blocks: a function of its length, so that sums do not depend on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slices {
-    /// How many there are.
+    /// The number of slices.
     pub count: u32,
-    /// The length of each but the last.
+    /// The length of each slice but the last, which may be shorter.
     pub length: i64,
 }
 
 impl Slices {
-    /// Slices of about `length`, at most 64.
+    /// 1 to 64 slices of `total` terms, each of about `length` terms.
     pub fn of(total: usize, length: usize) -> Slices {
         let count = total.div_ceil(length).clamp(1, 64);
         let length = total.div_ceil(count).max(1);
@@ -32,10 +32,10 @@ impl Slices {
     }
 }
 
-/// Partial sums of a gradient, [slices, count].
+/// Partial sums of a gradient: `[slices, count]`.
 #[derive(Debug)]
 pub struct Partial {
-    /// None where the one slice is the gradient itself.
+    /// None if the only slice is written to the gradient.
     scratch: Option<Block>,
     gradient: Gradient,
     slices: u32,
@@ -43,7 +43,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Where the slices go.
+    /// The address to which kernels write the slices.
     pub fn pointer(&self) -> Pointer {
         self.scratch.as_ref().map_or(self.gradient.data, Block::pointer)
     }
@@ -95,74 +95,74 @@ struct Judge {
     parts: u32,
 }
 
-/// One running statistic, of `count` numbers: value = keep value + take now.
+/// One running statistic of `count` numbers and its update: value = keep * value + take * now.
 #[derive(Debug, Clone, Copy, PartialEq, NoUninit)]
 #[repr(C)]
 pub struct Statistic {
-    /// Its numbers, changed in place.
+    /// The running numbers, updated in place.
     pub value: Pointer,
-    /// Those of the batch.
+    /// The batch's numbers.
     pub now: Pointer,
-    /// How many numbers.
+    /// The number of numbers.
     pub count: i64,
-    /// The share of the value that stays.
+    /// The weight of the old value.
     pub keep: f64,
-    /// The share of what is now.
+    /// The weight of the batch's value.
     pub take: f64,
 }
 
-/// Which update shut a latch, and why.
+/// The state of a latch after an update: whether it is shut, by which update, and why.
 ///
-/// A latch is 16 zeroed bytes on a device. The first update whose loss or gradient is not finite shuts it, and as long
-/// as it is shut no update changes anything.
+/// A latch is 16 bytes on a device, zero at first. The first update with a loss or gradient that is not finite shuts
+/// it; a shut latch makes [`Device::blend`], [`Device::sgd`] and [`Device::adam`] change nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Verdict {
-    /// The update that shut the latch; this one or one before.
+    /// The update that shut the latch: this one or an earlier one.
     pub update: i64,
-    /// 0: it is open; 1: the loss is not finite; 2 + i: the gradient of the table's row i.
+    /// 0: open; 1: the loss is not finite; 2 + i: the gradient of the table's row i is not finite.
     pub culprit: i64,
     /// The loss of this update.
     pub loss: f64,
-    /// The square of the norm of all gradients.
+    /// The squared L2 norm of all gradients.
     pub square: f64,
 }
 
 impl Verdict {
-    /// Bytes of a latch.
+    /// The size of a latch in bytes.
     pub const LATCH: usize = 16;
 }
 
-/// One parameter of an optimiser's step, all of `count` numbers.
+/// One parameter of an optimiser's step. Every buffer has `count` numbers.
 #[derive(Debug, Clone, Copy, PartialEq, NoUninit)]
 #[repr(C)]
 pub struct Parameter {
-    /// Its numbers.
+    /// The parameter's values.
     pub weight: Pointer,
-    /// Its velocity, or Adam's first moment.
+    /// SGD's velocity, or Adam's first moment.
     pub first: Pointer,
     /// Adam's second moment; null for SGD.
     pub second: Pointer,
-    /// Its gradient.
+    /// The parameter's gradient.
     pub gradient: Pointer,
-    /// How many numbers.
+    /// The number of numbers.
     pub count: i64,
 }
 
-/// The numbers of an optimiser's step; those of the other rule are 0.
+/// The settings of an optimiser's step, SGD or Adam. Settings that the optimiser does not have are 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rates {
-    /// The learning rate; Adam's with its bias correction.
+    /// The learning rate; for Adam with its bias correction.
     pub rate: f32,
     /// Weight decay.
     pub decay: f32,
-    /// Momentum, or Adam's first beta.
+    /// SGD's momentum, or Adam's beta 1.
     pub momentum: f32,
-    /// Adam's second beta.
+    /// Adam's beta 2.
     pub beta: f32,
     /// Adam's epsilon.
     pub epsilon: f32,
-    /// Adam's correction of the root of the second moment.
+    /// Adam's bias correction of the square root of the second moment.
     pub root: f32,
 }
 
@@ -182,33 +182,33 @@ struct Optimise {
     root: f32,
 }
 
-/// Blocks that share one parameter.
+/// Blocks for each parameter.
 const SHARE: u32 = 64;
 
 impl Device {
-    /// Scratch memory for so many f32 or u32 numbers: f32 is what every variant of a kernel sums in.
+    /// Scratch memory for `numbers` f32 or u32 numbers, of unspecified value. Every variant of a kernel sums in f32.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// When the device is out of memory.
     pub fn scratch(&self, numbers: usize) -> Result<Block> {
         self.allocate(4 * numbers)
     }
 
-    /// Where the slices of a split reduction go: [slices, count] partial sums, for [`sum_slices`](Self::sum_slices) to
-    /// add up into a gradient of `count` numbers. The only slice of a gradient that is not added to is the gradient.
+    /// A buffer for the partial sums `[slices, count]` of a gradient of `count` numbers. Write every slice, then call
+    /// [`sum_slices`](Self::sum_slices). One slice that overwrites needs no buffer: it is the gradient.
     ///
     /// # Errors
-    /// When there is no room.
+    /// When the device is out of memory.
     pub fn partial(&self, slices: u32, count: usize, gradient: Gradient) -> Result<Partial> {
         let direct = slices == 1 && !gradient.add;
         let scratch = (!direct).then(|| self.scratch(slices as usize * count)).transpose()?;
         Ok(Partial { scratch, gradient, slices, count })
     }
 
-    /// Adds partial sums up over the slices, in order, once every slice is written.
+    /// Writes or adds the sum over the slices, in order, to the gradient.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn sum_slices(&self, partial: Partial) -> Result<()> {
         let Partial { scratch: Some(scratch), gradient, slices, count } = partial else {
             return Ok(());
@@ -226,7 +226,7 @@ impl Device {
     /// to += from, `count` numbers each.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn accumulate(&self, to: Pointer, from: Pointer, count: usize) -> Result<()> {
         let arguments = Accumulate { to, from, count: count as i64 };
         self.launch(&PROGRAM, "accumulate", Grid::elements(count), &arguments)
@@ -235,16 +235,16 @@ impl Device {
     /// Writes `value` to `count` numbers.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn set(&self, to: Pointer, count: usize, value: f32) -> Result<()> {
         let arguments = Set { to, count: count as i64, value, unused: 0 };
         self.launch(&PROGRAM, "set", Grid::elements(count), &arguments)
     }
 
-    /// Moves running statistics to those of a batch, unless the latch is shut; a null latch is open.
+    /// Updates running statistics with those of a batch, unless the latch is shut; a null latch is open.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn blend(&self, statistics: &Table<Statistic>, latch: Pointer) -> Result<()> {
         let arguments = Blend { statistics: statistics.pointer(), latch };
         self.launch(&PROGRAM, "blend", rows(1, statistics.len()), &arguments)
@@ -253,7 +253,7 @@ impl Device {
     /// One step of SGD on all parameters, unless the latch is shut; a null latch is open.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn sgd(&self, parameters: &Table<Parameter>, rates: Rates, latch: Pointer) -> Result<()> {
         self.optimise("sgd", parameters, rates, Pointer::NULL, latch)
     }
@@ -261,15 +261,15 @@ impl Device {
     /// One step of Adam on all parameters, unless the latch is shut; a null latch is open.
     ///
     /// # Errors
-    /// When the launch is refused.
+    /// When the launch fails.
     pub fn adam(&self, parameters: &Table<Parameter>, rates: Rates, latch: Pointer) -> Result<()> {
         self.optimise("adam", parameters, rates, Pointer::NULL, latch)
     }
 
-    /// Shuts the latch if the loss, one number, or a parameter's gradient is not finite, and writes a [`Verdict`].
+    /// Shuts the latch if the loss (one number) or a gradient is not finite, and writes a [`Verdict`] to `verdict`.
     ///
     /// # Errors
-    /// When a launch is refused.
+    /// When a launch fails.
     pub fn judge(
         &self,
         parameters: &Table<Parameter>,
@@ -318,7 +318,7 @@ impl Device {
     }
 }
 
-/// So many blocks along x for each row of a table; none for an empty one.
+/// `blocks` blocks along x for each row of a table; an empty grid for an empty table.
 fn rows(blocks: usize, rows: usize) -> Grid {
     let mut grid = Grid::blocks(blocks);
     grid.blocks[1] = u32::try_from(rows).unwrap_or(u32::MAX);

@@ -1,5 +1,5 @@
-//! A GPU that executes nothing and counts what it is asked for: the cost of a step in launches, transfers and waits,
-//! measured on a machine without a GPU.
+//! A driver that executes nothing and counts calls: it measures the launches, transfers and waits of a step on a
+//! machine without a GPU.
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Program, Result};
@@ -7,25 +7,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Sub;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a device was asked for since it was made. Differences of two of them are the counts between.
+/// The counts of a driver's calls since it was created. Subtract two of them for the counts in between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Launches of each kernel, by its name.
     pub kernels: BTreeMap<&'static str, u64>,
-    /// Copies and fills within the device.
+    /// Copies and fills inside the device.
     pub copies: u64,
     /// Copies from the host to the device.
     pub uploads: u64,
-    /// Their bytes.
+    /// Bytes of these copies.
     pub uploaded: u64,
     /// Copies from the device to the host.
     pub downloads: u64,
-    /// Their bytes.
+    /// Bytes of these copies.
     pub downloaded: u64,
-    /// How often the host waited with no work queued behind what it waited for: downloads that block, synchronisations,
-    /// and what was fetched collected before the next launch.
+    /// Waits of the host during which the device had no later work queued: blocking downloads, synchronisations, and
+    /// fetches collected before the next launch.
     pub waits: u64,
-    /// Blocks of memory got from the driver.
+    /// Memory allocations of the driver.
     pub fresh: u64,
 }
 
@@ -55,7 +55,7 @@ impl Sub<&Counts> for Counts {
     }
 }
 
-/// The driver that counts; clones are the same one. What is downloaded from it is zeros.
+/// A driver that counts calls. Downloads give zeros. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Counting {
     description: Description,
@@ -65,11 +65,11 @@ pub struct Counting {
 #[derive(Debug, Default)]
 struct State {
     counts: Counts,
-    /// Functions, marks and fetches handed out.
+    /// Functions, marks and fetches created so far.
     handles: usize,
-    /// Launches before each fetch that was not collected yet.
+    /// For each fetch not yet collected, the number of launches before it.
     fetches: HashMap<u64, u64>,
-    /// The first address that was never handed out.
+    /// The first address not yet allocated.
     address: u64,
 }
 
@@ -81,7 +81,7 @@ impl Default for Counting {
             multiprocessors: 1,
             memory: usize::MAX,
             shared_memory: 48 << 10,
-            // Memory is kept and used again as on a real GPU.
+            // Memory is cached and reused as on a real GPU.
             simulated: false,
         };
         let state = State { address: 4096, ..State::default() };
@@ -90,7 +90,7 @@ impl Default for Counting {
 }
 
 impl Counting {
-    /// What was asked for so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.state().counts.clone()
     }

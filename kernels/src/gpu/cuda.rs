@@ -1,4 +1,4 @@
-//! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins of this very GPU.
+//! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins for the GPU's own architecture.
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Program, ProgramId, Result, libraries, nvrtc};
@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The oldest driver whose functions are all there: CUDA 12.8, driver 570.
+/// The oldest driver version that has every function used here: CUDA 12.8, driver 570.
 const OLDEST_DRIVER: i32 = 12_080;
 /// The oldest compute capability the kernels are written for.
 const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
 
-/// Pinned memory comes in pieces of so many bytes.
+/// Sizes of pinned memory are multiples of this number of bytes.
 const PAGE: usize = 4096;
 
-/// A GPU behind NVIDIA's driver.
+/// A GPU of NVIDIA's driver.
 #[derive(Debug)]
 pub(super) struct Cuda {
     description: Description,
@@ -35,7 +35,7 @@ struct State {
     next_handle: u64,
 }
 
-/// Memory of the host's that the GPU writes to while the host goes on.
+/// Pinned host memory, to which the GPU copies while the host continues.
 #[derive(Debug)]
 struct Pinned {
     start: *mut c_void,
@@ -52,7 +52,7 @@ impl Pinned {
 }
 
 impl State {
-    /// A number of its own for each mark and fetch.
+    /// A new unique number for a mark or fetch.
     fn handle(&mut self) -> u64 {
         self.next_handle += 1;
         self.next_handle
@@ -64,7 +64,7 @@ unsafe impl Send for Cuda {}
 // SAFETY: as above.
 unsafe impl Sync for Cuda {}
 
-/// An error of the driver, by its number alone.
+/// An error of the driver, from its code. Asks the driver for no text: the driver may be missing.
 fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| Error::Driver { call, code: error.0 as u32 }
 }
@@ -74,10 +74,10 @@ impl Cuda {
         let count = devices()?;
         let unavailable = |what: String, hint: &str| Error::Unavailable { what, hint: hint.into() };
         let Some(number) = i32::try_from(ordinal).ok().filter(|&n| n < count) else {
-            let what = format!("no GPU of number {ordinal}: the driver sees {count}");
+            let what = format!("no GPU {ordinal}: the driver has {count} GPU(s), numbered from 0");
             return Err(unavailable(
                 what,
-                "choose another, look at CUDA_VISIBLE_DEVICES, or work on the CPU",
+                "choose another number, check CUDA_VISIBLE_DEVICES, or use the CPU",
             ));
         };
         let device = result::device::get(number).map_err(failed("cuDeviceGet"))?;
@@ -85,15 +85,15 @@ impl Cuda {
         if description.capability < OLDEST_CAPABILITY {
             let (major, minor) = description.capability;
             let what = format!(
-                "{} has compute capability {major}.{minor}; the kernels need 8.0",
+                "{} has compute capability {major}.{minor}; the kernels need 8.0 or newer",
                 description.name
             );
             return Err(unavailable(
                 what,
-                "use an Ampere GPU (A100, RTX 30) or a newer one, or work on the CPU",
+                "use an Ampere GPU (A100, RTX 30) or a newer one, or use the CPU",
             ));
         }
-        // SAFETY: the device is good. The context is kept for the life of the process.
+        // SAFETY: the device is valid. The context is kept until the process ends.
         let context = unsafe { result::primary_ctx::retain(device) }
             .map_err(failed("cuDevicePrimaryCtxRetain"))?;
         // SAFETY: just retained.
@@ -104,9 +104,9 @@ impl Cuda {
         Ok(Cuda { description, context, stream, state: Mutex::default() })
     }
 
-    /// Makes this GPU the calling thread's.
+    /// Makes this GPU's context current on the calling thread.
     fn enter(&self) -> Result<()> {
-        // SAFETY: the context is kept for the life of the process.
+        // SAFETY: the context is kept until the process ends.
         unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
     }
 
@@ -114,10 +114,10 @@ impl Cuda {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A program as a module: a cubin where NVRTC is at hand, else the committed PTX, which the driver compiles.
+    /// Loads a program: a cubin if NVRTC is available, otherwise the committed PTX, which the driver compiles.
     fn load(&self, program: &'static Program) -> Result<sys::CUmodule> {
         let load = |image: &[u8]| {
-            // SAFETY: the image is an ELF file or PTX with a zero at its end, and stays until the call is over.
+            // SAFETY: the image is an ELF file or PTX that ends with a zero byte, and is valid until the call returns.
             unsafe { result::module::load_data(image.as_ptr().cast()) }
                 .map_err(failed("cuModuleLoadData"))
         };
@@ -142,27 +142,27 @@ impl Driver for Cuda {
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.enter()?;
-        // SAFETY: the stream is ours.
+        // SAFETY: this value owns the stream.
         unsafe { result::malloc_async(self.stream, bytes) }.map_err(failed("cuMemAllocAsync"))
     }
 
     fn free(&self, address: u64) {
         if self.enter().is_ok() {
-            // SAFETY: got from `malloc_async` and freed once. A failure cannot be mended here, and comes up again.
+            // SAFETY: allocated by `malloc_async`, freed once. A later call reports a failure again.
             let _ = unsafe { result::free_async(address, self.stream) };
         }
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: pageable memory is copied before the call returns, so `bytes` need not live longer.
+        // SAFETY: pageable memory is copied before the call returns, so `bytes` may be freed afterwards.
         unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
             .map_err(failed("cuMemcpyHtoDAsync"))
     }
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: the stream is waited for before `bytes` is anyone else's again.
+        // SAFETY: `bytes` stays borrowed until the stream is synchronised.
         unsafe { result::memcpy_dtoh_async(bytes, from, self.stream) }
             .map_err(failed("cuMemcpyDtoHAsync"))?;
         self.synchronize()
@@ -176,14 +176,14 @@ impl Driver for Cuda {
             Some(place) => state.pinned.swap_remove(place),
             None => Pinned::new(bytes.next_multiple_of(PAGE))?,
         };
-        // SAFETY: as long as `bytes` and ours; nobody reads it before the event below has come.
+        // SAFETY: at least `bytes` long, owned by this value, and not read before the event below is reached.
         let to = unsafe { std::slice::from_raw_parts_mut(pinned.start.cast::<u8>(), bytes) };
-        // SAFETY: `from` is a device address, or the driver refuses; the memory is kept until the event has come.
+        // SAFETY: the driver rejects a `from` that is no device address; the memory is kept until the event is reached.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream) }
             .map_err(failed("cuMemcpyDtoHAsync"))?;
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
             .map_err(failed("cuEventCreate"))?;
-        // SAFETY: both are ours.
+        // SAFETY: this value owns both.
         unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
         let number = state.handle();
         state.fetches.insert(number, (event, pinned));
@@ -199,10 +199,10 @@ impl Driver for Cuda {
             unsafe { result::event::synchronize(event) }.map_err(failed("cuEventSynchronize"));
         // SAFETY: taken out of the state, so destroyed once; a failure changes nothing.
         let _ = unsafe { result::event::destroy(event) };
-        // After a failure the copy may not have come: the memory is left alone for good.
+        // After a failure the copy may still be running: the memory is never reused.
         waited?;
         let length = bytes.len().min(pinned.bytes);
-        // SAFETY: so many bytes are there, written by the copy that the event came after, or by one before.
+        // SAFETY: `length` bytes are initialised: the event follows the copy that wrote them.
         let from = unsafe { std::slice::from_raw_parts(pinned.start.cast::<u8>(), length) };
         bytes[..length].copy_from_slice(from);
         self.state().pinned.push(pinned);
@@ -211,7 +211,7 @@ impl Driver for Cuda {
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
         self.enter()?;
-        // SAFETY: both are device addresses; the driver refuses others.
+        // SAFETY: both are device addresses; the driver rejects others.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
             .map_err(failed("cuMemcpyDtoDAsync"))
     }
@@ -235,7 +235,7 @@ impl Driver for Cuda {
             }
         };
         let name = CString::new(kernel).unwrap_or_default();
-        // SAFETY: the module stays loaded for the life of the process.
+        // SAFETY: the module stays loaded until the process ends.
         let function = unsafe { result::module::get_function(module, name) }
             .map_err(failed("cuModuleGetFunction"))?;
         state.functions.push(function);
@@ -248,8 +248,8 @@ impl Driver for Cuda {
         let ([bx, by, bz], [tx, ty, tz]) = (launch.grid.blocks, launch.grid.threads);
         let mut parameters = [launch.arguments.as_ptr().cast_mut().cast::<c_void>()];
         let shared = launch.grid.shared;
-        // SAFETY: the kernel takes one struct by value, which the driver copies before the call returns; that its
-        // layout is the kernel's is checked by the simulator, which compares the sizes, on every case.
+        // SAFETY: the kernel takes one struct by value, which the driver copies before the call returns. The simulator
+        // checks on every case that its size is the kernel's.
         unsafe {
             result::launch_kernel(
                 handle,
@@ -265,7 +265,7 @@ impl Driver for Cuda {
 
     fn synchronize(&self) -> Result<()> {
         self.enter()?;
-        // SAFETY: the stream is ours.
+        // SAFETY: this value owns the stream.
         unsafe { result::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
     }
 
@@ -277,7 +277,7 @@ impl Driver for Cuda {
         self.enter()?;
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
             .map_err(failed("cuEventCreate"))?;
-        // SAFETY: both are ours.
+        // SAFETY: this value owns both.
         unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
         let mut state = self.state();
         let number = state.handle();
@@ -292,7 +292,7 @@ impl Driver for Cuda {
             [from, to].map(|mark| state.marks.remove(&mark.0))
         };
         let [Some(from), Some(to)] = taken else { return Ok(f64::NAN) };
-        // SAFETY: both were created by `mark`, and live until they are destroyed below.
+        // SAFETY: both were created by `mark` and are destroyed below.
         let waited =
             unsafe { result::event::synchronize(to) }.map_err(failed("cuEventSynchronize"));
         // SAFETY: as above.
@@ -308,7 +308,7 @@ impl Driver for Cuda {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        // Copies that are under way write to pinned memory: it is freed once they are done, or never.
+        // Running copies write to pinned memory: free it only after they are done.
         let done = self.synchronize().is_ok();
         if self.enter().is_ok() {
             let mut state = self.state();
@@ -319,7 +319,7 @@ impl Drop for Cuda {
                 let _ = unsafe { result::event::destroy(event) };
             }
             for pinned in state.pinned.drain(..).chain(pinned).filter(|_| done) {
-                // SAFETY: from `malloc_host`, freed once, and no copy writes to it any more.
+                // SAFETY: allocated by `malloc_host`, freed once, and no copy writes to it now.
                 let _ = unsafe { result::free_host(pinned.start) };
             }
             drop(state);
@@ -329,19 +329,19 @@ impl Drop for Cuda {
     }
 }
 
-/// How many GPUs the driver sees.
+/// The number of GPUs of the driver.
 fn devices() -> Result<i32> {
     libraries::driver()?;
     let mut version = 0;
-    // SAFETY: the library is there; the address is good.
+    // SAFETY: the library is loaded; the address is valid.
     unsafe { sys::cuDriverGetVersion(&mut version) }
         .result()
         .map_err(failed("cuDriverGetVersion"))?;
     if version < OLDEST_DRIVER {
         let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(Error::Unavailable {
-            what: format!("the CUDA driver is of version {major}.{minor}; 12.8 is needed"),
-            hint: "update NVIDIA's driver to 570 or newer, or work on the CPU".into(),
+            what: format!("the CUDA driver has version {major}.{minor}, expected 12.8 or newer"),
+            hint: "update NVIDIA's driver to 570 or newer, or use the CPU".into(),
         });
     }
     match result::init() {
@@ -355,7 +355,7 @@ fn devices() -> Result<i32> {
 fn describe(device: sys::CUdevice) -> Result<Description> {
     use sys::CUdevice_attribute as Attribute;
     let attribute = |attribute: Attribute| {
-        // SAFETY: the device is good.
+        // SAFETY: the device is valid.
         let value = unsafe { result::device::get_attribute(device, attribute) };
         value.map(|value| value as u32).map_err(failed("cuDeviceGetAttribute"))
     };
@@ -366,7 +366,7 @@ fn describe(device: sys::CUdevice) -> Result<Description> {
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ),
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-        // SAFETY: the device is good.
+        // SAFETY: the device is valid.
         memory: unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?,
         shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)?
             as usize,
@@ -374,9 +374,9 @@ fn describe(device: sys::CUdevice) -> Result<Description> {
     })
 }
 
-/// Lets the stream's pool keep what was freed, instead of giving it back at every wait.
+/// Sets the memory pool to keep freed memory instead of releasing it at every synchronisation.
 fn keep_memory(device: sys::CUdevice) -> Result<()> {
-    // SAFETY: the device is good.
+    // SAFETY: the device is valid.
     let pool = unsafe { result::device::get_default_mem_pool(device) }
         .map_err(failed("cuDeviceGetDefaultMemPool"))?;
     let mut all = u64::MAX;
@@ -386,22 +386,22 @@ fn keep_memory(device: sys::CUdevice) -> Result<()> {
         .map_err(failed("cuMemPoolSetAttribute"))
 }
 
-/// What was found on this machine.
+/// The CUDA software and the GPUs of this machine.
 #[derive(Debug, Clone)]
 pub struct Doctor {
-    /// The driver's CUDA version, major and minor, or why there is none.
+    /// The driver's CUDA version, major and minor, or why there is no driver.
     pub driver: Result<(i32, i32)>,
     /// Every GPU, or why it cannot be used.
     pub devices: Vec<Result<Description>>,
-    /// NVRTC's version and where it lies, or why there is none.
+    /// NVRTC's version and path, or why there is no NVRTC.
     pub nvrtc: Result<((i32, i32), std::path::PathBuf)>,
 }
 
-/// Looks at what this machine has. Never panics and never fails.
+/// Looks for the CUDA driver, GPUs and NVRTC. Never panics and never fails.
 pub fn doctor() -> Doctor {
     let driver = libraries::driver().and_then(|()| {
         let mut version = 0;
-        // SAFETY: the library is there; the address is good.
+        // SAFETY: the library is loaded; the address is valid.
         unsafe { sys::cuDriverGetVersion(&mut version) }
             .result()
             .map_err(failed("cuDriverGetVersion"))?;

@@ -1,4 +1,4 @@
-//! A device: a driver, what it has loaded, and its memory.
+//! A device: a driver, its loaded kernels, and its memory.
 
 use super::memory::Memory;
 use super::{
@@ -9,23 +9,23 @@ use bytemuck::NoUninit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A GPU to run ops on; clones are the same device.
+/// A GPU that runs ops. Clones are the same device.
 #[derive(Debug, Clone)]
 pub struct Device(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     driver: Box<dyn Driver>,
-    /// By program and kernel: two programs may have kernels of the same name.
+    /// By program and kernel, since kernels of two programs may have the same name.
     functions: Mutex<HashMap<(ProgramId, &'static str), Function>>,
     memory: Memory,
 }
 
 impl Device {
-    /// The GPU of this number.
+    /// The GPU of this number, from 0.
     ///
     /// # Errors
-    /// When there is none, or its driver is missing or too old.
+    /// When there is no such GPU, or the driver is missing or too old.
     pub fn cuda(ordinal: usize) -> Result<Device> {
         Ok(Device::new(Box::new(super::cuda::Cuda::new(ordinal)?)))
     }
@@ -35,7 +35,7 @@ impl Device {
         Device::new(Box::new(super::Simulator::new(simulation)))
     }
 
-    /// A GPU that executes nothing; `counting` says what it was asked for.
+    /// A GPU that executes nothing; `counting` counts its calls.
     pub fn counting(counting: &super::Counting) -> Device {
         Device::new(Box::new(counting.clone()))
     }
@@ -45,17 +45,17 @@ impl Device {
         Device(Arc::new(Inner { driver, functions: Mutex::default(), memory: Memory::default() }))
     }
 
-    /// What it is.
+    /// The device's name and limits.
     pub fn description(&self) -> &Description {
         self.0.driver.description()
     }
 
-    /// Whether both are one device.
+    /// Whether `other` is the same device.
     pub fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Its driver.
+    /// The device's driver.
     pub fn driver(&self) -> &dyn Driver {
         &*self.0.driver
     }
@@ -64,28 +64,28 @@ impl Device {
         &self.0.memory
     }
 
-    /// What its memory holds.
+    /// The use of the device's memory.
     pub fn statistics(&self) -> Statistics {
         self.0.memory.statistics()
     }
 
-    /// Gives cached memory back.
+    /// Returns cached memory to the driver.
     pub fn trim(&self) {
         self.0.memory.trim(self.driver());
     }
 
-    /// Memory of unspecified content.
+    /// Memory of `bytes` bytes, uninitialised.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// When the device is out of memory.
     pub fn allocate(&self, bytes: usize) -> Result<Block> {
         self.0.memory.take(self, bytes)
     }
 
-    /// Memory with a copy of these numbers.
+    /// Memory that holds a copy of these numbers.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// When the device is out of memory.
     pub fn upload<T: NoUninit>(&self, numbers: &[T]) -> Result<Block> {
         let bytes: &[u8] = bytemuck::cast_slice(numbers);
         let block = self.allocate(bytes.len())?;
@@ -95,10 +95,10 @@ impl Device {
         Ok(block)
     }
 
-    /// Copies numbers from the device.
+    /// Copies numbers from the device, and waits for the copy.
     ///
     /// # Errors
-    /// When work on them failed.
+    /// When earlier work on the device failed.
     pub fn download<T: bytemuck::Pod>(&self, from: Pointer, numbers: &mut [T]) -> Result<()> {
         if numbers.is_empty() {
             return Ok(());
@@ -106,10 +106,10 @@ impl Device {
         self.driver().download(from.0, bytemuck::cast_slice_mut(numbers))
     }
 
-    /// Launches a kernel; nothing where the grid is empty.
+    /// Launches a kernel. Does nothing if the grid is empty.
     ///
     /// # Errors
-    /// When the grid is beyond a GPU's limits, or the driver refuses. Failures while it runs come later.
+    /// When the grid exceeds a GPU's limits, or the driver rejects the launch. A later call reports failures of a run.
     pub fn launch(
         &self,
         program: &'static Program,
@@ -128,7 +128,7 @@ impl Device {
         self.driver().launch(function, &launch)
     }
 
-    /// Finds out whether programs can be compiled and loaded at all, by trying one.
+    /// Tests that programs can be compiled and loaded, by loading one.
     ///
     /// # Errors
     /// When they cannot; the message says what to do.
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::gpu::Part;
 
-    /// A program whose one kernel writes a number to the address it is given, by thread 0 alone.
+    /// A program with one kernel, whose thread 0 writes a number to an address.
     fn writing(variant: &'static str, part: &'static Part, number: u32) -> &'static Program {
         let parts = std::slice::from_ref(part);
         let key = Program::new("test", parts, "").key();

@@ -1,59 +1,59 @@
-//! What the engine needs of a GPU, in one small trait.
+//! The trait between the engine and a GPU.
 
 use super::{Program, Result};
 use std::fmt::Debug;
 
-/// A GPU: real, simulated, or counting. Work is done in the order it is asked for.
+/// A GPU: real, simulated, or counting. Calls take effect in the order in which they are made.
 pub trait Driver: Debug + Send + Sync {
-    /// What the device is.
+    /// The device's name and limits.
     fn description(&self) -> &Description;
 
-    /// Memory of unspecified content; `bytes` is above 0.
+    /// Allocates uninitialised memory; `bytes` must be above 0.
     ///
     /// # Errors
-    /// When there is not so much.
+    /// When the device is out of memory.
     fn allocate(&self, bytes: usize) -> Result<u64>;
 
-    /// Gives memory back once everything asked for so far is done.
+    /// Frees memory after all earlier calls are done.
     fn free(&self, address: u64);
 
     /// Copies to the device.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the copy fails.
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()>;
 
-    /// Copies from the device, after everything asked for so far is done.
+    /// Copies from the device after all earlier calls are done, and waits for the copy.
     ///
     /// # Errors
-    /// When the device refuses, or work before failed.
+    /// When the copy or earlier work fails.
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()>;
 
-    /// Starts a copy from the device into memory of the driver's own, in the order of work.
+    /// Starts a copy from the device to memory that the driver owns; [`collect`](Self::collect) ends it.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the copy cannot start.
     fn fetch(&self, from: u64, bytes: usize) -> Result<Fetch>;
 
-    /// Waits until a fetch is done, and copies as many of its bytes out as there is room for. It is used up.
+    /// Waits for a fetch and copies its first `bytes.len()` bytes. The fetch cannot be collected again.
     ///
     /// # Errors
     /// When work before the fetch failed.
     fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()>;
 
-    /// Copies within the device.
+    /// Copies `bytes` bytes inside the device.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the copy cannot start.
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()>;
 
-    /// Sets every byte.
+    /// Sets `bytes` bytes to `byte`.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the fill cannot start.
     fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<()>;
 
-    /// A kernel of a program, which is compiled and loaded the first time.
+    /// A kernel of a program. The first call compiles and loads the program.
     ///
     /// # Errors
     /// When the program cannot be compiled or loaded, or has no such kernel.
@@ -62,43 +62,43 @@ pub trait Driver: Debug + Send + Sync {
     /// Starts a kernel.
     ///
     /// # Errors
-    /// When it cannot start; the simulator also when it found something wrong.
+    /// When the kernel cannot start. The simulator also reports the mistakes that it finds in the kernel.
     fn launch(&self, function: Function, launch: &Launch<'_>) -> Result<()>;
 
-    /// Waits until everything asked for so far is done.
+    /// Waits until all earlier calls are done.
     ///
     /// # Errors
-    /// When some of it failed.
+    /// When one of them failed.
     fn synchronize(&self) -> Result<()>;
 
-    /// The first of these bytes that nobody wrote, where the device knows.
+    /// The position of the first uninitialised byte of these, if the device tracks writes.
     fn unwritten(&self, from: u64, bytes: usize) -> Option<usize>;
 
-    /// A mark in the order of work.
+    /// Records a mark after all earlier calls.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the mark cannot be recorded.
     fn mark(&self) -> Result<Mark>;
 
-    /// Seconds of device time between two marks, after waiting for the second. Both are used up.
+    /// Waits for the second mark; returns the seconds of device time between the two.
     ///
     /// # Errors
     /// When work between them failed.
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64>;
 }
 
-/// What a device is.
+/// A device's name, kind and limits.
 #[derive(Debug, Clone)]
 pub struct Description {
-    /// Its name, as its maker gives it.
+    /// The name that the driver reports.
     pub name: String,
     /// Compute capability, major and minor.
     pub capability: (u32, u32),
-    /// Streaming multiprocessors.
+    /// The number of streaming multiprocessors.
     pub multiprocessors: u32,
     /// Bytes of memory.
     pub memory: usize,
-    /// The most shared memory a block can have without asking for more.
+    /// The most bytes of shared memory of a block, without the opt-in to more.
     pub shared_memory: usize,
     /// Whether it is simulated.
     pub simulated: bool,
@@ -108,35 +108,35 @@ pub struct Description {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Function(pub usize);
 
-/// A place in the order of work.
+/// A position in the order of a device's work.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mark(pub u64);
 
-/// A copy from the device that was started; [`Driver::collect`] ends it.
+/// A copy from the device that [`Driver::fetch`] started; [`Driver::collect`] ends it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fetch(pub u64);
 
-/// How many threads run a kernel.
+/// The blocks and threads of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// Blocks along x, y and z.
     pub blocks: [u32; 3],
-    /// Threads of a block along x, y and z.
+    /// Threads of each block along x, y and z.
     pub threads: [u32; 3],
-    /// Bytes of dynamic shared memory a block.
+    /// Bytes of dynamic shared memory of each block.
     pub shared: u32,
 }
 
 impl Grid {
-    /// Threads of a block where nothing speaks for another number; `THREADS` in the prelude.
+    /// The default number of threads of a block; `THREADS` in `prelude.cuh`.
     pub const THREADS: u32 = 256;
 
-    /// A thread for each of `count` elements, in blocks of [`Grid::THREADS`].
+    /// One thread for each of `count` elements, in blocks of [`Grid::THREADS`].
     pub fn elements(count: usize) -> Grid {
         Grid::blocks(count.div_ceil(Grid::THREADS as usize))
     }
 
-    /// So many blocks of [`Grid::THREADS`] threads, along x. A number beyond the limit is refused at the launch.
+    /// `count` blocks of [`Grid::THREADS`] threads, along x. A launch with more than the limit fails.
     pub fn blocks(count: usize) -> Grid {
         Grid {
             blocks: [u32::try_from(count).unwrap_or(u32::MAX), 1, 1],
@@ -145,13 +145,13 @@ impl Grid {
         }
     }
 
-    /// Blocks along x and y of [`Grid::THREADS`] threads along x.
+    /// `x` by `y` blocks of [`Grid::THREADS`] threads along x.
     pub fn tiles(x: usize, y: usize) -> Grid {
         let [x, y] = [x, y].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         Grid { blocks: [x, y, 1], ..Grid::blocks(1) }
     }
 
-    /// A team of threads along x for each of `rows` rows, so wide: a warp, or a whole block where rows are wide.
+    /// One team of threads along x for each of `rows` rows of `width` numbers: a warp for up to 512, otherwise a block.
     pub fn teams(rows: usize, width: usize) -> Grid {
         let (threads, teams) = match width {
             0..=512 => (32, 8),
@@ -161,20 +161,20 @@ impl Grid {
         Grid { threads: [threads, teams, 1], ..Grid::blocks(rows.div_ceil(teams as usize)) }
     }
 
-    /// What is wrong with it, if anything is.
+    /// The limit of a GPU that the grid exceeds, if any.
     pub(super) fn complaint(&self, shared_memory: usize) -> Option<String> {
         let [x, y, z] = self.blocks;
         let threads: u64 = self.threads.iter().map(|&n| u64::from(n)).product();
         if x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
             return Some(format!(
-                "{x} x {y} x {z} blocks; a GPU takes 2147483647 x 65535 x 65535: use a smaller batch"
+                "got {x} x {y} x {z} blocks, at most 2147483647 x 65535 x 65535: use a smaller batch"
             ));
         }
         if threads == 0 || threads > 1024 || self.threads[2] > 64 {
-            return Some(format!("blocks of {:?} threads; a GPU takes 1 to 1024", self.threads));
+            return Some(format!("got blocks of {:?} threads, expected 1 to 1024", self.threads));
         }
         (self.shared as usize > shared_memory).then(|| {
-            format!("{} bytes of shared memory; a block here has {shared_memory}", self.shared)
+            format!("got {} bytes of shared memory, at most {shared_memory} a block", self.shared)
         })
     }
 }
@@ -184,9 +184,9 @@ impl Grid {
 pub struct Launch<'a> {
     /// The kernel's name, for messages.
     pub kernel: &'static str,
-    /// How many threads.
+    /// The blocks and threads.
     pub grid: Grid,
-    /// Its one parameter, a struct by value.
+    /// The bytes of the kernel's one parameter, a struct by value.
     pub arguments: &'a [u8],
 }
 

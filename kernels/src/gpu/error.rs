@@ -1,9 +1,9 @@
-//! What can go wrong between an op and a GPU.
+//! Errors of a GPU, its driver and its compiler.
 
-/// An error of a device, its driver or its compiler. Says what to do where anything can be done.
+/// An error of a device, its driver or its compiler. The message says what to do, if something can be done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// There is no device to work on.
+    /// The device, its driver or its compiler is missing.
     #[error("{what}; {hint}")]
     Unavailable {
         /// What is missing.
@@ -14,40 +14,40 @@ pub enum Error {
     /// A call of the driver failed.
     #[error("CUDA driver: {call} failed with code {code}{}", meaning(*code))]
     Driver {
-        /// The function.
+        /// The driver function.
         call: &'static str,
-        /// Its answer, a `CUresult`.
+        /// The `CUresult` that it returned.
         code: u32,
     },
-    /// The compiler refused a program.
-    #[error("{program}: NVRTC refused it for {target}:\n{log}")]
+    /// The compiler rejected a program.
+    #[error("{program}: NVRTC cannot compile it for {target}:\n{log}")]
     Compile {
         /// The program's name.
         program: &'static str,
-        /// What it was compiled for.
+        /// The target architecture.
         target: String,
         /// The compiler's messages, with file and line.
         log: String,
     },
-    /// No memory is left.
+    /// The device is out of memory.
     #[error(
-        "out of memory on {device}: {asked} bytes asked for, {in_use} in use by tensors; \
+        "out of memory on {device}: {asked} bytes requested, {in_use} in use by tensors; \
          use a smaller batch or another device"
     )]
     Memory {
         /// The device's name.
         device: String,
-        /// Bytes that were asked for.
+        /// Bytes requested.
         asked: usize,
-        /// Bytes that tensors hold.
+        /// Bytes in use by tensors.
         in_use: usize,
     },
-    /// A launch that cannot be.
+    /// A launch that a GPU does not support.
     #[error("{kernel}: {what}")]
     Launch {
         /// The kernel's name.
         kernel: String,
-        /// What is wrong with it.
+        /// What is wrong with the launch.
         what: String,
     },
     /// The simulator found mistakes in a kernel.
@@ -55,15 +55,15 @@ pub enum Error {
     Findings {
         /// The kernel's name.
         kernel: String,
-        /// How many.
+        /// The number of findings.
         count: usize,
-        /// The first of them, a line each.
+        /// The first findings, one line each.
         findings: String,
     },
 }
 
 impl Error {
-    /// A call on a GPU of an op that has no CUDA kernels.
+    /// The error of an op without CUDA kernels that was called on a GPU.
     pub fn no_kernels(op: &str) -> Self {
         Error::Unavailable {
             what: format!("{op} has no CUDA kernels"),
@@ -72,10 +72,10 @@ impl Error {
     }
 }
 
-/// The result of most functions here.
+/// The result of a call of a GPU.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The answers of the driver that a user meets, in words. The driver is not asked: it may be the one that is missing.
+/// The driver's usual error codes in words. Asks the driver for no text, since the driver may be missing.
 fn meaning(code: u32) -> &'static str {
     match code {
         1 => " (invalid value)",

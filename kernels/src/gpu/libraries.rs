@@ -1,31 +1,31 @@
-//! Finding the CUDA driver and NVRTC. Neither is needed to build, and a machine without them is no reason to panic:
-//! cudarc's functions may be called only after these said yes.
+//! Finds and loads the CUDA driver and NVRTC at run time. A machine without them gives an error, not a panic: call
+//! cudarc's functions only after [`driver`] or [`nvrtc`] returned `Ok`.
 
 use super::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Where to look for NVRTC, if not everywhere: a folder, or the library itself.
+/// The environment variable with NVRTC's path: the library or its folder. If set, no other place is searched.
 pub const NVRTC_VARIABLE: &str = "MPUC_NVRTC";
 
-/// The names of NVRTC's file, newest first.
+/// File names of NVRTC, newest first.
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
-/// Whether the CUDA driver's library can be loaded.
+/// Loads the CUDA driver's library.
 pub(super) fn driver() -> Result<()> {
     static PRESENT: OnceLock<bool> = OnceLock::new();
-    // SAFETY: loads the driver's library if it is there, whose initialisers are the vendor's.
+    // SAFETY: loads the driver's library, if present; the vendor's initialisers need nothing of the caller.
     if *PRESENT.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() }) {
         return Ok(());
     }
     Err(Error::Unavailable {
         what: "no CUDA driver: libcuda.so.1 is not in the library path".into(),
-        hint: "install NVIDIA's driver (570 or newer), or work on the CPU (--device cpu)".into(),
+        hint: "install NVIDIA's driver (570 or newer), or use the CPU (--device cpu)".into(),
     })
 }
 
-/// Where NVRTC was found: a path, or a bare name that the system's loader resolved.
+/// Loads NVRTC; returns its path, or the bare name if the system's loader found it.
 pub(super) fn nvrtc() -> Result<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf>> = OnceLock::new();
     FOUND.get_or_init(load_nvrtc).as_deref().map_err(Clone::clone)
@@ -49,12 +49,12 @@ fn load_nvrtc() -> Result<PathBuf> {
     }
     let (what, hint) = match asked {
         Some(path) => (
-            format!("no NVRTC at {}, which {NVRTC_VARIABLE} names", path.display()),
-            format!("let {NVRTC_VARIABLE} name libnvrtc.so.13 or its folder, or unset it"),
+            format!("no NVRTC at {}, the value of {NVRTC_VARIABLE}", path.display()),
+            format!("set {NVRTC_VARIABLE} to libnvrtc.so.13 or its folder, or unset it"),
         ),
         None => (
             "no NVRTC: libnvrtc.so.13 is neither in the library path nor in a Python or CUDA folder".to_owned(),
-            format!("`pip install nvidia-cuda-nvrtc`, or let {NVRTC_VARIABLE} name its folder"),
+            format!("run `pip install nvidia-cuda-nvrtc`, or set {NVRTC_VARIABLE} to its folder"),
         ),
     };
     Err(Error::Unavailable { what, hint })
@@ -68,7 +68,7 @@ fn in_folder(folder: &Path) -> Option<PathBuf> {
         .find_map(|path| load(&path))
 }
 
-/// Loads NVRTC and, before it, the file of built-in functions that stands beside it, for good.
+/// Loads NVRTC, after the library of built-in functions in its folder. They are never unloaded.
 fn load(path: &Path) -> Option<PathBuf> {
     let builtins = path
         .parent()
@@ -84,13 +84,13 @@ fn load(path: &Path) -> Option<PathBuf> {
 }
 
 fn open(path: &Path) -> bool {
-    // SAFETY: NVRTC's libraries have no initialisers that ask anything of the caller.
+    // SAFETY: the initialisers of NVRTC's libraries need nothing of the caller.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    // Never closed: cudarc finds it by its name from now on.
+    // Never closed, so that cudarc finds it by its name.
     library.map(std::mem::forget).is_ok()
 }
 
-/// Folders in which wheels, conda and NVIDIA's installers leave NVRTC.
+/// Folders into which wheels, conda and NVIDIA's installers put NVRTC.
 fn folders() -> Vec<PathBuf> {
     let mut pythons: Vec<PathBuf> = Vec::new();
     let prefixes =
@@ -116,7 +116,7 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The entries of a folder whose names begin so, the last first.
+/// The entries of a folder whose names begin with `start`, in descending order.
 fn children(folder: &Path, start: &str) -> Vec<PathBuf> {
     let entries =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,27 +1,27 @@
-//! A device's memory: free lists by size, so that a training step that ran twice allocates nothing new.
+//! A device's memory: free lists by size, so that a repeated training step allocates nothing.
 //!
-//! The lowest free address of a size is taken first. Free memory is then a set without an order, and a step that is
-//! repeated meets the same addresses: tables of addresses stay as they are.
+//! The lowest free address of a size is used first, whatever the order in which blocks were freed. A repeated step
+//! then gets the same addresses, and tables of addresses need no new upload.
 
 use super::{Device, Driver, Pointer, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a device's memory holds, in bytes and counts.
+/// The use of a device's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Bytes in use by blocks now.
+    /// Bytes in use by blocks.
     pub in_use: usize,
-    /// The most bytes that were in use at once.
+    /// The most bytes in use at once so far.
     pub peak: usize,
     /// Bytes on the free lists.
     pub cached: usize,
-    /// Blocks that had to be got from the driver.
+    /// Blocks that the driver allocated so far.
     pub fresh: u64,
 }
 
-/// The free lists. A simulated device has none: each block is an allocation of its own and exactly as long as asked
-/// for, so that the simulator sees every overrun.
+/// The free lists. A simulated device has none: each block is one allocation of the requested size, so that the
+/// simulator finds every access out of bounds.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     state: Mutex<State>,
@@ -33,8 +33,8 @@ struct State {
     statistics: Statistics,
 }
 
-/// A piece of a device's memory that goes back when dropped. Work on it that was launched before goes on undisturbed,
-/// since all work is done in the order it was launched.
+/// A block of a device's memory, freed when dropped. It may be dropped while launched work still uses it, since the
+/// device reuses it only for later work.
 #[derive(Debug)]
 pub struct Block {
     device: Device,
@@ -43,12 +43,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// Where it starts.
+    /// The address of the first byte.
     pub fn pointer(&self) -> Pointer {
         Pointer(self.address)
     }
 
-    /// The device it lies on.
+    /// The block's device.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -107,7 +107,7 @@ impl Memory {
         }
     }
 
-    /// Gives all cached memory back to the driver.
+    /// Returns all cached memory to the driver.
     pub(super) fn trim(&self, driver: &dyn Driver) {
         self.lock().trim(driver);
     }
@@ -122,7 +122,7 @@ impl State {
         self.statistics.cached = 0;
     }
 
-    /// Says who holds the memory, where memory is what lacks.
+    /// Adds the bytes in use to an error that memory is out.
     fn explain(&self, driver: &dyn Driver, asked: usize, error: super::Error) -> super::Error {
         match error {
             super::Error::Driver { code: 2, .. } => super::Error::Memory {
@@ -147,7 +147,7 @@ mod tests {
     use crate::gpu::driver::{Description, Fetch, Function, Launch, Mark};
     use crate::gpu::{Error, Program};
 
-    /// A device with room for `room` bytes that does nothing else.
+    /// A driver that allocates up to `room` bytes and does nothing else.
     #[derive(Debug)]
     struct Room {
         description: Description,
@@ -241,14 +241,14 @@ mod tests {
         let address = first.pointer();
         drop(first);
         let again = device.allocate(900).unwrap();
-        assert_eq!(again.pointer(), address, "1000 and 900 bytes are of one class");
+        assert_eq!(again.pointer(), address, "1000 and 900 bytes have one size class");
         assert_eq!(device.statistics().fresh, 1);
         drop(again);
-        // 1024 cached and 3072 free: enough once the cache is given back.
+        // 1024 cached and 3072 free: enough after the cache is returned.
         let large = device.allocate(4000).unwrap();
         assert_eq!((device.statistics().cached, device.statistics().in_use), (0, 4096));
         let error = device.allocate(1).unwrap_err().to_string();
-        assert!(error.contains("512 bytes asked for, 4096 in use"), "{error}");
+        assert!(error.contains("512 bytes requested, 4096 in use"), "{error}");
         drop(large);
         assert_eq!(device.statistics().peak, 4096);
     }

@@ -1,8 +1,8 @@
 //! Running ops on a GPU, or on a simulated one.
 //!
 //! A [`Device`] launches an op's kernels through a [`Driver`]: the CUDA driver; the simulator, which runs the same PTX
-//! on the CPU and checks every access; or the [`Counting`] one, which executes nothing. Everything above the driver is
-//! shared: programs, argument structs, launch sizes, memory. An op says what to launch by implementing [`GpuOp`] in its `cuda.rs`.
+//! on the CPU and checks every access; or the [`Counting`] one, which executes nothing. Programs, argument structs,
+//! launch sizes and memory do not depend on the driver. An op implements [`GpuOp`] in its `cuda.rs`.
 
 mod arguments;
 pub mod check;
@@ -41,7 +41,7 @@ pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
 pub use table::Table;
 pub use walk::{Loops, Split};
 
-/// Every program: those of the ops in the order of their list, then the one that belongs to none.
+/// Every program: those of the ops in the order of their list, then the program of the common kernels.
 pub fn programs() -> Vec<&'static Program> {
     struct Programs(Vec<&'static Program>);
     impl crate::ops::Visitor for Programs {

@@ -1,4 +1,4 @@
-//! Compiling programs with NVRTC: to PTX for the simulator, to a cubin for the GPU at hand.
+//! Compiles programs with NVRTC: to PTX for the simulator, to a cubin for a GPU.
 
 use super::program::OPTIONS;
 use super::{Error, Program, Result, libraries};
@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What a program is compiled for.
+/// The target of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// PTX for compute capability 8.0, which the simulator runs.
@@ -29,26 +29,26 @@ impl fmt::Display for Target {
 pub fn version() -> Result<((i32, i32), &'static Path)> {
     let path = libraries::nvrtc()?;
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is there; both addresses are good.
+    // SAFETY: the library is loaded; both addresses are valid.
     let code = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
     match code {
         sys::nvrtcResult::NVRTC_SUCCESS => Ok(((major, minor), path)),
         other => Err(Error::Unavailable {
-            what: format!("NVRTC at {} does not say its version ({other:?})", path.display()),
+            what: format!("NVRTC at {} reports no version ({other:?})", path.display()),
             hint: "install it again".into(),
         }),
     }
 }
 
-/// Compiles a program; PTX as text, a cubin as bytes.
+/// Compiles a program to PTX text or to the bytes of a cubin.
 ///
 /// # Errors
-/// When NVRTC is not there, or refuses the source: the message has file and line.
+/// When NVRTC is missing or rejects the source; the message has file and line.
 pub fn compile(program: &Program, target: Target) -> Result<Vec<u8>> {
     compile_saying(program, target, &[]).map(|(image, _)| image)
 }
 
-/// The same with more options, and what the compiler said.
+/// Compiles a program with more options; returns the image and the compiler's log.
 pub(super) fn compile_saying(
     program: &Program,
     target: Target,
@@ -81,11 +81,11 @@ pub(super) fn compile_saying(
             }
             Ok((image, compilation.log().unwrap_or_default()))
         }
-        _ => Err(refused("it gave nothing back".into())),
+        _ => Err(refused("the image is empty".into())),
     }
 }
 
-/// A compiled program's image from the disk, or compiled now and kept there.
+/// A program's cubin from the cache on disk, or compiled and written to it.
 pub(super) fn cubin(program: &Program, capability: (u32, u32)) -> Result<Vec<u8>> {
     let ((major, minor), _) = version()?;
     let target = Target::Cubin(capability.0, capability.1);
@@ -105,13 +105,13 @@ pub(super) fn cubin(program: &Program, capability: (u32, u32)) -> Result<Vec<u8>
     }
     let image = compile(program, target)?;
     if let Some(file) = file {
-        // A cache that cannot be written costs time, nothing else.
+        // Without the cache the next process compiles again; that is no error.
         let _ = keep(&file, &image);
     }
     Ok(image)
 }
 
-/// Takes a cached image away that the driver refused.
+/// Deletes a cached image that the driver rejected.
 pub(super) fn forget(program: &Program) {
     let entries =
         cache().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
@@ -139,7 +139,7 @@ fn cache() -> Option<PathBuf> {
     Some(base.join("mpuc").join("kernels"))
 }
 
-/// A program inside NVRTC.
+/// NVRTC's handle of a program, destroyed when dropped.
 struct Compilation(sys::nvrtcProgram);
 
 type Size = unsafe fn(sys::nvrtcProgram, *mut usize) -> sys::nvrtcResult;
@@ -148,10 +148,10 @@ type Get = unsafe fn(sys::nvrtcProgram, *mut std::ffi::c_char) -> sys::nvrtcResu
 impl Compilation {
     fn get(&self, size: Size, get: Get) -> Option<Vec<u8>> {
         let mut bytes = 0;
-        // SAFETY: the program lives; the address is good.
+        // SAFETY: the program is not destroyed yet; the address is valid.
         unsafe { size(self.0, &mut bytes) }.result().ok()?;
         let mut image = vec![0u8; bytes];
-        // SAFETY: the program lives; the buffer is as long as it said.
+        // SAFETY: the program is not destroyed yet; the buffer has the length from the call above.
         unsafe { get(self.0, image.as_mut_ptr().cast()) }.result().ok()?;
         Some(image)
     }
@@ -165,7 +165,7 @@ impl Compilation {
 
 impl Drop for Compilation {
     fn drop(&mut self) {
-        // SAFETY: made by `create_program` and destroyed once. There is nothing to do about a failure.
+        // SAFETY: created by `create_program` and destroyed once. A failure changes nothing.
         let _ = unsafe { result::destroy_program(self.0) };
     }
 }

@@ -1,13 +1,13 @@
-//! What an op must say of itself to run on a GPU.
+//! The trait that an op implements to run on a GPU.
 
 use super::{Device, Pointer, Program};
 use crate::{Op, Result, Shape};
 
-/// An op's kernels and how they are launched; f32. Lives in the op's `cuda.rs`.
+/// An op's f32 kernels and their launches, in the op's `cuda.rs`.
 ///
-/// The promises are those of [`Op`]: every element of the output and the saved buffers is written, gradients are
-/// written or added, nothing is allocated that outlives the call ([`Device::allocate`] gives scratch), and the same
-/// bits come out every time: no floating point atomics, sums in a fixed order.
+/// The contract is that of [`Op`]: write every element of the output and of the saved buffers, write or add to each
+/// gradient, allocate only scratch ([`Device::allocate`]) that is dropped before the call returns, and give the same
+/// bits in every run: no floating point atomics, sums in a fixed order.
 pub trait GpuOp: Op {
     /// The kernels.
     const PROGRAM: &'static Program;
@@ -15,13 +15,13 @@ pub trait GpuOp: Op {
     /// Launches the forward pass.
     ///
     /// # Errors
-    /// When a launch is refused.
+    /// When a launch fails.
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()>;
 
     /// Launches the backward pass.
     ///
     /// # Errors
-    /// When a launch is refused.
+    /// When a launch fails.
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()>;
 }
 
@@ -36,9 +36,9 @@ pub struct Forward<'a> {
     pub index_shapes: &'a [Shape],
     /// The index inputs.
     pub indices: &'a [Pointer],
-    /// Where the output goes.
+    /// The output. Every element must be written; it is uninitialised before.
     pub output: Pointer,
-    /// Where the saved buffers go, floating point and indices, in the order of [`Plan::saved`](crate::op::Plan::saved).
+    /// The saved buffers, floating point and indices, in the order of [`Plan::saved`](crate::op::Plan::saved).
     pub saved: &'a [Pointer],
 }
 
@@ -47,27 +47,27 @@ pub struct Forward<'a> {
 pub struct Backward<'a> {
     /// Shapes of the inputs.
     pub shapes: &'a [Shape],
-    /// The inputs; null where [`Op::keep`] did not ask for them.
+    /// The inputs; null where [`Op::keep`] does not name them.
     pub inputs: &'a [Pointer],
     /// Shapes of the index inputs.
     pub index_shapes: &'a [Shape],
     /// The index inputs.
     pub indices: &'a [Pointer],
-    /// The output; null where [`Op::keep`] did not ask for it.
+    /// The output; null where [`Op::keep`] does not name it.
     pub output: Pointer,
-    /// The saved buffers of the forward pass, in that order.
+    /// The saved buffers of the forward pass, in its order.
     pub saved: &'a [Pointer],
     /// The gradient of the output.
     pub grad_output: Pointer,
-    /// Where the gradient of each input goes; `None` where nobody needs it.
+    /// The gradient of each input; `None` where it is not needed.
     pub gradients: &'a [Option<Gradient>],
 }
 
-/// Where one gradient goes.
+/// The target of one input's gradient.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradient {
-    /// As many numbers as the input has.
+    /// As many elements as the input.
     pub data: Pointer,
-    /// Whether to add to what stands there; otherwise it holds nothing of worth.
+    /// Whether to add to `data`; otherwise `data` is uninitialised: overwrite it.
     pub add: bool,
 }

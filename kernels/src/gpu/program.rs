@@ -2,38 +2,38 @@
 
 use std::fmt::Write;
 
-/// A piece of source with the name that messages give it.
+/// A part of a program's source.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
-    /// The file's name.
+    /// The file's name, for the compiler's messages.
     pub file: &'static str,
-    /// Its text.
+    /// The file's text.
     pub text: &'static str,
 }
 
 impl Part {
-    /// What every program begins with: number types, indices, sums over warps and blocks, Philox.
+    /// The first part of every program: number types, indices, sums over warps and blocks, Philox.
     pub const PRELUDE: Part = Part { file: "prelude.cuh", text: include_str!("../prelude.cuh") };
-    /// The matrix product with a gather in front and an epilogue behind.
+    /// The matrix product, with a gather of the operands and an epilogue.
     pub const PRODUCT: Part = Part { file: "product.cuh", text: include_str!("../product.cuh") };
-    /// The side of a tile of it; `TILE` there.
+    /// Rows and columns of a tile of the matrix product; `TILE` in `product.cuh`.
     pub const PRODUCT_TILE: usize = 64;
     /// Loops over axes: reductions and broadcasting.
     pub const WALK: Part = Part { file: "walk.cuh", text: include_str!("../walk.cuh") };
 }
 
-/// The kernels of one op: CUDA C++ without headers, and the PTX that is committed with it.
+/// The kernels of one op: CUDA C++ without headers, and the committed PTX.
 ///
-/// Each kernel takes one struct by value. Its source is its parts in their order.
+/// Each kernel takes one struct by value. The source is the parts, in order.
 #[derive(Debug)]
 pub struct Program {
     /// The op's name.
     pub name: &'static str,
-    /// Which of the op's programs: those of one op may have kernels of the same name.
+    /// Distinguishes the programs of one op, whose kernels may have the same names.
     pub variant: &'static str,
-    /// The source.
+    /// The parts of the source, in order.
     pub parts: &'static [Part],
-    /// PTX made of it once, in `kernels/ptx`; may be that of an older source.
+    /// The text of the file in `kernels/ptx`; may be compiled from an older source.
     committed: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub struct ProgramId {
     variant: &'static str,
 }
 
-/// What every program is compiled with, beside its target.
+/// The compiler options of every program, without the target.
 pub(super) const OPTIONS: [&str; 3] = ["--std=c++17", "-lineinfo", "-default-device"];
 
 impl Program {
@@ -53,17 +53,17 @@ impl Program {
         Program { name, variant: "f32", parts, committed }
     }
 
-    /// The program as another variant of its op.
+    /// Sets the variant.
     pub const fn variant(self, variant: &'static str) -> Self {
         Program { variant, ..self }
     }
 
-    /// Names the program among all that a device loads.
+    /// The key of the program among all that a device loads.
     pub fn id(&self) -> ProgramId {
         ProgramId { name: self.name, variant: self.variant }
     }
 
-    /// The whole source; messages about it name the file and line of the part they are about.
+    /// The whole source, with `#line` directives, so that the compiler's messages name a part's file and line.
     pub fn source(&self) -> String {
         let mut source = String::new();
         for part in self.parts {
@@ -73,7 +73,7 @@ impl Program {
         source
     }
 
-    /// Names the source and the options: another key, other PTX.
+    /// A hash of the source and the options.
     pub fn key(&self) -> String {
         let mut hash = blake3::Hasher::new();
         hash.update(self.source().as_bytes());
@@ -83,14 +83,14 @@ impl Program {
         hash.finalize().to_hex()[..32].to_owned()
     }
 
-    /// The committed PTX, if it was made of this very source.
+    /// The committed PTX, if it was compiled from this source.
     pub fn committed(&self) -> Option<&'static str> {
         let (key, text) = self.committed.split_once('\n')?;
         (key.strip_prefix("// source ")? == self.key()).then_some(text)
     }
 
-    /// What is to be committed: the key, then the PTX without the compiler's banner, debug sections, and all but the
-    /// changes of its source lines.
+    /// The text to commit: the key, then the PTX without the compiler's banner, debug sections and repeated source
+    /// lines.
     pub fn to_commit(&self, ptx: &str) -> String {
         let compiler = ptx.lines().find(|line| line.contains(" release ")).unwrap_or("//");
         let mut text = format!("// source {}\n{compiler}\n", self.key());
@@ -103,11 +103,11 @@ impl Program {
             } else if let Some((number, path)) =
                 line.strip_prefix(".file").and_then(|rest| rest.split_once('"'))
             {
-                // NVRTC puts the folder it ran in before the name.
+                // NVRTC writes its working folder before the name.
                 let name = path.rsplit('/').next().unwrap_or(path);
                 text.push_str(&format!(".file{number}\"{name}\n"));
             } else if let Some(now) = line.strip_prefix(".loc") {
-                // Where a function was inlined into follows the comma.
+                // After the comma follows the position of inlining.
                 let now = now.split(',').next().unwrap_or(now).trim();
                 if now != std::mem::replace(&mut place, now) {
                     text.push_str(&format!(".loc {now}\n"));
@@ -120,7 +120,7 @@ impl Program {
         text
     }
 
-    /// The names of its kernels, as the source declares them.
+    /// The names of the kernels, as declared in the source.
     pub fn kernels(&self) -> Vec<&'static str> {
         let name = |text: &'static str| text.split('(').next().map(str::trim);
         self.parts

@@ -1,8 +1,8 @@
-//! Numbers on their way from a device: copied while it goes on working.
+//! Asynchronous copies from a device.
 
 use super::{Device, Fetch, Pointer, Result};
 
-/// Bytes of a device at one moment of its work, to be waited for later.
+/// A started copy from a device to the host; [`wait`](Self::wait) gives its bytes.
 #[derive(Debug)]
 pub struct Reading {
     device: Device,
@@ -11,10 +11,10 @@ pub struct Reading {
 }
 
 impl Device {
-    /// Starts to copy bytes from the device. Their memory may be used again at once: all work is done in its order.
+    /// Starts to copy bytes from the device. Later work may overwrite their memory, since it runs after the copy.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// When the copy cannot start.
     pub fn read(&self, from: Pointer, bytes: usize) -> Result<Reading> {
         let fetch = Some(self.driver().fetch(from.0, bytes)?);
         Ok(Reading { device: self.clone(), fetch, bytes })
@@ -22,15 +22,15 @@ impl Device {
 }
 
 impl Reading {
-    /// The device that is read.
+    /// The source device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The bytes, once everything launched before the reading is done.
+    /// Waits for all work before the copy and for the copy; returns the bytes.
     ///
     /// # Errors
-    /// When some of that failed.
+    /// When that work failed.
     pub fn wait(mut self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.bytes];
         match self.fetch.take() {
@@ -43,7 +43,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if let Some(fetch) = self.fetch.take() {
-            // Nobody is left to hear of a failure, which stays and comes up again.
+            // A drop cannot return an error; a later call reports the failure again.
             let _ = self.device.driver().collect(fetch, &mut []);
         }
     }

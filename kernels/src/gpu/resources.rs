@@ -1,29 +1,29 @@
-//! What the compiler says a kernel needs, and the budget it must stay within.
+//! Registers and memory that a kernel uses, and the committed budget for them.
 
 use super::nvrtc::compile_saying;
 use super::{Program, Result, Target};
 
-/// What one kernel needs on one kind of GPU.
+/// The resources of one kernel on one GPU architecture, as the compiler reports them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resources {
     /// The kernel's name.
     pub kernel: String,
-    /// What it was compiled for, e.g. `sm_90`.
+    /// The architecture, e.g. `sm_90`.
     pub target: String,
-    /// Registers a thread.
+    /// Registers of a thread.
     pub registers: u32,
-    /// Bytes a thread that did not fit into registers: spilled stores and loads.
+    /// Bytes of a thread's register spills: stores and loads.
     pub spills: u32,
-    /// Bytes of static shared memory a block.
+    /// Bytes of static shared memory of a block.
     pub shared: u32,
 }
 
-/// The budget's file: a line a kernel and target.
+/// The budget's file: one line for each kernel and target.
 const BUDGET: &str = include_str!("../../ptx/budget.csv");
-/// Its first line.
+/// The file's first line.
 const HEADER: &str = "kernel,target,registers,spills,shared";
 
-/// What each kernel may need, as committed in `kernels/ptx/budget.csv`.
+/// The most that each kernel may use, from `kernels/ptx/budget.csv`.
 pub fn budget() -> Vec<Resources> {
     let line = |line: &str| {
         let mut cells = line.split(',');
@@ -40,7 +40,7 @@ pub fn budget() -> Vec<Resources> {
     BUDGET.lines().skip(1).filter_map(line).collect()
 }
 
-/// The text of a budget that these resources just meet.
+/// The text of a budget file with exactly these resources.
 pub fn budget_of(resources: &[Resources]) -> String {
     let mut lines = vec![HEADER.to_owned()];
     lines.extend(
@@ -52,13 +52,13 @@ pub fn budget_of(resources: &[Resources]) -> String {
 }
 
 impl Resources {
-    /// What is beyond the budget, if anything is.
+    /// The first resource that exceeds the budget, if any.
     pub fn complaint(&self, budget: &[Resources]) -> Option<String> {
         let place = format!("{} for {}", self.kernel, self.target);
         let Some(allowed) =
             budget.iter().find(|b| b.kernel == self.kernel && b.target == self.target)
         else {
-            return Some(format!("{place}: not in the budget"));
+            return Some(format!("{place}: not in kernels/ptx/budget.csv; add it"));
         };
         let pairs = [
             ("registers", self.registers, allowed.registers),
@@ -70,10 +70,10 @@ impl Resources {
     }
 }
 
-/// What each kernel of a program needs on GPUs of a compute capability.
+/// Compiles a program for a compute capability; returns the resources of each kernel.
 ///
 /// # Errors
-/// When NVRTC is not there or refuses the source.
+/// When NVRTC is missing or rejects the source.
 pub fn resources(program: &Program, capability: (u32, u32)) -> Result<Vec<Resources>> {
     let target = Target::Cubin(capability.0, capability.1);
     let (_, log) = compile_saying(program, target, &["--ptxas-options=-v"])?;
@@ -82,7 +82,7 @@ pub fn resources(program: &Program, capability: (u32, u32)) -> Result<Vec<Resour
     Ok(found)
 }
 
-/// Reads what `ptxas -v` prints: for each kernel its name, its spills and its registers, a line each.
+/// Parses the output of `ptxas -v`: for each kernel one line each with its name, spills and registers.
 fn parse(log: &str, target: &str) -> Vec<Resources> {
     let before = |line: &str, unit: &str| -> u32 {
         let words = line.split(unit).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A GPU that is simulated on the CPU: the same launches of the same PTX, with every access checked.
+//! A GPU simulated on the CPU: the same launches of the same PTX, with every access checked.
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Program, ProgramId, Result, nvrtc};
@@ -10,23 +10,23 @@ use std::time::Instant;
 
 pub use ptx_sim::{Counters, Order, Tally};
 
-/// How a device is simulated.
+/// The settings of a simulated device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Simulation {
-    /// Whether races, reads of memory that nobody wrote and misused barriers are looked for; bounds always are.
+    /// Whether to check for races, reads of uninitialised memory and misused barriers. Bounds are always checked.
     pub checked: bool,
-    /// In which order blocks run.
+    /// The order in which blocks run.
     pub order: Order,
 }
 
 impl Simulation {
-    /// Everything checked, blocks in their order.
+    /// All checks, blocks in order.
     pub const CHECKED: Simulation = Simulation { checked: true, order: Order::Forward };
-    /// As fast as can be: blocks on all cores.
+    /// Bounds checks only, blocks on all cores.
     pub const FAST: Simulation = Simulation { checked: false, order: Order::Forward };
 }
 
-/// The simulator as a driver; clones are the same one.
+/// The simulator as a driver. Clones share one state.
 #[derive(Clone)]
 pub struct Simulator {
     description: Description,
@@ -52,7 +52,7 @@ impl fmt::Debug for Simulator {
 }
 
 impl Simulator {
-    /// A simulator with nothing in its memory.
+    /// A simulator with empty memory.
     pub fn new(simulation: Simulation) -> Self {
         let description = Description {
             name: "simulated GPU".into(),
@@ -67,7 +67,7 @@ impl Simulator {
         Simulator { description, settings, state: Arc::default() }
     }
 
-    /// What each kernel did so far, by its name.
+    /// The counters of each kernel so far, by its name.
     pub fn counters(&self) -> BTreeMap<&'static str, Counters> {
         self.state().counters.clone()
     }
@@ -78,7 +78,7 @@ impl Simulator {
 }
 
 impl State {
-    /// A number of its own for each mark and fetch.
+    /// A new unique number for a mark or fetch.
     fn handle(&mut self) -> u64 {
         self.next_handle += 1;
         self.next_handle
@@ -89,7 +89,7 @@ fn refused(what: &str, error: &ptx_sim::Error) -> Error {
     Error::Launch { kernel: what.to_owned(), what: error.to_string() }
 }
 
-/// A program's PTX: the committed one if it is of this very source, else NVRTC's.
+/// A program's PTX: the committed one if it was compiled from this source, otherwise NVRTC's.
 fn ptx(program: &Program) -> Result<String> {
     if let Some(ptx) = program.committed() {
         return Ok(ptx.to_owned());
@@ -98,7 +98,7 @@ fn ptx(program: &Program) -> Result<String> {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(Error::Unavailable { what, hint }) => Err(Error::Unavailable {
             what: format!(
-                "{}: the PTX in kernels/ptx is of another source, and there is {what}",
+                "{}: the PTX in kernels/ptx is outdated, and it cannot be compiled: {what}",
                 program.name
             ),
             hint: format!("{hint}, then `mpuc kernels compile --commit`"),
@@ -117,7 +117,7 @@ impl Driver for Simulator {
     }
 
     fn free(&self, address: u64) {
-        // Every block is freed once, by its owner.
+        // Each block is freed once, when dropped: this cannot fail.
         let _ = self.state().memory.free(address);
     }
 
@@ -165,7 +165,7 @@ impl Driver for Simulator {
             }
         };
         if module.kernel(kernel).is_none() {
-            let what = format!("the program {} has no such kernel", program.name);
+            let what = format!("the program {} has no kernel of this name", program.name);
             return Err(Error::Launch { kernel: kernel.to_owned(), what });
         }
         state.functions.push((module, kernel));

@@ -1,14 +1,14 @@
-//! What `walk.cuh` is handed, and how its folds are launched.
+//! The arguments of `walk.cuh` and the launches of its folds.
 
 use super::{Grid, Slices};
 use crate::MAX_RANK;
 use crate::walk::{Group, OPERANDS, Walk};
 use bytemuck::NoUninit;
 
-/// The most loops over the terms of one element: each has a loop over the target between it and the next.
+/// The most loops over the terms of one element. They alternate with loops over the target, so half of the axes.
 const REDUCED: usize = MAX_RANK / 2;
 
-/// A [`Walk`] as kernels read it: `Walk` in `walk.cuh`. The run is the fastest loop of its kind.
+/// A [`Walk`] as kernels read it: `Walk` in `walk.cuh`. The run is the fastest loop of its group (kept or reduced).
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub struct Loops {
@@ -24,7 +24,7 @@ pub struct Loops {
 
 impl From<&Walk> for Loops {
     fn from(walk: &Walk) -> Self {
-        // The fastest first.
+        // Fastest first.
         let loops = |outer: &[Group], run: bool| -> Vec<Group> {
             run.then_some(walk.run).into_iter().chain(outer.iter().rev().copied()).collect()
         };
@@ -54,22 +54,22 @@ fn strides<const N: usize>(groups: &[Group]) -> [[i64; N]; OPERANDS] {
     std::array::from_fn(|k| std::array::from_fn(|i| stride(k, i)))
 }
 
-/// How the folds of a walk are shared among blocks: by its shape alone.
+/// The split of a walk's folds among blocks: a function of the shape.
 #[derive(Debug, Clone, Copy)]
 pub struct Split {
-    /// Whether the kernel is one of `fold_columns`, and not of `fold_rows`.
+    /// Whether to launch a `fold_columns` kernel; otherwise a `fold_rows` kernel.
     pub columns: bool,
-    /// The launch of it.
+    /// The launch of the kernel.
     pub grid: Grid,
-    /// The slices of the terms; one alone needs nobody to join them.
+    /// The slices of the terms. More than one need a second kernel that joins them.
     pub slices: Slices,
 }
 
 impl Split {
-    /// Elements of the target that fill a GPU by themselves.
+    /// Elements of the target that fill a GPU without slices.
     const MANY: usize = 1 << 14;
 
-    /// How a walk is split. Where `whole`, the terms of one element stay in one slice.
+    /// Splits a walk. With `whole`, all terms of an element are in one slice.
     pub fn of(walk: &Walk, whole: bool) -> Split {
         let loops = Loops::from(walk);
         let (targets, terms) = (loops.targets as usize, loops.terms as usize);

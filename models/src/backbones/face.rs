@@ -27,8 +27,8 @@ impl Default for R2Plus1dSettings {
     }
 }
 
-/// Up to so many channels of its input, the output of a convolution over space may be computed again in the backward
-/// pass instead of kept; the device chooses.
+/// The most input channels of a convolution over space whose output the backward pass may recompute instead of keeping
+/// it; the device chooses.
 const FEW: usize = 64;
 
 /// A residual network whose 3-D convolutions are factored into one over space and one over time.

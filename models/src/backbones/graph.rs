@@ -208,8 +208,8 @@ impl FaceGraph {
         ])
     }
 
-    /// Where each edge stands in a [partitions, points, points] array whose second axis is the source `[E]`: the layout
-    /// of st-gcn's edge importance.
+    /// The index `[E]` of each edge in an array `[partitions, points, points]` whose second axis is the source: the
+    /// layout of st-gcn's edge importance.
     ///
     /// # Errors
     /// When the device has no room.

@@ -46,7 +46,7 @@ pub struct TextTransformer {
     dropout: Dropout,
     features: usize,
     position_by_batch: bool,
-    /// Of so many samples and words.
+    /// Keyed by the numbers of samples and words.
     encodings: Constants<[usize; 2]>,
 }
 
@@ -84,7 +84,7 @@ impl TextTransformer {
         self.features
     }
 
-    /// Word vectors `[N, T, width]` to `[N, features]`; padding is neither attended to nor averaged.
+    /// Word vectors `[N, T, width]` to `[N, features]`. Steps after the first `lengths` `[N]` are ignored as padding.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -103,7 +103,7 @@ impl TextTransformer {
         self.output.forward(pass, &mean)
     }
 
-    /// What is added to words [N, T, width]: [T, width], or [N, T, width] where it goes along the batch.
+    /// The positional encoding of words `[N, T, width]`: `[T, width]`, or `[N, T, width]` with `position_by_batch`.
     fn encoding(&self, pass: &Pass<'_>, [n, t, width]: [usize; 3]) -> Result<Tensor> {
         if !self.position_by_batch {
             return pass.constant(&self.encodings, [1, t], || {

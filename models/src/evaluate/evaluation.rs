@@ -1,38 +1,37 @@
-//! What predictions came to on held-out samples.
+//! The metrics of predictions on held-out samples.
 
 use super::metrics::{BinaryCounts, Confusion, accuracy, label_counts};
 use crate::targets::Targets;
 use serde::{Deserialize, Serialize};
 
-/// Figures of predictions against the truth.
+/// The metrics of predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Share of samples whose class was predicted; of labels that may apply together, share of right answers.
+    /// Fraction of correct predictions: of samples for classes, of pairs of sample and label for labels.
     pub accuracy: f64,
-    /// Mean over classes or labels of the weighted accuracy of Tong et al.
+    /// Mean over classes or labels of [`BinaryCounts::weighted_accuracy`].
     pub weighted_accuracy: f64,
-    /// F1 over classes, weighted by how frequent they are; of labels, the mean over them of the F1 of yes and no
-    /// weighted by how frequent these are.
+    /// For classes [`Confusion::f1_weighted`]; for labels the mean of [`BinaryCounts::f1_weighted`].
     pub f1_weighted: f64,
-    /// Mean over classes or labels of the F1 of each against the rest.
+    /// Mean over classes or labels of the F1 score of each.
     pub f1_macro: f64,
-    /// The counts that the figures are computed from.
+    /// The counts from which the metrics are computed.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// How often predictions were right and wrong.
+/// Counts of correct and wrong predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
-    /// How often each class was taken for each.
+    /// The confusion matrix of classes.
     Confusion(Confusion),
-    /// Of labels that may apply together, each for itself.
+    /// The counts of each label.
     Labels(Vec<BinaryCounts>),
 }
 
 impl Evaluation {
-    /// The figures of predictions for samples with these targets, of so many classes or labels.
+    /// The metrics of predictions. Both targets must be of the same kind, with `classes` classes or labels.
     pub fn new(predicted: &Targets, truth: &Targets, classes: usize) -> Self {
         if let (Targets::Classes(predicted), Targets::Classes(truth)) = (predicted, truth) {
             let confusion = Confusion::new(predicted, truth, classes);
@@ -59,7 +58,7 @@ impl Evaluation {
         }
     }
 
-    /// The one number that systems are compared by: the accuracy of classes, the weighted accuracy of labels.
+    /// The metric by which systems are compared: the accuracy for classes, the weighted accuracy for labels.
     pub fn score(&self) -> f64 {
         match self.counts {
             Counts::Confusion(_) => self.accuracy,
@@ -67,7 +66,7 @@ impl Evaluation {
         }
     }
 
-    /// The score of the best single answer given for every sample.
+    /// The score of the best constant prediction.
     pub fn chance(&self) -> f64 {
         match &self.counts {
             Counts::Confusion(confusion) => confusion.majority(),

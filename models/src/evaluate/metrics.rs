@@ -1,15 +1,15 @@
-//! How good predictions are: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval, means over seeds.
+//! Metrics: accuracy, weighted accuracy, F1, confusion matrix, cross-modal retrieval, means over seeds.
 
 use crate::targets::Targets;
 use serde::{Deserialize, Serialize};
 
-/// Share of predictions that are right; NaN of none.
+/// The fraction of correct predictions; NaN without predictions.
 pub fn accuracy(predicted: &[usize], labels: &[usize]) -> f64 {
     let right = predicted.iter().zip(labels).filter(|(p, l)| p == l).count();
     right as f64 / labels.len() as f64
 }
 
-/// How good predictions are in one number: the accuracy of classes, the mean weighted accuracy of marks.
+/// The main metric of predictions: the accuracy for classes, the mean weighted accuracy for labels.
 pub fn score(predicted: &Targets, truth: &Targets) -> f64 {
     match (predicted, truth) {
         (Targets::Classes(predicted), Targets::Classes(truth)) => accuracy(predicted, truth),
@@ -20,7 +20,7 @@ pub fn score(predicted: &Targets, truth: &Targets) -> f64 {
     }
 }
 
-/// For each label how often it was right and wrong; none for classes.
+/// The counts of each label; empty for classes.
 pub fn label_counts(predicted: &Targets, truth: &Targets) -> Vec<BinaryCounts> {
     let (Targets::Marks { width, marks: truth }, Targets::Marks { marks: predicted, .. }) =
         (truth, predicted)
@@ -31,7 +31,7 @@ pub fn label_counts(predicted: &Targets, truth: &Targets) -> Vec<BinaryCounts> {
     (0..*width).map(|label| BinaryCounts::of(pairs(label).step_by(*width))).collect()
 }
 
-/// Counts of one label against the rest.
+/// The binary counts of one label, or of one class against the rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BinaryCounts {
     /// Predicted and true.
@@ -40,7 +40,7 @@ pub struct BinaryCounts {
     pub false_positives: usize,
     /// True and not predicted.
     pub false_negatives: usize,
-    /// Neither.
+    /// Not predicted and not true.
     pub true_negatives: usize,
 }
 
@@ -67,13 +67,13 @@ impl BinaryCounts {
         self.true_negatives += other.true_negatives;
     }
 
-    /// Share of right answers.
+    /// The fraction of correct predictions.
     pub fn accuracy(self) -> f64 {
         let right = self.true_positives + self.true_negatives;
         right as f64 / (right + self.false_positives + self.false_negatives) as f64
     }
 
-    /// How often the label is true.
+    /// The number of samples for which the label is true.
     pub fn positives(self) -> usize {
         self.true_positives + self.false_negatives
     }
@@ -87,8 +87,8 @@ impl BinaryCounts {
         }
     }
 
-    /// Tong et al. 2017: (TP N/P + TN) / 2N, the mean of the rates among positives and among negatives; where
-    /// one of them is empty, the rate of the other.
+    /// Weighted accuracy (Tong et al. 2017): (TP N/P + TN) / 2N, the mean of the true positive rate and the true
+    /// negative rate; without positives or without negatives, the rate of the others.
     pub fn weighted_accuracy(self) -> f64 {
         let positives = self.true_positives + self.false_negatives;
         let negatives = self.true_negatives + self.false_positives;
@@ -101,14 +101,14 @@ impl BinaryCounts {
         }
     }
 
-    /// 2 TP / (2 TP + FP + FN); 0 where that is 0/0, as scikit-learn has it.
+    /// F1 score: 2 TP / (2 TP + FP + FN); 0 for 0/0, as in scikit-learn.
     pub fn f1(self) -> f64 {
         let denominator = 2 * self.true_positives + self.false_positives + self.false_negatives;
         if denominator == 0 { 0.0 } else { 2.0 * self.true_positives as f64 / denominator as f64 }
     }
 
-    /// The F1 of the label and of its absence, weighted by how often each is true: scikit-learn's
-    /// `average="weighted"` on one binary column, as the paper's code has it.
+    /// The mean of the F1 scores of the label and of its absence, weighted by frequency: scikit-learn's
+    /// `average="weighted"` on one binary column, as in the paper's code.
     pub fn f1_weighted(self) -> f64 {
         let positives = (self.true_positives + self.false_negatives) as f64;
         let negatives = (self.true_negatives + self.false_positives) as f64;
@@ -116,10 +116,10 @@ impl BinaryCounts {
     }
 }
 
-/// How often each class was taken for each.
+/// The confusion matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
-    /// Rows are true classes, columns predicted ones.
+    /// `[true class][predicted class]`.
     pub counts: Vec<Vec<usize>>,
 }
 
@@ -139,7 +139,7 @@ impl Confusion {
         rows.for_each(|(a, b)| *a += b);
     }
 
-    /// One class against the rest.
+    /// The counts of one class against the rest.
     pub fn binary(&self, class: usize) -> BinaryCounts {
         let total: usize = self.counts.iter().flatten().sum();
         let true_positives = self.counts[class][class];
@@ -153,13 +153,13 @@ impl Confusion {
         }
     }
 
-    /// Mean F1 over classes, each class counting the same.
+    /// The unweighted mean of the F1 scores of the classes.
     pub fn f1_macro(&self) -> f64 {
         let classes = self.counts.len();
         (0..classes).map(|class| self.binary(class).f1()).sum::<f64>() / classes as f64
     }
 
-    /// Mean F1 over classes, each weighted by how often it is true.
+    /// The mean of the F1 scores of the classes, weighted by their frequency.
     pub fn f1_weighted(&self) -> f64 {
         let total: usize = self.counts.iter().flatten().sum();
         let weighted = |(class, row): (usize, &Vec<usize>)| {
@@ -168,7 +168,7 @@ impl Confusion {
         self.counts.iter().enumerate().map(weighted).sum::<f64>() / total as f64
     }
 
-    /// Share of the most frequent true class: what guessing it always would score.
+    /// The frequency of the most frequent true class: the accuracy of always predicting it.
     pub fn majority(&self) -> f64 {
         let total: usize = self.counts.iter().flatten().sum();
         let largest = self.counts.iter().map(|row| row.iter().sum::<usize>()).max().unwrap_or(0);
@@ -176,17 +176,17 @@ impl Confusion {
     }
 }
 
-/// Cross-modal retrieval: how often the own partner of a query is among its nearest candidates.
+/// Cross-modal retrieval: recall of a query's partner among the nearest candidates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Share whose partner is the nearest.
+    /// R@1: fraction of queries whose partner is the nearest.
     pub at_1: f64,
-    /// Share whose partner is among the five nearest.
+    /// R@5: fraction of queries whose partner is among the 5 nearest.
     pub at_5: f64,
 }
 
-/// Retrieval of each row of `queries` among all rows of `candidates` by cosine; rows are `width` long and row i
-/// of one belongs to row i of the other. A tie counts against the partner.
+/// Retrieval by cosine similarity of each row of `queries` among all rows of `candidates`, both `[N, width]`. Row i of
+/// one is the partner of row i of the other. A tie counts as not found.
 pub fn retrieval(queries: &[f64], candidates: &[f64], width: usize) -> Retrieval {
     let unit = |row: &[f64]| {
         let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
@@ -217,7 +217,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of these values.
+    /// The mean and standard deviation of these values.
     pub fn of(values: &[f64]) -> Self {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -285,7 +285,7 @@ mod tests {
         let queries = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0];
         let found = retrieval(&queries, &queries.map(|v| 3.0 * v), 2);
         assert!((found.at_1 - 1.0).abs() < 1e-12 && (found.at_5 - 1.0).abs() < 1e-12);
-        // All alike: nobody's partner is the nearest.
+        // All rows are equal: ties count as not found.
         assert_eq!(retrieval(&[1.0; 12], &[1.0; 12], 2).at_1, 0.0);
     }
 

@@ -1,4 +1,4 @@
-//! Evaluation of a trained system: the one inference loop, probes on frozen features, metrics.
+//! Evaluation of a trained system: the inference loop, probes on frozen features, metrics.
 
 mod evaluation;
 pub mod metrics;

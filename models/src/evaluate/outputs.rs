@@ -1,14 +1,14 @@
-//! The one inference loop: a system's outputs over batches, in the processor's memory.
+//! The inference loop: a system's outputs over batches, on the CPU.
 
 use crate::systems::{Batch, System};
 use engine::{Device, Error, Parameters, Pass, Result, Tensor};
 
-/// Rows of numbers, one a sample.
+/// A matrix `[rows, width]` of numbers, one row for each sample.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
-    /// Row after row.
+    /// The numbers, row-major.
     pub values: Vec<f32>,
-    /// Numbers of a row; 0 of no rows.
+    /// Numbers of a row; 0 without rows.
     pub width: usize,
 }
 
@@ -18,17 +18,17 @@ impl Rows {
         &self.values[i * self.width..][..self.width]
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.values.len() / self.width.max(1)
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Rows of several tables side by side, which have as many rows each.
+    /// Concatenates the rows of several matrices, which must have equal numbers of rows.
     pub fn join(tables: &[&Rows]) -> Rows {
         let count = tables.first().map_or(0, |rows| rows.len());
         let width = tables.iter().map(|rows| rows.width).sum();
@@ -43,21 +43,21 @@ impl Rows {
     }
 }
 
-/// A system's outputs for many samples, as rows in the processor's memory. What the system does not have is empty.
+/// A system's outputs for many samples, on the CPU. Fields that the system does not have are empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostOutputs {
-    /// The features of each modality; zeros where a sample lacks it.
+    /// The features of each modality; zeros for samples without it.
     pub features: Vec<Rows>,
-    /// The embedding of each modality.
+    /// The embeddings of each modality.
     pub embeddings: Vec<Rows>,
     /// The logits.
     pub logits: Rows,
 }
 
-/// Computes a system's outputs in evaluation: no dropout, running statistics, nothing recorded.
+/// Computes a system's outputs in evaluation mode: no dropout, running statistics, no gradients.
 ///
 /// # Errors
-/// When a batch does not fit the system or cannot be read.
+/// When the system does not accept a batch, or a batch cannot be read.
 pub fn evaluate<E: From<Error>>(
     system: &dyn System,
     parameters: &Parameters,

@@ -12,28 +12,28 @@ use engine::{DType, Error, Parameters, Pass, Philox, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
-/// How the head is trained; the defaults are the paper's prediction layer (Franceschini et al., section III-C).
+/// The settings of a probe; the defaults are the paper's prediction layer (Franceschini et al., section III-C).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeSettings {
-    /// Width between the two linear maps; 0 for one linear map (linear evaluation).
+    /// Features between the two linear layers; 0 for one linear layer (linear evaluation).
     pub hidden: usize,
-    /// Dropout before the last linear map.
+    /// Dropout probability before the last linear layer.
     pub dropout: f64,
-    /// Whether features are brought to mean 0 and standard deviation 1 over the training part first.
+    /// Whether to standardise features to mean 0 and standard deviation 1 over the training samples.
     pub standardise: bool,
-    /// Epochs at most.
+    /// The most epochs.
     pub epochs: u64,
-    /// Samples a step.
+    /// Samples of a batch.
     pub batch: usize,
-    /// Optimiser.
+    /// The optimiser.
     pub optimizer: Rule,
-    /// Its learning rate at first.
+    /// The base learning rate.
     pub learning_rate: f64,
-    /// The rate over time.
+    /// The learning rate schedule.
     pub schedule: Schedule,
-    /// Early stopping: epochs without a better validation score before training stops; without it, all epochs are run
-    /// and the last head is taken.
+    /// Early stopping: epochs without a better validation score before training stops; the result is the best head.
+    /// `None` trains all epochs; the result is the last head.
     pub patience: Option<u64>,
 }
 
@@ -57,10 +57,10 @@ impl Default for ProbeSettings {
 }
 
 impl ProbeSettings {
-    /// Refuses settings that cannot work.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// The first setting that cannot work.
+    /// The first invalid setting.
     pub fn check(&self) -> std::result::Result<(), Refusal> {
         if self.batch == 0 {
             return Err(Refusal::new("batch", "is 0; it must be at least 1"));
@@ -81,10 +81,10 @@ impl ProbeSettings {
     }
 }
 
-/// Features of samples, with their targets.
+/// Features and targets of samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Examples<'a> {
-    /// One row a sample.
+    /// One row for each sample.
     pub features: &'a Rows,
     /// The target of each row.
     pub targets: &'a Targets,
@@ -98,17 +98,17 @@ pub struct Probe {
     scaling: Scaling,
 }
 
-/// The standardisation of features: (x - mean) * factor, each feature by its own.
+/// The standardisation of each feature: (x - mean) * factor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scaling {
-    /// By feature.
+    /// The mean of each feature.
     pub mean: Vec<f32>,
-    /// By feature: the reciprocal of the standard deviation; 0 for a feature that never changes.
+    /// The reciprocal standard deviation of each feature; 0 for a constant feature.
     pub factor: Vec<f32>,
 }
 
 impl Scaling {
-    /// The mean and standard deviation of each feature, or none.
+    /// Fits mean and standard deviation of each feature; without `standardise`, features stay unchanged.
     fn fit(examples: &Examples<'_>, standardise: bool) -> Self {
         let (width, count) = (examples.features.width, examples.targets.len());
         if !standardise {
@@ -131,7 +131,7 @@ impl Scaling {
         }
     }
 
-    /// The standardised features [rows, width] of these rows.
+    /// The standardised features `[rows, width]` of these rows.
     fn tensor(&self, features: &Rows, rows: &[usize]) -> Result<Tensor> {
         let scaled = |i: &usize| {
             let row = features.row(*i).iter().zip(&self.mean).zip(&self.factor);
@@ -142,7 +142,7 @@ impl Scaling {
     }
 }
 
-/// The head as a system without encoders: its one modality is the features.
+/// The head as a system without encoders, whose one input is the features.
 #[derive(Debug, Clone)]
 struct Head {
     encoders: Encoders,
@@ -165,7 +165,7 @@ impl System for Head {
     }
 }
 
-/// The epochs of a probe: shuffled rows, and the validation score to stop by.
+/// The epochs of a probe: shuffled rows, and the validation score for early stopping.
 struct Epochs<'a> {
     examples: Examples<'a>,
     validation: Option<Examples<'a>>,
@@ -208,7 +208,7 @@ impl Course for Epochs<'_> {
     }
 }
 
-/// The logits [rows, outputs] of all rows at once.
+/// The logits `[rows, outputs]` of all rows, in one pass.
 fn logits(
     system: &dyn System,
     parameters: &Parameters,
@@ -222,7 +222,7 @@ fn logits(
 }
 
 impl Probe {
-    /// Trains a head on `train`; `validation` is for patience alone.
+    /// Trains a head on `train`; `validation` is for early stopping only.
     ///
     /// # Errors
     /// When the loss is not finite.
@@ -254,35 +254,35 @@ impl Probe {
         Ok(Probe { head, parameters, scaling })
     }
 
-    /// A probe as it was saved: its parameters are yet to be filled.
+    /// A probe with untrained parameters, to load a saved one: set them with [`parameters_mut`](Self::parameters_mut).
     ///
     /// # Errors
-    /// When settings do not go together.
+    /// When the head cannot be made with these settings.
     pub fn empty(settings: &ProbeSettings, task: &Task, scaling: Scaling) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, 0);
         let head = Head::new(settings, task, scaling.mean.len(), &mut parameters)?;
         Ok(Probe { head, parameters, scaling })
     }
 
-    /// The parameters of its head.
+    /// The parameters of the head.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// The parameters of its head, to fill them.
+    /// The parameters of the head, mutable.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
     }
 
-    /// The standardisation of its features.
+    /// The standardisation of the features.
     pub fn scaling(&self) -> &Scaling {
         &self.scaling
     }
 
-    /// The logits of features, one row a sample.
+    /// The logits of features, one row for each sample.
     ///
     /// # Errors
-    /// When the features are not as wide as those it was trained on.
+    /// When the features do not have the width of those in training.
     pub fn logits(&self, features: &Rows) -> Result<Rows> {
         if features.is_empty() {
             return Ok(Rows { values: Vec::new(), width: self.head.task.outputs() });
@@ -291,10 +291,10 @@ impl Probe {
         Ok(Rows { width: logits.shape().features(), values: logits.as_slice::<f32>()?.to_vec() })
     }
 
-    /// The predicted targets of features, one row a sample.
+    /// The predicted targets of features, one row for each sample.
     ///
     /// # Errors
-    /// When the features are not as wide as those it was trained on.
+    /// When the features do not have the width of those in training.
     pub fn predict(&self, features: &Rows) -> Result<Targets> {
         Ok(self.head.task.decide_rows(&self.logits(features)?))
     }

@@ -58,7 +58,7 @@ const DOUBTS: usize = 2;
 const SAME: f32 = 0.4;
 
 impl<'a> Follower<'a> {
-    /// A tracker before its first frame.
+    /// A tracker of the face in a video, before its first frame.
     pub fn new(
         detector: &'a Detector,
         parameters: &'a Parameters,
@@ -171,9 +171,9 @@ pub struct Square {
 }
 
 impl Square {
-    /// The input square of [`PointNet`](super::PointNet): a fifth wider than the box is high, and lower by a tenth of
-    /// its side, because MTCNN's boxes include the forehead and those of the network's training did not. With sides
-    /// between .9 and 1.4 the points change by less than 1 % of the face.
+    /// The input square of [`PointNet`](super::PointNet). Its side is 1.2 times the longer extent of the box. It is
+    /// shifted down by a tenth of its side, because MTCNN's boxes include the forehead and the network's training boxes
+    /// did not. With factors from .9 to 1.4 the points change by less than 1 % of the face.
     pub fn of_points(face: &FaceBox) -> Self {
         let side = 1.2 * face.size();
         let [x, y] = face.centre();

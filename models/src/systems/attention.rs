@@ -13,25 +13,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttentionSettings {
-    /// What attends to what.
+    /// The tokens of the attention.
     pub tokens: Tokens,
-    /// Heads of the attention; they divide the width of a token.
+    /// Heads of the attention; must divide the width of a token.
     pub heads: usize,
-    /// Width of a token where each modality is one: a linear map of its own brings each modality's features to it. The
-    /// features themselves without it, which then must have one width.
+    /// Features of a token with [`Tokens::Modalities`]: a linear layer for each modality maps its features to this
+    /// width. `None`: the tokens are the features, which must have equal widths.
     pub width: Option<usize>,
-    /// The classifier on the attended tokens side by side.
+    /// The classifier on the concatenated outputs of the attention.
     pub head: ClassifierSettings,
 }
 
-/// What attends to what.
+/// The tokens of the attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
     /// Each modality is a token and attends to all of them.
     Modalities,
-    /// All features side by side are the only token, as in the authors' code. Its attention has one weight, 1, so that
-    /// only values pass: a linear map. Queries, keys and values have linear maps of their own before the attention's.
+    /// All concatenated features are the only token, as in the authors' code. Its attention weight is 1, so the
+    /// attention is a linear map of the values. Queries, keys and values each have another linear layer before it.
     Joined,
 }
 
@@ -56,12 +56,12 @@ pub struct Attention {
     task: Task,
 }
 
-/// The linear maps before the attention.
+/// The linear layers before the attention.
 #[derive(Debug, Clone)]
 enum Maps {
-    /// One a modality, or none.
+    /// One for each modality, or none.
     Tokens(Vec<Linear>),
-    /// Of queries, keys and values.
+    /// Those of queries, keys and values.
     Joined([Linear; 3]),
 }
 
@@ -87,7 +87,7 @@ impl Definition for Attention {
         Needs { labels: true, pairs: false, views: 1, modalities: 2..=usize::MAX }
     }
 
-    /// Makes `{modality}.*`, `token.{modality}.*` where tokens have a width of their own, `attention.*` and `head.*`.
+    /// Makes `{modality}.*`, `token.{modality}.*` if `width` is set, `attention.*` and `head.*`.
     fn new(settings: &AttentionSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
         let task = parts.task(Self::NAME)?.clone();
         let encoders = Encoders::new(parts.encoders, &mut scope)?;
@@ -112,7 +112,7 @@ impl Definition for Attention {
         };
         if width % settings.heads != 0 {
             return Err(refuse(format!(
-                "a token has {width} features, which {} heads do not divide; set heads or width",
+                "a token has {width} features, expected a multiple of {} heads; set heads or width",
                 settings.heads
             )));
         }
@@ -123,13 +123,13 @@ impl Definition for Attention {
     }
 }
 
-/// The width of a modality's token.
+/// The features of a token.
 fn token_width(settings: &AttentionSettings, widths: &[usize]) -> Result<usize> {
     match settings.width {
         Some(width) => Ok(width),
         None if widths.iter().all(|width| *width == widths[0]) => Ok(widths[0]),
         None => Err(refuse(format!(
-            "the modalities have {widths:?} features; tokens must have one width: set system.attention.width"
+            "the modalities have {widths:?} features, expected equal widths: set system.attention.width"
         ))),
     }
 }

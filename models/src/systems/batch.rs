@@ -1,42 +1,41 @@
-//! What a system is trained on and asked about: a batch of samples, one input a modality.
+//! A batch of samples: the input of a system in training and evaluation.
 
 use engine::{Result, Tensor};
 
 /// The samples of one step.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// One input a modality, in the order of the system's encoders.
+    /// One input for each modality, in the order of the system's encoders.
     pub modalities: Vec<Input>,
-    /// The samples' targets, as [`Targets::tensor`](crate::targets::Targets::tensor) gives them; absent where a sample
-    /// has none.
+    /// The targets, from [`Targets::tensor`](crate::targets::Targets::tensor); `None` if a sample has no target.
     pub labels: Option<Tensor>,
-    /// Samples in the batch; each has `views` rows.
+    /// The number of samples; each has `views` rows.
     pub samples: usize,
-    /// Windows drawn of each sample: the rows of the second view follow those of the first.
+    /// Windows of each sample. The rows of the second view follow all rows of the first.
     pub views: usize,
 }
 
 /// One modality of a batch.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// Rows [R, T, ..] of the samples that have this modality.
+    /// `[R, T, ..]`: one row for each row of the batch that has this modality.
     pub data: Tensor,
-    /// How many of the T steps are real `[R]`, where rows are padded.
+    /// The number of valid steps of each row `[R]`; `None` if no row is padded.
     pub lengths: Option<Tensor>,
-    /// Where some samples lack the modality: for each of the N rows of the batch the row of `data`, and any
-    /// row for those that lack it.
+    /// For each of the N rows of the batch its row of `data`, and any row where the modality is missing. `None` if no
+    /// row lacks it.
     pub rows: Option<Tensor>,
-    /// Which rows of the batch have it `[N]`, where some lack it.
+    /// `[N]`: 1 for rows of the batch that have the modality, otherwise 0. `None` if no row lacks it.
     pub present: Option<Vec<u32>>,
 }
 
 impl Input {
-    /// Rows [N, ..] of a modality that every sample has, none of them padded.
+    /// A modality that every sample has, without padding: `[N, T, ..]`.
     pub fn new(data: Tensor) -> Self {
         Input { data, lengths: None, rows: None, present: None }
     }
 
-    /// A modality that none of `rows` samples has; `sample` is the shape of one sample [T, ..].
+    /// A modality that none of the `rows` rows has; `sample` is the shape of one sample, `[T, ..]`.
     ///
     /// # Errors
     /// None in practice.
@@ -49,11 +48,10 @@ impl Input {
         })
     }
 
-    /// These features [R, C] of the rows that have the modality, as rows [N, C] of the whole batch: zeros where a row
-    /// lacks it.
+    /// Spreads features `[R, C]` of the rows that have the modality to `[N, C]`, with zeros for the other rows.
     ///
     /// # Errors
-    /// When the features are not of this input's rows.
+    /// When the features do not have this input's R rows.
     pub fn fill(&self, features: &Tensor) -> Result<Tensor> {
         let (Some(rows), Some(present)) = (&self.rows, &self.present) else {
             return Ok(features.clone());
@@ -67,27 +65,27 @@ impl Input {
 }
 
 impl Batch {
-    /// Samples that have every modality, without targets: one tensor [N, T, ..] a modality.
+    /// A batch without targets whose samples have every modality: one tensor `[N, T, ..]` for each modality.
     pub fn new(modalities: Vec<Tensor>) -> Self {
         let samples = modalities.first().map_or(0, |data| data.shape()[0]);
         let modalities = modalities.into_iter().map(Input::new).collect();
         Batch { modalities, labels: None, samples, views: 1 }
     }
 
-    /// Samples that have every modality, with their targets: classes `[N]` (u32) or marks [N, labels] (0 or 1).
+    /// A batch with targets whose samples have every modality: classes `[N]` (u32) or marks `[N, labels]` (0 or 1).
     pub fn labelled(modalities: Vec<Tensor>, labels: Tensor) -> Self {
         Batch { labels: Some(labels), ..Batch::new(modalities) }
     }
 
-    /// Rows of every modality, present or not.
+    /// The number of rows, N: samples times views.
     pub fn rows(&self) -> usize {
         self.samples * self.views
     }
 
-    /// The presence flags [M, N] of all modalities; `None` where every sample has them all.
+    /// The presence flags `[M, N]` of M modalities and N rows; `None` if every sample has every modality.
     ///
     /// # Errors
-    /// When an input's flags are not of this batch's rows.
+    /// When an input's flags are not `[N]`.
     pub fn presence(&self) -> Result<Option<Tensor>> {
         if self.modalities.iter().all(|input| input.present.is_none()) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The backbones of a system's modalities, side by side.
+//! The backbones of a system, one for each modality.
 
 use super::{Batch, Input};
 use crate::backbones::{Backbone, BackboneSettings, StridedConvNetSettings};
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 pub struct EncoderSettings {
     /// The modality's name, which prefixes its parameters' names.
     pub name: String,
-    /// Its backbone.
+    /// The modality's backbone.
     pub backbone: BackboneSettings,
-    /// Dropout on the features, in training.
+    /// Dropout probability of the features, in training.
     pub dropout: f64,
-    /// Shape of one sample [T, ..] in training.
+    /// Shape of one sample in training, `[T, ..]`.
     pub input: Vec<usize>,
 }
 
 impl EncoderSettings {
-    /// A small network for any sequence: strided temporal convolutions without dropout.
+    /// A small network for any sequence: strided temporal convolutions, no dropout. `input` is the shape of a sample.
     pub fn strided(name: &str, input: &[usize]) -> Self {
         let backbone = BackboneSettings::StridedConv(StridedConvNetSettings::default());
         EncoderSettings { name: name.into(), backbone, dropout: 0.0, input: input.to_vec() }
@@ -38,7 +38,7 @@ impl Encoders {
     /// Makes all backbones' parameters, each in the scope of its modality's name.
     ///
     /// # Errors
-    /// When a backbone cannot take its input's shape, or two modalities have one name.
+    /// When a backbone does not accept its input's shape, or two modalities have the same name.
     pub fn new(settings: &[EncoderSettings], scope: &mut Scope<'_>) -> Result<Self> {
         let encoder = |s: &EncoderSettings| {
             let backbone = Backbone::new(&s.backbone, scope.sub(&s.name), &s.input)?;
@@ -47,20 +47,20 @@ impl Encoders {
         Ok(Encoders { encoders: settings.iter().map(encoder).collect::<Result<_>>()? })
     }
 
-    /// The encoders of no modality, for a system on features.
+    /// No encoders, for a system whose inputs are features.
     pub fn empty() -> Self {
         Encoders { encoders: Vec::new() }
     }
 
-    /// How many features each modality has.
+    /// The number of features of each modality.
     pub fn widths(&self) -> Vec<usize> {
         self.encoders.iter().map(|(backbone, _)| backbone.features()).collect()
     }
 
-    /// The features [R, C] of each modality, for the rows of the batch that have it; one row of zeros where none has.
+    /// The features `[R, C]` of each modality, for the rows of the batch that have it; one row of zeros if none has it.
     ///
     /// # Errors
-    /// When an input is not of its backbone's shape.
+    /// When a backbone does not accept its input's shape.
     pub fn forward(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
         let features = |((backbone, dropout), input): (&(Backbone, Dropout), &Input)| {
             if input.data.shape()[0] == 0 {
@@ -73,10 +73,10 @@ impl Encoders {
         self.encoders.iter().zip(&batch.modalities).map(features).collect()
     }
 
-    /// The features [N, C] of each modality for every row of the batch; zeros where a row lacks the modality.
+    /// The features `[N, C]` of each modality for every row of the batch; zeros for rows without the modality.
     ///
     /// # Errors
-    /// When an input is not of its backbone's shape.
+    /// When a backbone does not accept its input's shape.
     pub fn forward_filled(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Vec<Tensor>> {
         let features = self.forward(pass, batch)?;
         features.iter().zip(&batch.modalities).map(|(f, input)| input.fill(f)).collect()

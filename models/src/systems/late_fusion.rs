@@ -1,4 +1,4 @@
-//! Late fusion: the backbones' features side by side and a classifier, trained end to end with labels.
+//! Late fusion: a classifier on the backbones' concatenated features, trained end to end with labels.
 
 use super::{Batch, Definition, Encoders, Loss, Needs, Outputs, Parts};
 use super::{Refusal, System};
@@ -15,7 +15,7 @@ pub struct LateFusionSettings {
     pub head: ClassifierSettings,
 }
 
-/// Encoders, their features side by side, and a classifier.
+/// Encoders and a classifier on their concatenated features.
 #[derive(Debug, Clone)]
 pub struct LateFusion {
     encoders: Encoders,

@@ -1,7 +1,7 @@
-//! Whole systems: which networks there are, and what loss ties them together.
+//! Systems: networks and the loss that trains them.
 //!
-//! A system is one file here, with `impl System` and `impl Definition`, and one word in `systems! {}` below. Training,
-//! evaluation, bundles, reports and the program's configuration know no system by name.
+//! To add a system, add one file with `impl System` and `impl Definition`, and its name to `systems! {}` below. No code
+//! of training, evaluation, bundles, reports or the configuration depends on a single system.
 
 mod batch;
 mod encoders;
@@ -20,7 +20,7 @@ macro_rules! systems {
     ($($module:ident::$System:ident),* $(,)?) => {
         $(mod $module; pub use $module::*;)*
 
-        /// The settings of every system, by its name: `[system.NAME]` in a configuration.
+        /// The settings of all systems: `[system.NAME]` in a configuration.
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct SystemDefaults {
@@ -40,14 +40,14 @@ macro_rules! systems {
             )*
         }
 
-        /// The name of every system, in the order of the list.
+        /// The names of all systems, in the order of the list.
         pub const NAMES: &[&str] = &[$(<$System as Definition>::NAME),*];
 
         impl SystemSettings {
-            /// Reads the settings of the system of this name; `None` where there is no such system.
+            /// Reads the settings of the system with this name; `None` if there is no such system.
             ///
             /// # Errors
-            /// When a setting is unknown or of another type.
+            /// When a setting is unknown or has another type.
             pub fn read<'de, D: Deserializer<'de>>(
                 name: &str,
                 settings: D,
@@ -68,7 +68,7 @@ macro_rules! systems {
             /// See [`Definition::check`].
             ///
             /// # Errors
-            /// The first setting that cannot work.
+            /// The first invalid setting.
             pub fn check(&self) -> std::result::Result<(), Refusal> {
                 match self {
                     $(SystemSettings::$System(settings) => $System::check(settings),)*
@@ -85,7 +85,7 @@ macro_rules! systems {
             /// See [`Definition::new`].
             ///
             /// # Errors
-            /// When the settings do not go with the encoders.
+            /// When the settings do not match the encoders.
             pub fn build(&self, parts: Parts<'_>, scope: Scope<'_>) -> Result<Box<dyn System>> {
                 Ok(match self {
                     $(SystemSettings::$System(settings) => {

@@ -1,4 +1,4 @@
-//! MPUC: every modality's embedding must find its partner in every other modality (Franceschini et al., ICPR
+//! MPUC: a contrastive loss between the embeddings of every ordered pair of modalities (Franceschini et al., ICPR
 //! 2022, equations 1 and 2).
 
 use super::{Batch, Definition, EncoderSettings, Encoders, Loss, LossParts, Needs, Outputs, Parts};
@@ -22,23 +22,23 @@ pub struct MpucSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContrastiveSettings {
-    /// What the cosines are divided by.
+    /// The divisor of the cosine similarities.
     pub temperature: f64,
-    /// Which pairs stand in the denominator.
+    /// The pairs in the denominator.
     pub denominator: Denominator,
-    /// Mean over a batch, or the sum of the printed equation, which multiplies the step by the batch.
+    /// The mean over a batch, or the sum as in the paper's equation, with gradients larger by the batch size.
     pub reduction: info_nce::Reduction,
 }
 
-/// Which pairs stand in the denominator of the contrastive loss.
+/// The pairs in the denominator of the contrastive loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Denominator {
-    /// All but the positive: the paper's equation 1.
+    /// All pairs but the positive: the paper's equation 1.
     ExcludePositive,
-    /// All: the rows of CLIP's loss.
+    /// All pairs, as in the rows of CLIP's loss.
     IncludePositive,
-    /// What the authors' code does with two views of each sample.
+    /// The denominator of the authors' code, for two views of each sample.
     Authors,
 }
 
@@ -66,7 +66,7 @@ impl ContrastiveSettings {
         }
     }
 
-    /// The loss of a sample when all embeddings are alike.
+    /// The loss of a sample in a batch of `batch` samples if all embeddings are equal.
     pub fn plateau(&self, batch: usize) -> f64 {
         match self.denominator {
             Denominator::ExcludePositive => ((batch - 1) as f64).ln(),
@@ -76,7 +76,7 @@ impl ContrastiveSettings {
     }
 }
 
-/// Encoders, a projection head for each, and the loss between every ordered pair.
+/// Encoders, a projection head for each, and the loss between every ordered pair of modalities.
 #[derive(Debug, Clone)]
 pub struct Mpuc {
     encoders: Encoders,
@@ -156,7 +156,7 @@ impl System for Mpuc {
     fn plateau(&self, batch: usize) -> Option<Plateau> {
         Some(Plateau {
             loss: self.loss.plateau(batch),
-            why: "that is its value when all embeddings are alike, and there its gradient all but vanishes. \
+            why: "this is its value if all embeddings are equal, where its gradient is almost 0. \
                   Standardised inputs and batch norm in the projection head (projection.batch_norm = true) end it; with \
                   the paper's plain head and learning rate it can last 20 epochs or more",
         })
@@ -164,7 +164,7 @@ impl System for Mpuc {
 }
 
 impl Mpuc {
-    /// The positions of the ordered pairs in the op's matrix [M, M], and their names.
+    /// The positions of the ordered pairs in the op's matrix `[M, M]`, and their names.
     fn pairs(&self) -> Vec<(usize, String)> {
         let count = self.names.len();
         (0..count * count)

@@ -1,4 +1,4 @@
-//! What a system must say of itself.
+//! The traits that a system implements.
 
 use super::{Batch, EncoderSettings, Encoders, SystemSettings};
 use crate::targets::Task;
@@ -10,68 +10,68 @@ use std::ops::RangeInclusive;
 
 /// Networks and the loss that trains them.
 ///
-/// Training, evaluation, bundles and reports know this trait alone. A system's structs hold names and sizes; every
-/// number it learns stands in [`Parameters`](engine::Parameters).
+/// Training, evaluation, bundles and reports use only this trait. A system's structs hold names and sizes; all learned
+/// values are in [`Parameters`](engine::Parameters).
 pub trait System: Debug + Send + Sync {
     /// The backbones whose features a probe reads.
     fn encoders(&self) -> &Encoders;
 
-    /// What the system computes of a batch. Evaluation reads it, each field that a system has.
+    /// Computes the outputs for a batch. Evaluation reads every field that is not empty.
     ///
     /// # Errors
-    /// When an input is not of its backbone's shape.
+    /// When a backbone does not accept its input's shape.
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs>;
 
-    /// The updates that one batch brings, in their order; one that updates everything where a system says nothing else.
+    /// The updates of one batch, in order. The default is one update of every parameter.
     fn phases(&self) -> Vec<Phase> {
         vec![Phase::whole()]
     }
 
-    /// The loss that the phase of this number minimises.
+    /// The loss that phase `phase` (an index into [`phases`](Self::phases)) minimises.
     ///
     /// # Errors
-    /// When an input is not of its backbone's shape, or the batch lacks labels that the loss needs.
+    /// When a backbone does not accept its input's shape, or the loss needs labels that the batch lacks.
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, phase: usize) -> Result<Loss>;
 
-    /// The value of the loss at which training can stand still, with the reason; `None` where there is none. `batch`
-    /// is the number of samples a step.
+    /// The loss at which training can stop improving, with the reason; `None` if no such value is known. `batch` is the
+    /// number of samples of a batch.
     fn plateau(&self, _batch: usize) -> Option<Plateau> {
         None
     }
 }
 
-/// How a system is made from its settings: what a word in [`systems!`](crate::systems) needs beside [`System`].
+/// The name, settings and constructor of a system. Every system of [`systems!`](crate::systems) implements it.
 pub trait Definition: System + Sized + 'static {
     /// The system's name in configurations and results.
     const NAME: &'static str;
 
-    /// The settings of the system itself: heads and loss. Encoders, optimiser and schedule are not among them.
+    /// The settings of heads and loss, without those of encoders, optimiser and schedule.
     type Settings: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync;
 
-    /// Refuses settings that cannot work: the key within the settings, and what is wrong with it.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// The first setting that cannot work.
+    /// The first invalid setting.
     fn check(settings: &Self::Settings) -> std::result::Result<(), Refusal>;
 
-    /// What it needs of data.
+    /// The system's requirements on the data.
     fn needs(settings: &Self::Settings) -> Needs;
 
     /// Makes all parameters.
     ///
     /// # Errors
-    /// When the settings do not go with the encoders.
+    /// When the settings do not match the encoders.
     fn new(settings: &Self::Settings, parts: Parts<'_>, scope: Scope<'_>) -> Result<Self>;
 }
 
-/// What a system is made of beside its own settings.
+/// The arguments of [`Definition::new`] besides the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
-    /// The modalities, in the order of a batch's inputs.
+    /// The encoders of the modalities, in the order of a batch's inputs.
     pub encoders: &'a [EncoderSettings],
-    /// What is to be learned from labels; `None` where there are none.
+    /// The task of the labels; `None` without labels.
     pub task: Option<&'a Task>,
-    /// The system of another arm whose trained networks this one takes; `None` where none was named.
+    /// The system of the arm that the configuration names as `teacher`; `None` if it names no teacher.
     pub teacher: Option<&'a SystemSettings>,
 }
 
@@ -80,70 +80,71 @@ pub struct Parts<'a> {
 pub struct Teacher(Box<dyn System>);
 
 impl Teacher {
-    /// The scope that holds a teacher's parameters: `teacher.*`.
+    /// The scope of a teacher's parameters: `teacher.*`.
     pub const SCOPE: &'static str = "teacher";
 
-    /// What the teacher computes of a batch: in evaluation, without gradients.
+    /// The teacher's outputs for a batch, in evaluation mode and without gradients.
     ///
     /// # Errors
-    /// When an input is not of its backbone's shape.
+    /// When a backbone does not accept its input's shape.
     pub fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         self.0.outputs(&Pass::evaluate(pass.parameters()), batch)
     }
 }
 
 impl<'a> Parts<'a> {
-    /// The parts of a system without a teacher.
+    /// Parts without a teacher.
     pub fn new(encoders: &'a [EncoderSettings], task: Option<&'a Task>) -> Self {
         Parts { encoders, task, teacher: None }
     }
 
-    /// Makes the teacher's networks in the scope `teacher`. Whoever builds the system fills and freezes them.
+    /// Makes the teacher's networks in the scope `teacher`. The caller of [`Definition::new`] must then load and freeze
+    /// their parameters.
     ///
     /// # Errors
-    /// Where no teacher was named.
+    /// When the configuration names no teacher.
     pub fn teacher(&self, system: &'static str, scope: &mut Scope<'_>) -> Result<Teacher> {
         let Some(settings) = self.teacher else {
             return Err(Error::Model {
                 model: system.into(),
-                what: "takes the networks of another arm; name it as the arm's `teacher`".into(),
+                what: "needs the trained networks of another arm; set the arm's `teacher`".into(),
             });
         };
         let parts = Parts { teacher: None, ..*self };
         Ok(Teacher(settings.build(parts, scope.sub(Teacher::SCOPE))?))
     }
 
-    /// The task of a system that cannot be without.
+    /// The task, for a system that needs labels.
     ///
     /// # Errors
-    /// Where nothing is labelled.
+    /// When no sample has a label.
     pub fn task(&self, system: &'static str) -> Result<&'a Task> {
         self.task.ok_or_else(|| Error::Model {
             model: system.into(),
-            what: "learns from labels, and no sample has one; leave the system out".into(),
+            what: "needs labels, but no sample has one; leave the system out".into(),
         })
     }
 }
 
-/// A setting that cannot work.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Its key within the settings, e.g. `loss.temperature`.
+    /// The setting's key, e.g. `loss.temperature`.
     pub key: &'static str,
-    /// What it is, what was expected and what to do.
+    /// What it got, what it expected and what to do.
     pub why: String,
 }
 
 impl Refusal {
-    /// A refusal of the setting at `key`.
+    /// The error of the setting at `key`.
     pub fn new(key: &'static str, why: impl Into<String>) -> Self {
         Refusal { key, why: why.into() }
     }
 
-    /// Refuses a number that is not finite and above 0.
+    /// Requires a finite number above 0.
     ///
     /// # Errors
-    /// When it is not.
+    /// When `value` is not finite or not above 0.
     pub fn positive(key: &'static str, value: f64) -> std::result::Result<(), Self> {
         if value > 0.0 && value.is_finite() {
             return Ok(());
@@ -151,10 +152,10 @@ impl Refusal {
         Err(Refusal::new(key, format!("is {value}; it must be above 0")))
     }
 
-    /// Refuses a dropout probability outside [0, 1).
+    /// Requires a dropout probability in [0, 1).
     ///
     /// # Errors
-    /// When it is.
+    /// When `probability` is outside.
     pub fn dropout(key: &'static str, probability: f64) -> std::result::Result<(), Self> {
         if (0.0..1.0).contains(&probability) {
             return Ok(());
@@ -163,29 +164,29 @@ impl Refusal {
     }
 }
 
-/// What a system needs of data.
+/// A system's requirements on the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
     /// Whether the loss reads labels.
     pub labels: bool,
-    /// Whether the loss is between modalities: then a batch needs two samples that have the same two modalities.
+    /// Whether the loss compares modalities. A batch then needs at least 2 samples with the same 2 modalities.
     pub pairs: bool,
     /// Windows of each sample in a training batch.
     pub views: usize,
-    /// How many modalities it takes.
+    /// The accepted numbers of modalities.
     pub modalities: RangeInclusive<usize>,
 }
 
-/// What a system computes of a batch: whatever it has.
+/// The outputs of a system for a batch. Fields that the system does not have are empty.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs {
-    /// The features [R, C] of each modality, for the rows that have it ([`Input::fill`](super::Input::fill) spreads
+    /// The features `[R, C]` of each modality, for the rows that have it ([`Input::fill`](super::Input::fill) spreads
     /// them over the batch).
     pub features: Vec<Tensor>,
-    /// The embedding [N, C] of each modality in a space that all share, not yet of length 1. Rows that lack a modality
-    /// hold another row's.
+    /// The embeddings `[N, C]` of each modality in a common space, not normalised. A row without the modality holds the
+    /// embedding of another row: do not use it.
     pub embeddings: Vec<Tensor>,
-    /// Logits [N, outputs of the task].
+    /// Logits `[N, outputs]` of the task.
     pub logits: Option<Tensor>,
     /// The reconstruction of each modality's input.
     pub reconstructions: Vec<Tensor>,
@@ -194,18 +195,18 @@ pub struct Outputs {
 /// The loss of a batch.
 #[derive(Debug)]
 pub struct Loss {
-    /// The number to be minimised.
+    /// The scalar to minimise.
     pub total: Tensor,
-    /// What it is made of, for the records; no gradient flows from it.
+    /// The parts of the loss, for the records only; they have no gradient.
     pub parts: Option<LossParts>,
 }
 
 /// The named parts of a loss.
 #[derive(Debug)]
 pub struct LossParts {
-    /// Any shape; read in the order of its numbers.
+    /// The parts' values, in any shape.
     pub values: Tensor,
-    /// The position of each part in `values`, and its name.
+    /// The index of each part in the elements of `values`, and its name.
     pub names: Vec<(usize, String)>,
 }
 
@@ -215,33 +216,33 @@ impl From<Tensor> for Loss {
     }
 }
 
-/// One update of a batch.
+/// One parameter update of a training step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Phase {
-    /// The modules that it updates: prefixes of parameters' names; the empty prefix is every parameter. Each module has
-    /// an optimiser of its own, whichever phases update it. Modules must not overlap.
+    /// The modules to update, as prefixes of parameter names; the empty prefix is every parameter. Each module has one
+    /// optimiser, also if several phases update it. Modules must not overlap.
     pub updates: Vec<String>,
-    /// Whether dropout drops and batch norm measures in this phase.
+    /// Whether this phase applies dropout and batch statistics.
     pub training: bool,
 }
 
 impl Phase {
-    /// A phase of training that updates every trainable parameter.
+    /// A phase in training mode that updates every trainable parameter.
     pub fn whole() -> Self {
         Phase { updates: vec![String::new()], training: true }
     }
 
-    /// A phase of training that updates these modules.
+    /// A phase in training mode that updates these modules.
     pub fn of(modules: &[&str]) -> Self {
         Phase { updates: modules.iter().map(|&module| module.into()).collect(), training: true }
     }
 }
 
-/// A value of the loss at which training can stand still.
+/// A value of the loss at which training can stop improving.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plateau {
     /// The loss.
     pub loss: f64,
-    /// Why it stands there and what ends it.
+    /// The cause and the remedy.
     pub why: &'static str,
 }

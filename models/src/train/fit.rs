@@ -1,19 +1,19 @@
-//! The one training loop, and the loops over batches that train nothing.
+//! The training loop, and loops over batches without training.
 
 use super::{EpochRecord, StepRecord, Trainer};
 use crate::systems::{Batch, System};
 use engine::{Error, Parameters, Pass, Statistics};
 use std::ops::ControlFlow;
 
-/// What a training run asks of its surroundings: batches, a validation figure, and what is to be done between steps.
+/// The callbacks of a training run: batches, validation, and actions after steps and epochs.
 ///
-/// Methods take `&self` because batches are drawn while steps are recorded: a course that changes holds its state in
-/// cells.
+/// Methods take `&self`, because the iterator of batches borrows the course while [`stepped`](Self::stepped) is called.
+/// Keep mutable state in cells.
 pub trait Course {
-    /// What ends training early.
+    /// The error that ends training.
     type Error: From<Error>;
 
-    /// The batches of an epoch from its `done`th on, in their order.
+    /// The batches of an epoch in order, without the first `done`.
     ///
     /// # Errors
     /// When data cannot be read.
@@ -23,7 +23,7 @@ pub trait Course {
         done: usize,
     ) -> Result<impl Iterator<Item = Result<Batch, Self::Error>>, Self::Error>;
 
-    /// The figure after an epoch that early stopping compares, lower being better; `None` where there is none.
+    /// The validation metric after an epoch, for early stopping; lower is better. `None` if there is no validation.
     ///
     /// # Errors
     /// When data cannot be read.
@@ -33,27 +33,27 @@ pub trait Course {
         parameters: &Parameters,
     ) -> Result<Option<f64>, Self::Error>;
 
-    /// Called after each step with the record that [`Trainer::step`] gave; `Break` ends the epoch. Before it saves the
-    /// trainer it settles it.
+    /// Called after each step with the record of [`Trainer::step`]; `Break` ends the epoch. Call [`Trainer::settle`]
+    /// before [`Trainer::save`].
     ///
     /// # Errors
-    /// Whatever is to end training, e.g. a stop that was asked for.
+    /// To end training, e.g. when the user stops it.
     fn stepped(
         &self,
         trainer: &mut Trainer,
         record: Option<StepRecord>,
     ) -> Result<ControlFlow<()>, Self::Error>;
 
-    /// Called with the last record of an epoch, where it was still on its way from a GPU.
+    /// Called at the end of an epoch with its last record, if no [`stepped`](Self::stepped) got it.
     ///
     /// # Errors
-    /// Whatever is to end training.
+    /// To end training.
     fn settled(&self, record: Option<StepRecord>) -> Result<(), Self::Error>;
 
     /// Called after each epoch; `Break` ends training.
     ///
     /// # Errors
-    /// Whatever is to end training.
+    /// To end training.
     fn ended(
         &self,
         trainer: &Trainer,
@@ -61,10 +61,10 @@ pub trait Course {
     ) -> Result<ControlFlow<()>, Self::Error>;
 }
 
-/// Trains from where the trainer stands to its last epoch, or until patience or the course ends it.
+/// Trains from the trainer's current step to its last epoch, or until early stopping or the course ends it.
 ///
 /// # Errors
-/// When the loss or a gradient is not finite; whatever the course ends with.
+/// When the loss or a gradient is not finite, or the course returns an error.
 pub fn fit<C: Course>(
     trainer: &mut Trainer,
     system: &dyn System,
@@ -87,8 +87,7 @@ pub fn fit<C: Course>(
     Ok(())
 }
 
-/// A [`Course`] of batches alone: no validation, nothing between steps. The function gives the batches of an epoch, all
-/// of them.
+/// A [`Course`] with batches only: no validation, no actions. The function returns all batches of an epoch.
 #[derive(Debug, Clone)]
 pub struct Epochs<F>(pub F);
 
@@ -124,10 +123,10 @@ where
     }
 }
 
-/// The mean loss of batches in evaluation, all phases of the system together; `None` of no batches.
+/// The mean over batches of the loss in evaluation mode, summed over the system's phases; `None` without batches.
 ///
 /// # Errors
-/// When a batch does not fit the system or cannot be read.
+/// When the system does not accept a batch, or a batch cannot be read.
 pub fn validate<E: From<Error>>(
     system: &dyn System,
     parameters: &Parameters,
@@ -146,11 +145,10 @@ pub fn validate<E: From<Error>>(
     Ok((count > 0).then(|| total / f64::from(count)))
 }
 
-/// Measures the batch-norm statistics of networks that are not trained: running means over the batches, as training would
-/// have left them.
+/// Measures batch norm's running statistics over batches, as training would, but without changing parameters.
 ///
 /// # Errors
-/// When a batch does not fit the system or cannot be read.
+/// When the system does not accept a batch, or a batch cannot be read.
 pub fn calibrate<E: From<Error>>(
     system: &dyn System,
     parameters: &mut Parameters,

@@ -1,4 +1,4 @@
-//! Training: one step, one loop, and the state that a run is taken up from.
+//! Training: one step, the loop, and the state from which a run resumes.
 
 mod fit;
 mod trainer;

@@ -1,5 +1,5 @@
-//! A system with two phases and a teacher: each module has an optimiser of its own, frozen networks stay as they are, and
-//! a run that was stopped goes on bit for bit.
+//! A system with two phases and a teacher: each module has its own optimiser, frozen networks do not change, and a
+//! resumed run gives the same bits.
 
 use super::*;
 use crate::backbones::{BackboneSettings, StridedConvNetSettings};
@@ -17,7 +17,7 @@ use engine::{DType, Parameters, Pass, Philox, Result, Scope, Tensor};
 const CLASSES: usize = 3;
 const SHAPE: [usize; 2] = [8, 4];
 
-/// A student that first learns its teacher's logits, and then a head of its own on frozen encoders.
+/// A student: the first phase learns the teacher's logits, the second a head on frozen encoders.
 #[derive(Debug)]
 struct Student {
     teacher: Teacher,
@@ -111,7 +111,7 @@ fn student() -> Result<(Student, Parameters)> {
     Ok((student, parameters))
 }
 
-/// Every number of the parameters whose names start so.
+/// The elements of all parameters whose names start with `prefix`.
 fn numbers(parameters: &Parameters, prefix: &str) -> Result<Vec<f64>> {
     let ids = parameters.ids().filter(|id| parameters.name(*id).starts_with(prefix));
     let values: Vec<Vec<f64>> =

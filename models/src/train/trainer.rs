@@ -1,4 +1,4 @@
-//! Steps and epochs of a training run, and the state that the run is taken up from.
+//! Steps and epochs of a training run, and the state from which the run resumes.
 
 use crate::systems::{Batch, Loss, Phase, Plateau, Refusal, System};
 use engine::checkpoint::Checkpoint;
@@ -8,22 +8,22 @@ use engine::{Error, ParameterId, Parameters, Pass, Philox, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How a system is trained.
+/// The settings of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingSettings {
-    /// Epochs at most.
+    /// The most epochs.
     pub epochs: u64,
-    /// Samples a step.
+    /// Samples of a batch.
     pub batch: usize,
-    /// Optimiser.
+    /// The optimiser.
     pub optimizer: Rule,
-    /// Its learning rate at first.
+    /// The base learning rate.
     pub learning_rate: f64,
-    /// The rate over time.
+    /// The learning rate schedule.
     pub schedule: Schedule,
-    /// Early stopping: epochs without improvement before training stops, after which the best parameters are taken;
-    /// without it, all epochs are run and the last parameters are taken.
+    /// Early stopping: epochs without improvement before training stops; the result is the best parameters. `None`
+    /// trains all epochs; the result is the last parameters.
     pub patience: Option<u64>,
 }
 
@@ -42,10 +42,10 @@ impl Default for TrainingSettings {
 }
 
 impl TrainingSettings {
-    /// Refuses settings that cannot work.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// The first setting that cannot work.
+    /// The first invalid setting.
     pub fn check(&self) -> std::result::Result<(), Refusal> {
         if self.batch < 2 {
             let why =
@@ -56,28 +56,28 @@ impl TrainingSettings {
     }
 }
 
-/// A training run: everything that changes from step to step.
+/// A training run: parameters, optimisers, records and the position in the run.
 #[derive(Debug)]
 pub struct Trainer {
     settings: TrainingSettings,
     seed: u64,
     steps_an_epoch: u64,
-    /// Names the random stream of dropout.
+    /// The purpose of dropout's random stream.
     stream: &'static str,
     parameters: Parameters,
     modules: Vec<Module>,
     best: Option<Parameters>,
     state: State,
-    /// The last step, while its figures are on their way from a GPU.
+    /// The last step, until its figures arrive from a GPU.
     pending: Option<Pending>,
 }
 
-/// A step whose figures are on their way.
+/// A step whose figures are pending.
 #[derive(Debug)]
 struct Pending {
     step: u64,
     learning_rate: f64,
-    /// Of each phase, with the names of the parts of its loss.
+    /// The reading of each phase, with the positions and names of the parts of its loss.
     readings: Vec<(Reading, Vec<(usize, String)>)>,
 }
 
@@ -89,7 +89,7 @@ struct Module {
     optimizer: Optimizer,
 }
 
-/// What of a [`Trainer`] is not tensors.
+/// The state of a [`Trainer`] without its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     epoch: u64,
@@ -107,42 +107,42 @@ struct Sums {
     parts: BTreeMap<String, f64>,
 }
 
-/// What a step came to.
+/// The record of a training step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Epoch, from 0.
     pub epoch: u64,
     /// Step since the start of the run, from 0.
     pub step: u64,
-    /// Loss before the update.
+    /// Loss before the update, summed over phases.
     pub loss: f64,
-    /// Euclidean norm of all gradients together.
+    /// L2 norm of all gradients together.
     pub gradient_norm: f64,
     /// Learning rate of the update.
     pub learning_rate: f64,
 }
 
-/// What an epoch came to.
+/// The record of a training epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Epoch, from 0.
     pub epoch: u64,
-    /// Mean loss over its steps.
+    /// Mean loss over the epoch's steps.
     pub loss: f64,
-    /// Mean norm of the gradients.
+    /// Mean L2 norm of the gradients.
     pub gradient_norm: f64,
     /// Mean of each named part of the loss.
     #[serde(default)]
     pub parts: BTreeMap<String, f64>,
-    /// Mean loss over the validation batches, where there are any.
+    /// The validation metric; `None` without validation.
     pub validation_loss: Option<f64>,
 }
 
 impl Trainer {
-    /// A run at its start. Each phase of the system updates modules; each module has an optimiser of its own.
+    /// Starts a run. Each module that the system's phases update has its own optimiser.
     ///
     /// # Errors
-    /// When a parameter is of a type that is not trained, or two modules share a parameter.
+    /// When a parameter is neither f32 nor f64, or two modules share a parameter.
     pub fn new(
         settings: &TrainingSettings,
         system: &dyn System,
@@ -170,54 +170,53 @@ impl Trainer {
         })
     }
 
-    /// The same run with another name for its random stream of dropout.
+    /// Sets the purpose of dropout's random stream.
     pub(crate) fn stream(self, stream: &'static str) -> Self {
         Trainer { stream, ..self }
     }
 
-    /// The epoch to go on with.
+    /// The current epoch, from 0.
     pub fn epoch(&self) -> u64 {
         self.state.epoch
     }
 
-    /// How many steps of that epoch are done.
+    /// The number of steps done in the current epoch.
     pub fn step_in_epoch(&self) -> usize {
         self.state.step_in_epoch as usize
     }
 
-    /// How many steps are done in all.
+    /// The number of steps done in all epochs.
     pub fn steps(&self) -> u64 {
         self.state.epoch * self.steps_an_epoch + self.state.step_in_epoch
     }
 
-    /// The epochs so far.
+    /// The records of the epochs so far.
     pub fn history(&self) -> &[EpochRecord] {
         &self.state.history
     }
 
-    /// Whether the last epoch is done or patience is at an end.
+    /// Whether the last epoch is done or early stopping ended training.
     pub fn finished(&self) -> bool {
         self.state.epoch >= self.settings.epochs
             || self.state.patience.is_some_and(|p| p.exhausted())
     }
 
-    /// The parameters now.
+    /// The current parameters.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// The parameters to go on with after training: the best by validation where there is patience, else the
-    /// last.
+    /// The result of training: the best parameters by validation with early stopping, otherwise the last.
     pub fn into_parameters(self) -> Parameters {
         self.best.unwrap_or(self.parameters)
     }
 
-    /// Learns from one batch, phase after phase. Gives the record of this step on the CPU; on a GPU that of the step
-    /// before, if it was not [settled](Self::settle), since this one's figures are still on their way.
+    /// Runs one training step: all phases of the system, in order. Returns the record of this step on the CPU. On a GPU
+    /// returns that of the step before, unless it was [settled](Self::settle), since this step is still running.
     ///
     /// # Errors
-    /// When the loss or a gradient of the step whose record is due was not finite: that phase changed nothing, and
-    /// neither did one launched after it.
+    /// When the loss or a gradient of the step that is read was not finite. That phase and those launched after it then
+    /// changed nothing.
     pub fn step(&mut self, system: &dyn System, batch: &Batch) -> Result<Option<StepRecord>> {
         let step = self.steps();
         let steps = self.steps_an_epoch * self.settings.epochs;
@@ -241,8 +240,8 @@ impl Trainer {
         }
     }
 
-    /// Waits for the last step and gives its record, where [`step`](Self::step) did not. Call it before
-    /// [`save`](Self::save), and before [`end_epoch`](Self::end_epoch) where every record is wanted.
+    /// Waits for the last step and returns its record, if [`step`](Self::step) did not. Call it before
+    /// [`save`](Self::save), and before [`end_epoch`](Self::end_epoch) to get every record.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -302,7 +301,7 @@ impl Trainer {
         Ok((reading, names))
     }
 
-    /// Ends an epoch with its validation loss, where there is one. [Settles](Self::settle) the last step.
+    /// Ends an epoch; `validation_loss` is for early stopping. [Settles](Self::settle) the last step.
     ///
     /// # Errors
     /// As [`step`](Self::step).
@@ -328,14 +327,14 @@ impl Trainer {
         Ok(record)
     }
 
-    /// Everything needed to go on as if never stopped.
+    /// The state of the run: a resumed run gives the same bits as one that never stopped.
     ///
     /// # Errors
-    /// When a number of the state cannot be written, or the last step is not [settled](Self::settle).
+    /// When the state cannot be serialised as JSON, or the last step is not [settled](Self::settle).
     pub fn save(&self) -> Result<Checkpoint> {
         if self.pending.is_some() {
             return Err(Error::Tape(
-                "the last step is on its way; call Trainer::settle before save",
+                "the last step is still running; call Trainer::settle before save",
             ));
         }
         let mut checkpoint = Checkpoint::new();
@@ -357,10 +356,10 @@ impl Trainer {
         Ok(checkpoint)
     }
 
-    /// Takes back what [`save`](Self::save) gave, into a run made with the same settings.
+    /// Restores the result of [`save`](Self::save). The run must have the settings, seed and model of the saved one.
     ///
     /// # Errors
-    /// When the checkpoint was made with other settings, another seed or another model.
+    /// When the settings, seed or model differ.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let other = |name: &str| Error::Model {
             model: "checkpoint".into(),
@@ -403,7 +402,7 @@ impl Trainer {
     }
 }
 
-/// How often optimisers have stepped, as checkpoints hold it: one number before systems had phases.
+/// The optimisers' steps in a checkpoint: one number in older files, otherwise one for each module.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Updates {
@@ -411,7 +410,7 @@ enum Updates {
     Whole(u64),
 }
 
-/// The modules that the phases name, in the order in which they name them.
+/// The modules of all phases, in the order of their first use.
 fn modules(phases: &[Phase], rule: Rule, parameters: &Parameters) -> Result<Vec<Module>> {
     let mut modules: Vec<Module> = Vec::new();
     for prefix in phases.iter().flat_map(|phase| &phase.updates) {
@@ -424,7 +423,10 @@ fn modules(phases: &[Phase], rule: Rule, parameters: &Parameters) -> Result<Vec<
         if let Some(other) = modules.iter().find(shared) {
             return Err(Error::Model {
                 model: format!("module {prefix}"),
-                what: format!("shares parameters with module {}; modules must not", other.prefix),
+                what: format!(
+                    "shares parameters with module {}; use disjoint modules",
+                    other.prefix
+                ),
             });
         }
         let optimizer = Optimizer::of(rule, parameters, ids.iter().copied())?;
@@ -440,7 +442,7 @@ fn modules(phases: &[Phase], rule: Rule, parameters: &Parameters) -> Result<Vec<
 /// Adds all parameters to a checkpoint as `prefix.name`, without padding.
 ///
 /// # Errors
-/// When they cannot be read back from a GPU.
+/// When they cannot be copied from a GPU.
 pub fn insert(checkpoint: &mut Checkpoint, prefix: &str, parameters: &Parameters) -> Result<()> {
     for id in parameters.ids() {
         checkpoint.insert(format!("{prefix}.{}", parameters.name(id)), parameters.export(id)?);
@@ -448,10 +450,10 @@ pub fn insert(checkpoint: &mut Checkpoint, prefix: &str, parameters: &Parameters
     Ok(())
 }
 
-/// Takes all parameters back from a checkpoint.
+/// Restores all parameters from `prefix.name` in a checkpoint.
 ///
 /// # Errors
-/// When one is missing or of another shape.
+/// When one is missing or has another shape.
 pub fn restore(checkpoint: &Checkpoint, prefix: &str, parameters: &mut Parameters) -> Result<()> {
     for id in parameters.ids() {
         let name = format!("{prefix}.{}", parameters.name(id));
@@ -464,13 +466,13 @@ pub fn restore(checkpoint: &Checkpoint, prefix: &str, parameters: &mut Parameter
     Ok(())
 }
 
-/// A warning when the loss has not left the value at which training can stand still.
+/// A warning if the loss of the last 4 epochs is within 0.02 of a known plateau.
 pub fn plateau(history: &[EpochRecord], plateau: &Plateau) -> Option<String> {
     const EPOCHS: usize = 4;
     let last = history.len().checked_sub(EPOCHS).map(|start| &history[start..])?;
     let stuck = last.iter().all(|epoch| (epoch.loss - plateau.loss).abs() < 0.02);
     let Plateau { loss, why } = plateau;
-    stuck.then(|| format!("the loss has stood at {loss:.3} for {EPOCHS} epochs: {why}"))
+    stuck.then(|| format!("the loss has been at {loss:.3} for {EPOCHS} epochs: {why}"))
 }
 
 #[cfg(test)]

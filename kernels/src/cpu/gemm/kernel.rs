@@ -44,7 +44,7 @@ pub(super) struct Stretch {
     pub(super) table: usize,
     /// Offset of the first number from each pointer.
     pub(super) start: usize,
-    /// How many numbers.
+    /// The number of numbers.
     pub(super) length: usize,
     /// The first row of B.
     pub(super) depth: usize,

@@ -164,7 +164,7 @@ unsafe impl<T: Float> Rows<T> for View<'_, T> {
     }
 }
 
-/// The right side of a product.
+/// The right operand of a product, which [`pack`](Matrix::pack) copies into panels.
 pub trait Matrix<T>: Sync {
     /// Rows and columns.
     fn extents(&self) -> [usize; 2];
@@ -235,7 +235,7 @@ pub fn serial<T: Float>(a: View<'_, T>, b: View<'_, T>, c: &mut [T], ldc: usize,
     }
     assert!((m - 1) * ldc + n <= c.len(), "product of {m}x{n} by {ldc} into {}", c.len());
     let layout = Panels::new::<T>(n);
-    // Where B's rows are contiguous its full panels need no copy.
+    // If B's rows are contiguous, its full panels need no copy.
     let direct = b.strides.1 == 1 || n == 1;
     let whole = (0..layout.count()).filter(|&p| layout.filled(p) == layout.width(p)).count();
     let packed = if direct { whole..layout.count() } else { 0..layout.count() };

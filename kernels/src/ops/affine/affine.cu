@@ -1,11 +1,11 @@
-// A multiply-add an element: bound by memory, a thread an element.
+// Elementwise, bound by memory: one thread and one multiply-add for each element.
 
 struct Arguments {
-    const float* x;  // [count]: x on the way forward, backward the gradient of the output
+    const float* x;  // [count]: forward x, backward the gradient of the output
     float* to;       // [count]: output or gradient of x
     i64 count;
     float scale;
-    float shift;  // 0 on the way back
+    float shift;  // 0 in the backward pass
     u32 add;
     u32 unused;
 };

@@ -1,6 +1,6 @@
-// Bound by memory: a thread an element. First the plain operations: b repeats over the leading axes of a, so its
-// gradient is a sum over rows of b's width, over everything where b is one number, or no sum where the two have one
-// shape. Then all operations on any two shapes that broadcast.
+// Bound by memory: one thread for each element. First the kernels for a b that is broadcast over the leading axes of a:
+// the gradient of b is a sum over rows of b's width, over all elements if b is one number, or no sum if the shapes are
+// equal. Then the kernels for any two shapes that broadcast.
 
 enum Kind { ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, GREATER, LESS, EQUAL };
 
@@ -11,7 +11,7 @@ struct Arguments {
     float* to;                 // output or gradient [count], or partial sums
     i64 count;
     i64 width;
-    i64 length;  // of a slice: in elements where b is one number, else in rows
+    i64 length;  // of a slice: in elements if b is one number, else in rows
     u32 kind;
     u32 add;
 };
@@ -34,13 +34,13 @@ extern "C" __global__ void arithmetic_grad_first(const Arguments a) {
     put(a.to, i, a.kind == MULTIPLY ? a.grad_output[i] * second(a, i) : a.grad_output[i], a.add);
 }
 
-// What element i of a has of the gradient of b.
+// The term of the gradient of b from element i of a.
 __device__ inline float part(const Arguments& a, i64 i) {
     const float dy = a.grad_output[i];
     return a.kind == ADD ? dy : a.kind == SUBTRACT ? -dy : dy * a.a[i];
 }
 
-// to [count], where b has the shape of a
+// to [count], if b has the shape of a
 extern "C" __global__ void arithmetic_grad_second(const Arguments a) {
     const i64 i = element();
     if (i < a.count) put(a.to, i, part(a, i), a.add);
@@ -53,12 +53,12 @@ extern "C" __global__ void arithmetic_grad_second_rows(const Arguments a) {
     });
 }
 
-// to [slices], where b is one number
+// to [slices], if b is one number
 extern "C" __global__ void arithmetic_grad_second_total(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) { return part(a, i); });
 }
 
-// Operand 0 of the walk is the output, operands 1 and 2 are a and b.
+// Operand 0 of the walk is the output; operands 1 and 2 are a and b.
 struct Broadcast {
     Walk walk;
     const float* a;
@@ -92,7 +92,7 @@ extern "C" __global__ void arithmetic_broadcast(const Broadcast a) {
     a.to[i] = value;
 }
 
-// What an element of the output gives to the gradient of a or b. Only products and the like have kept a and b.
+// The term of the gradient of a or b from an element of the output. a and b are null for ops that do not read them.
 struct Share {
     const Broadcast& a;
     __device__ float operator()(const Place& place) const {
@@ -115,7 +115,7 @@ struct StoreShare {
     __device__ void operator()(i64 i, float value) const { put(a.to, i, value, a.add); }
 };
 
-// Where the operand is not repeated.
+// For an operand that is not broadcast.
 extern "C" __global__ void arithmetic_broadcast_grad(const Broadcast a) {
     const i64 i = element();
     if (i < a.walk.targets) put(a.to, i, Share{a}(walk_target(a.walk, i)), a.add);

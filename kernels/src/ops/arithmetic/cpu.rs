@@ -14,7 +14,7 @@ pub(super) fn forward<T: Float>(op: Arithmetic, walk: &Walk, a: &[T], b: &[T], o
     });
 }
 
-/// A loop for each operation: a choice inside it would keep it from being vectorised.
+/// One loop for each operation: a branch inside the loop would prevent vectorisation.
 fn combine<T: Float>(op: Arithmetic, row: &mut [T], a: &[T], b: &[T]) {
     match op {
         Arithmetic::Add => zip(row, a, b, |a, b| a + b),
@@ -34,7 +34,7 @@ fn truth<T: Float>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
 }
 
-/// The gradient of one side, which is the target of the walk, from the gradient of the output, a and b.
+/// The gradient of one operand (the target of the walk) from the gradient of the output, a and b.
 pub(super) fn gradient<T: Float>(
     op: Arithmetic,
     side: Side,
@@ -59,7 +59,7 @@ pub(super) fn gradient<T: Float>(
     });
 }
 
-/// The derivative of the operation by one side.
+/// The derivative of the operation with respect to one operand.
 fn slope<T: Float>(op: Arithmetic, side: Side, row: &mut [T], a: &[T], b: &[T]) {
     match (op, side) {
         (Arithmetic::Divide, Side::First) => zip(row, a, b, |_, b| T::ONE / b),

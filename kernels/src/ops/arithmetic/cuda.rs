@@ -46,9 +46,9 @@ struct Broadcast {
     unused: u32,
 }
 
-/// Elements that one block sums where b is one number.
+/// Elements that one block sums if b is one number.
 const SLICE: usize = 4096;
-/// Rows that one block sums over elsewhere.
+/// Rows that one block sums otherwise.
 const ROWS: usize = 512;
 
 impl Arithmetic {
@@ -67,7 +67,7 @@ impl Arithmetic {
     }
 }
 
-/// The gradient of b where it is repeated.
+/// The gradient of a b that is broadcast.
 fn grad_repeated(
     device: &Device,
     arguments: Arguments,

@@ -10,10 +10,10 @@ use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// a with b, element by element, as NumPy broadcasts: missing leading axes count as 1, and an axis of extent 1 is
-/// repeated. The gradient of a repeated operand is the sum over its repetitions.
+/// Elementwise operations of a and b with NumPy's broadcasting: missing leading axes count as 1, and an axis of
+/// extent 1 is repeated. The gradient of a broadcast operand is summed over the repetitions.
 ///
-/// Inputs: a, b. Output: the larger extent of the two on each axis.
+/// Inputs: a, b. Output: on each axis the larger extent of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arithmetic {
     /// a + b.
@@ -22,11 +22,11 @@ pub enum Arithmetic {
     Subtract,
     /// a * b.
     Multiply,
-    /// a / b. Division by 0 gives infinity or NaN, as IEEE 754 says.
+    /// a / b. Division by 0 gives infinity or NaN, as in IEEE 754.
     Divide,
-    /// The larger of the two. Where they are equal, the gradient goes to a.
+    /// max(a, b). If they are equal, a has the gradient.
     Maximum,
-    /// The smaller of the two. Where they are equal, the gradient goes to a.
+    /// min(a, b). If they are equal, a has the gradient.
     Minimum,
     /// 1 where a > b, else 0. Its gradients are 0.
     Greater,
@@ -42,8 +42,7 @@ const KINDS: [Arithmetic; 9] =
     [Add, Subtract, Multiply, Divide, Maximum, Minimum, Greater, Less, Equal];
 
 impl Arithmetic {
-    /// Whether b is only repeated over leading axes of a: sums, differences and products have loops of their own for
-    /// that.
+    /// Whether b is broadcast over leading axes of a only: sums, differences and products have special loops for it.
     fn is_plain(self, a: Shape, b: Shape) -> bool {
         matches!(self, Add | Subtract | Multiply) && a.ends_with(&b)
     }
@@ -82,9 +81,11 @@ impl Op for Arithmetic {
         if !a.iter().rev().zip(b.iter().rev()).all(fits) {
             return Err(Error::Shape {
                 op: Self::NAME,
-                what: format!("b for a {a}: axes are compared from the last; reshape one of them"),
+                what: format!(
+                    "b for a {a}: shapes broadcast from the last axis; reshape one of them"
+                ),
                 got: b,
-                expected: "the extent of a, or 1 on either side, on each axis".into(),
+                expected: "equal extents, or 1 in a or b, on each axis".into(),
             });
         }
         Ok(Plan::new(broadcast(a, b)))
@@ -177,7 +178,7 @@ impl Op for Arithmetic {
     }
 }
 
-/// A case whose numbers are apart from where the operation has no derivative.
+/// A case without numbers at which the operation has no derivative.
 fn case(op: Arithmetic, shapes: &[&[usize]; 2]) -> Case<Arithmetic> {
     let case = Case::new(op, shapes);
     match op {

@@ -1,4 +1,4 @@
-//! Sums, differences and products where b is at most repeated over leading axes of a.
+//! Sums, differences and products with b broadcast over leading axes of a only, or not at all.
 
 use super::Arithmetic;
 use crate::Float;
@@ -40,10 +40,10 @@ pub(super) fn grad_second<T: Float>(
     }
 }
 
-/// Writes or adds f(a, b) to every element of the target, with b repeated over the leading axes.
+/// Writes or adds f(a, b) to every element of the target, with b broadcast over the leading axes.
 fn combine<T: Float>(target: &mut [T], add: bool, a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) {
     let store = |y: &mut T, value: T| *y = if add { *y + value } else { value };
-    // A row of b's width a step; single numbers where b is not repeated or is one number.
+    // Rows of b's width; single numbers if b is not broadcast or is one number.
     let repeated = b.len() < target.len();
     let width = if repeated { b.len() } else { 1 };
     parallel::rows(target, width, 2 * width, |first, target| {
@@ -104,7 +104,7 @@ fn sum<T: Float>(
     if width >= 64 {
         return columns(width, dy.len() / width, gradient.data, gradient.add);
     }
-    // Narrow rows are taken several at a time, so that the loops over them are long enough for vectors.
+    // Several narrow rows at a time, so that the loops are long enough for vectors.
     let wide = width * 64usize.div_ceil(width);
     let whole = dy.len() / wide;
     scratch::with::<T, _>(wide, |sums| {

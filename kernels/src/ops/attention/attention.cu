@@ -1,19 +1,19 @@
-// Attention that never holds the matrix of weights (Dao et al. 2022). A block makes a tile of TILE queries by up to
-// TILE features of one clip's head, and runs over the keys a tile at a time, with a running maximum and sum for each
-// query; heads of more than TILE features take several blocks, which repeat the logits. The backward pass computes the
-// weights again from the log-sums: once with the queries of a block fixed, for their gradient, and once with its keys
-// fixed, so that each gradient is summed up by one block and written once.
+// FlashAttention (Dao et al. 2022): the weight matrix is never stored. A block computes a tile of TILE queries by up to
+// TILE features of one head of one clip. It loops over tiles of keys, with a running maximum and sum for each query.
+// Heads of more than TILE features have several blocks, which repeat the logits. The backward pass recomputes the
+// weights from the log-sums, once in blocks of queries for their gradient and once in blocks of keys, so that one block
+// sums each gradient and writes it once.
 
 struct Arguments {
     const float* queries;      // [clips, queries, heads, head]
     const float* keys;         // [clips, keys, heads, head]
     const float* values;       // [clips, keys, heads, head]
-    const u32* lengths;        // [clips]: how many keys count; null if all do
+    const u32* lengths;        // [clips]: number of valid keys; null if all are valid
     const float* output;       // [clips, queries, heads, head]
     const float* grad_output;  // [clips, queries, heads, head]
     float* log_sums;           // [clips, heads, queries]: of the logits
     float* along;              // [clips, heads, queries]: output times its gradient
-    float* to;                 // what the kernel makes: output, gradient of queries or of keys
+    float* to;                 // the kernel's result: output, gradient of queries or of keys
     float* to_values;          // gradient of values
     i64 rows;                  // clips * queries * heads
     u32 query_count;
@@ -22,22 +22,22 @@ struct Arguments {
     u32 head;
     Philox stream;  // of dropped weights
     u32 dropped_below;
-    float kept;  // what weights that are not dropped are multiplied by
+    float kept;  // factor of weights that are not dropped
     float scale;
-    u32 dropout;  // whether any are dropped
+    u32 dropout;  // whether dropout is on
     u32 add;
     u32 add_values;
 };
 
-// The part that a block has: TILE queries, or keys, of one clip's head.
+// The part of a block: TILE queries, or keys, of one head of one clip.
 struct Part {
     i64 clip;
     i64 row;  // clip * heads + head
     int first;
     int feature;  // the first of the block's features within the head
-    int length;   // how many keys count
-    i64 width;    // distance of two queries or keys
-    i64 queries, keys;  // where the head's first query and first key stand
+    int length;   // number of valid keys
+    i64 width;    // stride of queries and keys
+    i64 queries, keys;  // offsets of the head's first query and first key
 
     __device__ Part(const Arguments& a, u32 count) {
         const u32 tiles = (count + TILE - 1) / TILE;
@@ -62,14 +62,14 @@ struct HeadRows {
     __device__ float at(i64 start, i64 k) const { return data[start + k]; }
 };
 
-// The same from one of them on, as columns.
+// HeadRows from one row on, as columns.
 struct HeadColumns {
     const float* data;
     i64 width;
     __device__ float at(i64 k, i64 column) const { return data[k * width + column]; }
 };
 
-// sums += weights times `count` rows from data on, of which this block has the features from part.feature on.
+// sums += weights times `count` rows from `data` on; this block computes the features from part.feature on.
 __device__ inline void weigh(
     const Arguments& a, const Part& part, float (&sums)[4][4], Slabs& slabs, const SharedTile& weights,
     const float* data, int count
@@ -82,8 +82,8 @@ __device__ inline void weigh(
     accumulate(sums, slabs, along, across, 0, count);
 }
 
-// sums += left times right transposed, over the features of the head: rows from first_left and first_right on, of so
-// many.
+// sums += left times right transposed, over the features of the head. The tile starts at row first_left of left and row
+// first_right of right; rows from left_rows and right_rows on count as 0.
 __device__ inline void multiply(
     const Arguments& a, const Part& part, float (&sums)[4][4], Slabs& slabs, const float* left, int first_left,
     int left_rows, const float* right, int first_right, int right_rows
@@ -94,7 +94,7 @@ __device__ inline void multiply(
     accumulate(sums, slabs, left_side, right_side, 0, a.head);
 }
 
-// Which of four neighbouring keys, from `key` on, a multiple of 4, a query drops: a bit each.
+// The dropout bits of a query for the four keys from `key` on, a multiple of 4. A bit is 1 if the weight is dropped.
 __device__ inline u32 dropped(const Arguments& a, i64 query, int key) {
     if (!a.dropout) return 0;
     const uint4 words = a.stream.words(query * ((a.key_count + 3) / 4) + key / 4);
@@ -152,7 +152,7 @@ extern "C" __global__ void attention_forward(const Arguments a) {
     }
 }
 
-// along: the sum over a query's weights of each times its gradient, dropout or not. A warp for each query and head.
+// along: the sum over a query's weights of weight times gradient, for any dropout. One warp for each query and head.
 extern "C" __global__ void attention_along(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();  // clip, query, head
     if (row >= a.rows) return;
@@ -165,7 +165,7 @@ extern "C" __global__ void attention_along(const Arguments a) {
     if (lane() == 0) a.along[(clip * a.heads + row % a.heads) * a.query_count + query % a.query_count] = sum;
 }
 
-// Writes or adds a tile of a gradient: the block's features of so many rows.
+// Writes or adds a tile of a gradient: the block's features of `rows` rows.
 __device__ inline void put_tile(
     const Arguments& a, const Part& part, float* to, const float (&sums)[4][4], u32 count, u32 add
 ) {
@@ -192,7 +192,7 @@ extern "C" __global__ void attention_grad_queries(const Arguments a) {
         log_sums[i] = a.log_sums[part.row * a.query_count + top + i];
         along[i] = a.along[part.row * a.query_count + top + i];
     }
-    // An only key has all the weight, whatever its logit.
+    // With one key the weight is 1 for any logit, so the gradient is 0.
     for (int key = 0; key < part.length && part.length > 1; key += TILE) {
         float logits[4][4] = {}, grads[4][4] = {};
         multiply(a, part, logits, slabs, queries, part.first, a.query_count, a.keys + part.keys, key, part.length);
@@ -203,7 +203,7 @@ extern "C" __global__ void attention_grad_queries(const Arguments a) {
             for (int j = 0; j < 4; j++) {
                 const float weight = expf(logits[i][j] * a.scale - log_sums[i]);
                 const float grad = drop >> j & 1 ? 0.0f : grads[i][j] * a.kept;
-                // Beyond the last key the row of the product is not read.
+                // Weights of keys beyond the last are not read.
                 weights[tile_row() + i][side + j] = weight * (grad - along[i]) * a.scale;
             }
         }
@@ -213,8 +213,8 @@ extern "C" __global__ void attention_grad_queries(const Arguments a) {
     put_tile(a, part, a.to + part.queries, result, a.query_count, a.add);
 }
 
-// to and to_values [clips, keys, heads, head]: the gradients of keys and values, either of which may be null. Tiles
-// here have keys as rows and queries as columns.
+// to and to_values [clips, keys, heads, head]: the gradients of keys and values; either may be null. Rows of tiles are
+// keys, columns are queries.
 extern "C" __global__ void attention_grad_keys(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
@@ -227,11 +227,11 @@ extern "C" __global__ void attention_grad_keys(const Arguments a) {
         const int count = a.query_count - query < TILE ? a.query_count - query : TILE;
         const i64 first = part.row * a.query_count + query + side;
         float logits[4][4] = {};
-        u32 drop = 0;  // 4 bits a query
+        u32 drop = 0;  // 4 bits for each query
         multiply(a, part, logits, slabs, keys, part.first, part.length, queries, query, a.query_count);
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            // What is beyond the last query is not read; a key beyond the last has no weight.
+            // Columns beyond the last query are not read; keys beyond the last have weight 0.
             const float log_sum = side + j < count ? a.log_sums[first + j] : 0.0f;
             drop |= dropped(a, first + j, top) << 4 * j;
             for (int i = 0; i < 4; i++) {
@@ -240,7 +240,7 @@ extern "C" __global__ void attention_grad_keys(const Arguments a) {
             }
         }
         if (a.to_values) weigh(a, part, grad_values, slabs, weights, grad_output + query * part.width, count);
-        if (!a.to || part.length == 1) continue;  // an only key has all the weight, whatever its logit
+        if (!a.to || part.length == 1) continue;  // with one key the weight is 1 for any logit
         float grads[4][4] = {};
         multiply(a, part, grads, slabs, values, part.first, part.length, grad_output, query, a.query_count);
 #pragma unroll

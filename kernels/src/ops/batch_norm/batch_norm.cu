@@ -1,8 +1,8 @@
-// x is seen as rows of channels * inner columns. Statistics come in two stages, each in a fixed order: every block
-// joins the rows of one slice of its columns, then one block a channel joins its columns and slices. Deviations are
-// taken from a number of the column itself, and joined as counts, means and sums of squares (Chan et al. 1983), so that
-// a mean far from 0 costs no digits. What goes over all elements gives each thread elements of one and the same column,
-// whose affine map it then keeps in registers.
+// x is treated as rows of channels * inner columns. Statistics have two stages, each in a fixed order: a block reduces
+// one slice of rows of its columns, then one block for each channel joins its columns and slices. Deviations are from a
+// number of the column and are joined as counts, means and sums of squares (Chan et al. 1983), so that a mean far from
+// 0 costs no precision. In elementwise kernels all elements of a thread are of one column, whose affine map stays in
+// registers.
 
 struct Arguments {
     const float* x;            // [rows, channels, inner]
@@ -11,21 +11,21 @@ struct Arguments {
     const float* mean;         // [channels]
     const float* variance;     // [channels]: the biased one
     const float* residual;     // [rows, channels, inner], or null
-    const float* output;       // [rows, channels, inner]: tells where the ReLU was open; null where x does, or no ReLU
+    const float* output;       // [rows, channels, inner]: gives the ReLU's mask; null if x gives it, or without ReLU
     const float* grad_output;  // [rows, channels, inner]
     double* partial;           // [slices, 2, channels * inner]: means and squares, or the two sums of backward
-    float* levels;             // [2, channels]: what flows back through mean and variance; null if nothing does
-    float* to;                 // [rows, channels, inner]: output or gradient of x; null if nobody needs it
+    float* levels;             // [2, channels]: gradients of x through mean and variance; null with constant statistics
+    float* to;                 // [rows, channels, inner]: output or gradient of x; null if not needed
     float* to_residual;        // [rows, channels, inner]: gradient of the residual, or null
     float* to_weight;          // [channels], or null; likewise the next three
     float* to_bias;
-    float* to_mean;      // in the forward pass the mean that is saved
-    float* to_variance;  // in the forward pass the variance that is saved
+    float* to_mean;      // in the forward pass the saved mean
+    float* to_variance;  // in the forward pass the saved variance
     i64 rows;
     i64 channels;
     i64 inner;
     i64 rows_a_slice;
-    i64 stride;  // elements between those of a thread: a multiple of channels * inner
+    i64 stride;  // stride between a thread's elements: a multiple of channels * inner
     u32 slices;
     float epsilon;
     u32 relu;
@@ -52,14 +52,14 @@ struct Moments {
     }
 };
 
-// partial: means, and sums of squared deviations, of the rows of slice blockIdx.y. 32 columns side by side, 8 rows at a
+// partial: means, and sums of squared deviations, of the rows of slice blockIdx.y. 32 neighbouring columns, 8 rows at a
 // time.
 extern "C" __global__ void batch_norm_moments(const Arguments a) {
     __shared__ double means[8][33], squares[8][33];
     const i64 columns = a.channels * a.inner, column = (i64)blockIdx.x * 32 + lane();
     const i64 begin = blockIdx.y * a.rows_a_slice;
     const i64 end = begin + a.rows_a_slice < a.rows ? begin + a.rows_a_slice : a.rows;
-    // Four rows at a time: their mean and squares, then those joined to what came before. All relative to the first.
+    // Four rows at a time: their mean and squares, then joined with the rows before. All relative to the first number.
     float count = 0.0f, mean = 0.0f, square = 0.0f, shift = 0.0f;
     if (column < columns && begin + warp() < end) {
         shift = a.x[(begin + warp()) * columns + column];
@@ -136,7 +136,7 @@ extern "C" __global__ void batch_norm_forward(const Arguments a) {
     }
 }
 
-// The gradient of what came before the ReLU.
+// The gradient of the input of the ReLU.
 __device__ inline float through_relu(const Arguments& a, const Affine& affine, float x, i64 i) {
     const bool open = !a.relu || (a.output ? a.output[i] : affine.at(x)) > 0.0f;
     return open ? a.grad_output[i] : 0.0f;
@@ -168,7 +168,7 @@ extern "C" __global__ void batch_norm_sums(const Arguments a) {
     }
 }
 
-// Gradients of what channel blockIdx.x has, and what flows back to x through its mean and variance.
+// Gradients of the parameters of channel blockIdx.x, and of x through the channel's mean and variance.
 extern "C" __global__ void batch_norm_grad_channel(const Arguments a) {
     __shared__ double shared[32];
     const i64 columns = a.channels * a.inner, channel = blockIdx.x;

@@ -98,7 +98,7 @@ impl Op for BatchNorm {
     }
 
     fn keep(&self) -> Keep {
-        // The ReLU mask follows from x alone, unless there is a residual.
+        // Without a residual the ReLU's mask follows from x.
         let inputs = match self.statistics {
             Statistics::Batch => Keep::inputs(&[0, 1, 2]),
             Statistics::Given => Keep::inputs(&[0, 1, 2, 3, 4]),

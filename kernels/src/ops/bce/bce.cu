@@ -1,4 +1,4 @@
-// The loss is one sum over everything, split into slices; so is, for each label, the gradient of its weight.
+// The loss is a sum over all elements, split into slices. The gradient of each label's weight is a sum over rows.
 
 struct Arguments {
     const float* logits;       // [rows, width]
@@ -13,10 +13,10 @@ struct Arguments {
     u32 add;
 };
 
-// ln(1 + e^-x), which neither overflows nor loses small values.
+// ln(1 + e^-x), without overflow or loss of small values.
 __device__ inline float softplus_of_minus(float x) { return fmaxf(-x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-// to [slices] = shares of the loss
+// to [slices]: partial sums of the loss
 extern "C" __global__ void bce_forward(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) {
         const float x = a.logits[i], target = a.targets[i];

@@ -1,5 +1,5 @@
-// A block a column. Two passes in f64, as on the CPU: the coefficient is made of differences of near equal sums, and
-// batches of labels are small.
+// One block for each column. Two passes in f64, as on the CPU: the coefficient contains differences of nearly equal
+// sums, and batches of labels are small.
 
 constexpr double EPSILON = 1e-8;
 
@@ -11,7 +11,7 @@ struct Arguments {
     float* to;                 // [width] losses of the columns, or the gradient [rows, width]
     i64 rows;
     i64 width;
-    u32 other_mean;  // which row of the moments is the mean of what stands in `target`
+    u32 other_mean;  // the row of the moments with the mean of `target`
     u32 add;
 };
 

@@ -1,12 +1,12 @@
-// An input is runs of numbers that lie one after the other in it, and apart in the output: one launch an input.
+// The runs of an input are contiguous in it and strided in the output: one launch for each input.
 
 struct Arguments {
     const float* from;  // an input, or the gradient of the output
     float* to;          // the output, or the gradient of an input
-    i64 count;          // numbers of the input
+    i64 count;          // elements of the input
     i64 length;         // of a run
-    i64 from_offset;    // where the first run starts
-    i64 from_stride;    // from one run to the next
+    i64 from_offset;    // offset of the first run
+    i64 from_stride;    // distance from one run to the next
     i64 to_offset;
     i64 to_stride;
     u32 add;

@@ -1,7 +1,7 @@
-// Convolutions are matrix products over gathered neighbourhoods (implicit GEMM): a row is a pixel, the depth runs over
-// taps and channels, and no neighbourhood is ever written to memory. The gradient of the input is a gather as well, so
-// that nothing needs atomics: input pixels that leave the same remainders by the stride meet the same taps, and each
-// such class is a convolution of grad_output with stride 1. The ReLU's mask is part of the loads of the backward pass.
+// Implicit GEMM: a convolution is a matrix product with one row for each pixel, and taps and channels as the depth.
+// Neighbourhoods are gathered during the loads. The gradient of the input is also a gather, without atomics: input
+// pixels with equal remainders by the stride (a class) have the same taps, so each class is a convolution of
+// grad_output with stride 1. The loads of the backward pass apply the ReLU's mask.
 
 struct Arguments {
     const float* x;            // [batch, input, channels]
@@ -9,9 +9,9 @@ struct Arguments {
     const float* bias;         // [out], or null
     const float* output;       // [pixels, out]: of the forward pass, for its ReLU; null without one
     const float* grad_output;  // [pixels, out]
-    float* to;                 // what the kernel makes
+    float* to;                 // the kernel's result
     i64 batch;
-    i64 pixels;  // of the output, batch and all
+    i64 pixels;  // of the output, over the batch
     i64 pixels_a_slice;
     // Along depth, height and width:
     int input[3];
@@ -26,12 +26,12 @@ struct Arguments {
     u32 add;
 };
 
-// The gradient of what came before the ReLU.
+// The gradient of the input of the ReLU.
 __device__ inline float through_relu(const Arguments& a, i64 i) {
     return a.output && a.output[i] <= 0.0f ? 0.0f : a.grad_output[i];
 }
 
-// Pixels in the order they stand in, as batch, depth, height and width.
+// Pixels in memory order: batch, depth, height, width.
 struct Pixels {
     Divisor image, plane, line;
 
@@ -47,8 +47,8 @@ struct Pixels {
     }
 };
 
-// Which pixels a grid of pixels gathers, by tap: along each axis, tap j of grid pixel g is pixel
-// g * stride + start + j * move of the source, if the source has it.
+// The source pixels that the pixels of a grid gather: along each axis, tap j of grid pixel g is source pixel
+// g * stride + start + j * move, if it is inside the source.
 struct Neighbours {
     int extent[3];  // of the source
     int stride[3];
@@ -60,7 +60,7 @@ struct Neighbours {
     __device__ Neighbours(int channels, const int taps[3])
         : channels(channels), plane(taps[1] * taps[2]), line(taps[2]) {}
 
-    // Tap and channel of k, the tap by its three numbers.
+    // The channel and the three tap indices of depth k.
     __device__ u32 tap(u32 k, int tap[3]) const {
         const u32 number = channels.divide(k);
         const u32 plane_rest = number - plane.divide(number) * plane.value;
@@ -70,8 +70,8 @@ struct Neighbours {
         return k - number * channels.value;
     }
 
-    // Where the tap of a grid pixel stands among the pixels of its image; negative outside. The pixel comes times
-    // stride plus start.
+    // The index in its image of the source pixel of a tap; negative if outside. `pixel` is the grid pixel times stride
+    // plus start.
     __device__ i64 pixel(const int at[3], const int tap[3]) const {
         const int d = at[0] + tap[0] * move[0], h = at[1] + tap[1] * move[1], w = at[2] + tap[2] * move[2];
         const bool inside = (u32)d < (u32)extent[0] && (u32)h < (u32)extent[1] && (u32)w < (u32)extent[2];
@@ -85,7 +85,7 @@ struct Neighbours {
     __device__ i64 image_pixels() const { return (i64)extent[0] * extent[1] * extent[2]; }
 };
 
-// The output's pixels among those of x.
+// The grid of output pixels, with x as the source.
 __device__ inline Neighbours of_output(const Arguments& a) {
     Neighbours to(a.channels, a.kernel);
     for (int i = 0; i < 3; i++) {
@@ -97,15 +97,15 @@ __device__ inline Neighbours of_output(const Arguments& a) {
     return to;
 }
 
-// Rows of pixels of a grid, along taps and channels of their neighbours.
+// The left operand: rows are pixels of a grid; the depth is taps and channels.
 template <class At>
 struct Gather {
     const Neighbours& neighbours;
     const Pixels& grid;
-    const At& at_source;  // (i64 index): a number of the source
+    const At& at_source;  // (i64 index): an element of the source
 
     struct Row {
-        i64 image;  // first pixel of the source's image
+        i64 image;  // index of the first pixel of the source image
         int origin[3];
     };
 
@@ -145,12 +145,12 @@ extern "C" __global__ void conv3d_forward(const Arguments a) {
     });
 }
 
-// The weights that a class of input pixels meets, each transposed.
+// The transposed weights of the taps of a class of input pixels.
 struct Reversed {
     const Arguments& a;
     const Neighbours& neighbours;
     const int* first;  // tap 0 of the class, along each axis
-    const int* step;   // and how far apart its taps are
+    const int* step;   // and the distance between its taps
 
     __device__ float at(i64 k, i64 column) const {
         int tap[3];
@@ -170,7 +170,7 @@ extern "C" __global__ void conv3d_grad_input(const Arguments a) {
     int extents[3], taps[3], first[3], step[3], start[3], move[3];
     for (int i = 0; i < 3; i++) {
         extents[i] = classes[i] < a.input[i] ? (a.input[i] - classes[i] - 1) / a.stride[i] + 1 : 0;
-        // Tap t meets the class where class + padding - t * dilation is a multiple of the stride: every `step`th.
+        // The class has tap t if class + padding - t * dilation is a multiple of the stride: every `step`th tap.
         const int origin = classes[i] + a.padding[i];
         for (step[i] = 1; step[i] * a.dilation[i] % a.stride[i] != 0; step[i]++) {}
         for (first[i] = 0; first[i] < step[i] && (origin - first[i] * a.dilation[i]) % a.stride[i] != 0; first[i]++) {}
@@ -203,7 +203,7 @@ extern "C" __global__ void conv3d_grad_input(const Arguments a) {
     });
 }
 
-// Rows of taps and channels, along the output's pixels.
+// The left operand: rows are taps and channels; the depth is the output's pixels.
 struct Gathered {
     const Arguments& a;
     const Neighbours& neighbours;

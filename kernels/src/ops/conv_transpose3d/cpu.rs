@@ -65,7 +65,7 @@ pub(super) fn backward<T: Float>(op: &ConvTranspose3d, call: Backward<'_, T>) {
     }
 }
 
-/// Lends the body the weight as the convolution has it.
+/// Calls the body with the weight in the convolution's layout.
 fn turned<T: Float>(shape: Shape, weight: &[T], body: impl FnOnce(&[T])) {
     scratch::with::<T, _>(weight.len(), |turned| {
         permute(&shape, &TURN, weight, turned, false);
@@ -73,7 +73,7 @@ fn turned<T: Float>(shape: Shape, weight: &[T], body: impl FnOnce(&[T])) {
     });
 }
 
-/// Hands the body a place to write to, and adds that to the gradient where it is to be added to.
+/// Calls the body with a buffer to write, and writes or adds it to the gradient.
 fn written<T: Float>(gradient: Gradient<'_, T>, body: impl FnOnce(&mut [T])) {
     if !gradient.add {
         return body(gradient.data);
@@ -91,7 +91,7 @@ fn written<T: Float>(gradient: Gradient<'_, T>, body: impl FnOnce(&mut [T])) {
     });
 }
 
-/// Makes every row of the output a copy of this one.
+/// Copies a row to every row of the output.
 fn fill_rows<T: Float>(row: &[T], output: &mut [T]) {
     parallel::rows(output, row.len(), row.len(), |_, output| {
         output.chunks_exact_mut(row.len()).for_each(|to| to.copy_from_slice(row));

@@ -27,10 +27,10 @@ struct Arguments {
     rows_a_slice: i64,
 }
 
-/// Pixels that one block sums over in the gradient of the bias.
+/// Pixels that one block sums for the gradient of the bias.
 const SLICE: usize = 2048;
 
-/// The weight as the convolution has it.
+/// The weight in the convolution's layout.
 fn turned(device: &Device, shape: Shape, weight: Pointer) -> Result<Block> {
     let turned = device.scratch(shape.count())?;
     permute(device, &shape, &TURN, weight, turned.pointer(), false)?;

@@ -1,4 +1,4 @@
-//! Transposed convolutions over clips; over images and sequences too, as clips with extents of 1.
+//! Transposed convolutions over clips; images and sequences are clips with extents of 1.
 
 mod cpu;
 mod cuda;
@@ -12,18 +12,18 @@ use proptest::strategy::BoxedStrategy;
 /// y[n, i·stride − padding + k·dilation, c'] = Σ over pixels i, taps k and channels c of x[n, i, c] · w[k, c, c'],
 /// plus b[c']: the gradient of [`Conv3d`] with respect to its input. PyTorch's `ConvTranspose`.
 ///
-/// Inputs: x [N, D, H, W, C_in], weight [KD, KH, KW, C_in, C_out], and bias `[C_out]` if there is one. Output:
-/// [N, D', H', W', C_out] with D' = (D − 1)·stride − 2·padding + dilation·(KD − 1) + output_padding + 1, and so on.
+/// Inputs: x `[N, D, H, W, C_in]`, weight `[KD, KH, KW, C_in, C_out]`, and bias `[C_out]` if `bias`. Output:
+/// `[N, D', H', W', C_out]` with D' = (D − 1)·stride − 2·padding + dilation·(KD − 1) + output_padding + 1, and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvTranspose3d {
-    /// How far apart the input's pixels are in the output, along depth, height and width.
+    /// Distance in the output of neighbouring input pixels, along depth, height and width.
     pub stride: [usize; 3],
-    /// Pixels that are cut from both ends of each axis of the output.
+    /// Pixels removed from both ends of each axis of the output.
     pub padding: [usize; 3],
-    /// Pixels that are then added behind each axis: which of the `stride` sizes that a convolution maps to the size of
-    /// x the output has. Less than the stride.
+    /// Pixels then added at the end of each axis, below the stride. It selects one of the `stride` output sizes that a
+    /// convolution maps to the size of x.
     pub output_padding: [usize; 3],
-    /// How far apart the taps are.
+    /// Distance between neighbouring taps.
     pub dilation: [usize; 3],
     /// Whether there is a third input, the bias.
     pub bias: bool,
@@ -36,7 +36,7 @@ impl ConvTranspose3d {
         ConvTranspose3d { stride, padding, output_padding, dilation, bias: false }
     }
 
-    /// The output's extent along each axis; `None` where nothing is left of one.
+    /// The output's extents; `None` if one would be 0 or less.
     fn extents(&self, input: &[usize], kernel: &[usize]) -> Option<[usize; 3]> {
         let mut extents = [0; 3];
         for axis in 0..3 {
@@ -48,13 +48,13 @@ impl ConvTranspose3d {
         Some(extents)
     }
 
-    /// The output's shape, for inputs that the plan took.
+    /// The output's shape, for inputs that `plan` accepted.
     fn output(&self, x: Shape, weight: Shape) -> Shape {
         let [d, h, w] = self.extents(&x[1..4], &weight[..3]).unwrap_or_default();
         Shape::new(&[x[0], d, h, w, weight[4]])
     }
 
-    /// The convolution whose input's gradient this op is, and the shapes of its input and its weight.
+    /// The convolution whose input gradient is this op, and the shapes of its input and weight.
     fn convolution(&self, shapes: &[Shape]) -> (Conv3d, [Shape; 2]) {
         let (x, weight) = (shapes[0], shapes[1]);
         let turned = [weight[0], weight[1], weight[2], weight[4], weight[3]].into();
@@ -63,7 +63,7 @@ impl ConvTranspose3d {
     }
 }
 
-/// The order of axes that takes a weight to that of the convolution, and back: [KD, KH, KW, C_out, C_in].
+/// The permutation from a weight to the convolution's layout `[KD, KH, KW, C_out, C_in]`, and back.
 const TURN: [usize; 5] = [0, 1, 2, 4, 3];
 
 impl Op for ConvTranspose3d {
@@ -92,13 +92,13 @@ impl Op for ConvTranspose3d {
         expect::shape(Self::NAME, &what, weight, &expected)?;
         if self.extents(&x[1..4], &weight[..3]).is_none() {
             let what = format!(
-                "padding {:?} cuts all of the output of x {x} and weight {weight}; pad less",
+                "padding {:?} removes the whole output of x {x} and weight {weight}; pad less",
                 self.padding
             );
             return Err(Error::Setting { op: Self::NAME, what });
         }
         if self.bias {
-            let what = "bias must have one number for each output channel; make it so";
+            let what = "bias: give one number for each output channel";
             expect::shape(Self::NAME, what, inputs[2], &[weight[4]])?;
         }
         Ok(Plan::new(self.output(x, weight)))

@@ -1,12 +1,12 @@
-// A team of threads a sample for what runs over the classes. What runs over the samples alone, the mean of the losses
-// and the number of samples that count, is one block's work.
+// Reductions over classes have one team of threads for each sample. Reductions over samples, for the mean loss and the
+// number of samples with a class, have one block.
 
 struct Arguments {
     const float* logits;       // [rows, width]
-    const u32* classes;        // [rows]; a class not below width does not count
+    const u32* classes;        // [rows]; a class >= width is ignored
     const float* grad_output;  // [1]
     float* log_sum;            // [rows]: log of the sum of e^logits
-    float* scale;              // [1]: the gradient of the output over the number of samples that count
+    float* scale;              // [1]: the gradient of the output divided by the number of samples that are not ignored
     float* to;                 // loss [1], or gradient of the logits [rows, width]
     i64 rows;
     i64 width;

@@ -1,5 +1,5 @@
-// Every feature has a filter of its own: bound by memory, with neighbouring threads on neighbouring features. A thread
-// makes STEPS steps of one feature, so that each weight it loads serves all of them.
+// Each feature has its own filter: bound by memory. Neighbouring threads have neighbouring features. A thread computes
+// STEPS steps of one feature, so that it loads each weight once for all of them.
 
 constexpr int STEPS = 4;
 
@@ -8,7 +8,7 @@ struct Arguments {
     const float* weight;       // [kernel, features]
     const float* bias;         // [features], or null
     const float* grad_output;  // [clips, outputs, features]
-    float* to;                 // what the kernel makes
+    float* to;                 // the kernel's result
     i64 clips;
     i64 rows_a_slice;  // of the sums over clips and outputs
     int steps;
@@ -21,8 +21,8 @@ struct Arguments {
     u32 add;
 };
 
-// Which clip, and which STEPS steps from `first` on of its `steps`, this thread works on, in blocks of 32 features by 8
-// groups of steps; and which feature. False beyond the last.
+// Finds the clip, the feature and the STEPS steps from `first` on of this thread, in blocks of 32 features by 8 groups
+// of steps. False beyond the last.
 __device__ inline bool place(const Arguments& a, int steps, i64& clip, int& first, int& feature) {
     const i64 group = (i64)blockIdx.x * 8 + warp();
     const int a_clip = (steps + STEPS - 1) / STEPS;
@@ -53,7 +53,7 @@ extern "C" __global__ void depthwise_conv_forward(const Arguments a) {
     }
 }
 
-// to [clips, steps, features]: each step gathers the outputs that saw it.
+// to [clips, steps, features]: each step gathers from the outputs that depend on it.
 extern "C" __global__ void depthwise_conv_grad_input(const Arguments a) {
     i64 clip;
     int first, feature;

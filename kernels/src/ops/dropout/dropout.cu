@@ -1,18 +1,18 @@
-// A thread draws one block of four words of the stream, for four elements side by side. The backward pass draws the
-// same words again.
+// A thread draws the four words of one counter for four neighbouring elements. The backward pass draws the same words
+// again.
 
 struct Arguments {
-    const float* x;  // [count]: x on the way forward, backward the gradient of the output
+    const float* x;  // [count]: forward x, backward the gradient of the output
     float* to;       // [count]: output or gradient of x
     i64 count;
     Philox stream;
-    u32 threshold;  // words below it drop their element
-    float scale;    // of what stays
+    u32 threshold;  // an element is dropped if its word is below
+    float scale;    // factor of the kept elements
     u32 add;
     u32 unused;
 };
 
-// Chosen, not multiplied: an infinite element that is dropped is 0 and not NaN.
+// A selection, not a product: a dropped infinite element must give 0, not NaN.
 __device__ inline float masked(const Arguments& a, float x, u32 word) {
     return word < a.threshold ? 0.0f : x * a.scale;
 }

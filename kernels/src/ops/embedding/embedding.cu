@@ -1,10 +1,10 @@
-// Backward each row of the table looks for its own tokens: comparing all tokens with all rows costs little next to
-// memory, and the sums are in one fixed order without atomics or a sort. A block looks for one row with eight warps,
-// so that a row which most tokens name is not one thread's work.
+// Backward, each row of the table searches its tokens. Comparing all tokens with all rows costs little compared with
+// the memory traffic, and gives sums in a fixed order without atomics or a sort. A block has eight warps for one row,
+// so that a frequent token is not summed by a single thread.
 
 struct Arguments {
     const float* table;        // [entries, width]
-    const u32* tokens;         // [count]; one not below entries is padding
+    const u32* tokens;         // [count]; a token >= entries is padding
     const float* grad_output;  // [count, width]
     float* to;                 // output [count, width], or gradient of the table
     i64 entries;
@@ -21,7 +21,7 @@ extern "C" __global__ void embedding_forward(const Arguments a) {
     a.to[i] = token < a.entries ? a.table[token * a.width + i % a.width] : 0.0f;
 }
 
-// Columns of a lane, 32 apart; `TILE` on the host is 32 times as many.
+// Columns of a lane, 32 apart; `TILE` on the host is 32 times this number.
 constexpr int COLUMNS = 4;
 
 // blockIdx.x: row of the table; blockIdx.y: strip of its columns
@@ -30,7 +30,7 @@ extern "C" __global__ void embedding_backward(const Arguments a) {
     const i64 entry = blockIdx.x;
     const i64 first = (i64)blockIdx.y * COLUMNS * 32 + lane();
     float sums[COLUMNS] = {};
-    // The tokens of the warp's chunks of 32 that name this row, four at a time so that loads overlap.
+    // The matching tokens of the warp's chunks of 32, four at a time, so that loads overlap.
     for (i64 chunk = warp() * 32; chunk < a.count; chunk += THREADS) {
         const i64 place = chunk + lane();
         u32 found = __ballot_sync(EVERYONE, place < a.count && a.tokens[place] == entry);

@@ -1,4 +1,4 @@
-// The parts of a row lie one after the other: a thread an element of the output reads one number of each part.
+// The parts of a row follow each other. One thread for each element of the output reads one number of each part.
 
 enum Kind { GLU, ADDITIVE };
 
@@ -12,7 +12,7 @@ struct Arguments {
     u32 add;
 };
 
-// Where the first part of element i of the output lies in x.
+// The index in x of the first part of output element i.
 __device__ inline i64 place(const Arguments& a, i64 i) {
     const i64 row = i / a.width;
     return row * a.width * (a.kind == GLU ? 1 : 2) + i;

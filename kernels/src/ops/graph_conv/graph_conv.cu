@@ -1,29 +1,29 @@
-// A graph convolution is a matrix product whose rows are nodes and whose depth runs over partitions and features, with
-// the neighbours summed up as the rows are loaded: what is aggregated is never written. The adjacency, dense or a list
-// of edges, is first turned into a list of neighbours for each partition and node, without atomics and in a fixed
-// order, so that both kinds share all kernels but one, and the zeros of a dense adjacency cost nothing. The same lists
-// by source give the gradient of x. The gradient of the adjacency takes grad_output through the weights first. The
-// ReLU's mask is part of the loads of the backward pass.
+// A graph convolution is a matrix product: rows are nodes, the depth is partitions and features. The loads of rows sum
+// over neighbours, so the aggregated features are never stored. The adjacency, dense or a list of edges, is first
+// converted to a list of neighbours for each partition and node, without atomics and in a fixed order. Both kinds then
+// share all kernels but one, and zeros of a dense adjacency cost nothing. The lists by source give the gradient of x.
+// The gradient of the adjacency first multiplies grad_output by the transposed weights. The loads of the backward pass
+// apply the ReLU's mask.
 
 struct Arguments {
     const float* x;              // [rows, nodes, in]
     const float* weight;         // [partitions, in, out]
     const float* bias;           // [partitions, out], or null
     const float* adjacency;      // [partitions, nodes, nodes], or [edges]
-    const u32* targets;          // [edges]; null where the adjacency is dense
+    const u32* targets;          // [edges]; null for a dense adjacency
     const u32* sources;          // [edges]
     const u32* edge_partitions;  // [edges]
     const float* output;         // [rows, nodes, out]: of the forward pass, for its ReLU; null without one
     const float* grad_output;    // [rows, nodes, out]
-    // The lists: entries spans[i] .. spans[partitions * nodes + i] are those of partition and node i.
+    // The lists: partition and node i has the entries spans[i] .. spans[partitions * nodes + i].
     i64* spans;           // [2, partitions, nodes]
     u32* neighbours;      // [entries]
     float* values;        // [entries]
-    float* degrees;       // [partitions, nodes]: sums of the values; null if nobody needs them
+    float* degrees;       // [partitions, nodes]: sums of the values; null if not needed
     const float* before;  // [rows, nodes, partitions, in]: grad_output times the transposed weights
     const float* summed;  // [nodes, out]: grad_output summed over the rows; null without a bias
-    float* by_bias;       // [partitions, nodes]: what reaches the adjacency by way of the bias; null without one
-    float* to;            // what the kernel makes
+    float* by_bias;       // [partitions, nodes]: the adjacency's gradient through the bias; null without one
+    float* to;            // the kernel's result
     i64 rows;
     i64 edges;
     i64 a_slice;  // of the reduction: nodes of rows, rows, or features of rows
@@ -37,13 +37,13 @@ struct Arguments {
     u32 unused;
 };
 
-// The gradient of what came before the ReLU.
+// The gradient of the input of the ReLU.
 __device__ inline float through_relu(const Arguments& a, i64 i) {
     return a.output && a.output[i] <= 0.0f ? 0.0f : a.grad_output[i];
 }
 
-// Which list an edge belongs to: that of its partition and target, or of its source; -1 beyond the last edge and for an
-// edge with a number out of range.
+// The list of an edge: that of its partition and target, or of its source if transposed; -1 beyond the last edge and
+// for an edge with an index out of range.
 __device__ inline i64 list_of(const Arguments& a, i64 edge) {
     if (edge >= a.edges) return -1;
     const u32 v = a.targets[edge], w = a.sources[edge], k = a.edge_partitions[edge];
@@ -51,8 +51,8 @@ __device__ inline i64 list_of(const Arguments& a, i64 edge) {
     return (i64)k * a.nodes + (a.transposed ? w : v);
 }
 
-// Makes the lists. A warp makes one: of a dense adjacency it keeps what is not 0, of edges it counts those of the lists
-// before its own and then takes its own, in their order.
+// Writes the lists, one warp for each. Of a dense adjacency it keeps the non-zeros. Of edges it counts those of earlier
+// lists and then writes those of its own, in order.
 extern "C" __global__ void graph_conv_lists(const Arguments a) {
     const i64 lists = (i64)a.partitions * a.nodes, list = (i64)blockIdx.x * 8 + warp();
     if (list >= lists) return;
@@ -99,7 +99,7 @@ extern "C" __global__ void graph_conv_lists(const Arguments a) {
     }
 }
 
-// The sum over the neighbours of a partition and node of at(neighbour), times their values.
+// The sum of value * at(neighbour) over the neighbours of a partition and node.
 template <class At>
 __device__ inline float gather(const Arguments& a, i64 list, const At& at) {
     const i64 end = a.spans[(i64)a.partitions * a.nodes + list];
@@ -108,15 +108,15 @@ __device__ inline float gather(const Arguments& a, i64 list, const At& at) {
     return sum;
 }
 
-// Rows of nodes, along partitions and features of what their neighbours have.
+// The left operand: rows are nodes; the depth is partitions and features of their neighbours.
 template <class At>
 struct Aggregated {
     const Arguments& a;
     const Divisor& features;
-    const At& at_node;  // (i64 index): a number of [rows, nodes, features]
+    const At& at_node;  // (i64 index): an element of [rows, nodes, features]
 
     struct Row {
-        i64 first;  // the first node of the row
+        i64 first;  // index of the row's first node
         u32 node;
     };
 
@@ -157,7 +157,7 @@ extern "C" __global__ void graph_conv_forward(const Arguments a) {
     });
 }
 
-// The weights of each partition transposed, below each other.
+// The transposed weights of the partitions, stacked along the depth.
 struct Transposed {
     const Arguments& a;
     const Divisor& features;
@@ -178,7 +178,7 @@ extern "C" __global__ void graph_conv_grad_input(const Arguments a) {
     });
 }
 
-// Rows of partitions and features, along the nodes of all rows.
+// The left operand: rows are partitions and features; the depth is the nodes of all rows.
 struct AlongNodes {
     const Arguments& a;
     const Divisor& nodes;
@@ -233,7 +233,7 @@ extern "C" __global__ void graph_conv_grad_bias(const Arguments a) {
     put(a.to, i, sum, a.add);
 }
 
-// by_bias: a warp for each partition and node
+// by_bias: one warp for each partition and node
 extern "C" __global__ void graph_conv_by_bias(const Arguments a) {
     const i64 list = (i64)blockIdx.x * 8 + warp();
     if (list >= (i64)a.partitions * a.nodes) return;
@@ -251,7 +251,7 @@ struct MaskedRows {
     __device__ float at(i64 start, i64 k) const { return through_relu(a, start + k); }
 };
 
-// The weights of each partition transposed, side by side.
+// The transposed weights of the partitions, concatenated along the columns.
 struct SideBySide {
     const Arguments& a;
     __device__ float at(i64 k, i64 column) const { return a.weight[column * a.out + k]; }
@@ -265,7 +265,7 @@ extern "C" __global__ void graph_conv_before(const Arguments a) {
     });
 }
 
-// Rows of partitions and targets, along the features of all rows.
+// The left operand: rows are partitions and targets; the depth is the features of all rows.
 struct Targets {
     const Arguments& a;
     const Divisor& features;
@@ -285,7 +285,7 @@ struct Targets {
     }
 };
 
-// Columns of sources, along the features of all rows.
+// The right operand: columns are sources; the depth is the features of all rows.
 struct Sources {
     const Arguments& a;
     const Divisor& features;

@@ -1,50 +1,50 @@
-// The loss over all ordered pairs of modalities, in which no N x N matrix is ever written. Unit embeddings are made
-// once. Forward: a block has TILE rows of one ordered pair, and keeps a running maximum and sum of each row over tiles
-// of columns; memory stays linear, for the price of each tile twice, once in each direction. Backward: a block has TILE
-// rows of one modality by TILE features, runs over all other modalities, computes the logits again, weighs them from
-// the log-sums of both directions, and multiplies by the other embeddings: its gradient is summed up in registers and
-// written once.
+// The loss over all ordered pairs of modalities, without storing an N x N matrix. Embeddings are normalised once.
+// Forward: a block has TILE rows of one ordered pair and keeps a running maximum and sum of each row over tiles of
+// columns. Memory is linear in N, but each tile is computed twice, once for each direction. Backward: a block has TILE
+// rows of one modality by TILE features. It loops over all other modalities, recomputes the logits, computes their
+// gradients from the log-sums of both directions, and multiplies by the other embeddings. The gradient is summed in
+// registers and written once.
 
 enum Kind { EXCLUDE_POSITIVE, INCLUDE_POSITIVE, AUTHORS };
 
 struct Arguments {
-    const float* x;            // [rows, features]: embeddings of the modality at hand
-    const u32* present;        // [modalities, samples], or null if all are
+    const float* x;            // [rows, features]: embeddings of modality `modality`
+    const u32* present;        // [modalities, samples], or null if all are present
     const float* grad_output;  // [1]
     float* unit;               // [modalities, rows, features]: unit embeddings
-    float* inverse;            // [modalities, rows]: reciprocal lengths; null if nobody needs them
-    u32* counts;               // [modalities, modalities]: rows of each pair
+    float* inverse;            // [modalities, rows]: reciprocal lengths; null if not needed
+    u32* counts;               // [modalities, modalities]: number of rows of each pair
     float* log_sums;           // [modalities * (modalities - 1), rows]
     float* row_losses;         // [modalities * (modalities - 1), rows]
     float* losses;             // [modalities, modalities]
-    float* grad_unit;          // [rows, features]: of the modality at hand
+    float* grad_unit;          // [rows, features]: of modality `modality`
     float* to;                 // the loss, or the gradient of x
     i64 rows;
     i64 samples;
     i64 features;
     u32 modalities;
-    u32 modality;  // the one at hand
+    u32 modality;  // the kernel's modality
     u32 kind;
     u32 views;
-    u32 mean;  // whether the losses of a pair's rows are averaged
+    u32 mean;  // whether the loss of a pair is the mean over its rows
     u32 add;
     float inverse_temperature;
-    float halved;  // what the loss is multiplied by, 1 or 1/2
+    float halved;  // factor of the loss, 1 or 1/2
 };
 
-// Whether a row is of a sample that both modalities have.
+// Whether the sample of a row has both modalities.
 __device__ inline bool valid(const Arguments& a, i64 m, i64 n, i64 row) {
     if (!a.present) return true;
     const i64 sample = row < a.samples ? row : row - a.samples;
     return a.present[m * a.samples + sample] != 0 && a.present[n * a.samples + sample] != 0;
 }
 
-// Whether a pair counts: whether it has two samples to tell apart.
+// Whether a pair has a loss: it needs at least 2 samples.
 __device__ inline bool counts(const Arguments& a, i64 m, i64 n) {
     return m != n && a.counts[m * a.modalities + n] >= 2 * a.views;
 }
 
-// How many ordered pairs count, or 1.
+// The number of ordered pairs with a loss; at least 1.
 __device__ inline u32 pairs(const Arguments& a) {
     u32 all = 0;
     for (u32 m = 0; m < a.modalities; m++) {
@@ -53,7 +53,7 @@ __device__ inline u32 pairs(const Arguments& a) {
     return all > 0 ? all : 1;
 }
 
-// Where an ordered pair's rows stand among the log-sums.
+// The index of an ordered pair among the log-sums.
 __device__ inline i64 ordered(const Arguments& a, i64 m, i64 n) {
     return (m * (a.modalities - 1) + (n < m ? n : n - 1)) * a.rows;
 }
@@ -63,12 +63,12 @@ __device__ inline i64 positive(const Arguments& a, i64 row) {
     return a.kind != AUTHORS ? row : row < a.samples ? row + a.samples : row - a.samples;
 }
 
-// What the loss of a row counts in the loss of a pair.
+// The weight of a row's loss in the loss of its pair.
 __device__ inline float row_weight(const Arguments& a, i64 m, i64 n) {
     return a.mean ? a.halved / a.counts[m * a.modalities + n] : a.halved;
 }
 
-// Unit embeddings and reciprocal lengths of a modality: a warp a row. One that is too short has no direction.
+// Unit embeddings and reciprocal lengths of a modality: one warp for each row. An embedding that is too short gives 0.
 extern "C" __global__ void info_nce_normalise(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();
     if (row >= a.rows) return;
@@ -84,7 +84,7 @@ extern "C" __global__ void info_nce_normalise(const Arguments a) {
     for (i64 i = lane(); i < a.features; i += 32) a.unit[to * a.features + i] = a.x[row * a.features + i] * inverse;
 }
 
-// counts: a block for each two modalities
+// counts: one block for each pair of modalities
 extern "C" __global__ void info_nce_count(const Arguments a) {
     __shared__ u32 shared[32];
     u32 count = 0;
@@ -110,8 +110,8 @@ struct UnitColumns {
     __device__ float at(i64 k, i64 column) const { return data[k * features + column]; }
 };
 
-// A tile of logits: rows of m from `row` on with columns of n from `column` on. Excluded ones are negative infinity.
-// `at_positive(i, j, logit)` gets those of positives, which may be excluded from the sums afterwards.
+// A tile of logits: rows of m from `row` on, columns of n from `column` on. Excluded logits are negative infinity.
+// Calls `at_positive(i, j, logit)` for each positive, with its logit also if the tile excludes it.
 template <class AtPositive>
 __device__ inline void logits(
     const Arguments& a, i64 m, i64 n, i64 row, i64 column, Slabs& slabs, float (&tile)[4][4],
@@ -161,7 +161,7 @@ extern "C" __global__ void info_nce_rows(const Arguments a) {
             maxima[i] = largest;
         }
     }
-    // The sixteen threads of a row join what they have.
+    // The sixteen threads of a row join their maxima and sums.
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const float largest = tile_row_max(maxima[i]), shift = largest == -INFINITE ? 0.0f : largest;
@@ -174,7 +174,7 @@ extern "C" __global__ void info_nce_rows(const Arguments a) {
     }
 }
 
-// losses: a block for each two modalities
+// losses: one block for each pair of modalities
 extern "C" __global__ void info_nce_losses(const Arguments a) {
     __shared__ double shared[32];
     const i64 m = blockIdx.x / a.modalities, n = blockIdx.x % a.modalities;
@@ -193,7 +193,7 @@ extern "C" __global__ void info_nce_forward(const Arguments a) {
     if (lane() == 0) a.to[0] = sum / pairs(a);
 }
 
-// grad_unit [rows, features]: what the unit embeddings of the modality get from both directions of all its pairs
+// grad_unit [rows, features]: the gradient of the modality's unit embeddings from both directions of all its pairs
 extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
@@ -211,7 +211,7 @@ extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
         }
         for (i64 column = 0; column < a.rows; column += TILE) {
             float tile[4][4];
-            u32 positives = 0;  // a bit each
+            u32 positives = 0;  // one bit for each
             logits(a, m, n, first, column, slabs, tile, [&](int i, int j, float) { positives |= 1u << (4 * i + j); });
 #pragma unroll
             for (int j = 0; j < 4; j++) {
@@ -241,8 +241,8 @@ extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
     }
 }
 
-// to [rows, features]: through the normalisation; a warp a row. Of few features the gradient lies almost along the unit
-// embedding, and f32 would leave little of what is across it.
+// to [rows, features]: the gradient through the normalisation; one warp for each row. In double: with few features the
+// gradient is almost parallel to the unit embedding, and f32 would lose its orthogonal part.
 extern "C" __global__ void info_nce_grad_input(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();
     if (row >= a.rows) return;

@@ -1,13 +1,13 @@
-// A team of threads a group: a row of features, or all steps and features of a sample. The gradients of weight and
-// bias are sums over all rows.
+// One team of threads for each group: a row of features, or all steps and features of a sample. The gradients of weight
+// and bias are sums over all rows.
 
 struct Arguments {
     const float* x;            // [groups, rows, width]
     const float* weight;       // [width]
-    const float* bias;         // [width]; null backward
+    const float* bias;         // [width]; null in the backward pass
     const float* grad_output;  // [groups, rows, width]
     float* mean;               // [groups]
-    float* rstd;               // [groups]: reciprocal deviation
+    float* rstd;               // [groups]: reciprocal standard deviation
     float* to;                 // output, gradient of x, or partial sums
     i64 groups;
     i64 rows;  // of a group
@@ -36,7 +36,7 @@ extern "C" __global__ void layer_norm_forward(const Arguments a) {
     const float* x = a.x + team() * group;
     float* output = a.to + team() * group;
     const float share = 1.0f / group;
-    // The deviations from a rounded mean say how far it is off: no digits are lost, near 0 or far from it.
+    // The mean deviation from the rounded mean corrects it, so a mean far from 0 costs no precision.
     float sum = 0.0f, squares = 0.0f;
     for (i64 i = threadIdx.x; i < group; i += blockDim.x) sum += x[i];
     const float middle = team_sum(sum) * share;

@@ -1,5 +1,5 @@
-// Linear layers are the matrix product as it is: rows of features against a matrix. The ReLU's mask is part of the
-// loads of the backward pass, so the masked gradient is never written.
+// A linear layer is one matrix product: rows of features times a matrix. The loads of the backward pass apply the
+// ReLU's mask, so the masked gradient is never stored.
 
 struct Arguments {
     const float* x;            // [rows, in]
@@ -7,7 +7,7 @@ struct Arguments {
     const float* bias;         // [out], or null
     const float* output;       // [rows, out]: of the forward pass, for its ReLU; null without one
     const float* grad_output;  // [rows, out]
-    float* to;                 // what the kernel makes
+    float* to;                 // the kernel's result
     i64 rows;
     i64 in;
     i64 out;
@@ -16,7 +16,7 @@ struct Arguments {
     u32 add;
 };
 
-// The gradient of what came before the ReLU.
+// The gradient of the input of the ReLU.
 __device__ inline float through_relu(const Arguments& a, i64 i) {
     return a.output && a.output[i] <= 0.0f ? 0.0f : a.grad_output[i];
 }

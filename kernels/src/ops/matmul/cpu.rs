@@ -3,12 +3,12 @@ use crate::Float;
 use crate::cpu::gemm::{Target, View, product, product_transposed, serial};
 use crate::cpu::parallel;
 
-/// Multiply-adds of one matrix product up to which it is one task's.
+/// The most multiply-adds of a matrix product that is one task.
 const SMALL: usize = 1 << 19;
-/// Rows of a sum over small products that are one task's: whole tiles of every height.
+/// Rows of a task in a sum over small products: whole tiles of every height.
 const ROWS: usize = 24;
 
-/// Writes the products, or adds them to what stands in `to`: a matrix for each place of the batch, or their sum.
+/// Writes or adds the products to `to`: a matrix for each batch element, or their sum.
 pub(super) fn multiply<T: Float>(call: &Product, left: &[T], right: &[T], to: &mut [T], add: bool) {
     let [rows, columns, depth] = call.extents();
     let (size, small) = (rows * columns, rows * columns * depth <= SMALL);
@@ -62,7 +62,7 @@ fn large<T: Float>(
             let right = &right[number * call.right.strides[0]..];
             product_transposed(&a.transposed(), right, columns, &|row| row * columns, to, add);
         }
-        // Neither has contiguous rows: the transposed product's sides both have.
+        // Neither has contiguous rows, but both operands of the transposed product have.
         (false, false) => {
             let target = Target::new(to, add).column_stride(columns);
             product(&b.transposed(), &a.transposed(), &target, &|row| row);
@@ -74,7 +74,7 @@ fn view<T: Float>(data: &[T], side: Side, number: usize) -> View<'_, T> {
     view_rows(data, side, number, 0..side.extents[0])
 }
 
-/// Some rows of a matrix of the batch.
+/// A range of rows of one matrix of the batch.
 fn view_rows<T: Float>(
     data: &[T],
     side: Side,

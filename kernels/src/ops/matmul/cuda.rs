@@ -44,18 +44,18 @@ struct Arguments {
     unused: u32,
 }
 
-/// The side of a tile of the matrix product; `TILE` in `product.cuh`.
+/// Rows and columns of a tile of the matrix product; `TILE` in `product.cuh`.
 const TILE: usize = Part::PRODUCT_TILE;
-/// The depth that one block sums over in the gradient of a shared matrix.
+/// The depth that one block sums for the gradient of a shared matrix.
 const SLICE: usize = 2048;
 /// The most blocks along z.
 const DEEPEST: usize = 65_535;
 
-/// Writes or adds a product for each place of the batch, or their sum.
+/// Writes or adds a product for each batch element, or their sum.
 fn multiply(device: &Device, product: &Product, buffers: [Pointer; 3], to: Gradient) -> Result<()> {
     let [rows, columns, depth] = product.extents();
     let total = product.batch * depth;
-    // A sum over one matrix of great depth is split as well: a covariance.
+    // A single product of large depth, e.g. a covariance, is split too.
     let slices = if product.sum || product.batch == 1 {
         Slices::of(total, SLICE)
     } else {

@@ -1,9 +1,9 @@
-// The forward pass and both gradients are one kernel: a product of strided matrices for each place of the batch, or for
-// each slice of a sum over the batch, whose depths then follow each other.
+// One kernel for the forward pass and both gradients: a product of strided matrices for each batch element, or for each
+// slice of a sum over the batch, with the depths of its elements concatenated.
 
 struct Side {
     const float* data;
-    i64 batch;  // from one matrix to the next: 0 where all places share one
+    i64 batch;  // from one matrix to the next; 0 if all batch elements share one
     i64 row;
     i64 column;
 };
@@ -16,7 +16,7 @@ struct Arguments {
     i64 columns;
     i64 depth;
     i64 total;   // batch * depth
-    i64 length;  // of a part: the depth, or that of a slice
+    i64 length;  // of a part: the depth, or the depth of a slice
     u32 add;
     u32 unused;
 };
@@ -35,7 +35,7 @@ struct Columns {
     __device__ float at(i64 k, i64 column) const { return data[k * side.row + column * side.column]; }
 };
 
-// Parts run along blockIdx.z, of which a grid has fewer than a batch may.
+// Parts are along blockIdx.z; a loop covers more parts than the grid's limit.
 extern "C" __global__ void matmul(const Arguments a) {
     __shared__ Slabs slabs;
     const i64 first_row = (i64)blockIdx.x * TILE, first_column = (i64)blockIdx.y * TILE;

@@ -1,4 +1,4 @@
-//! Products of matrices, one for each place of a batch.
+//! Batched matrix products.
 
 mod cpu;
 mod cuda;
@@ -8,16 +8,16 @@ use crate::{Error, Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// y = A·B for each place of the batch, either side transposed if asked for.
+/// y = A·B for each element of a batch; each operand may be transposed.
 ///
-/// Inputs: left [.., M, K], or [.., K, M] where it is transposed; right [.., K, N], or [.., N, K]. The axes before the
-/// last two are the batch, and equal; or one side has none, or only axes of size 1: then its one matrix meets every
-/// matrix of the other. Output: [.., M, N]. The gradient of a shared matrix is summed in the order of the batch.
+/// Inputs: left `[.., M, K]`, or `[.., K, M]` if transposed; right `[.., K, N]`, or `[.., N, K]` if transposed. The
+/// axes before the last two are the batch and must be equal, or one operand is a single matrix (no batch axes, or all
+/// of size 1), which is shared. Output: `[.., M, N]`. The gradient of a shared matrix is summed in the batch's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matmul {
-    /// Whether the left matrices are stored transposed, [K, M].
+    /// Whether the left matrices are stored transposed, `[K, M]`.
     pub transpose_left: bool,
-    /// Whether the right matrices are stored transposed, [N, K].
+    /// Whether the right matrices are stored transposed, `[N, K]`.
     pub transpose_right: bool,
 }
 
@@ -29,7 +29,7 @@ impl Matmul {
     /// A·Bᵀ.
     pub const TRANSPOSE_RIGHT: Matmul = Matmul { transpose_right: true, ..Matmul::PLAIN };
 
-    /// The products of a call whose shapes the plan took.
+    /// The products of a call whose shapes `plan` accepted.
     fn products(self, shapes: &[Shape]) -> Products {
         let batches = [batch(shapes[0]), batch(shapes[1])].map(|b| b.iter().product::<usize>());
         let mut batch = batches[0].max(batches[1]);
@@ -43,7 +43,7 @@ impl Matmul {
         let right = stored(Operand::Right, shapes[1], batches[1], self.transpose_right);
         let mut shared = batches.map(|count| count < batch);
         if !self.transpose_left && batches[1] == 1 {
-            // Rows of all matrices against one matrix: one product.
+            // The rows of all matrices times one shared matrix: one product.
             left.extents[0] *= batch;
             (batch, shared) = (1, [false; 2]);
         }
@@ -75,7 +75,7 @@ fn batch(shape: Shape) -> Shape {
     Shape::new(&shape[..shape.len() - 2])
 }
 
-/// The forward pass and both gradients: each is a product of two of the three buffers.
+/// The forward pass and both gradients, each as a product of two of the three buffers.
 #[derive(Debug, Clone, Copy)]
 struct Products {
     forward: Product,
@@ -83,7 +83,7 @@ struct Products {
     grad_right: Product,
 }
 
-/// A product for each place of the batch, or the sum of all of them.
+/// A product for each batch element, or the sum of all products.
 #[derive(Debug, Clone, Copy)]
 struct Product {
     batch: usize,
@@ -99,8 +99,8 @@ impl Product {
     }
 }
 
-/// The matrices of one side: number (row, column) of matrix b stands at b·strides\[0\] + row·strides\[1\] +
-/// column·strides\[2\]; one of the last two strides is 1.
+/// The matrices of one operand: element (row, column) of matrix b is at b·strides\[0\] + row·strides\[1\] +
+/// column·strides\[2\]. One of the last two strides is 1.
 #[derive(Debug, Clone, Copy)]
 struct Side {
     operand: Operand,
@@ -124,7 +124,7 @@ enum Operand {
 }
 
 impl Operand {
-    /// The one it is of three.
+    /// Selects its buffer of the three.
     fn of<B: Copy>(self, [left, right, grad_output]: [B; 3]) -> B {
         match self {
             Operand::Left => left,
@@ -160,7 +160,7 @@ impl Op for Matmul {
             Err(Error::Shape { op: Self::NAME, what, got: right, expected })
         };
         if depth != right_depth {
-            return refused("have as many rows as", format!("{depth} rows, {right_depth} found"));
+            return refused("have the depth K of", format!("K = {depth}, found {right_depth}"));
         }
         let shared = |batch: Shape| batch.count() == 1;
         if left_batch != right_batch && !shared(left_batch) && !shared(right_batch) {
@@ -221,14 +221,14 @@ impl Op for Matmul {
         let mut cases = Vec::new();
         for op in ways {
             cases.push(make(op, [&[2, 3], &[2, 3]], [5, 17, 9]));
-            // One matrix for all, on either side.
+            // One shared matrix, on either side.
             cases.push(make(op, [&[], &[3]], [26, 4, 7]));
             cases.push(make(op, [&[4], &[1]], [3, 6, 5]));
-            // Too large to be one task's; several tiles of every side.
+            // Too large for one task; several tiles along every axis.
             cases.push(make(op, [&[2], &[2]], [70, 90, 85]));
             cases.push(make(op, [&[], &[2]], [70, 90, 85]));
         }
-        // Covariances: a sum over many rows, in slices; and a few matrices summed in slices that cross their ends.
+        // Covariances: a sum over many rows in slices, and slices that cross the ends of matrices.
         cases.push(make(Matmul::TRANSPOSE_LEFT, [&[], &[]], [3, 4, 2500]));
         cases.push(make(both, [&[], &[5]], [3, 900, 2]));
         cases.push(make(Matmul::PLAIN, [&[1, 1], &[1]], [1, 1, 1]));
@@ -251,7 +251,7 @@ impl Op for Matmul {
     }
 }
 
-/// Sides with these batches, for M, N and K.
+/// A case with these batches, M, N and K.
 fn make(op: Matmul, batches: [&[usize]; 2], [m, n, k]: [usize; 3]) -> Case<Matmul> {
     let left = if op.transpose_left { [k, m] } else { [m, k] };
     let right = if op.transpose_right { [n, k] } else { [k, n] };

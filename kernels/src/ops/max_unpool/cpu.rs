@@ -13,13 +13,13 @@ pub(super) fn forward<T: Float>(
     let (from, to) = (pixels * features, places * features);
     let owners = Shared::new(owners);
     parallel::rows(output, to, 2 * (from + to), |first, output| {
-        // SAFETY: the same part as that of the output, which is this task's alone.
+        // SAFETY: the same range as the task's part of the output.
         let owners = unsafe { owners.part(first * to, output.len()) };
         owners.fill(0);
         let samples = output.chunks_exact_mut(to).zip(owners.chunks_exact_mut(to));
         for (sample, (output, owners)) in (first..).zip(samples) {
             let (x, indices) = (&x[sample * from..][..from], &indices[sample * from..][..from]);
-            // In the order of the pixels, so that the last has a place that several name.
+            // In the order of the pixels, so that of several pixels with one index the last is the owner.
             for (pixel, indices) in (1..).zip(indices.chunks_exact(features)) {
                 for (feature, &index) in indices.iter().enumerate() {
                     if (index as usize) < places {

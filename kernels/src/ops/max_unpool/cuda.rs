@@ -27,7 +27,7 @@ struct Arguments {
 }
 
 impl MaxUnpool {
-    /// For an x that the plan took, whose elements a kernel works on.
+    /// The arguments for an x that `plan` accepted, in a launch over the elements of x.
     fn arguments(&self, x: Shape, indices: Pointer, owners: Pointer) -> Arguments {
         let extents = Extents::new(self, x);
         Arguments {

@@ -1,12 +1,12 @@
-// Which number of x stands in a place of the output is found first: the last of those that name it, by the maximum of
-// whole numbers, which is the same in any order. Then each place reads its number, and backward each number its place.
+// First each place of the output gets an owner: the last element of x with its index, by an integer atomic maximum,
+// which is the same in any order. Then each place reads its owner, and backward each owner reads its place.
 
 struct Arguments {
     const float* from;   // x [samples, pixels, features]; backward the gradient of the output
     const u32* indices;  // [samples, pixels, features]: places
     u32* owners;         // [samples, places, features]: 1 + pixel, or 0
     float* to;           // output [samples, places, features], or gradient of x
-    i64 count;           // elements of what the kernel makes
+    i64 count;           // elements of the kernel's result
     i64 pixels;          // of a sample of x
     i64 places;          // of a sample of the output
     i64 features;
@@ -14,7 +14,7 @@ struct Arguments {
     u32 unused;
 };
 
-// A thread an element of x; the owners are 0 before.
+// One thread for each element of x. The owners must be 0 before.
 extern "C" __global__ void max_unpool_owners(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
@@ -25,7 +25,7 @@ extern "C" __global__ void max_unpool_owners(const Arguments a) {
     atomicMax(&a.owners[(sample * a.places + place) * a.features + feature], own);
 }
 
-// A thread an element of the output.
+// One thread for each element of the output.
 extern "C" __global__ void max_unpool_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
@@ -34,7 +34,7 @@ extern "C" __global__ void max_unpool_forward(const Arguments a) {
     a.to[i] = owner ? a.from[(sample * a.pixels + owner - 1) * a.features + feature] : 0.0f;
 }
 
-// A thread an element of x.
+// One thread for each element of x.
 extern "C" __global__ void max_unpool_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;

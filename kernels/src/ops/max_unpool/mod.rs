@@ -1,4 +1,4 @@
-//! Max pooling undone: each maximum back in its place.
+//! Max unpooling: each maximum at its index, zeros elsewhere.
 
 mod cpu;
 mod cuda;
@@ -9,15 +9,15 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Zeros, and each number of x at its index in D·H·W of its sample, each feature for itself; an index that is not below
-/// D·H·W is left out. Where several numbers of x have one index, the last stands there and alone has a gradient.
-/// PyTorch's `MaxUnpool`, which leaves that case open.
+/// Writes each number of x to its index in D·H·W of its sample, for each feature; all other elements are 0. An index of
+/// D·H·W or more is ignored. If several numbers of x have one index, the last is written, and only it has a gradient
+/// (undefined in PyTorch's `MaxUnpool`).
 ///
 /// Input: x `[N, D', H', W', C]`. Indices: those that [`Pool`](super::Pool) saved, in the shape of x. Output:
-/// `[N, D, H, W, C]`. Saved, in the output's shape: 1 + the pixel of x that stands in each place, or 0.
+/// `[N, D, H, W, C]`. Saved, in the output's shape: 1 + the pixel of x written to each element, or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxUnpool {
-    /// D, H and W of the output: those of what was pooled.
+    /// D, H and W of the output: the extents before pooling.
     pub output: [usize; 3],
 }
 
@@ -66,7 +66,7 @@ impl Op for MaxUnpool {
         let x = x.count() as f64;
         Cost {
             forward_bytes: 4.0 * (2.0 * x + 2.0 * output),
-            // The index, the owner and the gradient of each number, and where it goes.
+            // For each number: index, owner, gradient of the output, gradient of x.
             backward_bytes: 16.0 * x,
             ..Cost::default()
         }
@@ -77,9 +77,9 @@ impl Op for MaxUnpool {
             Case::new(MaxUnpool { output }, &[x]).index(x, indices)
         };
         vec![
-            // Images: each window its own place.
+            // Images: all indices differ.
             case([1, 2, 4], &[2, 1, 1, 2, 2], vec![0, 5, 3, 2, 4, 1, 7, 6]),
-            // One place for several, and places that are none.
+            // Several numbers with one index, and indices out of range.
             case([1, 1, 3], &[1, 1, 1, 5, 1], vec![2, 0, 2, 3, u32::MAX]),
             case([1, 1, 1], &[1, 1, 1, 1, 1], vec![0]),
             random([2, 5, 6], &[2, 1, 3, 4, 19], 1),
@@ -94,7 +94,7 @@ impl Op for MaxUnpool {
     }
 }
 
-/// Indices below D·H·W, and one beyond now and then.
+/// Indices below D·H·W, and a few beyond.
 fn random(output: [usize; 3], x: &[usize], seed: u64) -> Case<MaxUnpool> {
     let (random, pixels) = (Philox::new(seed, "indices"), output.iter().product::<usize>());
     let index = |i: usize| (random.uniform(i as u64) * (pixels as f64 + 0.5)) as u32;

@@ -1,13 +1,13 @@
-// Where the last axis stays, or one of two axes that change places is short, a thread copies an element: writes are
-// side by side, and reads nearly so. Else squares of 32 x 32 are turned in shared memory, so that both are.
+// If the last axis stays, or one of two swapped axes is short, each thread copies one element: writes are coalesced and
+// reads nearly so. Otherwise squares of 32 x 32 are transposed in shared memory, so that both are coalesced.
 
 struct Arguments {
     const float* x;  // [count]
-    float* to;       // [count], its axes in another order
+    float* to;       // [count], with permuted axes
     i64 count;
-    i64 extents[6];  // of the output's axes, the fastest first
-    i64 from[6];     // their steps in x
-    i64 steps[6];    // their steps in the output
+    i64 extents[6];  // of the output's axes, fastest first
+    i64 from[6];     // their strides in x
+    i64 steps[6];    // their strides in the output
     u32 rank;
     u32 add;
 };
@@ -16,7 +16,7 @@ extern "C" __global__ void permute_copy(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     i64 rest = i, from = 0;
-    // Unrolled, so that the arrays are read at places the compiler knows.
+    // Unrolled, so that the arrays have constant indices.
 #pragma unroll
     for (int axis = 0; axis < 6; axis++) {
         if (axis >= a.rank) break;
@@ -26,7 +26,7 @@ extern "C" __global__ void permute_copy(const Arguments a) {
     put(a.to, i, a.x[from], a.add);
 }
 
-// Axes 0 and 1 are those to turn: the one whose step in the output is 1, and the one whose step in x is 1.
+// Transposes axes 0 and 1: axis 0 has stride 1 in the output, axis 1 has stride 1 in x.
 // blockIdx.x: all other axes, then squares along axis 1, then along axis 0.
 extern "C" __global__ void permute_turn(const Arguments a) {
     __shared__ float square[32][33];

@@ -3,7 +3,7 @@ use crate::cpu::{parallel, simd};
 use crate::op::Gradient;
 use crate::{Float, Shape};
 
-/// The windows of a call: three axes of input and output, and how they meet.
+/// The windows of a call: extents of input and output, kernel, stride and padding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     kernel: [usize; 3],
@@ -15,7 +15,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// For an op and an x that its plan took.
+    /// The windows of an op for an x that `plan` accepted.
     pub(super) fn new(op: &Pool, x: Shape) -> Self {
         let (kernel, stride, padding) = (op.kernel, op.stride, op.padding);
         let input = [x[1], x[2], x[3]];
@@ -47,7 +47,7 @@ impl Window {
         }
     }
 
-    /// Calls the body with each output pixel whose window an input pixel is in.
+    /// Calls the body with each output pixel whose window contains an input pixel.
     #[inline(always)]
     fn outputs_of(self, pixel: usize, mut body: impl FnMut(usize)) {
         let (sample, [d, h, w]) = split(pixel, self.input);
@@ -68,13 +68,13 @@ impl Window {
         }
     }
 
-    /// The largest of each window, and its place in D·H·W of its sample.
+    /// The maximum of each window, and its index in D·H·W of its sample.
     pub(super) fn max<T: Float>(self, x: &[T], output: &mut [T], places: &mut [u32]) {
         let width = self.features;
         let [inputs, outputs] = [self.input, self.output].map(|e| e.iter().product::<usize>());
         let places = parallel::Shared::new(places);
         parallel::rows(output, width, (self.taps() + 2) * width, |first, output| {
-            // SAFETY: the same part as that of the output, which is this task's alone.
+            // SAFETY: the same range as the task's part of the output.
             let places = unsafe { places.part(first * width, output.len()) };
             simd::vectorised(
                 #[inline(always)]
@@ -92,8 +92,8 @@ impl Window {
                                 return places.fill(place);
                             }
                             for ((y, p), &x) in output.iter_mut().zip(places.iter_mut()).zip(x) {
-                                // A NaN is taken and then kept.
-                                #[allow(clippy::eq_op, reason = "asks for NaN")]
+                                // A NaN replaces a number; a number never replaces a NaN.
+                                #[allow(clippy::eq_op, reason = "a NaN is not equal to itself")]
                                 let larger = x > *y || x != x;
                                 *y = if larger { x } else { *y };
                                 *p = if larger { place } else { *p };
@@ -146,8 +146,8 @@ impl Window {
         });
     }
 
-    /// Sums for each input pixel over the windows it is in, so that no two tasks write to one place: `add` is called
-    /// with the pixel's numbers, the pixel and the output pixel of the window.
+    /// Sums for each input pixel over the windows that contain it, so that tasks write disjoint pixels. `add` gets the
+    /// pixel's numbers, the pixel and the output pixel of the window.
     fn gather<T: Float>(
         self,
         gradient: &mut Gradient<T>,
@@ -170,7 +170,7 @@ impl Window {
     }
 }
 
-/// Sample and place of a pixel.
+/// The sample and the coordinates of a pixel.
 #[inline(always)]
 fn split(pixel: usize, [d, h, w]: [usize; 3]) -> (usize, [usize; 3]) {
     (pixel / w / h / d, [pixel / w / h % d, pixel / w % h, pixel % w])

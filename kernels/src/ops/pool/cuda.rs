@@ -29,7 +29,7 @@ struct Arguments {
 }
 
 impl Pool {
-    /// For an x that the plan took, with nothing to write to yet.
+    /// The arguments for an x that `plan` accepted, with null outputs.
     fn arguments(&self, x: Shape, places: Option<&Pointer>) -> Arguments {
         let input = [x[1], x[2], x[3]];
         let output = std::array::from_fn(|axis| self.windows(axis, input[axis]) as i64);

@@ -1,4 +1,4 @@
-//! Pooling over space and time.
+//! Max and average pooling over space and time.
 
 mod cpu;
 mod cuda;
@@ -8,38 +8,37 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// What becomes of a window.
+/// The reduction of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolKind {
-    /// Its largest element, the first of equal ones; padding is -inf.
+    /// The maximum, the first of equal elements; padding counts as -inf.
     Max,
-    /// Its sum over the number of its taps, those in the padding included (PyTorch's `count_include_pad`).
+    /// The mean over all taps; padding counts as 0 (PyTorch's `count_include_pad`).
     Average,
 }
 
-/// Max or average over windows of three axes, each feature for itself. An output axis has
-/// (input + 2 padding - kernel) / stride + 1 windows, rounded down; or up, if the last window then begins before the
-/// padding behind the input does (PyTorch's `ceil_mode`).
+/// Max or average pooling over windows of three axes, for each feature. An output axis has
+/// (input + 2 padding - kernel) / stride + 1 windows, rounded down. With `ceil` it is rounded up, unless the last
+/// window would start in the padding after the input (PyTorch's `ceil_mode`).
 ///
 /// Input: x `[N, D, H, W, C]`. Output: `[N, D', H', W', C]`. Saved by max pooling, in the output's shape: the index of
-/// each window's largest element in D·H·W of its sample, which [`MaxUnpool`](super::MaxUnpool) takes.
+/// each maximum in D·H·W of its sample, for [`MaxUnpool`](super::MaxUnpool).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Max or average.
     pub kind: PoolKind,
-    /// Extents of the window.
+    /// Extents of the window along depth, height and width.
     pub kernel: [usize; 3],
     /// Steps between windows.
     pub stride: [usize; 3],
     /// Padding on both sides, at most half the kernel.
     pub padding: [usize; 3],
-    /// Whether a last window that reaches beyond the padding counts; for [`PoolKind::Max`] alone, which takes what
-    /// there is of it.
+    /// Whether to round the number of windows up: the last may reach beyond the padding. For [`PoolKind::Max`] only.
     pub ceil: bool,
 }
 
 impl Pool {
-    /// Windows along an axis that is so long with its padding, which is no shorter than the kernel.
+    /// The number of windows along an axis. The padded input must not be shorter than the kernel.
     fn windows(&self, axis: usize, input: usize) -> usize {
         let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
         let steps = input + 2 * padding - kernel;
@@ -70,13 +69,15 @@ impl Op for Pool {
             })?;
             let padded = x[axis + 1] + 2 * padding;
             expect::setting(Self::NAME, padded >= kernel, || {
-                format!("kernel {:?} is larger than padded x {x}: shrink it", self.kernel)
+                format!(
+                    "kernel {:?} is larger than the padded x {x}: use a smaller one",
+                    self.kernel
+                )
             })?;
             output[axis + 1] = self.windows(axis, x[axis + 1]);
         }
         expect::setting(Self::NAME, !self.ceil || self.kind == PoolKind::Max, || {
-            "averages have no windows that reach beyond the padding: set ceil for the largest alone"
-                .into()
+            "ceil is not supported for averages; use it with PoolKind::Max only".into()
         })?;
         let pixels: usize = x[1..4].iter().product();
         expect::setting(Self::NAME, u32::try_from(pixels).is_ok(), || {
@@ -189,7 +190,7 @@ mod tests {
             ((23, 3, 2, 0), 11, 11),
             ((5, 2, 2, 0), 2, 3),
             ((4, 2, 2, 0), 2, 2),
-            // The next window would begin in the padding behind the input, or beyond.
+            // The next window would start in the padding after the input, or beyond.
             ((5, 2, 3, 1), 2, 2),
             ((4, 2, 5, 0), 1, 1),
             ((7, 2, 4, 1), 2, 2),

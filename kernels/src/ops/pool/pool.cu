@@ -1,9 +1,9 @@
-// A thread an output element gathers its window; backward a thread an input element gathers from the windows it is in,
-// so no two threads write to one place.
+// Forward, one thread for each output element gathers its window. Backward, one thread for each input element gathers
+// from the windows that contain it, without atomics.
 
 struct Arguments {
     const float* from;  // x [samples, input, features]; backward the gradient of the output
-    u32* places;        // [samples, output, features]: of the largest, in D, H, W of its sample; null for averages
+    u32* places;        // [samples, output, features]: index of the maximum in D, H, W of its sample; null for averages
     float* to;          // output [samples, output, features], or gradient of x
     i64 count;          // elements of `to`
     i64 features;
@@ -16,7 +16,7 @@ struct Arguments {
     u32 add;
 };
 
-// Sample, D, H, W and feature of an element.
+// The sample, D, H, W and feature of an element.
 struct Place {
     i64 sample;
     i64 at[3];
@@ -25,7 +25,7 @@ struct Place {
     __device__ inline Place(i64 i, const i64* extents, i64 features) {
         feature = i % features;
         i /= features;
-        // Unrolled, so that the arrays are read at places the compiler knows.
+        // Unrolled, so that the arrays have constant indices.
 #pragma unroll
         for (int axis = 2; axis >= 0; axis--) {
             at[axis] = i % extents[axis];
@@ -42,7 +42,7 @@ __device__ inline i64 index(const Place& place, i64 d, i64 h, i64 w, const i64* 
 // Pixels of a sample.
 __device__ inline i64 pixels(const i64* extents) { return extents[0] * extents[1] * extents[2]; }
 
-// Calls body(element of x) for each element of a window that is no padding.
+// Calls body(element of x) for each element of a window that is not padding.
 template <class Body>
 __device__ inline void inputs_of(const Arguments& a, const Place& place, Body body) {
     const i64 d0 = place.at[0] * a.stride[0] - a.padding[0], h0 = place.at[1] * a.stride[1] - a.padding[1];
@@ -67,7 +67,7 @@ extern "C" __global__ void pool_max(const Arguments a) {
     i64 taken = -1;
     inputs_of(a, place, [&](i64 source) {
         const float x = a.from[source];
-        // A NaN is taken and then kept.
+        // A NaN replaces a number; a number never replaces a NaN.
         if (taken < 0 || x > largest || x != x) {
             largest = x;
             taken = source;
@@ -86,7 +86,7 @@ extern "C" __global__ void pool_average(const Arguments a) {
     a.to[i] = sum * a.share;
 }
 
-// The windows that a place on an axis is in: first and last.
+// The first and last window along an axis that contain a position.
 struct Windows {
     i64 first;
     i64 last;

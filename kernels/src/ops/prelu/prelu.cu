@@ -1,5 +1,5 @@
-// One number in, one number out: bound by memory, a thread an element. The gradient of the slopes is a sum over rows,
-// or over everything where there is one slope.
+// Elementwise, bound by memory: one thread for each element. The gradient of the slopes is a sum over rows, or over all
+// elements for one slope.
 
 struct Arguments {
     const float* x;            // [count]
@@ -7,8 +7,8 @@ struct Arguments {
     const float* grad_output;  // [count]
     float* to;                 // output or gradient of x [count], or partial sums
     i64 count;
-    i64 width;   // slopes: one, or one a feature
-    i64 length;  // of a slice: in elements for one slope, in rows for one a feature
+    i64 width;   // slopes: one, or one for each feature
+    i64 length;  // of a slice: in elements for one slope, else in rows
     u32 add;
     u32 unused;
 };
@@ -29,7 +29,7 @@ extern "C" __global__ void prelu_grad_input(const Arguments a) {
     put(a.to, i, a.x[i] > 0.0f ? a.grad_output[i] : slope(a, i) * a.grad_output[i], a.add);
 }
 
-// to [slices, width], for one slope a feature
+// to [slices, width], for one slope for each feature
 extern "C" __global__ void prelu_grad_weight(const Arguments a) {
     column_sums(a.count / a.width, a.width, a.length, a.to, [&](i64 row, i64 column) {
         const i64 i = row * a.width + column;

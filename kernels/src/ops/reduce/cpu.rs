@@ -37,7 +37,7 @@ pub(super) fn forward<T: Float>(op: &Reduce, shape: Shape, x: &[T], y: &mut [T])
     }
 }
 
-/// What is subtracted before the exponential: the largest, or nothing where that is no number to subtract.
+/// The number subtracted before the exponential: the maximum, or 0 if the maximum is not finite.
 #[inline(always)]
 fn shift<T: Float>(largest: T) -> T {
     if largest.is_finite() { largest } else { T::ZERO }
@@ -81,7 +81,7 @@ pub(super) fn backward<T: Float>(
     });
 }
 
-/// Each gradient of the output goes to the first number that equals the output.
+/// Adds each gradient of the output to the first number that equals the output.
 fn to_first_maximum<T: Float>(
     op: &Reduce,
     shape: Shape,
@@ -101,7 +101,7 @@ fn to_first_maximum<T: Float>(
             let count = if walk.run_is_kept { unit.1 } else { 1 };
             let range = unit.0[1]..unit.0[1] + count;
             scratch::with::<T, _>(count, |left| {
-                // What no number has had yet.
+                // Gradients that no number has got yet.
                 left.copy_from_slice(&grad_output[range.clone()]);
                 for row in 0..rows.rows {
                     let (at, width) = rows.row(unit, row);

@@ -48,7 +48,7 @@ impl Reduce {
     }
 }
 
-/// The kernel for a split, of two.
+/// The rows kernel or the columns kernel, as the split requires.
 fn chosen(split: Split, rows: &'static str, columns: &'static str) -> &'static str {
     if split.columns { columns } else { rows }
 }

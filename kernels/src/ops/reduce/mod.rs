@@ -9,51 +9,51 @@ use crate::{Float, MAX_RANK, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// What [`Reduce`] computes.
+/// The function of [`Reduce`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReduceKind {
     /// Σ x.
     Sum,
-    /// Σ x / n, for n numbers.
+    /// Σ x / n, for n elements.
     Mean,
-    /// The largest x; NaN where one of them is NaN. The gradient goes to the first maximum in index order.
+    /// The maximum of x; NaN if one of them is NaN. The gradient goes to the first maximum in index order.
     Max,
-    /// ln Σ e^x, which does not overflow; -inf where every x is -inf, and then its gradient is 0.
+    /// ln Σ e^x, without overflow. If every x is -inf, it is -inf with gradient 0.
     LogSumExp,
 }
 
-/// One number from all numbers along some axes.
+/// Reduction over some axes.
 ///
-/// Input: x, any shape. Output: x without the axes, or with extent 1 on them where they are kept, so that the output
-/// broadcasts against x in [`Arithmetic`](crate::ops::Arithmetic). Without axes, the output is x.
+/// Input: x, any shape. Output: the shape of x without the axes, or with extent 1 on them if `keep`, so that it
+/// broadcasts against x in [`Arithmetic`](crate::ops::Arithmetic). If `axes` is empty, no elements are combined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reduce {
-    /// What is computed.
+    /// The function.
     pub kind: ReduceKind,
-    /// The axes that go, in any order, none twice.
+    /// The axes to reduce, from 0, in any order, each at most once.
     pub axes: Vec<usize>,
     /// Whether the output keeps the axes with extent 1.
     pub keep: bool,
 }
 
 impl Reduce {
-    /// Over these axes, which do not stay in the output.
+    /// A reduction over these axes, which are removed from the output.
     pub fn new(kind: ReduceKind, axes: &[usize]) -> Self {
         Reduce { kind, axes: axes.to_vec(), keep: false }
     }
 
-    /// The same with extent 1 on the axes of the output.
+    /// Keeps the reduced axes with extent 1.
     pub fn keeping(self) -> Self {
         Reduce { keep: true, ..self }
     }
 
-    /// Over an x of this shape: operand 0 is x, operands 1 and 2 are the output, and `target` is one of them.
+    /// The walk over an x of this shape: operand 0 is x, operands 1 and 2 are the output. `target` is an operand.
     fn walk(&self, x: Shape, target: usize) -> Walk {
         let output = Walk::axes(x, |axis| self.axes.contains(&axis));
         Walk::new(x, [Walk::axes(x, |_| false), output, output], target)
     }
 
-    /// How many numbers of x go into one of the output.
+    /// The number of elements of x for each element of the output.
     fn terms(&self, x: Shape) -> usize {
         self.axes.iter().map(|&axis| x[axis]).product()
     }
@@ -69,7 +69,7 @@ impl Op for Reduce {
         let once = |(i, axis): (usize, &usize)| *axis < x.len() && !self.axes[..i].contains(axis);
         expect::setting(Self::NAME, self.axes.iter().enumerate().all(once), || {
             format!(
-                "axes {:?} of x {x}: got an axis twice or beyond the last; name axes below {}, each once",
+                "got axes {:?} of x {x}; give axes below {}, each at most once",
                 self.axes,
                 x.len()
             )

@@ -1,23 +1,23 @@
-// Bound by memory. Operand 0 of the walk is x, operands 1 and 2 are the output. Teams of threads fold terms that lie side
-// by side (rows), blocks fold side by side targets (columns); long folds are split into slices that a second kernel joins.
+// Bound by memory. Operand 0 of the walk is x, operands 1 and 2 are the output. Teams of threads fold contiguous terms
+// (rows), blocks fold contiguous targets (columns). Long folds are split into slices, which a second kernel joins.
 
 enum Kind { SUM, MEAN, MAX, LOG_SUM_EXP };
 
 struct Arguments {
     Walk walk;
     const float* x;            // the shape of the walk
-    const float* y;            // [targets]: the output; the largest while log-sum-exp is made
+    const float* y;            // [targets]: the output; the maximum during log-sum-exp
     const float* grad_output;  // [targets]
-    i64* first;                // [targets]: where in x the first maximum is
+    i64* first;                // [targets]: index in x of the first maximum
     float* to;                 // [slices, targets], or the gradient of x
     i64 length;                // of a slice, in terms
     u32 slices;
     u32 kind;
-    float share;               // of each term: 1 / terms for a mean
+    float share;               // factor of each term: 1 / terms for a mean
     u32 add;
 };
 
-// What is subtracted before the exponential: the largest, or nothing where that is no number to subtract.
+// The number subtracted before the exponential: the maximum, or 0 if the maximum is not finite.
 __device__ inline float shift(float largest) { return fabsf(largest) < INFINITE ? largest : 0.0f; }
 
 struct Store {
@@ -67,7 +67,7 @@ extern "C" __global__ void reduce_first_columns(const Arguments a) {
     fold_columns<Smallest>(a.walk, a.length, Equal{a}, StoreFirst{a});
 }
 
-// x [slices, targets] to [targets]: their largest.
+// x [slices, targets] to [targets]: the maximum.
 extern "C" __global__ void reduce_max_slices(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
@@ -76,7 +76,7 @@ extern "C" __global__ void reduce_max_slices(const Arguments a) {
     a.to[i] = value;
 }
 
-// x [slices, targets], sums of exponentials; to [targets], the largest, becomes the log-sum-exp.
+// x [slices, targets]: sums of exponentials; to [targets]: the maximum before, the log-sum-exp after.
 extern "C" __global__ void reduce_log(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
@@ -85,7 +85,7 @@ extern "C" __global__ void reduce_log(const Arguments a) {
     a.to[i] = shift(a.to[i]) + logf(sum);
 }
 
-// A thread an element of x, which is the target of the walk.
+// One thread for each element of x, which is the target of the walk.
 extern "C" __global__ void reduce_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;

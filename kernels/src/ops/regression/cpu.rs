@@ -26,7 +26,7 @@ pub(super) fn forward<T: Float>(op: Regression, prediction: &[T], target: &[T]) 
     }
 }
 
-/// The gradient of the first of the two.
+/// The gradient of the first input.
 pub(super) fn backward<T: Float>(
     op: Regression,
     a: &[T],
@@ -49,7 +49,7 @@ pub(super) fn backward<T: Float>(
     }
 }
 
-/// Writes or adds f of each difference.
+/// Writes or adds f(a - b) for each element.
 fn each<T: Float>(a: &[T], b: &[T], gradient: &mut Gradient<T>, f: impl Fn(T) -> T + Sync) {
     let add = gradient.add;
     parallel::rows(gradient.data, 1, 3, |start, gradient| {

@@ -62,7 +62,7 @@ impl GpuOp for Regression {
 
     fn backward_gpu(&self, device: &Device, call: Backward<'_>) -> Result<()> {
         let count = call.shapes[0].count();
-        // The loss is the same with its two sides swapped.
+        // The loss is symmetric in its two inputs.
         for (side, gradient) in call.gradients.iter().enumerate() {
             let Some(gradient) = gradient else { continue };
             let arguments = Arguments {

@@ -1,4 +1,4 @@
-//! Losses of a regression: mean squared and mean absolute error.
+//! Regression losses: mean squared error and mean absolute error.
 
 mod cpu;
 mod cuda;
@@ -8,14 +8,14 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// The mean over all elements of a distance between prediction and target.
+/// The mean over all elements of the error between prediction and target.
 ///
-/// Inputs: prediction, any shape; target, the same. Output: a scalar. Both have gradients.
+/// Inputs: prediction, any shape; target, the same shape. Output: a scalar. Both inputs have gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Regression {
     /// (prediction - target)².
     Mse,
-    /// |prediction - target|; its gradient where they are equal is 0.
+    /// |prediction - target|. Its gradient is 0 if they are equal.
     L1,
 }
 

@@ -1,4 +1,4 @@
-// The loss is one sum over everything, split into slices; the gradient is elementwise.
+// The loss is a sum over all elements, split into slices; the gradient is elementwise.
 
 enum Kind { MSE, L1 };
 
@@ -15,7 +15,7 @@ struct Arguments {
     u32 unused;
 };
 
-// to [slices] = shares of the loss
+// to [slices]: partial sums of the loss
 extern "C" __global__ void regression_forward(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) {
         const float difference = a.prediction[i] - a.target[i];

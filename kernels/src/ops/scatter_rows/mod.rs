@@ -1,4 +1,4 @@
-//! Rows summed into rows of another matrix by number.
+//! Scatter-add of rows.
 
 mod cuda;
 
@@ -9,14 +9,14 @@ use crate::{Error, Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// Row r of the output is the sum of the rows of x whose number is r, in the order of x; 0 where there is none. A number
-/// that is not below [`rows`](ScatterRows::rows), such as u32::MAX, is padding: its row of x has no share and no
-/// gradient. The adjoint of [`Embedding`](super::Embedding).
+/// Row r of the output is the sum of the rows of x with index r, in the order of x; 0 if there are none. A row of x
+/// with an index of [`rows`](ScatterRows::rows) or more, such as `u32::MAX`, is padding: it is ignored and has
+/// gradient 0. The transpose of [`Embedding`](super::Embedding).
 ///
-/// Input: x [.., C]. Indices: numbers, in the shape of x without C. Output: [rows, C].
+/// Input: x `[.., C]`. Indices: the shape of x without C. Output: `[rows, C]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScatterRows {
-    /// How many rows the output has.
+    /// The number of rows of the output.
     pub rows: usize,
 }
 

@@ -1,9 +1,9 @@
-// Forward is the sum that embedding's backward pass is, by its kernel. Backward each row of x reads its row of the
+// The forward pass is the backward pass of embedding, with its kernel. Backward, each row of x reads its row of the
 // gradient.
 
 struct Arguments {
     const float* grad_output;  // [rows, width]
-    const u32* numbers;        // [count]; one not below rows is padding
+    const u32* numbers;        // [count]; an index >= rows is padding
     float* to;                 // gradient of x [count, width]
     i64 rows;
     i64 width;

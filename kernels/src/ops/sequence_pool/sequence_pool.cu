@@ -1,11 +1,11 @@
-// A block pools 32 features of a sample, 8 steps at a time; backward a thread an element of x.
+// A block pools 32 features of a sample, 8 steps at a time; backward, one thread for each element of x.
 
 constexpr float EPSILON = 1e-5f;
 
 struct Arguments {
-    const float* x;            // [samples, steps, width]; null backward without deviations
+    const float* x;            // [samples, steps, width]; null backward without standard deviations
     const u32* lengths;        // [samples], or null
-    const float* output;       // [samples, width], or [samples, 2 width] with deviations after the means
+    const float* output;       // [samples, width], or [samples, 2 width] with standard deviations after the means
     const float* grad_output;  // as the output
     float* to;                 // output, or gradient of x
     i64 samples;
@@ -15,12 +15,12 @@ struct Arguments {
     u32 add;
 };
 
-// How many steps of a sample count.
+// The number of valid steps of a sample.
 __device__ inline i64 length(const Arguments& a, i64 sample) {
     return a.lengths && a.lengths[sample] < a.steps ? a.lengths[sample] : a.steps;
 }
 
-// The sum over the eight warps, lane by lane, in every thread. May be called again at once.
+// The sum over the eight warps for each lane, in every thread. A second call needs no barrier.
 __device__ inline float sum_of_warps(float value) {
     __shared__ float shared[8][32];
     __syncthreads();

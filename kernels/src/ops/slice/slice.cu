@@ -1,12 +1,12 @@
-// The part taken is runs of numbers that lie apart in x and one after the other in the output.
+// The slice consists of runs that are strided in x and contiguous in the output.
 
 struct Arguments {
     const float* from;  // x, or the gradient of the output
     float* to;          // the output, or the gradient of x
-    i64 count;          // numbers of `to`
+    i64 count;          // elements of `to`
     i64 length;         // of a run
-    i64 offset;         // where the first run starts in x
-    i64 stride;         // from one run to the next in x
+    i64 offset;         // offset of the first run in x
+    i64 stride;         // distance from one run to the next in x
     u32 add;
     u32 unused;
 };
@@ -16,7 +16,7 @@ extern "C" __global__ void slice_forward(const Arguments a) {
     if (i < a.count) a.to[i] = a.from[a.offset + i / a.length * a.stride + i % a.length];
 }
 
-// A thread an element of x: what was not taken has the gradient 0.
+// One thread for each element of x; elements outside the slice have gradient 0.
 extern "C" __global__ void slice_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;

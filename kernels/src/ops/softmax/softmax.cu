@@ -1,7 +1,7 @@
-// A team of threads a row. The exponentials are worked out twice, which is cheaper than to write and read them.
+// One team of threads for each row. Exponentials are computed twice, which is cheaper than storing and loading them.
 
 struct Arguments {
-    const float* x;            // [rows, width]: x on the way forward, backward the output
+    const float* x;            // [rows, width]: forward x, backward the output
     const float* grad_output;  // [rows, width]
     float* to;                 // [rows, width]: output or gradient of x
     i64 rows;
@@ -17,7 +17,7 @@ extern "C" __global__ void softmax_forward(const Arguments a) {
     float largest = -INFINITE;
     for (i64 i = threadIdx.x; i < a.width; i += blockDim.x) largest = fmaxf(largest, x[i]);
     largest = team_max(largest);
-    // Where nothing is chosen, zeros.
+    // If all logits are negative infinity, zeros.
     const bool empty = largest == -INFINITE;
     float sum = 0.0f;
     for (i64 i = threadIdx.x; i < a.width; i += blockDim.x) sum += expf(x[i] - largest);

@@ -25,7 +25,7 @@ pub(super) fn forward<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
     }
 }
 
-/// The gradient of x from what was kept: the output of exp, sqrt and reciprocal, else x.
+/// The gradient of x. `kept` is the output for exp, sqrt and reciprocal, otherwise x.
 pub(super) fn backward<T: Float>(op: Unary, kept: &[T], dy: &[T], to: Gradient<T>) {
     match op {
         Unary::Exp => each(kept, dy, to, |y, dy| dy * y),

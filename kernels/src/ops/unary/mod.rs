@@ -1,4 +1,4 @@
-//! Elementary functions of one number: exponential, logarithm, square root and their like.
+//! Elementwise elementary functions: exponential, logarithm, square root and others.
 
 mod cpu;
 mod cuda;
@@ -8,8 +8,10 @@ use crate::{Float, Op, Result, Shape};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
 
-/// An elementary function: any shape in, the same shape out. Outside its domain a function gives NaN or infinity, as
-/// IEEE 754 says. The nonlinearities of networks are [`Activation`](crate::ops::Activation)s.
+/// An elementary function of each element. Outside its domain it gives NaN or infinity, as in IEEE 754. The
+/// nonlinearities of networks are in [`Activation`](crate::ops::Activation).
+///
+/// Input: x, any shape. Output: the shape of x.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unary {
     /// e^x.
@@ -26,13 +28,13 @@ pub enum Unary {
     Negate,
     /// 1 / x, for x ≠ 0.
     Reciprocal,
-    /// ln(1 + e^x), which does not overflow.
+    /// ln(1 + e^x), without overflow.
     Softplus,
-    /// x, but at least `low` and at most `high`; its gradient is 1 from `low` to `high`, both included, and else 0.
+    /// min(max(x, low), high). Its gradient is 1 for low <= x <= high, otherwise 0.
     Clamp {
-        /// The least value.
+        /// The lower bound.
         low: f64,
-        /// The greatest value; not below `low`.
+        /// The upper bound, at least `low`.
         high: f64,
     },
 }
@@ -94,7 +96,7 @@ impl Op for Unary {
     }
 }
 
-/// A case whose numbers lie in the domain.
+/// A case with numbers in the domain.
 fn case(op: Unary, shape: &[usize]) -> Case<Unary> {
     let case = Case::new(op, &[shape]);
     match op {

@@ -1,9 +1,9 @@
-// One number in, one number out: bound by memory, a thread an element.
+// Elementwise, bound by memory: one thread for each element.
 
 enum Kind { EXP, LOG, SQRT, SQUARE, ABS, NEGATE, RECIPROCAL, SOFTPLUS, CLAMP };
 
 struct Arguments {
-    const float* kept;         // [count]: x on the way forward; backward the output of EXP, SQRT and RECIPROCAL, else x
+    const float* kept;         // [count]: forward x; backward the output for EXP, SQRT and RECIPROCAL, else x
     const float* grad_output;  // [count]
     float* to;                 // [count]: output or gradient of x
     i64 count;
