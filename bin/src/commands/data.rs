@@ -9,6 +9,7 @@ use data::corpus::Corpus;
 use data::features::Decoder;
 use data::synth::{self, SynthError, WorldSettings};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Segments of a video by default.
 const SEGMENTS: usize = 24;
@@ -22,7 +23,12 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
     let settings = world_settings(args)?;
     let task = context.progress.task("synthetic world", 0);
     let task = std::sync::Mutex::new(task);
+    let told = AtomicBool::new(false);
     let progress = |progress: synth::Progress| {
+        if progress.waiting && !told.swap(true, Ordering::Relaxed) {
+            let folder = args.folder.display();
+            context.progress.line(format_args!("waiting for another process that makes {folder}"));
+        }
         let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         task.set_total(progress.total as u64);
         task.tick(progress.done as u64, "");

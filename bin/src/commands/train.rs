@@ -7,6 +7,7 @@ use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::run_folder::{Found, RunFolder};
+use std::sync::Arc;
 use toml::Value;
 
 /// The configuration of a command line.
@@ -45,6 +46,9 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     };
     let stop = context.stop.within(args.max_time);
     let (run, found) = RunFolder::create(&path, &resolved, args.fresh)?;
+    if let Some(status) = run.status() {
+        stop.note_end_in(Arc::clone(status));
+    }
     match found {
         Found::New => {}
         Found::Existing => {

@@ -71,12 +71,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
         }
     };
     session.run.write_json("results.json", &report)?;
-    session.run.tell(|status| {
-        let (trials, stages) = (status.trials, std::mem::take(&mut status.stages));
-        let finished =
-            Status { state: State::Finished, trials_done: trials, trials, ..Status::default() };
-        *status = Status { stages, ..finished };
-    })?;
+    session.run.tell(Status::finish)?;
     Ok(report)
 }
 
@@ -114,15 +109,8 @@ fn each(
         .collect();
     let mut results = Vec::new();
     for (done, &(seed, fold)) in trials.iter().enumerate() {
-        session.run.tell(|status| {
-            *status = Status {
-                trial: format!("seed {seed}, fold {}", fold + 1),
-                trials_done: done,
-                trials: trials.len(),
-                stages: std::mem::take(&mut status.stages),
-                ..Status::default()
-            };
-        })?;
+        let name = format!("seed {seed}, fold {}", fold + 1);
+        session.run.tell(|status| status.begin(name, done, trials.len()))?;
         let trial = Trial::new(session, prepared, seed, fold)?;
         for arm in training.iter().chain(&derived) {
             results.extend(todo(&trial, arm)?);

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Samples, decoded features, labels and splits, which all trials share.
@@ -325,7 +326,12 @@ fn synthetic_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -
     }
     let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
     let task = progress.task("synthetic world", clips as u64);
+    let told = AtomicBool::new(false);
     generate(settings, &root, &|at| {
+        if at.waiting && !told.swap(true, Ordering::Relaxed) {
+            progress
+                .line(format_args!("waiting for another process that makes {}", root.display()));
+        }
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

@@ -138,7 +138,13 @@ impl Stage<'_> {
         };
         let started = Instant::now();
         if !self.enough(trainer.epoch() * steps_an_epoch) {
+            let saving = self.session.stop.saving();
             fit(&mut trainer, system, &running)?;
+            drop(saving);
+            // The checkpoint of the last epoch is written.
+            if let Some(reason) = self.session.stop.asked() {
+                return Err(reason.saved("the same command continues"));
+            }
         }
         let waited = running.waited.get();
         if waited > Duration::ZERO {

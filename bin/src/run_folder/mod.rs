@@ -3,8 +3,10 @@
 mod contents;
 mod lock;
 mod metrics;
+mod status;
 
 pub use metrics::{Metrics, Position};
+pub use status::{State, Status, StatusFile};
 
 use crate::config::Resolved;
 use crate::failure::{Failure, Kind, Result};
@@ -12,24 +14,20 @@ use contents::{CONFIG, FOLDERS, INVOCATION, STATUS};
 use engine::checkpoint::write_whole;
 use lock::Lock;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// A run folder. If it is locked, only this process writes to it, until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// The content of `status.json`.
-    status: Mutex<Status>,
     /// When this process opened it.
     opened: Instant,
-    /// Seconds that earlier processes worked on the run.
-    earlier: f64,
-    /// Absent if the folder is only read.
-    lock: Option<Lock>,
+    /// Absent if the folder is only read, like the lock.
+    status: Option<Arc<StatusFile>>,
+    _lock: Option<Lock>,
 }
 
 /// What a folder held before.
@@ -77,50 +75,6 @@ impl Invocation {
     }
 }
 
-/// The progress of a run, for people and programs.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The state.
-    pub state: State,
-    /// The current trial, a seed on a fold, e.g. `seed 0, fold 1`.
-    pub trial: String,
-    /// Finished trials.
-    pub trials_done: usize,
-    /// Trials of the whole run.
-    pub trials: usize,
-    /// The trial and arm of the last checkpoint, e.g. `seed0-fold1-mpuc`.
-    pub stage: Option<String>,
-    /// Finished epochs of the stage.
-    pub epoch: u64,
-    /// Finished steps of the stage, over all epochs.
-    pub step: u64,
-    /// Mean loss of the stage's last epoch.
-    pub loss: Option<f64>,
-    /// Seconds spent on the run, over all processes.
-    #[serde(default)]
-    pub seconds: f64,
-    /// Seconds spent on each stage until its last checkpoint, over all processes.
-    #[serde(default)]
-    pub stages: BTreeMap<String, f64>,
-    /// Why it stopped or failed.
-    pub message: Option<String>,
-}
-
-/// The state of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Running.
-    #[default]
-    Running,
-    /// Saved and stopped before its end.
-    Stopped,
-    /// All trials are finished.
-    Finished,
-    /// Ended by an error.
-    Failed,
-}
-
 impl RunFolder {
     /// The default folder of a configuration: the same configuration has the same folder.
     ///
@@ -143,13 +97,13 @@ impl RunFolder {
         if !here {
             contents::refuse_unknown(path)?;
         }
-        let mut run = Self::locked(path)?;
+        let run = Self::locked(path)?;
         let found = match (here, fresh) {
             (false, _) => Found::New,
             (true, true) => Found::Cleared(contents::clear(path)?),
             (true, false) => {
                 same_configuration(&config, path, resolved)?;
-                run.take_times();
+                run.status.iter().for_each(|status| status.add_earlier());
                 Found::Existing
             }
         };
@@ -178,28 +132,8 @@ impl RunFolder {
     }
 
     fn opened(path: &Path, lock: Option<Lock>) -> Self {
-        let status = Mutex::default();
-        RunFolder { path: path.into(), status, opened: Instant::now(), earlier: 0.0, lock }
-    }
-
-    /// Reads from `status.json` how long earlier processes worked on the run.
-    fn take_times(&mut self) {
-        let bytes = fs::read(self.file(STATUS)).unwrap_or_default();
-        let Ok(before) = serde_json::from_slice::<Status>(&bytes) else { return };
-        self.earlier = before.seconds;
-        let status = self.status.get_mut().unwrap_or_else(PoisonError::into_inner);
-        status.stages = before.stages;
-    }
-
-    /// Seconds spent on the run until now, over all processes; since its last change of status only of this process.
-    pub fn seconds(&self) -> f64 {
-        self.earlier + self.opened.elapsed().as_secs_f64()
-    }
-
-    /// Seconds spent on a stage until its last checkpoint, over all processes; 0 for a stage without a checkpoint.
-    pub fn seconds_of(&self, stage: &str) -> f64 {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.stages.get(stage).copied().unwrap_or(0.0)
+        let status = lock.is_some().then(|| Arc::new(StatusFile::new(path.join(STATUS))));
+        RunFolder { path: path.into(), opened: Instant::now(), status, _lock: lock }
     }
 
     /// The configuration of a run.
@@ -235,41 +169,30 @@ impl RunFolder {
     /// # Errors
     /// When the operating system reports an error.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| {
-            Failure::new(Kind::Bug, format!("{name} cannot be written as JSON: {error}"))
-        })?;
-        bytes.push(b'\n');
-        let path = self.file(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|error| unwritable("create the folder", folder, &error))?;
-        }
-        write_whole(&path, &bytes)?;
-        Ok(())
+        write_json(&self.file(name), value)
     }
 
-    /// Changes the status and writes it to `status.json`.
+    /// The status file; absent if the folder is only read.
+    pub fn status(&self) -> Option<&Arc<StatusFile>> {
+        self.status.as_ref()
+    }
+
+    /// Changes the status and writes it to `status.json`; does nothing if the folder is only read.
     ///
     /// # Errors
     /// When the operating system reports an error.
     pub fn tell(&self, change: impl FnOnce(&mut Status)) -> Result<()> {
-        #[derive(Serialize)]
-        struct Stamped<'a> {
-            #[serde(flatten)]
-            status: &'a Status,
-            process: u32,
-            updated: String,
-        }
-        if self.lock.is_none() {
-            return Ok(());
-        }
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut status);
-        status.seconds = self.seconds();
-        self.write_json(
-            STATUS,
-            &Stamped { status: &status, process: std::process::id(), updated: now() },
-        )
+        self.status.as_ref().map_or(Ok(()), |status| status.tell(change))
+    }
+
+    /// Seconds spent on the run until now, over all processes; of a folder that is only read, by this process.
+    pub fn seconds(&self) -> f64 {
+        self.status.as_ref().map_or(self.opened.elapsed().as_secs_f64(), |status| status.seconds())
+    }
+
+    /// Seconds spent on a stage until its last checkpoint, over all processes; 0 for a stage without a checkpoint.
+    pub fn seconds_of(&self, stage: &str) -> f64 {
+        self.status.as_ref().map_or(0.0, |status| status.seconds_of(stage))
     }
 
     /// Opens the metrics and removes the records for which `keep` is false: those after the checkpoint.
@@ -298,6 +221,20 @@ fn same_configuration(config: &Path, path: &Path, resolved: &Resolved) -> Result
     Err(Failure::config(message).hint(
         "name another folder with --out; --fresh deletes the run that is here and starts again",
     ))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| {
+        let name = path.file_name().unwrap_or_default().display();
+        Failure::new(Kind::Bug, format!("{name} cannot be written as JSON: {error}"))
+    })?;
+    bytes.push(b'\n');
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .map_err(|error| unwritable("create the folder", folder, &error))?;
+    }
+    write_whole(path, &bytes)?;
+    Ok(())
 }
 
 /// The failure to write to a folder.

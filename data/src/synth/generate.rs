@@ -1,5 +1,6 @@
 //! Writing of a world to a folder, under a temporary name until it is complete.
 
+use super::aside::Claim;
 use super::clip_id::ClipId;
 use super::segments::{self, SequenceFile};
 use super::world::Clip;
@@ -27,6 +28,8 @@ pub struct Progress {
     pub done: usize,
     /// Clips of the whole world.
     pub total: usize,
+    /// Whether another process writes the same world, which this one waits for.
+    pub waiting: bool,
 }
 
 /// Summary of a written world; also the content of `world.json`.
@@ -117,7 +120,7 @@ pub(super) fn generate_of(
     root: &Path,
     progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Summary, SynthError> {
-    whole_or_not_at_all(world, Shape::Ravdess, root, |aside| {
+    whole_or_not_at_all(world, Shape::Ravdess, root, progress, |aside| {
         write_tree(world, aside, root, progress)
     })
 }
@@ -142,7 +145,7 @@ pub fn generate_segments(
         });
     }
     let world = World::new(settings)?;
-    whole_or_not_at_all(&world, Shape::Mosei, root, |aside| {
+    whole_or_not_at_all(&world, Shape::Mosei, root, progress, |aside| {
         write_segments(&world, aside, root, progress)
     })
 }
@@ -152,12 +155,18 @@ fn whole_or_not_at_all(
     world: &World,
     shape: Shape,
     root: &Path,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
     make: impl FnOnce(&Path) -> Result<Summary, SynthError>,
 ) -> Result<Summary, SynthError> {
     if let Some(summary) = existing(world, shape, root)? {
         return Ok(summary);
     }
-    let aside = aside_of(root);
+    let claim = Claim::take(root, progress)?;
+    // Another process may have written it meanwhile.
+    if let Some(summary) = existing(world, shape, root)? {
+        return Ok(summary);
+    }
+    let aside = claim.folder();
     let made = make(&aside).and_then(|summary| {
         let path = aside.join(WORLD_FILE);
         let text = serde_json::to_string_pretty(&summary).map_err(|error| {
@@ -200,12 +209,6 @@ fn existing(world: &World, shape: Shape, root: &Path) -> Result<Option<Summary>,
 }
 
 /// The hidden temporary folder beside `root`, named by the process id.
-fn aside_of(root: &Path) -> PathBuf {
-    let name =
-        root.file_name().map_or_else(|| "world".into(), |name| name.to_string_lossy().into_owned());
-    root.with_file_name(format!(".{name}.partial-{}", std::process::id()))
-}
-
 fn write_tree(
     world: &World,
     aside: &Path,
@@ -228,7 +231,7 @@ fn write_tree(
         .map(|&id| {
             let files = write_clip(world, id, aside, &header)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if progress(Progress { done, total }).is_break() && done < total {
+            if progress(Progress { done, total, waiting: false }).is_break() && done < total {
                 return Err(SynthError::Interrupted { done, total, root: root.to_path_buf() });
             }
             let bytes = files.voice.len() + files.landmarks.len() + files.frames.len();
@@ -273,7 +276,7 @@ fn write_segments(
         let video = |&actor: &usize| {
             let made = segments::entry(world, actor, kind).map_err(failed)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if progress(Progress { done, total }).is_break() && done < total {
+            if progress(Progress { done, total, waiting: false }).is_break() && done < total {
                 return Err(SynthError::Interrupted { done, total, root: root.to_path_buf() });
             }
             Ok(made)

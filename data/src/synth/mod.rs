@@ -16,6 +16,7 @@
 //! follow its audio ([`spoken`]). The same actors can also be written as `.csd` files like CMU-MOSEI's ([`segments`]).
 
 mod actor;
+mod aside;
 mod canvas;
 mod clip_id;
 mod error;
