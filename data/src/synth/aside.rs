@@ -26,11 +26,8 @@ impl Claim {
         progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
     ) -> Result<Self, SynthError> {
         let path = beside(root, "lock");
-        let failed = SynthError::io("lock", &path);
-        let lock = match File::create(&path) {
-            Ok(lock) => lock,
-            Err(error) => return Err(failed(error)),
-        };
+        let failed = |error| SynthError::io("lock", &path)(error);
+        let lock = File::create(&path).map_err(failed)?;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
