@@ -206,7 +206,11 @@ impl Stage<'_> {
         Ok(true)
     }
 
-    fn steps_an_epoch(&self) -> Result<u64> {
+    /// Batches of an epoch.
+    ///
+    /// # Errors
+    /// When the training part has too few samples for a batch.
+    pub fn steps_an_epoch(&self) -> Result<u64> {
         let steps = self.plan(0).len() as u64;
         if steps == 0 {
             let (count, size) = (self.train.len(), self.settings.batch);
