@@ -146,3 +146,6 @@ fn report(session: &Session<'_>, prepared: &PreparedData, results: &[ArmResult])
     let run = session.run.path();
     Ok(Report::new(session.resolved, &arms, results, &prepared.classes, stamp, run, seconds))
 }
+
+#[cfg(test)]
+mod sweep_tests;

@@ -135,6 +135,91 @@ mod tests {
         Ok(())
     }
 
+    /// Every value of a JSON tree that is a number, replaced by others.
+    fn variants(value: &serde_json::Value) -> Vec<serde_json::Value> {
+        let mut found = Vec::new();
+        let mut inner = |key: &dyn Fn(&mut serde_json::Value) -> &mut serde_json::Value,
+                         old: &serde_json::Value| {
+            for new in variants(old) {
+                let mut whole = value.clone();
+                *key(&mut whole) = new;
+                found.push(whole);
+            }
+        };
+        match value {
+            serde_json::Value::Object(map) => {
+                map.iter().for_each(|(key, old)| inner(&|whole| &mut whole[key], old));
+            }
+            serde_json::Value::Array(list) => {
+                list.iter().enumerate().for_each(|(at, old)| inner(&|whole| &mut whole[at], old));
+            }
+            serde_json::Value::Number(_) => {
+                let numbers = [
+                    0.into(),
+                    1.into(),
+                    3.into(),
+                    65_536.into(),
+                    serde_json::json!(1e308),
+                    serde_json::json!(-1.5),
+                ];
+                found.extend(numbers);
+            }
+            _ => {}
+        }
+        found
+    }
+
+    #[test]
+    fn any_setting_of_a_network_is_measured_or_refused_without_a_panic() {
+        let cases = [
+            ("text_transformer", vec![30, 300]),
+            ("r2plus1d", vec![8, 32, 32, 3]),
+            ("stgcn", vec![90, 51, 2]),
+            ("st_gcn", vec![90, 68, 2]),
+            ("tcn", vec![64, 80]),
+            ("strided_conv", vec![64, 80]),
+            ("strided_clip", vec![8, 32, 32, 1]),
+        ];
+        let mut measured = 0;
+        for (kind, input) in cases {
+            let default = serde_json::json!({ "kind": kind });
+            let default: BackboneSettings = serde_json::from_value(default).unwrap();
+            let variants = variants(&serde_json::to_value(default).unwrap());
+            assert!(!variants.is_empty(), "{kind}");
+            for variant in variants {
+                let Ok(backbone) = serde_json::from_value::<BackboneSettings>(variant.clone())
+                else {
+                    continue;
+                };
+                for input in [
+                    input.clone(),
+                    [&[1], &input[1..]].concat(),
+                    [&[100_000], &input[1..]].concat(),
+                ] {
+                    let encoder = |name: &str| EncoderSettings {
+                        name: name.into(),
+                        backbone: backbone.clone(),
+                        dropout: 0.1,
+                        input: input.clone(),
+                    };
+                    let encoders = [encoder("a"), encoder("b")];
+                    let parts = Parts { encoders: &encoders, task: None, teacher: None };
+                    let shapes = [input.clone(), input.clone()];
+                    let evaluated = Evaluated { rows: 2, shapes: &shapes };
+                    let (system, settings) = (
+                        SystemSettings::Mpuc(MpucSettings::default()),
+                        TrainingSettings::default(),
+                    );
+                    let run = || estimate(&system, parts, &settings, evaluated, false).is_ok();
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+                    measured +=
+                        usize::from(outcome.unwrap_or_else(|_| panic!("{variant} on {input:?}")));
+                }
+            }
+        }
+        assert!(measured > 50, "{measured}");
+    }
+
     #[test]
     fn what_no_memory_can_hold_is_measured_or_refused_without_allocating_it() {
         let wide = of(64, 1 << 20, 32).unwrap();
