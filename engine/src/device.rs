@@ -47,7 +47,7 @@ impl Device {
     /// Whether the backward pass recomputes cheap tensors instead of keeping them. On the CPU recomputation takes less
     /// time than page faults of the memory; on a GPU keeping is faster.
     pub(crate) fn recomputes(&self) -> bool {
-        matches!(self, Device::Cpu)
+        self.gpu().is_none_or(|gpu| gpu.description().recompute)
     }
 
     /// The GPU; `None` for the CPU.

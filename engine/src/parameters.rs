@@ -67,13 +67,28 @@ pub struct Parameters {
     dtype: DType,
     seed: u64,
     device: Device,
+    /// Whether values are not stored: see [`Parameters::planned`].
+    planned: bool,
 }
 
 impl Parameters {
     /// An empty set, for parameters of this element type; initial values are functions of this seed.
     pub fn new(dtype: DType, seed: u64) -> Self {
         let device = Device::Cpu;
-        Parameters { entries: Vec::new(), by_name: HashMap::new(), dtype, seed, device }
+        Parameters {
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+            dtype,
+            seed,
+            device,
+            planned: false,
+        }
+    }
+
+    /// An empty set whose parameters are created on a device without values. With a [counting](Device::counting) device a
+    /// model of any size can be measured.
+    pub fn planned(dtype: DType, device: &Device) -> Self {
+        Parameters { device: device.clone(), planned: true, ..Parameters::new(dtype, 0) }
     }
 
     /// Moves all parameters to a device, on which passes over them then run.
@@ -204,6 +219,15 @@ impl Parameters {
                 what: "the name is in use; give each layer its own scope".into(),
             });
         }
+        let elements = stored.iter().try_fold(self.dtype.size(), |all, &n| all.checked_mul(n));
+        if elements.is_none_or(|bytes| bytes > isize::MAX as usize) {
+            let what = format!("has the shape {logical}, more elements than any memory");
+            return Err(Error::Parameter { name, what });
+        }
+        if self.planned {
+            let value = Tensor::zeros_on(&stored, self.dtype, &self.device)?;
+            return Ok(self.add(Entry { name, value, kind, logical }));
+        }
         let random = Philox::new(self.seed, &format!("init {name}"));
         let number = |i: usize| match init {
             Init::Constant(value) => value,
@@ -216,10 +240,15 @@ impl Parameters {
             T => value.cast_mut::<T>().iter_mut().enumerate().for_each(|(i, v)| *v = T::from_f64(number(i))),
             return Err(Error::DType { what: name, got: self.dtype, expected: DType::F32 })
         );
+        let value = pad(&value, stored);
+        Ok(self.add(Entry { name, value, kind, logical }))
+    }
+
+    fn add(&mut self, entry: Entry) -> ParameterId {
         let id = ParameterId(self.entries.len());
-        self.by_name.insert(name.clone(), id);
-        self.entries.push(Entry { name, value: pad(&value, stored), kind, logical });
-        Ok(id)
+        self.by_name.insert(entry.name.clone(), id);
+        self.entries.push(entry);
+        id
     }
 }
 

@@ -28,9 +28,9 @@ impl Shape {
         shape
     }
 
-    /// The number of elements.
+    /// The number of elements; `usize::MAX` for more.
     pub fn count(&self) -> usize {
-        self.iter().product()
+        self.iter().fold(1, |count, &extent| count.saturating_mul(extent))
     }
 
     /// The extent of the last axis; 1 for a scalar.

@@ -11,5 +11,6 @@ mod golden;
 mod mosei;
 mod predict;
 mod resume;
+mod signals;
 mod weights;
 mod world;

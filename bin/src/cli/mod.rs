@@ -129,6 +129,9 @@ pub struct TrainArgs {
     /// Start again: remove the files of a run in the folder.
     #[arg(long)]
     pub fresh: bool,
+    /// Prepare the data, print what would be trained (arms, parameters, memory, steps), and stop.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Save and stop after this time, e.g. 90s, 30m, 2h15m.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub max_time: Option<Duration>,

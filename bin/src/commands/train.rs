@@ -6,7 +6,10 @@ use crate::config::{Layers, Resolved};
 use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
+use crate::progress::Progress;
 use crate::run_folder::{Found, RunFolder};
+use crate::signals::Stop;
+use engine::Device;
 use std::sync::Arc;
 use toml::Value;
 
@@ -45,6 +48,9 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         None => RunFolder::default_path(&resolved)?,
     };
     let stop = context.stop.within(args.max_time);
+    if args.dry_run {
+        return dry_run(args, &resolved, &device, &context.progress, &stop);
+    }
     let (run, found) = RunFolder::create(&path, &resolved, args.fresh)?;
     if let Some(status) = run.status() {
         stop.note_end_in(Arc::clone(status));
@@ -73,4 +79,21 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
     };
     let report = experiment::run(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }
+}
+
+/// Prints what a run would do. Its folder is temporary, so that no run is touched.
+fn dry_run(
+    args: &TrainArgs,
+    resolved: &Resolved,
+    device: &Device,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
+    let folder = tempfile::tempdir()
+        .map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
+    let (run, _) = RunFolder::create(&folder.path().join("run"), resolved, false)?;
+    let training = Training::Continue;
+    let session = Session { resolved, run: &run, device, progress, stop, training };
+    let preview = experiment::preview(&session)?;
+    if args.json { output::json(&preview) } else { output::text_lines(preview) }
 }

@@ -2,6 +2,7 @@
 
 mod arms;
 mod explain;
+mod limits;
 mod migrate;
 mod nearest;
 pub mod presets;

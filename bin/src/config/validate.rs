@@ -2,7 +2,7 @@
 //! are here.
 
 use super::explain::refused;
-use super::{Resolved, migrate};
+use super::{Resolved, limits, migrate};
 use crate::failure::Result;
 use models::systems::Refusal;
 
@@ -22,6 +22,7 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
             format!("is {found}, but this program reads versions up to {known}; use a newer mpuc");
         return refuse("version", &why);
     }
+    limits::check(resolved)?;
     if config.seeds.is_empty() {
         return refuse("seeds", "is empty; name at least one, e.g. [0]");
     }

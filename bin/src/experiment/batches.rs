@@ -84,8 +84,17 @@ impl<'a> Batches<'a> {
 
     /// The shape of one sample of each modality in training: [T, ..].
     pub fn shapes(&self) -> Vec<Vec<usize>> {
+        self.shapes_of(|modality| modality.window)
+    }
+
+    /// The shape of an evaluation sample of each modality.
+    pub fn evaluation_shapes(&self) -> Vec<Vec<usize>> {
+        self.shapes_of(|modality| modality.evaluation_window)
+    }
+
+    fn shapes_of(&self, window: impl Fn(&ModalityConfig) -> usize) -> Vec<Vec<usize>> {
         let shape = |(number, modality): (usize, &ModalityConfig)| {
-            let steps = modality.pick.unwrap_or(modality.window);
+            let steps = modality.pick.unwrap_or(window(modality));
             [&[steps], self.dataset.frame_shape(number)].concat()
         };
         self.modalities().enumerate().map(shape).collect()

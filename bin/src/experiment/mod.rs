@@ -5,6 +5,7 @@ mod corpora;
 mod judging;
 mod prepared_data;
 mod pretrained;
+mod preview;
 mod report;
 mod stage;
 mod trial;
@@ -13,6 +14,7 @@ pub use batches::{AHEAD, WORKERS, input};
 
 pub use prepared_data::{Decoded, PreparedData, decode};
 pub use pretrained::{lacking, matched};
+pub use preview::Preview;
 pub use report::{ArmReport, Report};
 
 use crate::config::{Arm, Resolved};
@@ -58,6 +60,7 @@ pub enum Training {
 pub fn run(session: &Session<'_>) -> Result<Report> {
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
     prepared.hold_to(session.run)?;
+    session.progress.line(Preview::new(session, &prepared)?);
     session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
     let report = match each(session, &prepared, |trial, arm| trial.run(arm)) {
         Ok(results) => report(session, &prepared, &results)?,
@@ -73,6 +76,15 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
     session.run.write_json("results.json", &report)?;
     session.run.tell(Status::finish)?;
     Ok(report)
+}
+
+/// What [`run`] would do, without training.
+///
+/// # Errors
+/// When data or configuration are wrong.
+pub fn preview(session: &Session<'_>) -> Result<Preview> {
+    let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
+    Preview::new(session, &prepared)
 }
 
 /// Evaluates all arms again, from their checkpoints, and returns the report. Writes no result.
@@ -134,3 +146,6 @@ fn report(session: &Session<'_>, prepared: &PreparedData, results: &[ArmResult])
     let run = session.run.path();
     Ok(Report::new(session.resolved, &arms, results, &prepared.classes, stamp, run, seconds))
 }
+
+#[cfg(test)]
+mod sweep_tests;

@@ -102,6 +102,11 @@ impl PreparedData {
         })
     }
 
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Whether a sample may have several labels.
     pub fn several(&self) -> bool {
         self.labels.iter().any(|label| matches!(label, Some(Label::Each(_))))

@@ -124,6 +124,7 @@ impl Stage<'_> {
     /// When training diverges, data cannot be read, a checkpoint cannot be written, or a stop was requested and everything
     /// is saved.
     pub fn run(&self, system: &dyn System, parameters: Parameters) -> Result<Trained> {
+        let saving = self.session.stop.saving();
         let steps_an_epoch = self.steps_an_epoch()?;
         let mut trainer =
             Trainer::new(self.settings, system, parameters, self.seed, steps_an_epoch)?;
@@ -138,7 +139,6 @@ impl Stage<'_> {
         };
         let started = Instant::now();
         if !self.enough(trainer.epoch() * steps_an_epoch) {
-            let saving = self.session.stop.saving();
             fit(&mut trainer, system, &running)?;
             drop(saving);
             // The checkpoint of the last epoch is written.
@@ -206,7 +206,11 @@ impl Stage<'_> {
         Ok(true)
     }
 
-    fn steps_an_epoch(&self) -> Result<u64> {
+    /// Batches of an epoch.
+    ///
+    /// # Errors
+    /// When the training part has too few samples for a batch.
+    pub fn steps_an_epoch(&self) -> Result<u64> {
         let steps = self.plan(0).len() as u64;
         if steps == 0 {
             let (count, size) = (self.train.len(), self.settings.batch);

@@ -1,7 +1,7 @@
 //! A trial, one seed on one fold: every arm is trained and evaluated.
 
 use super::batches::Batches;
-use super::judging::{Features, cross_modal, own_head};
+use super::judging::{Features, ROWS, cross_modal, own_head};
 use super::stage::{Stage, Trained, Unfinished, samples_to_learn_from};
 use super::{PreparedData, Session, Training};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
@@ -14,7 +14,7 @@ use models::evaluate::metrics::Retrieval;
 use models::evaluate::{Evaluation, Probe};
 use models::systems::{EncoderSettings, Needs, Parts, System, SystemSettings, Teacher};
 use models::targets::Task;
-use models::train::{EpochRecord, calibrate, plateau};
+use models::train::{EpochRecord, Estimate, Evaluated, calibrate, estimate, plateau};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -171,7 +171,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Whether the data has what the arm needs.
-    fn can_run(&self, arm: &Arm) -> bool {
+    pub fn can_run(&self, arm: &Arm) -> bool {
         let labels = self.source(arm).and_then(Arm::system).is_some_and(|s| s.needs().labels);
         let probed = arm.origin == Origin::Factors || matches!(arm.origin, Origin::Arm(_));
         let factors = arm.origin != Origin::Factors || self.prepared.factors.is_some();
@@ -215,20 +215,7 @@ impl<'a> Trial<'a> {
     /// Builds a system with its initial parameters, on the device.
     fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
         let modalities = self.modalities(arm)?;
-        let shapes = self.batches.select(&modalities).shapes();
-        let encoders: Vec<EncoderSettings> = modalities
-            .iter()
-            .zip(shapes)
-            .map(|(&number, input)| {
-                let modality = &self.prepared.modalities[number];
-                EncoderSettings {
-                    name: self.prepared.names[number].clone(),
-                    backbone: modality.backbone.clone(),
-                    dropout: modality.dropout,
-                    input,
-                }
-            })
-            .collect();
+        let encoders = self.encoders(&modalities);
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
         let parts = Parts {
@@ -253,6 +240,44 @@ impl<'a> Trial<'a> {
             history: Vec::new(),
             unfinished: None,
         })
+    }
+
+    fn encoders(&self, modalities: &[usize]) -> Vec<EncoderSettings> {
+        let shapes = self.batches.select(modalities).shapes();
+        let encoder = |(&number, input): (&usize, Vec<usize>)| {
+            let modality = &self.prepared.modalities[number];
+            EncoderSettings {
+                name: self.prepared.names[number].clone(),
+                backbone: modality.backbone.clone(),
+                dropout: modality.dropout,
+                input,
+            }
+        };
+        modalities.iter().zip(shapes).map(encoder).collect()
+    }
+
+    /// The size of an arm's networks, and the steps of its training.
+    ///
+    /// # Errors
+    /// When the system does not accept its settings or the data.
+    pub fn estimate(&self, arm: &Arm) -> Result<(Estimate, u64)> {
+        let Some(system) = arm.system() else {
+            return Err(Failure::new(Kind::Bug, format!("arm {} trains no system", arm.name)));
+        };
+        let modalities = self.modalities(arm)?;
+        let encoders = self.encoders(&modalities);
+        let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name)?.system());
+        let parts = Parts { encoders: &encoders, task: self.task.as_ref(), teacher };
+        let batches = self.batches.select(&modalities);
+        let evaluated = Evaluated { rows: ROWS, shapes: &batches.evaluation_shapes() };
+        let gpu = self.session.device.gpu().is_some();
+        let measured = estimate(system, parts, &arm.training, evaluated, gpu)?;
+        let steps = match arm.training.epochs {
+            0 => 0,
+            epochs => epochs * self.stage(arm, system.needs(), batches).steps_an_epoch()?,
+        };
+        let most = self.session.resolved.config.steps;
+        Ok((measured, most.map_or(steps, |most| most.min(steps))))
     }
 
     /// The networks of an arm, which are trained on the first call. The arm must train a system.

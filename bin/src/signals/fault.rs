@@ -64,6 +64,36 @@ fn mapped_at(maps: &str, address: usize) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::mapped_at;
+    use crate::signals::Stop;
+    use std::fs::File;
+    use std::process::Command;
+
+    /// The process that [`a_shortened_file_ends_the_program_with_its_name`] starts finds the file here.
+    const VARIABLE: &str = "MPUC_TEST_SHORTENED_FILE";
+
+    #[test]
+    fn a_shortened_file_ends_the_program_with_its_name() {
+        if let Some(path) = std::env::var_os(VARIABLE) {
+            let _stop = Stop::install().unwrap();
+            let file = File::options().read(true).write(true).open(path).unwrap();
+            // SAFETY: only this thread uses the file and the map.
+            let map = unsafe { memmap2::Mmap::map(&file) }.unwrap();
+            file.set_len(0).unwrap();
+            panic!("read {} behind the end", std::hint::black_box(&map)[0]);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my clip.npy");
+        std::fs::write(&path, [7; 10_000]).unwrap();
+        let name = "signals::fault::tests::a_shortened_file_ends_the_program_with_its_name";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(VARIABLE, &path)
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{message}");
+        assert!(message.contains("my clip.npy: was shortened"), "{message}");
+    }
 
     #[test]
     fn the_file_of_an_address_is_found() {

@@ -63,6 +63,22 @@ impl Tensor {
         tensor
     }
 
+    /// A tensor of zeros on a device.
+    ///
+    /// # Errors
+    /// When the device has not enough memory or fails, or no memory can hold so many elements.
+    pub fn zeros_on(shape: &[usize], dtype: DType, device: &Device) -> Result<Self> {
+        let bytes = shape.iter().try_fold(dtype.size(), |bytes, &extent| bytes.checked_mul(extent));
+        let Some(bytes) = bytes.filter(|&bytes| bytes <= isize::MAX as usize) else {
+            let what = format!("a tensor of shape {shape:?} has more elements than any memory");
+            return Err(Error::Model { model: "tensor".into(), what });
+        };
+        let Some(gpu) = device.gpu() else { return Ok(Tensor::zeros(shape, dtype)) };
+        let zeros = Tensor::uninitialised_on(shape, dtype, device)?;
+        gpu.driver().fill(zeros.pointer().0, 0, bytes).map_err(gpu_error)?;
+        Ok(zeros)
+    }
+
     /// A tensor of ones with the shape, type and device of another.
     pub(crate) fn ones(like: &Tensor) -> Result<Self> {
         let ones = Tensor::uninitialised_on(like.shape, like.dtype, &like.device())?;

@@ -371,6 +371,7 @@ fn describe(device: sys::CUdevice) -> Result<Description> {
         shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)?
             as usize,
         simulated: false,
+        recompute: false,
     })
 }
 

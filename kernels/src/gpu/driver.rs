@@ -102,6 +102,8 @@ pub struct Description {
     pub shared_memory: usize,
     /// Whether it is simulated.
     pub simulated: bool,
+    /// Whether the backward pass recomputes cheap tensors, as on the CPU, instead of keeping them.
+    pub recompute: bool,
 }
 
 /// A kernel that a driver has loaded.

@@ -162,6 +162,7 @@ mod tests {
             memory: room,
             shared_memory: 0,
             simulated: false,
+            recompute: false,
         };
         Device::new(Box::new(Room { description, room: Mutex::new((room, HashMap::new())) }))
     }

@@ -61,6 +61,7 @@ impl Simulator {
             memory: usize::MAX,
             shared_memory: 48 << 10,
             simulated: true,
+            recompute: false,
         };
         let mode = if simulation.checked { Mode::Checked } else { Mode::Values };
         let settings = Settings { mode, order: simulation.order, ..Settings::default() };
