@@ -246,8 +246,11 @@ impl ModalityConfig {
             return Err(Refusal::new("weights", why));
         }
         Refusal::dropout("dropout", self.dropout)?;
-        if !(self.augmentation.level >= 0.0 && self.augmentation.offset >= 0.0) {
-            return Err(Refusal::new("augmentation", "has a standard deviation below 0"));
+        let Augmentation { level, offset } = self.augmentation;
+        for (key, std) in [("augmentation.level", level), ("augmentation.offset", offset)] {
+            if std < 0.0 {
+                return Err(Refusal::new(key, format!("is {std}; it must be at least 0")));
+            }
         }
         Ok(())
     }

@@ -75,19 +75,20 @@ fn any_value_of_any_setting_is_refused_or_measured() {
     assert!(keys.len() > 80, "{}", keys.len());
     measure(folder.path(), &usual);
 
-    let (mut refused, mut measured) = (0, Vec::new());
+    let (mut refused, mut measured, mut problems) = (0, Vec::new(), Vec::new());
     for (key, value) in &keys {
         for wrong in wrong(value) {
             let pair = format!("{key}={wrong}");
             match std::panic::catch_unwind(|| resolve(std::slice::from_ref(&pair))) {
-                Err(_) => panic!("--set {pair}: a panic"),
+                Err(_) => problems.push(format!("--set {pair}: a panic")),
                 Ok(Ok(resolved)) => measured.push((pair, resolved)),
                 Ok(Err(failure)) => {
                     refused += 1;
                     let message = failure.to_string();
-                    assert!([2, 78].contains(&failure.code()), "--set {pair}: {message}");
                     let named = key.rsplit('.').next().unwrap();
-                    assert!(message.contains(named), "--set {pair}: {message}");
+                    if ![2, 78].contains(&failure.code()) || !message.contains(named) {
+                        problems.push(format!("--set {pair}: {message}"));
+                    }
                 }
             }
         }
@@ -98,7 +99,13 @@ fn any_value_of_any_setting_is_refused_or_measured() {
         let own = folder.path().join(format!("{number}"));
         let run = || measure(&own, resolved);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-        assert!(outcome.is_ok(), "--set {pair}: a panic");
-        assert!(peak() < before + 200_000, "--set {pair}: {} kB", peak() - before);
+        if outcome.is_err() {
+            problems.push(format!("--set {pair}: a panic"));
+        }
+        if peak() > before + 200_000 {
+            problems.push(format!("--set {pair}: {} kB", peak() - before));
+            break;
+        }
     }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

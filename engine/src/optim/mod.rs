@@ -115,9 +115,8 @@ impl Optimizer {
                 _T => (),
                 return Err(Error::DType { what: parameters.name(id).into(), got: value.dtype(), expected: DType::F32 })
             );
-            let zeros =
-                rule.slots().iter().map(|_| Tensor::zeros(&value.shape(), value.dtype())).collect();
-            memory.push((id, zeros));
+            let zeros = || Tensor::zeros_on(&value.shape(), value.dtype(), parameters.device());
+            memory.push((id, rule.slots().iter().map(|_| zeros()).collect::<Result<_>>()?));
         }
         let names = memory.iter().map(|(id, _)| parameters.name(*id).to_owned()).collect();
         Ok(Optimizer { rule, memory, names, steps: 0, gpu: OnGpu::default() })

@@ -103,19 +103,16 @@ impl TextTransformer {
         self.output.forward(pass, &mean)
     }
 
-    /// The positional encoding of words `[N, T, width]`: `[T, width]`, or `[N, T, width]` with `position_by_batch`.
+    /// The positional encoding of words `[N, T, width]`: `[T, width]`, or `[N, 1, width]` with `position_by_batch`.
     fn encoding(&self, pass: &Pass<'_>, [n, t, width]: [usize; 3]) -> Result<Tensor> {
         if !self.position_by_batch {
             return pass.constant(&self.encodings, [1, t], || {
                 Tensor::from_slice(&positional_encoding(t, width), &[t, width])?.to(pass.dtype())
             });
         }
-        pass.constant(&self.encodings, [n, t], || {
+        pass.constant(&self.encodings, [n, 1], || {
             let by_sample = positional_encoding(n, width);
-            let rows: Vec<f64> = (0..n * t * width)
-                .map(|i| by_sample[i / (t * width) * width + i % width])
-                .collect();
-            Tensor::from_slice(&rows, &[n, t, width])?.to(pass.dtype())
+            Tensor::from_slice(&by_sample, &[n, 1, width])?.to(pass.dtype())
         })
     }
 }
