@@ -258,6 +258,11 @@ impl Weights {
                 bad(format!("cannot be read as weights: {why}; save model.state_dict() with torch.save, or as safetensors"))
             })
         };
+        if torch::is_script(&map) {
+            return Err(bad(
+                "is a TorchScript program: save the state_dict, `torch.save(torch.jit.load(FILE).state_dict(), OUT)`".into(),
+            ));
+        }
         let mut map = Bytes::Mapped(map);
         let (format, found) = if map.starts_with(torch::ZIP) {
             (Format::TorchZip, read(torch::zip(&map))?)

@@ -36,6 +36,20 @@ pub(super) struct Found {
 /// Byte range of a storage in the file.
 type Places = HashMap<String, Range<usize>>;
 
+/// Whether the file is an archive of `torch.jit.save`, which has the code of the network beside its tensors.
+pub(super) fn is_script(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(ZIP) || !believable_count(bytes) {
+        return false;
+    }
+    let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else { return false };
+    (0..archive.len()).any(|number| {
+        let Ok(file) = archive.by_index_raw(number) else { return false };
+        let name = file.name().unwrap_or_default();
+        let inner = name.split_once('/').map_or("", |(_, inner)| inner);
+        inner == "constants.pkl" || inner.starts_with("code/")
+    })
+}
+
 /// Reads a ZIP archive: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages.
 ///
 /// # Errors
@@ -46,16 +60,6 @@ pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
         return Err("its ZIP archive has lost the end of its directory".into());
     }
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
-    for number in 0..archive.len() {
-        let file = archive.by_index_raw(number).map_err(broken)?;
-        let name = file.name().map_err(broken)?;
-        let inner = name.split_once('/').map_or("", |(_, inner)| inner);
-        if inner == "constants.pkl" || inner.starts_with("code/") {
-            return Err(
-                "it is a TorchScript program: save the state_dict of `torch.jit.load(FILE)` instead".into()
-            );
-        }
-    }
     let (mut program, mut places) = (None, Places::new());
     for number in 0..archive.len() {
         let file = archive.by_index_raw(number).map_err(broken)?;
