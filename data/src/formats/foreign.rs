@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::Error;
 
 /// Formats by their first bytes: where the bytes are, the bytes, and the name.
-const KINDS: [(usize, &[u8], &str); 28] = [
+const KINDS: [(usize, &[u8], &str); 29] = [
     (8, b"WAVE", "a WAV recording"),
+    (0, b"riff\x2e\x91", "a Wave64 recording"),
     (0, b"fLaC", "a FLAC recording"),
     (0, b"OggS", "an Ogg recording"),
     (0, b"ID3", "an MP3 recording"),
@@ -147,6 +148,7 @@ mod tests {
             (b"\0\0\0\x18ftypM4A ", "is an MP4 or M4A file, not"),
             (b"\xff\xfb\x90", "is an MP3 recording, not"),
             (b"PK\x03\x04", "is a ZIP archive, not"),
+            (b"riff\x2e\x91\xcf\x11", "is a Wave64 recording, not"),
             (b"hello", "a.wav: not a WAV file; convert it"),
         ] {
             assert!(message(bytes).contains(name), "{}", message(bytes));
