@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use blake3::{Hash, Hasher};
 
-use crate::formats::write_aside;
+use crate::formats::{check_regular, write_aside};
 use crate::{Error, Result};
 
 /// Smallest total size for which a note is written, in bytes.
@@ -52,6 +52,7 @@ pub(crate) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
 }
 
 fn of_file(path: &Path) -> Result<Hash> {
+    check_regular(path)?;
     let mut hasher = Hasher::new();
     hasher.update_mmap(path).map_err(|e| Error::reading(path, e))?;
     Ok(hasher.finalize())
@@ -119,6 +120,13 @@ fn read(note: &Path) -> Option<Hash> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_without_end_is_not_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = hash(folder.path(), Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(message.contains("/dev/zero: is a folder, a device or a pipe"), "{message}");
+    }
     use std::fs::File;
 
     fn write(path: &Path, byte: u8, size: usize, age: u64) {

@@ -1,5 +1,7 @@
 //! Decoders: extractors with their transforms planned and word vectors indexed.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::clip::ClipSettings;
@@ -7,12 +9,12 @@ use super::landmarks::LandmarkSettings;
 use super::mel::Mel;
 use super::{Decoded, Extractor, SequenceSettings, Source};
 use crate::formats::glove::Glove;
-use crate::formats::{npy, openface, wav};
+use crate::formats::{foreign, npy, openface, wav};
 use crate::values::Values;
 use crate::{Array, Error, Result};
 
 /// Version of the computed values, part of every cache key. Raise it when the same settings give other values.
-const NUMBERS_VERSION: u32 = 2;
+const NUMBERS_VERSION: u32 = 3;
 /// Largest text file of one sample, in bytes.
 const LONGEST_TEXT: u64 = 1 << 22;
 
@@ -82,11 +84,11 @@ impl Decoder {
             Ready::Landmarks(settings) => decode_landmarks(settings, source),
             Ready::Clip(settings) => decode_clip(settings, source),
             Ready::Words(glove) => decode_words(glove, source),
-            Ready::Sequence(settings) => Ok(Decoded {
-                values: Values::F32(read_sequence(source.file()?)?),
-                frames_per_second: settings.frames_per_second,
-                warnings: Vec::new(),
-            }),
+            Ready::Sequence(settings) => {
+                let (values, warnings) = read_sequence(source.file()?)?;
+                let values = Values::F32(values);
+                Ok(Decoded { values, frames_per_second: settings.frames_per_second, warnings })
+            }
         }
     }
 }
@@ -149,32 +151,53 @@ fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    let size = std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.len();
-    if size > LONGEST_TEXT {
+    let failed = |e| Error::reading(path, e);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(LONGEST_TEXT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LONGEST_TEXT {
         return Err(Error::bad(
             path,
             format!(
-                "{size} bytes of text for one sample; at most {LONGEST_TEXT} are read: give one short text a file"
+                "more than {LONGEST_TEXT} bytes of text for one sample, which is the most: give one short text a file"
             ),
         ));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+    if let Some(error) = foreign::refuse_stand_in(path, &bytes) {
+        return Err(error);
+    }
     String::from_utf8(bytes).map_err(|_| Error::bad(path, "is not UTF-8 text; save it as UTF-8"))
 }
 
-fn read_sequence(path: &Path) -> Result<Array<f32>> {
+/// Reads an array `[T, C, ...]`, with notes for the user. A first axis of 1 before two or more others is a batch axis.
+fn read_sequence(path: &Path) -> Result<(Array<f32>, Vec<String>)> {
     let array = npy::read(path)?.into_f32()?;
-    if array.shape().len() < 2 || array.data().is_empty() {
+    let shape = array.shape().to_vec();
+    if shape.len() < 2 || array.data().is_empty() {
         return Err(Error::bad(
             path,
-            format!("shape {:?}; expected [T, C, ...] with at least one value", array.shape()),
+            format!("shape {shape:?}; expected [T, C, ...] with at least one value"),
         ));
     }
     if let Some(at) = array.data().iter().position(|x| !x.is_finite()) {
+        let value = array.data()[at];
+        let row = at / (array.data().len() / shape[0]) + 1;
         return Err(Error::bad(
             path,
-            format!("value {at} is {}; expected finite numbers: replace it", array.data()[at]),
+            format!(
+                "value {} (in row {row}) of the shape {shape:?} is {value}; expected finite numbers: replace it",
+                at + 1
+            ),
         ));
     }
-    Ok(array)
+    match shape[..] {
+        [1, steps, ref rest @ ..] if !rest.is_empty() => {
+            let note = format!(
+                "its shape {shape:?} is read as {steps} steps of {rest:?}: the first axis is one batch"
+            );
+            let (_, values) = array.into_parts();
+            Ok((Array::new(shape[1..].to_vec(), values)?, vec![note]))
+        }
+        _ => Ok((array, Vec::new())),
+    }
 }

@@ -212,8 +212,46 @@ mod tests {
                 .decode(&Source::File(path))
                 .unwrap_err()
                 .to_string()
-                .contains("value 1 is NaN")
+                .contains("value 2 (in row 2) of the shape [2, 1] is NaN")
         );
         assert!(sequence.decode(&Source::Text("x".into())).is_err());
+    }
+
+    #[test]
+    fn a_batch_axis_of_one_is_no_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let sequence = Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap();
+        let decode = |shape: &[usize]| {
+            let count = shape.iter().product::<usize>();
+            let values = (0..count).map(|i| i as f32).collect();
+            npy::write(&path, &Array::new(shape.to_vec(), values).unwrap()).unwrap();
+            sequence.decode(&Source::File(path.clone())).unwrap()
+        };
+        let batch = decode(&[1, 20, 6]);
+        assert_eq!((batch.values.shape(), batch.frames()), (&[20, 6][..], 20));
+        assert_eq!(batch.values, decode(&[20, 6]).values);
+        assert!(batch.warnings[0].contains("[1, 20, 6] is read as 20 steps of [6]"));
+        assert_eq!(decode(&[1, 20, 68, 2]).values.shape(), [20, 68, 2]);
+        // One step of 6 numbers, and steps of matrices, are as they are.
+        assert_eq!(
+            (decode(&[1, 6]).values.shape(), decode(&[1, 6]).warnings.len()),
+            (&[1, 6][..], 0)
+        );
+        assert_eq!(decode(&[20, 1, 6]).values.shape(), [20, 1, 6]);
+    }
+
+    #[test]
+    fn a_text_without_end_or_that_is_a_pointer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let vectors = folder.path().join("glove.txt");
+        std::fs::write(&vectors, "good 1 2\nday 3 4\n").unwrap();
+        let words = Extractor::Words(WordSettings { vectors }).decoder(None).unwrap();
+        let message = words.decode(&Source::File("/dev/zero".into())).unwrap_err().to_string();
+        assert!(message.contains("/dev/zero: more than 4194304 bytes of text"), "{message}");
+        let pointer = folder.path().join("a.txt");
+        std::fs::write(&pointer, "version https://git-lfs.github.com/spec/v1\nsize 9\n").unwrap();
+        let message = words.decode(&Source::File(pointer)).unwrap_err().to_string();
+        assert!(message.contains("a.txt: is a Git LFS pointer"), "{message}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod archive;
 mod bmp;
 pub mod csd;
+pub(crate) mod foreign;
 pub mod glove;
 pub mod npy;
 pub mod openface;
@@ -31,13 +32,23 @@ pub fn is_of_faces(path: &Path) -> bool {
     path.with_extension(FACES_RECORD).is_file()
 }
 
+/// Refuses what is not a file with an end: opening a pipe waits for its other end, and a device may give bytes for ever.
+pub(crate) fn check_regular(path: &Path) -> Result<()> {
+    match std::fs::metadata(path).map_err(|e| Error::reading(path, e))?.is_file() {
+        true => Ok(()),
+        false => Err(Error::bad(path, "is a folder, a device or a pipe; give the path of a file")),
+    }
+}
+
 /// Memory-maps the file at `path` for reading.
 pub(crate) fn map_file(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|e| Error::reading(path, e))?;
+    check_regular(path)?;
+    let failed = |e| Error::reading(path, e);
+    let file = File::open(path).map_err(failed)?;
     // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as plain numbers or
     // checked text, so a writer that changes them meanwhile can give wrong values but no undefined layout; a file
     // that shrinks under the map raises SIGBUS, which the program reports as an input/output error.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::reading(path, e))
+    unsafe { Mmap::map(&file) }.map_err(failed)
 }
 
 /// Writes a file under a temporary name and renames it, so that `path` never has partial content.

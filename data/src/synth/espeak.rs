@@ -14,9 +14,6 @@ const PROGRAM: &str = "espeak-ng";
 const MOST_TIME: Duration = Duration::from_secs(30);
 /// Largest output for an utterance, in bytes: 90 seconds at 22,050 Hz.
 const MOST_BYTES: u64 = 4 << 20;
-/// Length of the WAV header in bytes, and the offsets of its two sizes.
-const HEADER: usize = 44;
-const SIZES: [usize; 2] = [4, 40];
 
 /// The installed espeak-ng.
 #[derive(Debug)]
@@ -60,22 +57,8 @@ impl Speaker {
         let speed = utterance.speed.to_string();
         let arguments =
             ["--stdout", "-m", "-v", &utterance.voice, "-s", &speed, "--", &utterance.text];
-        let mut bytes = run(&self.program, &arguments)?;
-        fill_sizes(&mut bytes);
+        let bytes = run(&self.program, &arguments)?;
         wav::parse(Path::new(PROGRAM), &bytes).map_err(|_| failed("wrote no WAV file"))
-    }
-}
-
-/// Writes the true sizes to the header: espeak-ng cannot seek in standard output, so its header claims 2 GB.
-fn fill_sizes(bytes: &mut [u8]) {
-    let length = bytes.len();
-    if length < HEADER || &bytes[..4] != b"RIFF" || &bytes[36..40] != b"data" {
-        return;
-    }
-    for place in SIZES {
-        if let Ok(size) = u32::try_from(length - place - 4) {
-            bytes[place..place + 4].copy_from_slice(&size.to_le_bytes());
-        }
     }
 }
 

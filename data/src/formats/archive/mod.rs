@@ -13,7 +13,7 @@ use memmap2::Mmap;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::map_file;
+use super::{foreign, map_file};
 use crate::{Error, Result};
 
 /// Largest accepted member, in bytes; a video of RAVDESS has 8 MB.
@@ -22,6 +22,11 @@ const LARGEST_MEMBER: u64 = 1 << 28;
 const MOST_MEMBERS: u64 = 1 << 20;
 /// Largest expansion of deflate: its longest match is 258 bytes and takes 2 bits.
 const MOST_FROM_A_BYTE: u64 = 1_032;
+/// Largest member that may be compressed as far as deflate can, in bytes. Recordings and tables of coordinates are compressed
+/// at most tenfold; a larger member that was compressed more is made to fill the memory.
+const LARGEST_EXPANDED: u64 = 1 << 24;
+/// Largest expansion of a larger member.
+const USUAL_FROM_A_BYTE: u64 = 64;
 /// Length of the end of an archive that is searched for its closing records: a comment of 64 KiB and the records.
 const TAIL: usize = (1 << 16) + 64;
 
@@ -59,6 +64,10 @@ impl Archive {
     /// Bad data when it is not a ZIP archive or is truncated; input/output errors.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         let bytes = Bytes(Arc::new(map_file(path)?));
+        if !bytes.0.starts_with(b"PK") {
+            let otherwise = "not a ZIP archive; download it again, or remove it from the folder";
+            return Err(foreign::refuse(path, &bytes.0, otherwise));
+        }
         if !believable_count(&bytes.0) {
             return Err(Error::bad(
                 path,
@@ -100,7 +109,7 @@ impl Archive {
 
 /// Whether a 64-bit directory claims at most [`MOST_MEMBERS`] members; true without one. The ZIP reader allocates memory
 /// for the claimed number; older directories cannot claim more than 65,535.
-fn believable_count(bytes: &[u8]) -> bool {
+pub(super) fn believable_count(bytes: &[u8]) -> bool {
     let tail = bytes.len().saturating_sub(TAIL);
     let number = |at: usize| {
         let field = bytes.get(at..at.checked_add(8)?)?;
@@ -164,12 +173,13 @@ impl Member {
         if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
             return Err(bad("has an unsupported compression; unpack the archive".into()));
         }
-        let possible = file.compressed_size().saturating_mul(MOST_FROM_A_BYTE);
-        if self.size > LARGEST_MEMBER || self.size > possible {
+        let compressed = file.compressed_size();
+        let possible = compressed.saturating_mul(MOST_FROM_A_BYTE);
+        let usual = compressed.saturating_mul(USUAL_FROM_A_BYTE).max(LARGEST_EXPANDED);
+        if self.size > LARGEST_MEMBER || self.size > possible.min(usual) {
             return Err(bad(format!(
-                "claims {} bytes, compressed to {}, which is out of range; remove the archive",
-                self.size,
-                file.compressed_size()
+                "claims {} bytes, compressed to {}, which is out of range; unpack the archive, or remove it",
+                self.size, compressed
             )));
         }
         let mut bytes = Vec::with_capacity(self.size as usize);

@@ -80,7 +80,8 @@ fn each_way_to_be_hostile_has_its_message() {
         (with(&|b| b[directory + 10] = 98), "has an unsupported compression"),
         (with(&|b| put(b, directory + 42, &[0xf0; 4])), "a.zip"),
         (with(&|b| b.truncate(b.len() - 30)), "a.zip: not a complete ZIP archive"),
-        (with(&|b| b.clear()), "a.zip: not a complete ZIP archive"),
+        (with(&|b| b.clear()), "a.zip: is empty"),
+        (with(&|b| b[..2].fill(b'x')), "a.zip: not a ZIP archive"),
     ] {
         assert!(message.contains(wanted), "{wanted}: {message}");
     }
@@ -97,6 +98,21 @@ fn a_bomb_is_not_unpacked() {
     bytes[size..size + 4].copy_from_slice(&1_000u32.to_le_bytes());
     let message = refusal(&path, &bytes).unwrap();
     assert!(message.contains("a.zip/zeros: ") && message.contains("is damaged"), "{message}");
+}
+
+/// 200 kB that would become 190 MB, and four times that as samples.
+#[test]
+fn a_small_archive_does_not_fill_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zip");
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    writer.start_file("a.wav", zip::write::SimpleFileOptions::default()).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(190 << 20), &mut writer).unwrap();
+    writer.finish().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!((180_000..220_000).contains(&bytes.len()), "{}", bytes.len());
+    let message = refusal(&path, &bytes).unwrap();
+    assert!(message.contains("claims 199229440 bytes, compressed to"), "{message}");
 }
 
 #[test]

@@ -7,6 +7,8 @@
 pub mod write;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ use hdf5_reader::error::Error as Hdf5Error;
 use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem, StringSize};
 
+use super::foreign;
 use crate::{Array, Error, Result, fence};
 
 /// Largest expansion of deflate.
@@ -26,6 +29,10 @@ const LARGEST_READ: usize = 1 << 30;
 const CHUNKS_KEPT: usize = 1 << 24;
 /// Longest accepted word, in bytes; the SDK writes 32.
 const LONGEST_WORD: usize = 1 << 12;
+/// First bytes of HDF5.
+const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+/// Number of bytes that identify the kind of a file.
+const HEAD: u64 = 1 << 11;
 /// Advice for a damaged file.
 const ADVICE: &str = "download the file again, or write it again with the SDK";
 
@@ -65,7 +72,10 @@ impl Csd {
             .with_chunk_cache_bytes(CHUNKS_KEPT)
             .with_max_chunk_bytes(most(LARGEST_CHUNK))
             .with_max_read_bytes(most(LARGEST_READ));
-        let file = guarded(path, "", || Hdf5File::open_with_options(path, options))?;
+        let file = match guarded(path, "", || Hdf5File::open_with_options(path, options)) {
+            Ok(file) => file,
+            Err(error) => return Err(not_hdf5(path).unwrap_or(error)),
+        };
         let (base, end) = (file.superblock().base_address, file.superblock().eof_address);
         if base.saturating_add(end) > size {
             return Err(Error::bad(
@@ -348,6 +358,15 @@ pub fn video_of(id: &str) -> &str {
 fn part_of(id: &str) -> u64 {
     let number = id.split_once('[').map(|(_, rest)| rest.trim_end_matches(']'));
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The error for a file without the signature of HDF5, which may follow 512 or 1,024 other bytes; `None` for one that has it.
+fn not_hdf5(path: &Path) -> Option<Error> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut start).ok()?;
+    let signed = |at: usize| start.get(at..).is_some_and(|rest| rest.starts_with(SIGNATURE));
+    let otherwise = "not an HDF5 file; give a .csd file of the SDK";
+    (![0, 512, 1_024].into_iter().any(signed)).then(|| foreign::refuse(path, &start, otherwise))
 }
 
 /// Calls the HDF5 reader, and converts its error or panic into an [`Error`]. The reader is hardened against damaged files,

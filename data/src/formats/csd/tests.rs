@@ -95,7 +95,9 @@ fn words_and_metadata_are_read() {
 fn another_file_is_refused_in_one_clear_error() {
     let message = |bytes: &[u8]| damaged(bytes).unwrap_err().to_string();
     assert!(message(b"").contains(".csd: "), "{}", message(b""));
-    assert!(message(b"id,label\n1,2\n").ends_with("is no HDF5 file; give a .csd file of the SDK"));
+    assert!(message(b"id,label\n1,2\n").ends_with("not an HDF5 file; give a .csd file of the SDK"));
+    assert!(message(b"").contains("is empty"));
+    assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
     assert_eq!(
         Csd::open(Path::new("/nowhere.csd")).unwrap_err().kind(),
         crate::ErrorKind::MissingData

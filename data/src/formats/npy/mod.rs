@@ -1,26 +1,22 @@
-//! NumPy's `.npy` files (versions 1 to 3, C order, little-endian): reading, memory-mapping and writing.
+//! NumPy's `.npy` files (versions 1 to 3) of real numbers: reading, memory-mapping and writing.
 
-use std::borrow::Cow;
+mod header;
+mod mapped;
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::Mmap;
+use half::f16;
 
+use self::header::{Header, Number};
+pub use self::mapped::MappedArray;
 use super::{map_file, write_aside};
 use crate::array::element_count;
 use crate::{Array, Error, Result};
 
-/// Longest accepted header, in bytes; NumPy writes 128.
-const LONGEST_HEADER: usize = 1 << 16;
-/// Largest accepted number of axes.
-const MOST_AXES: usize = 32;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-
-mod sealed {
-    pub trait Sealed {}
-}
 
 /// A supported element type: `f32`, `f64`, `i64`, `i32`, `u8`.
 pub trait Element: Pod + Send + Sync + sealed::Sealed {
@@ -28,15 +24,26 @@ pub trait Element: Pod + Send + Sync + sealed::Sealed {
     const NAME: &'static str;
 }
 
+mod sealed {
+    use super::header::Number;
+
+    pub trait Sealed {
+        /// The type in a header.
+        const NUMBER: Number;
+    }
+}
+
 macro_rules! elements {
-    ($($type:ty => $name:literal),*) => {$(
-        impl sealed::Sealed for $type {}
+    ($($type:ty => $name:literal $number:ident),*) => {$(
+        impl sealed::Sealed for $type {
+            const NUMBER: Number = Number::$number;
+        }
         impl Element for $type {
             const NAME: &'static str = $name;
         }
     )*};
 }
-elements!(f32 => "<f4", f64 => "<f8", i64 => "<i8", i32 => "<i4", u8 => "|u1");
+elements!(f32 => "<f4" F32, f64 => "<f8" F64, i64 => "<i8" I64, i32 => "<i4" I32, u8 => "|u1" U8);
 
 /// An array of the element type of its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,120 +91,96 @@ impl AnyArray {
     }
 }
 
-/// A memory-mapped array; dereferences to its values.
+/// Reads an array of any real element type, byte order and memory order; the values come in C order.
 ///
-/// Values are read from disk when they are first accessed, so an array may be larger than memory.
-#[derive(Clone, Debug)]
-pub struct MappedArray<T> {
-    shape: Vec<usize>,
-    values: Values<T>,
-}
-
-#[derive(Clone, Debug)]
-enum Values<T> {
-    /// Aligned values in bytes `start..end` of the map.
-    Mapped { map: Arc<Mmap>, start: usize, end: usize },
-    /// Values that are not aligned in the file, copied into memory.
-    Copied(Arc<[T]>),
-}
-
-impl<T: Element> MappedArray<T> {
-    /// Bytes `start..end` of `map` as an array of `shape`.
-    ///
-    /// # Errors
-    /// Bad data when the number of bytes does not fit the shape.
-    pub(crate) fn new(
-        path: &Path,
-        map: Arc<Mmap>,
-        shape: Vec<usize>,
-        start: usize,
-        end: usize,
-    ) -> Result<Self> {
-        let bytes = map.get(start..end);
-        let needed = element_count(&shape).and_then(|count| count.checked_mul(size_of::<T>()));
-        let Some(bytes) = bytes.filter(|bytes| Some(bytes.len()) == needed) else {
-            let size = map.len();
-            return Err(Error::bad(
-                path,
-                format!(
-                    "the shape {shape:?} does not fit the file's {size} bytes: cut short or corrupt; write the file again"
-                ),
-            ));
-        };
-        let values = match bytemuck::try_cast_slice::<u8, T>(bytes) {
-            Ok(_) => Values::Mapped { map, start, end },
-            Err(_) => {
-                let values = bytes.chunks_exact(size_of::<T>());
-                Values::Copied(values.map(bytemuck::pod_read_unaligned).collect())
-            }
-        };
-        Ok(Self { shape, values })
-    }
-
-    /// The sizes of the axes.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-}
-
-impl<T: Element> std::ops::Deref for MappedArray<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        match &self.values {
-            // The cast succeeded in `new`, and neither the address nor the length can change.
-            Values::Mapped { map, start, end } => bytemuck::cast_slice(&map[*start..*end]),
-            Values::Copied(values) => values,
-        }
-    }
-}
-
-/// The fields of the header.
-struct Header {
-    descr: String,
-    shape: Vec<usize>,
-    /// Byte offset of the values.
-    start: usize,
-}
-
-/// Reads an array of any supported element type.
+/// Types that [`AnyArray`] lacks are widened: `f16` to `f32`, 8-bit and 16-bit integers to `i32`, `u32` to `i64`, `u64` to
+/// `f64`, truth values to `u8`.
 ///
 /// # Errors
-/// Bad data when it is not a `.npy` file of a supported type and order, or is truncated.
+/// Bad data when it is not a `.npy` file of numbers, or is truncated.
 pub fn read(path: &Path) -> Result<AnyArray> {
-    let map = Arc::new(map_file(path)?);
+    let map = map_file(path)?;
     let header = Header::parse(path, &map)?;
-    fn copy<T: Element>(path: &Path, map: Arc<Mmap>, header: Header) -> Result<Array<T>> {
-        let end = map.len();
-        let mapped = MappedArray::<T>::new(path, map, header.shape, header.start, end)?;
-        Array::new(mapped.shape.clone(), mapped.to_vec())
-    }
-    Ok(match header.descr.as_str() {
-        f32::NAME => AnyArray::F32(copy(path, map, header)?),
-        f64::NAME => AnyArray::F64(copy(path, map, header)?),
-        i64::NAME => AnyArray::I64(copy(path, map, header)?),
-        i32::NAME => AnyArray::I32(copy(path, map, header)?),
-        u8::NAME => AnyArray::U8(copy(path, map, header)?),
-        other => return Err(unsupported(path, other)),
+    let bytes = header.values(path, &map)?;
+    Ok(match header.number {
+        Number::F16 => AnyArray::F32(load(&header, bytes, |x| f16::from_bits(x).to_f32())?),
+        Number::F32 => AnyArray::F32(load(&header, bytes, |x| x)?),
+        Number::F64 => AnyArray::F64(load(&header, bytes, |x| x)?),
+        Number::I8 => AnyArray::I32(load(&header, bytes, |x: i8| x.into())?),
+        Number::I16 => AnyArray::I32(load(&header, bytes, |x: i16| x.into())?),
+        Number::U16 => AnyArray::I32(load(&header, bytes, |x: u16| x.into())?),
+        Number::I32 => AnyArray::I32(load(&header, bytes, |x| x)?),
+        Number::U32 => AnyArray::I64(load(&header, bytes, |x: u32| x.into())?),
+        Number::I64 => AnyArray::I64(load(&header, bytes, |x| x)?),
+        Number::U64 => AnyArray::F64(load(&header, bytes, |x: u64| x as f64)?),
+        Number::U8 => AnyArray::U8(load(&header, bytes, |x| x)?),
     })
 }
 
-/// Memory-maps an array of element type `T`.
+/// The values in C order and in this machine's byte order, each converted by a function.
+fn load<T: Pod, U>(header: &Header, bytes: &[u8], make: impl Fn(T) -> U) -> Result<Array<U>> {
+    let size = size_of::<T>();
+    let value = |at: usize| {
+        let mut value = [0; 8];
+        value[..size].copy_from_slice(&bytes[at * size..][..size]);
+        if header.big_endian {
+            value[..size].reverse();
+        }
+        make(bytemuck::pod_read_unaligned(&value[..size]))
+    };
+    let count = bytes.len() / size;
+    let values = if header.fortran_order && header.shape.len() > 1 {
+        fortran_places(&header.shape, count).map(value).collect()
+    } else {
+        (0..count).map(value).collect()
+    };
+    Array::new(header.shape.clone(), values)
+}
+
+/// The place of each value in Fortran order, in C order.
+fn fortran_places(shape: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    let strides = shape
+        .iter()
+        .scan(1usize, |stride, &size| Some(std::mem::replace(stride, stride.saturating_mul(size))));
+    let axes: Vec<(usize, usize)> = shape.iter().copied().zip(strides).collect();
+    let (mut at, mut place) = (vec![0; axes.len()], 0);
+    (0..count).map(move |_| {
+        let here = place;
+        for (at, (size, stride)) in at.iter_mut().zip(&axes).rev() {
+            *at += 1;
+            place += stride;
+            if *at < *size {
+                break;
+            }
+            place -= stride * size;
+            *at = 0;
+        }
+        here
+    })
+}
+
+/// Memory-maps an array of element type `T`; values in another byte or memory order are copied into memory.
 ///
 /// # Errors
 /// As [`read`], and bad data when the file has another element type.
 pub fn map<T: Element>(path: &Path) -> Result<MappedArray<T>> {
     let map = Arc::new(map_file(path)?);
     let header = Header::parse(path, &map)?;
-    if header.descr != T::NAME {
+    if header.number != T::NUMBER {
         return Err(Error::bad(
             path,
             format!(
-                "holds values of type `{}` where `{}` is needed; convert it with numpy's astype",
+                "has the shape {:?} and values of type `{}` where `{}` is needed; convert it with numpy's astype",
+                header.shape,
                 header.descr,
                 T::NAME
             ),
         ));
+    }
+    let bytes = header.values(path, &map)?;
+    if header.big_endian || (header.fortran_order && header.shape.len() > 1) {
+        let (shape, values) = load::<T, T>(&header, bytes, |x| x)?.into_parts();
+        return Ok(MappedArray::copied(shape, values));
     }
     let end = map.len();
     MappedArray::new(path, map, header.shape, header.start, end)
@@ -259,97 +242,6 @@ pub fn write_parts<T: Element, E: From<Error>>(
         Some(error) => Err(error),
         None => Ok(written?),
     }
-}
-
-impl Header {
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let cut = || Error::bad(path, "cut short inside its header; write the file again");
-        if !bytes.starts_with(MAGIC) {
-            return Err(Error::bad(path, "not a .npy file; write it with numpy.save"));
-        }
-        let version = *bytes.get(6).ok_or_else(cut)?;
-        let (length, text) = match version {
-            1 => (bytes.get(8..10).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]]))), 10),
-            2 | 3 => (
-                bytes.get(8..12).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize),
-                12,
-            ),
-            other => {
-                return Err(Error::bad(
-                    path,
-                    format!(".npy version {other} is unknown; write it with numpy.save"),
-                ));
-            }
-        };
-        let length = length.ok_or_else(cut)?;
-        if length > LONGEST_HEADER {
-            return Err(Error::bad(
-                path,
-                format!(
-                    "the header has {length} bytes; at most {LONGEST_HEADER} are accepted: write the file again"
-                ),
-            ));
-        }
-        let start = text + length;
-        let header = bytes.get(text..start).ok_or_else(cut)?;
-        let header = String::from_utf8_lossy(header);
-        let garbled = |what: &str| {
-            Error::bad(path, format!("the header has no readable `{what}`; write the file again"))
-        };
-        let descr = value_of(&header, "descr")
-            .and_then(quoted)
-            .ok_or_else(|| garbled("descr"))?
-            .into_owned();
-        let order = value_of(&header, "fortran_order").ok_or_else(|| garbled("fortran_order"))?;
-        if order.starts_with("True") {
-            return Err(Error::bad(
-                path,
-                "values are in Fortran order; save numpy.ascontiguousarray(array) instead",
-            ));
-        }
-        let shape = value_of(&header, "shape").and_then(sizes).ok_or_else(|| garbled("shape"))?;
-        Ok(Self { descr, shape, start })
-    }
-}
-
-fn unsupported(path: &Path, descr: &str) -> Error {
-    let descr: String = descr.chars().take(30).collect();
-    Error::bad(
-        path,
-        format!(
-            "values of type `{descr}` are not supported; convert with array.astype('<f4') and save again"
-        ),
-    )
-}
-
-/// The text that follows `'name':` in a Python dictionary.
-fn value_of<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    ['\'', '"'].iter().find_map(|quote| {
-        let key = format!("{quote}{name}{quote}");
-        let after = header.get(header.find(&key)? + key.len()..)?;
-        Some(after.trim_start().strip_prefix(':')?.trim_start())
-    })
-}
-
-/// The string at the start of `text`; `u1` has three spellings.
-fn quoted(text: &str) -> Option<Cow<'_, str>> {
-    let quote = text.chars().next().filter(|quote| "'\"".contains(*quote))?;
-    let name = text.get(1..)?.split(quote).next()?;
-    Some(match name {
-        "<u1" | "=u1" | "u1" => Cow::Borrowed(u8::NAME),
-        other => Cow::Borrowed(other),
-    })
-}
-
-/// The tuple of sizes at the start of `text`.
-fn sizes(text: &str) -> Option<Vec<usize>> {
-    let inside = text.strip_prefix('(')?.split(')').next()?;
-    let parts: Vec<&str> =
-        inside.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    if parts.len() > MOST_AXES {
-        return None;
-    }
-    parts.iter().map(|part| part.trim_end_matches('L').parse().ok()).collect()
 }
 
 #[cfg(test)]

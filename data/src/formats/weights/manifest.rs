@@ -1,5 +1,7 @@
 //! Weights of TensorFlow.js: a JSON manifest of names and shapes, and files of concatenated values, which may be quantised.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -85,11 +87,13 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> 
 
 /// Appends the bytes of a file.
 fn append(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
-    let length = std::fs::metadata(path).map_err(|error| Error::reading(path, error))?.len();
-    if length.saturating_add(bytes.len() as u64) > LARGEST {
+    let failed = |error| Error::reading(path, error);
+    let room = LARGEST.saturating_sub(bytes.len() as u64);
+    let length =
+        File::open(path).map_err(failed)?.take(room + 1).read_to_end(bytes).map_err(failed)?;
+    if length as u64 > room {
         return Err(Error::bad(path, "is larger than any weights of faces; is it the right file?"));
     }
-    bytes.extend(std::fs::read(path).map_err(|error| Error::reading(path, error))?);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod manifest;
 mod pickle;
+mod stored;
 mod torch;
 
 use std::collections::BTreeSet;
@@ -14,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::Dtype;
 
-use super::{map_file, write_aside};
+use super::{foreign, map_file, write_aside};
 use crate::array::element_count;
 use crate::{Array, Error, Result};
 
@@ -51,6 +52,10 @@ pub enum Number {
     U8,
     Bool,
 }
+
+/// Largest size of all tensors as a multiple of the file's. PyTorch keeps the numbers of tensors that share them once; tied
+/// weights double them at most.
+const SHARED: usize = 8;
 
 /// The element types with their names in safetensors.
 const NUMBERS: [(Number, Dtype); 11] = [
@@ -253,6 +258,11 @@ impl Weights {
                 bad(format!("cannot be read as weights: {why}; save model.state_dict() with torch.save, or as safetensors"))
             })
         };
+        if torch::is_script(&map) {
+            return Err(bad(
+                "is a TorchScript program: save the state_dict, `torch.save(torch.jit.load(FILE).state_dict(), OUT)`".into(),
+            ));
+        }
         let mut map = Bytes::Mapped(map);
         let (format, found) = if map.starts_with(torch::ZIP) {
             (Format::TorchZip, read(torch::zip(&map))?)
@@ -263,14 +273,22 @@ impl Weights {
             map = Bytes::Read(bytes);
             (Format::Manifest, found)
         } else if map.get(8) == Some(&b'{') {
-            (Format::Safetensors, read(safetensors(&map))?)
+            (Format::Safetensors, read(stored::entries(&map))?)
         } else {
-            return Err(bad(
-                "is neither safetensors nor what torch.save writes, nor a manifest of TensorFlow.js; save \
-                 model.state_dict() with torch.save"
-                    .into(),
-            ));
+            let otherwise = "not a file of weights (safetensors, what torch.save writes, or a manifest of \
+                TensorFlow.js); save model.state_dict() with torch.save";
+            return Err(foreign::refuse(path, &map, otherwise));
         };
+        let total = found.entries.iter().fold(0usize, |sum, entry| {
+            sum.saturating_add(entry.count().saturating_mul(entry.number.size()))
+        });
+        if total > SHARED.saturating_mul(map.len()) {
+            return Err(bad(format!(
+                "its tensors have {total} bytes of numbers, more than {SHARED} times the {} bytes of the file: they share \
+                 them; save clones of the tensors",
+                map.len()
+            )));
+        }
         let mut names = BTreeSet::new();
         if let Some(twice) = found.entries.iter().find(|entry| !names.insert(entry.name())) {
             return Err(bad(format!("has two tensors called `{}`; save it again", twice.name())));
@@ -327,52 +345,11 @@ impl Weights {
     /// # Errors
     /// Input/output errors; `path` never has partial content.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let contents: Vec<Vec<u8>> = self
-            .entries
-            .iter()
-            .map(|entry| {
-                let mut bytes = Vec::with_capacity(entry.count() * entry.saved().size());
-                entry.each(&self.map, |number| match entry.rounding {
-                    None => bytes.extend_from_slice(number),
-                    Some(_) => bytes.extend_from_slice(&entry.value(number).to_le_bytes()),
-                });
-                bytes
-            })
-            .collect();
-        let unfit =
-            |error| Error::bad(&self.path, format!("cannot be written as safetensors: {error}"));
-        let views = self.entries.iter().zip(&contents).map(|(entry, bytes)| {
-            let view = TensorView::new(entry.saved().dtype(), entry.shape.clone(), bytes);
-            view.map(|view| (&entry.name, view)).map_err(unfit)
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let bytes = safetensors::serialize(views, None).map_err(unfit)?;
+        let bytes = stored::bytes(&self.entries, &self.map).map_err(|what| {
+            Error::bad(&self.path, format!("cannot be written as safetensors: {what}"))
+        })?;
         write_aside(path, |file| file.write_all(&bytes))
     }
-}
-
-fn safetensors(bytes: &[u8]) -> Result<torch::Found, String> {
-    let (length, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-    let mut entries = Vec::new();
-    for (name, info) in metadata.tensors() {
-        let number = Number::of(info.dtype)
-            .ok_or_else(|| format!("`{name}` has numbers of the type {:?}", info.dtype))?;
-        let mut strides = vec![1; info.shape.len()];
-        for axis in (1..strides.len()).rev() {
-            strides[axis - 1] = info.shape[axis].saturating_mul(strides[axis]);
-        }
-        // Values follow the header and its length.
-        let (start, end) = (8 + length + info.data_offsets.0, 8 + length + info.data_offsets.1);
-        if end > bytes.len() {
-            return Err(format!("the numbers of `{name}` are not all there: it is cut short"));
-        }
-        let (shape, bytes) = (info.shape.clone(), start..end);
-        let rounding = None;
-        entries.push(Entry { name, number, rounding, shape, strides, offset: 0, bytes }.checked()?);
-    }
-    entries.sort_by_key(|entry| entry.bytes.start);
-    Ok(torch::Found { entries, others: 0 })
 }
 
 #[cfg(test)]

@@ -9,13 +9,23 @@ use super::Number;
 /// Longest accepted program, in bytes; the program of 10,000 tensors has about 2 MB.
 const LONGEST: usize = 16 << 20;
 
+/// Memory that a program may use: so many bytes, and so many for each of its own bytes. PyTorch's programs use less than 12
+/// bytes for each.
+const MEMORY: usize = 4 << 20;
+const MEMORY_FOR_A_BYTE: usize = 16;
+/// Memory of a remembered value or mark, of a string's head and of a tensor, in bytes.
+const REMEMBERED: usize = 64;
+const TEXT: usize = 16;
+const TENSOR: usize = 144;
+
 /// A value of a program. Containers are indices into [`Made::objects`], so that deep nesting in a hostile program does not
 /// nest in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     None,
     Bool(bool),
-    Int(i128),
+    Int(i64),
+    /// A floating-point number, or an integer of more than 64 bits, which tensors do not use.
     Float,
     Text(Arc<str>),
     /// Bytes, which tensors do not use.
@@ -24,7 +34,7 @@ pub(super) enum Value {
     List(usize),
     Dict(usize),
     Global(Global),
-    Storage(Storage),
+    Storage(Arc<Storage>),
     Tensor(Arc<View>),
 }
 
@@ -50,7 +60,7 @@ pub(super) struct Storage {
 /// A tensor as a view of a storage.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
-    pub(super) storage: Storage,
+    pub(super) storage: Arc<Storage>,
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
@@ -142,7 +152,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Made, Refusal> {
     let mut machine = Machine { bytes, ..Machine::default() };
     while !machine.done {
         let at = machine.at;
-        machine.step().map_err(|what| format!("{what} (at byte {at} of its pickle)"))?;
+        let step = machine.step().and_then(|()| machine.check_memory());
+        step.map_err(|what| format!("{what} (at byte {at} of its pickle)"))?;
     }
     let value = machine.pop()?;
     Ok(Made { value, objects: machine.objects, length: machine.at })
@@ -160,9 +171,31 @@ struct Machine<'a> {
     done: bool,
     /// Items copied so far.
     copied: usize,
+    /// Memory of everything but the stack, in bytes.
+    used: usize,
 }
 
 impl<'a> Machine<'a> {
+    /// Refuses a program that uses more memory than one of its length needs.
+    fn check_memory(&self) -> Result<(), Refusal> {
+        let stack = size_of_val(&self.stack[..]) + REMEMBERED * self.marks.len();
+        match self.used + stack > MEMORY + MEMORY_FOR_A_BYTE * self.at {
+            true => Err("it makes more than it holds".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps a container; returns its index.
+    fn keep(&mut self, object: Object) -> usize {
+        let items = match &object {
+            Object::Sequence(items) => size_of_val(&items[..]),
+            Object::Dict(pairs) => size_of_val(&pairs[..]),
+        };
+        self.used += size_of::<Object>() + items;
+        self.objects.push(object);
+        self.objects.len() - 1
+    }
+
     fn take(&mut self, count: usize) -> Result<&'a [u8], Refusal> {
         let end = self.at.checked_add(count).filter(|&end| end <= self.bytes.len());
         let Some(end) = end else {
@@ -188,7 +221,9 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, length: usize) -> Result<Value, Refusal> {
-        Ok(Value::Text(String::from_utf8_lossy(self.take(length)?).into()))
+        let text: Arc<str> = String::from_utf8_lossy(self.take(length)?).into();
+        self.used += TEXT + text.len();
+        Ok(Value::Text(text))
     }
 
     fn line(&mut self) -> Result<&'a str, Refusal> {
@@ -216,8 +251,8 @@ impl<'a> Machine<'a> {
 
     /// Pushes a list or a tuple of these items.
     fn push_sequence(&mut self, kind: fn(usize) -> Value, items: Vec<Value>) {
-        self.stack.push(kind(self.objects.len()));
-        self.objects.push(Object::Sequence(items));
+        let at = self.keep(Object::Sequence(items));
+        self.stack.push(kind(at));
     }
 
     fn push_tuple(&mut self, count: usize) -> Result<(), Refusal> {
@@ -228,13 +263,14 @@ impl<'a> Machine<'a> {
     }
 
     fn push_dict(&mut self, items: Vec<Value>) -> Result<(), Refusal> {
-        self.objects.push(Object::Dict(pairs(items)?));
-        self.stack.push(Value::Dict(self.objects.len() - 1));
+        let at = self.keep(Object::Dict(pairs(items)?));
+        self.stack.push(Value::Dict(at));
         Ok(())
     }
 
     /// Appends to the list on top of the stack.
     fn extend(&mut self, items: Vec<Value>) -> Result<(), Refusal> {
+        self.used += size_of_val(&items[..]);
         match self.top()? {
             Value::List(at) => match &mut self.objects[at] {
                 Object::Sequence(list) => list.extend(items),
@@ -247,6 +283,7 @@ impl<'a> Machine<'a> {
 
     /// Puts keys and values into the dictionary on top of the stack.
     fn insert(&mut self, items: Vec<Value>) -> Result<(), Refusal> {
+        self.used += size_of_val(&items[..]);
         let Value::Dict(at) = self.top()? else {
             return Err("it sets items of what is no dictionary".into());
         };
@@ -258,6 +295,7 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, key: u64) -> Result<(), Refusal> {
         let value = self.top()?;
+        self.used += REMEMBERED;
         self.memo.insert(key, value);
         Ok(())
     }
@@ -393,7 +431,8 @@ impl<'a> Machine<'a> {
             b'Q' => {
                 let id = self.pop()?;
                 let storage = self.storage(&id)?;
-                self.stack.push(Value::Storage(storage));
+                self.used += size_of::<Storage>();
+                self.stack.push(Value::Storage(Arc::new(storage)));
             }
             other => return Err(format!("it has the unknown instruction {other:#04x}")),
         }
@@ -402,7 +441,7 @@ impl<'a> Machine<'a> {
 
     fn whole(&mut self, bytes: usize) -> Result<(), Refusal> {
         let number = self.number(bytes)?;
-        self.stack.push(Value::Int(number.into()));
+        self.stack.push(Value::Int(number as i64));
         Ok(())
     }
 
@@ -415,7 +454,7 @@ impl<'a> Machine<'a> {
         let negative = bytes.last().is_some_and(|&byte| byte & 0x80 != 0);
         let mut all = [if negative { 0xff } else { 0 }; 16];
         all[..length].copy_from_slice(bytes);
-        self.stack.push(Value::Int(i128::from_le_bytes(all)));
+        self.stack.push(i64::try_from(i128::from_le_bytes(all)).map_or(Value::Float, Value::Int));
         Ok(())
     }
 
@@ -463,8 +502,7 @@ impl<'a> Machine<'a> {
                         _ => return Err("it makes a dictionary of what are no pairs".into()),
                     }
                 }
-                self.objects.push(Object::Dict(pairs));
-                Ok(Value::Dict(self.objects.len() - 1))
+                Ok(Value::Dict(self.keep(Object::Dict(pairs))))
             }
             (Global::Tensor, [Value::Storage(storage), Value::Int(offset), shape, strides, ..]) => {
                 let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
@@ -473,6 +511,7 @@ impl<'a> Machine<'a> {
                 if shape.len() != strides.len() {
                     return Err("a tensor has sizes and steps of other counts".into());
                 }
+                self.used += TENSOR + size_of_val(&shape[..]) + size_of_val(&strides[..]);
                 Ok(Value::Tensor(Arc::new(View {
                     storage: storage.clone(),
                     offset,
@@ -520,7 +559,7 @@ impl<'a> Machine<'a> {
             },
             _ => return Err(strange()),
         };
-        let size = |number: i128| usize::try_from(number).map_err(|_| strange());
+        let size = |number: i64| usize::try_from(number).map_err(|_| strange());
         if &**kind != "storage" {
             return Err(strange());
         }

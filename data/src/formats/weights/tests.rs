@@ -150,8 +150,9 @@ fn hostile_programs_are_refused() {
         "`builtins.eval`",
     );
     // A tuple in a tuple in a tuple, deeper than any stack.
-    let deep = [&b"\x80\x02)"[..], &vec![0x85; 1 << 20], b"."].concat();
-    assert!(open(&packed(&deep, &[])).unwrap().entries().is_empty());
+    let deep = |depth: usize| [&b"\x80\x02)"[..], &vec![0x85; depth], b"."].concat();
+    assert!(open(&packed(&deep(1 << 16), &[])).unwrap().entries().is_empty());
+    refused(&packed(&deep(1 << 20), &[]), "makes more than it holds");
     // Lists that hold themselves ten times over.
     let many = [&b"\x80\x02]q\0("[..], &b"h\0".repeat(10), b"e."].concat();
     refused(&packed(&many, &[]), "more than");
@@ -171,8 +172,114 @@ fn numbers_that_are_not_there_are_missed() {
     let deflated = archive(&[("x/data.pkl", &good)], CompressionMethod::Stored);
     refused(&deflated, "not all there");
     refused(&archive(&[("x/readme", b"hello")], CompressionMethod::Stored), "no data.pkl");
-    refused(b"hello, world", "neither");
-    refused(b"", "neither");
+    refused(b"hello, world", "weights.pt: not a file of weights");
+    refused(b"", "is empty");
+    refused(b"version https://git-lfs.github.com/spec/v1\noid sha256:c6f9\n", "run `git lfs pull`");
+    refused(b"<!DOCTYPE html><title>Sign in</title>", "is a web page (\"Sign in\")");
+    refused(b"\x89HDF\r\n\x1a\n0", "is an HDF5 file, not a file of weights");
+}
+
+/// `torch.jit.save` compresses the code.
+#[test]
+fn a_torchscript_program_says_what_to_save() {
+    let code: [(&str, &[u8]); 3] = [
+        ("script/data/0", &[0; 24]),
+        ("script/data.pkl", b"\x80\x02c__torch__\nNet\n)\x81."),
+        ("script/code/__torch__.py", b"class Net(Module):"),
+    ];
+    refused(
+        &archive(&code, CompressionMethod::Deflated),
+        "TorchScript program: save the state_dict",
+    );
+    let constants = [code[0], ("script/constants.pkl", b"\x80\x02)."), code[1]];
+    refused(
+        &archive(&constants, CompressionMethod::Stored),
+        "TorchScript program: save the state_dict",
+    );
+}
+
+/// A program of `count` tensors as PyTorch writes it: every string and container is remembered.
+fn long_program(count: u32) -> Vec<u8> {
+    let mut next = 0u32;
+    let mut put = |bytes: &mut Vec<u8>| {
+        bytes.push(b'r');
+        bytes.extend(next.to_le_bytes());
+        next += 1;
+    };
+    let mut bytes = b"\x80\x02}".to_vec();
+    put(&mut bytes);
+    bytes.push(b'(');
+    for number in 0..count {
+        for (part, text) in [
+            (&b""[..], format!("module.layers.{number}.weight")),
+            (b"ctorch._utils\n_rebuild_tensor_v2\n((", "storage".into()),
+            (b"ctorch\nFloatStorage\n", number.to_string()),
+            (b"", "cpu".into()),
+        ] {
+            bytes.extend(part);
+            bytes.push(b'X');
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            put(&mut bytes);
+        }
+        for part in [
+            &b"K\x01t"[..],
+            b"QK\x00K\x01K\x01\x86",
+            b"K\x01K\x01\x86",
+            b"\x89ccollections\nOrderedDict\n)Rt",
+        ] {
+            bytes.extend(part);
+            put(&mut bytes);
+        }
+        bytes.push(b'R');
+        put(&mut bytes);
+    }
+    bytes.extend(b"u.");
+    bytes
+}
+
+#[test]
+fn a_long_program_fits_into_its_memory() {
+    let program = long_program(10_000);
+    assert!(program.len() > 2_000_000, "{}", program.len());
+    let made = pickle::read(&program).unwrap();
+    assert_eq!(made.dict(&made.value).unwrap().len(), 10_000);
+}
+
+/// Each byte of these made 200 bytes of memory: 3.4 GB of 15 MB.
+#[test]
+fn a_dense_program_is_refused_before_it_fills_the_memory() {
+    const LENGTH: usize = 15 << 20;
+    for piece in [&b"]"[..], b"}", b")", b"N", b"(", b"]q\x00", b"\x8c\0", b"\x89\x85", b"}\x94"] {
+        let program = [&b"\x80\x02"[..], &piece.repeat(LENGTH / piece.len())].concat();
+        let refusal = pickle::read(&program).unwrap_err();
+        assert!(refusal.contains("makes more than it holds"), "{piece:?}: {refusal}");
+        let at = refusal.rsplit("at byte ").next().and_then(|rest| rest.split(' ').next());
+        let at: usize = at.unwrap().parse().unwrap();
+        assert!(at < 2 << 20, "{piece:?}: {at}");
+    }
+}
+
+/// 200 kB, half of them numbers, that 2,000 tensors share: 200 MB when they are saved.
+#[test]
+fn tensors_that_share_their_numbers_do_not_multiply_them() {
+    let tensor = program("FloatStorage", 1, 0, &[1], &[1]);
+    let one = tensor.windows(6).position(|bytes| bytes == b"ctorch").unwrap();
+    let end = tensor.windows(5).position(|bytes| bytes == b"RtRsX").unwrap() + 3;
+    let mut tensor = tensor[one..end].to_vec();
+    let size = |number: u16| [&b"M"[..], &number.to_le_bytes()].concat();
+    let count = tensor.windows(3).position(|bytes| bytes == b"K\x01t").unwrap();
+    tensor.splice(count..count + 2, size(25_000));
+    let shape = tensor.windows(4).position(|bytes| bytes == b"(K\x01t").unwrap() + 1;
+    tensor.splice(shape..shape + 2, size(25_000));
+    let share = |times: u32| {
+        let mut program = [&b"\x80\x02]("[..], &tensor, b"q\x07"].concat();
+        program.extend(b"h\x07".repeat(times as usize));
+        program.extend(b"e.");
+        packed(&program, &[0; 100_000])
+    };
+    assert_eq!(open(&share(1)).unwrap().entries().len(), 2);
+    refused(&share(2_000), "its tensors have 200100000 bytes of numbers, more than 8 times the");
 }
 
 /// No damage does more than an error.

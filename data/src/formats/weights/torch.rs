@@ -6,19 +6,25 @@ use std::ops::Range;
 
 use super::Entry;
 use super::pickle::{self, Made, Refusal, Value, View};
+use crate::formats::archive::believable_count;
 
 /// First bytes of an archive.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 /// The first pickle of the legacy format: the number 0x1950a86a20f9469cfc6c.
 pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 /// The only version of the legacy format.
-const VERSION: i128 = 1001;
+const VERSION: i64 = 1001;
 /// Largest nesting of dictionaries.
 const DEEPEST: usize = 16;
 /// Largest accepted number of tensors.
 const MOST: usize = 1 << 18;
 /// Longest accepted name of a tensor, in bytes.
 const LONGEST_NAME: usize = 512;
+/// Length of all names, and number of all things, that a program may have without being long itself, and for each of its
+/// bytes. A tensor takes about 200 bytes of a program.
+const NAMES: usize = 1 << 20;
+const NAMES_FOR_A_BYTE: usize = 8;
+const THINGS: usize = 1 << 12;
 
 /// The tensors of a file, and the number of its other entries.
 #[derive(Debug, Default)]
@@ -30,12 +36,29 @@ pub(super) struct Found {
 /// Byte range of a storage in the file.
 type Places = HashMap<String, Range<usize>>;
 
+/// Whether the file is an archive of `torch.jit.save`, which has the code of the network beside its tensors.
+pub(super) fn is_script(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(ZIP) || !believable_count(bytes) {
+        return false;
+    }
+    let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else { return false };
+    (0..archive.len()).any(|number| {
+        let Ok(file) = archive.by_index_raw(number) else { return false };
+        let name = file.name().unwrap_or_default();
+        let inner = name.split_once('/').map_or("", |(_, inner)| inner);
+        inner == "constants.pkl" || inner.starts_with("code/")
+    })
+}
+
 /// Reads a ZIP archive: `NAME/data.pkl` is the pickle, `NAME/data/KEY` are the storages.
 ///
 /// # Errors
 /// Why it is not a file of PyTorch, or the damage.
 pub(super) fn zip(bytes: &[u8]) -> Result<Found, Refusal> {
     let broken = |error: zip::result::ZipError| format!("its ZIP archive is broken: {error}");
+    if !believable_count(bytes) {
+        return Err("its ZIP archive has lost the end of its directory".into());
+    }
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
     let (mut program, mut places) = (None, Places::new());
     for number in 0..archive.len() {
@@ -157,36 +180,38 @@ fn visit(
     made: &Made,
     body: &mut impl FnMut(String, &View) -> Result<(), Refusal>,
 ) -> Result<usize, Refusal> {
-    let (mut tensors, mut others) = (0, 0);
+    let (mut tensors, mut others, mut names) = (0, 0, 0);
+    let most = MOST.min(THINGS + made.length);
+    let room = |things: usize| match things > most {
+        true => Err(format!("it holds more than {most} things, too many for its length")),
+        false => Ok(()),
+    };
     // A stack of the entries still to visit.
     let mut todo = vec![(String::new(), &made.value, 0)];
     while let Some((name, value, depth)) = todo.pop() {
+        names += name.len();
+        if names > NAMES + NAMES_FOR_A_BYTE * made.length {
+            return Err("the names of its tensors are too long for its length".into());
+        }
         if let Value::Tensor(view) = value {
             tensors += 1;
             body(name, view)?;
         } else if let (Some(pairs), true) = (made.dict(value), depth < DEEPEST) {
-            room(pairs.len(), todo.len())?;
+            room(pairs.len() + todo.len())?;
             for (key, value) in pairs.iter().rev() {
                 todo.push((joined(&name, key)?, value, depth + 1));
             }
         } else if let (Some(items), true) = (made.sequence(value), depth < DEEPEST) {
-            room(items.len(), todo.len())?;
+            room(items.len() + todo.len())?;
             for (number, value) in items.iter().enumerate().rev() {
-                todo.push((joined(&name, &Value::Int(number as i128))?, value, depth + 1));
+                todo.push((joined(&name, &Value::Int(number as i64))?, value, depth + 1));
             }
         } else {
             others += 1;
         }
-        room(tensors + others, todo.len())?;
+        room(tensors + others + todo.len())?;
     }
     Ok(others)
-}
-
-fn room(more: usize, there: usize) -> Result<(), Refusal> {
-    match more + there > MOST {
-        true => Err(format!("it holds more than {MOST} things")),
-        false => Ok(()),
-    }
 }
 
 fn joined(name: &str, key: &Value) -> Result<String, Refusal> {
