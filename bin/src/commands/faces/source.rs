@@ -101,7 +101,7 @@ fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
     }
     let mut clips = Vec::new();
     let mut folders = BTreeSet::new();
-    for source in tree::files(input)? {
+    for source in tree::files(input)?.sources {
         match source {
             Source::File(path) if made(&path) => {}
             Source::File(path) if is_video(&path) || has_ending(&path, &["npy"]) => {
@@ -183,7 +183,7 @@ impl Frames {
             return frames(Content::Video(member.read()?));
         }
         if path.is_dir() {
-            return frames(Content::Pictures(pictures::list(path)?, rate));
+            return frames(Content::Pictures(pictures::list(path)?.files, rate));
         }
         if !has_ending(path, &["npy"]) {
             let bytes = std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?;
