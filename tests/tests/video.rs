@@ -135,7 +135,8 @@ fn the_content_decides_which_reader_a_video_has() {
     // Neither reader makes frames of other content, whatever its name is.
     for (bytes, wanted) in [
         (&b""[..], "is empty (0 bytes)"),
-        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "no video that is known by its first bytes"),
+        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "is a companion of macOS"),
+        (b"\x89 some other content", "no video that is known by its first bytes"),
     ] {
         let error = frames(Path::new("clip.mp4"), bytes).unwrap_err().to_string();
         assert!(error.starts_with("clip.mp4: ") && error.contains(wanted), "{error}");

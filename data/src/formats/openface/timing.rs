@@ -74,10 +74,14 @@ impl Timing {
 
 /// The number of the clip's first frame. OpenFace counts from 1; times tell a file that counts from 0, or from elsewhere.
 fn start(first: f64, time: f64, rate: Option<f64>) -> f64 {
+    // The first frame, whose time some versions give as one interval.
+    if first <= 1.0 {
+        return first;
+    }
     let zero = rate.filter(|_| time.is_finite()).map(|rate| (first - time * rate).round());
     match zero {
-        Some(zero) if zero == 0.0 || zero == 1.0 || zero == first => zero.min(first),
-        _ => first.min(1.0),
+        Some(zero) if zero == 0.0 || zero == 1.0 || zero == first => zero,
+        _ => 1.0,
     }
 }
 
@@ -87,8 +91,9 @@ fn by_time(times: &[f64]) -> Option<Vec<f64>> {
     let numbers: Vec<f64> = times.iter().map(|time| (time / interval).round()).collect();
     let ascend = numbers.windows(2).all(|pair| pair[1] > pair[0]);
     let (first, last) = (numbers.first()?, numbers.last()?);
-    // Times of another clock (a date, a longer recording) say nothing of a late start.
-    let offset = if *first < 0.0 || *first > MOST_ADDED as f64 { *first } else { 0.0 };
+    // A first time of one interval, or of another clock (a date, a longer recording), is no late start.
+    let late = *first > 1.0 && *first <= MOST_ADDED as f64;
+    let offset = if late { 0.0 } else { *first };
     let believed = ascend && *last < LARGEST_NUMBER;
     believed.then(|| numbers.iter().map(|number| number - offset).collect())
 }
@@ -163,6 +168,8 @@ mod tests {
         // Counted from 0, and without times.
         let zero = [0.0, 1.0, 3.0].map(|k| (k, rounded(k / 25.0)));
         assert_eq!(timing(&zero).unwrap().places, [0, 1, 3]);
+        let one_interval = [1.0, 2.0, 4.0].map(|k| (k, rounded(k / 25.0)));
+        assert_eq!(timing(&one_interval).unwrap().places, [0, 1, 3]);
         assert_eq!(timing(&[(3.0, f64::NAN), (4.0, f64::NAN)]).unwrap().places, [2, 3]);
     }
 

@@ -29,6 +29,19 @@ pub(super) fn named(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// What the bytes are when they certainly have no frames, in words for "is ...".
+pub(super) fn without_frames(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |with: &[u8]| bytes.starts_with(with);
+    Some(match bytes {
+        _ if begins(b"\0\x05\x16\x07") => "a companion of macOS (AppleDouble)",
+        _ if begins(b"\x93NUMPY") => "a NumPy array",
+        _ if begins(b"RIFF") && bytes.get(8..12) == Some(b"WAVE") => "a WAV recording",
+        _ if begins(b"PK\x03\x04") => "a ZIP archive",
+        _ if begins(b"%PDF") => "a PDF document",
+        _ => return None,
+    })
+}
+
 fn is_transport_stream(bytes: &[u8]) -> bool {
     PACKETS.iter().any(|&(first, length)| {
         let marks = (0..3).map(|packet| bytes.get(first + packet * length));
@@ -63,5 +76,7 @@ mod tests {
         for bytes in [&b""[..], b"RIFF\0\0\0\0WAVE", b"\x93NUMPY", b"Great", b"<!DOCTYPE html>"] {
             assert_eq!(named(bytes), None);
         }
+        assert_eq!(without_frames(b"RIFF\0\0\0\0WAVE"), Some("a WAV recording"));
+        assert_eq!((without_frames(b"RIFF\0\0\0\0AVI "), without_frames(b"")), (None, None));
     }
 }

@@ -10,7 +10,9 @@ use std::process::{ChildStdout, Command};
 use std::time::Duration;
 
 use super::frame::Colours;
-use super::{Frame, Info, MOST_FRAMES, MOST_PIXELS, Reader, Turn, clock, too_large, too_long};
+use super::{
+    Frame, Info, MOST_FRAMES, MOST_PIXELS, Reader, Turn, clock, container, too_large, too_long,
+};
 use crate::process::{Ended, Running};
 use crate::{Error, Result};
 
@@ -44,7 +46,7 @@ pub(super) fn decode(
     let mut forced = None;
     let (read, ended, told) = loop {
         let (running, output) =
-            start(&file, forced).map_err(|error| unstarted(path, reason, &error))?;
+            start(&file, forced).map_err(|error| unstarted(path, bytes, reason, &error))?;
         let mut pipe = BufReader::with_capacity(1 << 20, output);
         // When reading stops early, ffmpeg writes to a closed pipe and exits.
         let read = match (Header::read(path, &mut pipe), measured) {
@@ -82,9 +84,11 @@ pub(super) fn decode(
 }
 
 /// The error for an ffmpeg that could not be started.
-fn unstarted(path: &Path, reason: &str, error: &std::io::Error) -> Error {
+fn unstarted(path: &Path, bytes: &[u8], reason: &str, error: &std::io::Error) -> Error {
+    let known = container::named(bytes).is_some();
     let what = match error.kind() {
-        std::io::ErrorKind::NotFound => "install ffmpeg, which reads it".to_owned(),
+        std::io::ErrorKind::NotFound if known => "install ffmpeg, which reads it".to_owned(),
+        std::io::ErrorKind::NotFound => "install ffmpeg, which reads more formats".to_owned(),
         _ => format!("ffmpeg, which would read it, cannot be started: {error}"),
     };
     Error::bad(path, format!("{reason}; {what}, or convert it to H.264 in MP4"))

@@ -46,6 +46,10 @@ pub(super) fn is_mp4(bytes: &[u8]) -> bool {
 
 impl Track {
     pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Self, Trouble> {
+        if let Some(what) = container::without_frames(bytes) {
+            let what = format!("is {what}, not a video; give the file with the frames");
+            return Err(Error::bad(path, what).into());
+        }
         if !is_mp4(bytes) {
             let what =
                 container::named(bytes).unwrap_or("no video that is known by its first bytes");
