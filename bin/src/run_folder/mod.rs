@@ -45,6 +45,7 @@ pub struct Invocation {
     /// The command line.
     pub command: Vec<String>,
     /// The folder it was given in.
+    #[serde(serialize_with = "crate::output::path")]
     pub directory: PathBuf,
     /// The preset.
     pub preset: String,
@@ -62,7 +63,7 @@ impl Invocation {
     /// Of this process.
     pub fn now(preset: &str) -> Self {
         Invocation {
-            command: std::env::args().collect(),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             directory: std::env::current_dir().unwrap_or_default(),
             preset: preset.into(),
             version: env!("CARGO_PKG_VERSION").into(),
