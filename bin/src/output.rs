@@ -1,9 +1,12 @@
-//! Output: results go to standard output, everything else to standard error.
+//! Output: results go to standard output, everything else to standard error. Escape sequences, which names of files and
+//! texts in them may have, are printed as `\u{1b}`.
 
 use crate::failure::{Failure, Kind, Result};
-use serde::Serialize;
+use data::printable::printable;
+use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 
 /// Writes one JSON object and a line end to standard output.
 ///
@@ -18,20 +21,30 @@ pub fn no_json(error: serde_json::Error) -> Failure {
     Failure::new(Kind::Bug, format!("the report cannot be written as JSON: {error}"))
 }
 
+/// Serialises a path as text; bytes that are not UTF-8 become U+FFFD.
+///
+/// # Errors
+/// Those of the serialiser.
+pub fn path<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
 /// Writes text and a line end to standard output.
 ///
 /// # Errors
 /// As [`json`].
 pub fn text_lines(text: impl Display) -> Result<()> {
+    let text = text.to_string();
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{text}")?;
+    writeln!(output, "{}", printable(&text, true))?;
     output.flush()?;
     Ok(())
 }
 
 /// Writes a line to standard error; ignores errors, since they could not be reported.
 pub fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let text = text.to_string();
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&text, true));
 }
 
 /// A plain text table; the first column is aligned left, the others right.

@@ -1,6 +1,7 @@
 //! Progress on standard error: bars on a terminal, otherwise plain lines at intervals.
 
 use crate::output;
+use data::printable::printable;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -28,7 +29,7 @@ impl Progress {
 
     /// Starts a task of `total` steps; 0 if the total is not known yet ([`Task::set_total`]).
     pub fn task(&self, name: impl Display, total: u64) -> Task {
-        let name = name.to_string();
+        let name = printable(&name.to_string(), false).into_owned();
         let started = Instant::now();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = match total {
@@ -107,7 +108,7 @@ impl Task {
         bar.set_position(plain.done);
         let message = message.to_string();
         if !message.is_empty() {
-            bar.set_message(message);
+            bar.set_message(printable(&message, false).into_owned());
         }
     }
 

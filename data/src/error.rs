@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::printable::{OneLine, Shown};
+
 /// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -52,7 +54,7 @@ impl fmt::Display for Position {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The content of a file is invalid.
-    #[error("{}{}: {message}", path.display(), position.map(|p| p.to_string()).unwrap_or_default())]
+    #[error("{}{}: {}", Shown(path), position.map(|p| p.to_string()).unwrap_or_default(), OneLine(message))]
     BadData {
         /// The file.
         path: PathBuf,
@@ -62,7 +64,7 @@ pub enum Error {
         message: String,
     },
     /// A file or a sample does not exist.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {}", Shown(path), OneLine(message))]
     MissingData {
         /// The file or folder.
         path: PathBuf,
@@ -70,7 +72,7 @@ pub enum Error {
         message: String,
     },
     /// The operating system refused to read or write.
-    #[error("{}: cannot {action}: {cause}; {advice}", path.display())]
+    #[error("{}: cannot {action}: {cause}; {advice}", Shown(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -82,7 +84,7 @@ pub enum Error {
         cause: std::io::Error,
     },
     /// Invalid settings.
-    #[error("{message}")]
+    #[error("{}", OneLine(message))]
     Config {
         /// Which setting, what is wrong with it and what to do.
         message: String,

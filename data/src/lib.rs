@@ -14,6 +14,8 @@ pub mod folds;
 pub mod formats;
 pub mod loader;
 pub mod prepare;
+pub mod printable;
+pub mod shapes;
 pub mod standardise;
 pub mod synth;
 pub mod values;

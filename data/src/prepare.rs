@@ -10,6 +10,7 @@ use crate::corpus::Corpus;
 use crate::dataset::Dataset;
 use crate::feature::Feature;
 use crate::features::Decoder;
+use crate::shapes::{self, Odd, Shaped};
 use crate::{Error, OnError, Result};
 
 /// A remark about one feature: an error or a warning.
@@ -43,7 +44,8 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The error of the first file in sample order that cannot be decoded, unless it is skipped; input/output errors of the
-/// cache; those of [`Dataset::new`].
+/// cache; bad data for the first feature whose frames have another shape than
+/// most, with its file, unless it is skipped; those of [`Dataset::new`].
 pub fn prepare(
     corpus: &Corpus,
     decoders: &[Decoder],
@@ -102,8 +104,39 @@ pub fn prepare(
             None => {}
         }
     }
-    let dataset = Dataset::new(corpus.modalities.clone(), features)?;
+    let dataset = match Dataset::new(corpus.modalities.clone(), features.clone()) {
+        Ok(dataset) => dataset,
+        Err(error) => {
+            // The error of a data set has no files; features of another shape have.
+            let odd = shapes::odd(corpus, &shapes_of(&features)?);
+            if odd.is_empty() {
+                return Err(error);
+            }
+            for Odd { sample, modality, error } in odd {
+                if on_error == OnError::Fail {
+                    return Err(error);
+                }
+                features[sample][modality] = None;
+                skipped.push(Remark { sample, modality, what: error });
+            }
+            Dataset::new(corpus.modalities.clone(), features)?
+        }
+    };
+    skipped.sort_by_key(|remark| (remark.sample, remark.modality));
     Ok(Prepared { dataset, skipped, warnings, computed })
+}
+
+/// The shapes of all features.
+fn shapes_of(features: &[Vec<Option<Feature>>]) -> Result<Vec<Shaped>> {
+    let mut shapes = Vec::new();
+    for (sample, row) in features.iter().enumerate() {
+        for (modality, feature) in row.iter().enumerate() {
+            if let Some(feature) = feature {
+                shapes.push((sample, modality, feature.open()?.shape().to_vec()));
+            }
+        }
+    }
+    Ok(shapes)
 }
 
 #[cfg(test)]
@@ -161,5 +194,37 @@ mod tests {
                 (vec![Some(1), None, None, Some(4)], &[2usize][..])
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_another_width_is_named_or_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = |i: usize| Sample {
+            id: format!("s{i}"),
+            files: vec![Some(Source::File(folder.path().join(format!("{i}.npy"))))],
+            label: None,
+            group: None,
+            leak_key: i.to_string(),
+            part: None,
+        };
+        for i in 0..4 {
+            let width = if i == 0 { 6 } else { 4 };
+            let array = Array::new([2, width], vec![1.0f32; 2 * width]).unwrap();
+            npy::write(&folder.path().join(format!("{i}.npy")), &array).unwrap();
+        }
+        let corpus = Corpus {
+            modalities: vec!["voice".into()],
+            samples: (0..4).map(sample).collect(),
+            ..Corpus::default()
+        };
+        let decoders = [Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap()];
+        let prepared = |on_error| prepare(&corpus, &decoders, None, on_error, &|_, _| {});
+        let error = prepared(OnError::Fail).unwrap_err().to_string();
+        assert!(error.contains("0.npy: `voice` of sample `s0` (number 1)"), "{error}");
+        assert!(error.contains("shape [6]; 3 of 4 samples have [4]"), "{error}");
+        let skipped = prepared(OnError::Skip).unwrap();
+        assert_eq!((skipped.skipped.len(), skipped.skipped[0].sample), (1, 0));
+        assert_eq!(skipped.dataset.frame_shape(0), [4]);
+        assert_eq!(skipped.dataset.length(0, 0), None);
     }
 }

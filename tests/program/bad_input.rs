@@ -54,12 +54,10 @@ const SEQUENCE: &str = "modality.other={ feature = { kind = \"sequence\" }, wind
     padding = \"repeat_last\", standardise = \"each\", augmentation = { level = 0.0, offset = 0.0 }, \
     backbone = { kind = \"strided_conv\", width = 16 }, dropout = 0.0 }";
 
-/// A short run on a manifest.
+/// A short run on a manifest, which the program recognises: the preset is for another corpus.
 fn run_on(path: &Path, code: i32, wanted: &[&str], more: &[&str]) {
     let out = path.with_extension("run");
     let settings = [
-        "--set",
-        "data.format=manifest",
         "--set",
         "data.protocol=by_group",
         "--set",
@@ -128,6 +126,77 @@ fn files_that_are_wrong_are_named() {
     fs::write(&path, "id,voice,other\n").unwrap();
     run_on(&path, 65, &["empty.csv", "no rows"], &[]);
     run_on(&folder.path().join("none.csv"), 66, &["none.csv"], &[]);
+}
+
+#[test]
+fn a_file_of_another_width_is_named_before_and_while_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |folder| {
+        let odd = data::Array::new(vec![40, 6], vec![1.0f32; 240]).unwrap();
+        data::formats::npy::write(&folder.join("clip 1 ä.npy"), &odd).unwrap();
+    });
+    let wanted =
+        ["clip 1 ä.npy", "`other` of sample `1` (number 2)", "[6]", "23 of 24 samples have [3]"];
+    run_on(&path, 65, &wanted, &[]);
+    let output = mpuc(&["data", "check", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
+    for part in wanted {
+        assert!(text(&output.stdout).contains(part), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_bad_file_is_named_with_each_of_its_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad.npy"), "junk").unwrap();
+    let path = folder.path().join("m.csv");
+    fs::write(&path, "id,x,y\na,bad.npy,\n,,\nb,,bad.npy\n").unwrap();
+    let output = mpuc(&["data", "check", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
+    let report = text(&output.stdout);
+    for part in ["(`x` of sample `a`)", "(`y` of sample `b`)", "1 blank row is skipped"] {
+        assert!(report.contains(part), "{report}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_may_hold_anything_and_reach_no_terminal() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("\x1b[31mred\x07\n.csv");
+    fs::write(&path, "id,voice\n\"a\x1b]0;title\x07\",none.wav\n").unwrap();
+    let said = |output: &std::process::Output| text(&output.stdout) + &text(&output.stderr);
+    for arguments in [&["data", "check"][..], &["data", "stats"], &["train", "--data"]] {
+        let output = command(arguments).arg(&path).output().unwrap();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(66), "{said}");
+        assert!(said.contains("\\u{1b}[31mred\\u{7}\\n.csv"), "{said}");
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+    }
+    // A folder whose name is not UTF-8: read where settings need not hold it, refused with its name where they must.
+    let strange = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&strange).unwrap();
+    let path = manifest(&strange, 4, |_| {});
+    for more in [&["check"][..], &["check", "--json"], &["stats"]] {
+        let output = command(&["data"]).args(more).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    fs::write(&path, "id,voice\n\"").unwrap();
+    let output = command(&["data", "check", "--json"]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(65), "{}", said(&output));
+    let output = command(&["train", "--data"]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("is not UTF-8"), "{}", said(&output));
+    let run = strange.join("run");
+    let mut arguments =
+        short_run(Path::new("RUN"), &["--set", "arms=[mpuc]", "--set", "training.epochs=1"]);
+    let out = arguments.iter().position(|word| *word == "RUN").unwrap();
+    let rest = arguments.split_off(out + 1);
+    arguments.pop();
+    let output = command(&arguments).arg(&run).args(rest).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]

@@ -112,6 +112,48 @@ fn what_is_not_h264_is_ffmpegs_or_an_error_that_says_so() {
 }
 
 #[test]
+fn the_content_decides_which_reader_a_video_has() {
+    // A transport stream by the name of an MP4 file; VP8 at 30 frames per second on a clock of 1 kHz.
+    for (name, what, frames_of_ffmpeg, rate) in [
+        ("stream.mp4", "it is an MPEG transport stream", 24, 29.97),
+        ("recorder.webm", "it is a Matroska or WebM file", 24, 30.3),
+    ] {
+        let found = read(name);
+        if ffmpeg() {
+            let (info, _) = found.unwrap();
+            assert_eq!(info.reader, Reader::Ffmpeg, "{name}");
+            assert!(info.frames.abs_diff(frames_of_ffmpeg) <= 1, "{name}: {info:?}");
+            assert!((info.frames_per_second - rate).abs() < 0.5, "{name}: {info:?}");
+        } else {
+            let error = found.unwrap_err().to_string();
+            assert!(
+                error.contains(what) && error.contains("install ffmpeg, which reads it"),
+                "{error}"
+            );
+        }
+    }
+    // Neither reader makes frames of other content, whatever its name is.
+    for (bytes, wanted) in [
+        (&b""[..], "is empty (0 bytes)"),
+        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "is a companion of macOS"),
+        (b"\x89 some other content", "no video that is known by its first bytes"),
+    ] {
+        let error = frames(Path::new("clip.mp4"), bytes).unwrap_err().to_string();
+        assert!(error.starts_with("clip.mp4: ") && error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn frames_of_one_size_have_no_list_of_sizes_and_are_read() {
+    let expected = expected();
+    for (name, count) in [("one.mp4", 1), ("equal.mp4", 9)] {
+        let (info, frames) = read(name).unwrap();
+        assert_eq!((info.reader, info.frames), (Reader::Own, count), "{name}");
+        assert_eq!(frames.iter().map(digest).collect::<Vec<_>>(), expected[name], "{name}");
+    }
+}
+
+#[test]
 fn a_video_becomes_a_clip_of_the_middle_of_its_frames() {
     let settings = ClipSettings { height: 32, width: 32, ..ClipSettings::default() };
     let (clip, rate) = settings.read(&video("b_frames.mp4")).unwrap();
@@ -132,11 +174,27 @@ fn a_video_becomes_a_clip_of_the_middle_of_its_frames() {
 
 #[test]
 fn what_follows_the_last_box_is_left_out() {
-    let path = video("baseline.mp4");
-    let bytes = std::fs::read(&path).unwrap();
-    let count = |bytes: &[u8]| frames(&path, bytes).map(|(info, _)| info.frames);
-    assert_eq!(count(&[&bytes[..], &[0x81; 37]].concat()).unwrap(), count(&bytes).unwrap());
-    assert!(count(&bytes[..bytes.len() - 37]).is_err());
+    // The tables are behind the frames, or before them.
+    for name in ["baseline.mp4", "b_frames.mp4"] {
+        let path = video(name);
+        let bytes = std::fs::read(&path).unwrap();
+        let count = |bytes: &[u8]| frames(&path, bytes).map(|(info, _)| info.frames);
+        let mut tag = b"TAGtitle of the clip".to_vec();
+        tag.resize(128, b' ');
+        for after in [
+            &[0x81; 37][..],
+            b"abc",
+            &tag,
+            &[0; 64],
+            b"free",
+            b"\0\0\xff\xffmdat",
+            b"\0\0\0\x09<html>",
+        ] {
+            let found = count(&[&bytes[..], after].concat());
+            assert_eq!(found.unwrap(), count(&bytes).unwrap(), "{name}: {after:?}");
+        }
+        assert!(count(&bytes[..bytes.len() - 37]).is_err());
+    }
 }
 
 #[test]

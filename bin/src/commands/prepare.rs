@@ -2,17 +2,17 @@
 
 use crate::Context;
 use crate::cli::PrepareArgs;
-use crate::config::{Layers, Resolved};
+use crate::config::{Layers, Resolved, path_value};
 use crate::experiment::{Decoded, decode};
 use crate::failure::Result;
 use crate::output;
 use crate::progress::seconds;
 use serde::Serialize;
 use std::path::PathBuf;
-use toml::Value;
 
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::output::path")]
     path: PathBuf,
     samples: usize,
     features: usize,
@@ -32,7 +32,7 @@ struct Report {
 pub fn run(args: &PrepareArgs, context: &Context) -> Result<()> {
     let mut flags = Vec::new();
     if let Some(path) = &args.data {
-        flags.push(("--data", "data.path", Value::String(path.to_string_lossy().into_owned())));
+        flags.push(("--data", "data.path", path_value("--data", path)?));
     }
     let resolved = Resolved::new(&Layers {
         preset: args.preset.as_deref(),

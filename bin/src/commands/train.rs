@@ -2,7 +2,7 @@
 
 use crate::Context;
 use crate::cli::TrainArgs;
-use crate::config::{Layers, Resolved};
+use crate::config::{Layers, Resolved, path_value};
 use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -20,7 +20,7 @@ use toml::Value;
 pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let mut flags = Vec::new();
     if let Some(path) = &args.data {
-        flags.push(("--data", "data.path", Value::String(path.to_string_lossy().into_owned())));
+        flags.push(("--data", "data.path", path_value("--data", path)?));
     }
     if let Some(seeds) = &args.seeds {
         let seed = |&seed: &u64| i64::try_from(seed).map(Value::Integer);

@@ -189,7 +189,7 @@ pub(super) fn source_of<'a>(
     let path = path.split('[').next().unwrap_or(path);
     let rank = |source: &&Source| match source {
         Source::Default => 0,
-        Source::Preset(_) => 1,
+        Source::Preset(_) | Source::Recognised => 1,
         Source::File(..) => 2,
         Source::Set => 3,
         Source::Flag(_) => 4,

@@ -14,6 +14,6 @@ mod table;
 mod validate;
 
 pub use arms::{Arm, EvaluationKind, Origin, Pairing};
-pub use resolve::{Layers, Resolved};
+pub use resolve::{Layers, Resolved, path_value};
 pub use schema::*;
 pub use stamp::{Stamp, word};

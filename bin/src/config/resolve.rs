@@ -5,6 +5,7 @@ use super::nearest::nearest;
 use super::table::{Builder, Source, join, parse};
 use super::{Config, explain, migrate, presets, save};
 use crate::failure::{Failure, Kind, Result};
+use data::corpora::{Format, ravdess};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::{Table, Value};
@@ -75,6 +76,7 @@ impl Resolved {
         for (flag, key, value) in &layers.flags {
             put(&mut builder, key, value.clone(), Source::Flag(flag))?;
         }
+        recognise_format(&mut builder)?;
         finish(builder, preset)
     }
 
@@ -92,6 +94,40 @@ impl Resolved {
         builder.lay(table, &|key| Source::File(path.into(), lines.get(key).copied().unwrap_or(0)));
         finish(builder, preset)
     }
+}
+
+/// Puts the format of the data in place of a preset's when the data does not look like that: a manifest named with `--data`
+/// is a manifest, whatever corpus the preset is for. A format that was set by hand stays.
+fn recognise_format(builder: &mut Builder) -> Result<()> {
+    let path = builder.get("data.path").and_then(Value::as_str).unwrap_or_default();
+    let by_hand = builder
+        .sources
+        .get("data.format")
+        .is_some_and(|source| !matches!(source, Source::Preset(_) | Source::Default));
+    if path.is_empty() || by_hand {
+        return Ok(());
+    }
+    let path = Path::new(path);
+    let preset = builder.get("data.format").and_then(Value::as_str);
+    let preset = preset.map_or(Some(ravdess::FORMAT), Format::named);
+    if preset.is_some_and(|format| format.is_here(path)) {
+        return Ok(());
+    }
+    // What cannot be recognised is refused with its reason when it is read.
+    let Ok(found) = Format::recognise(path) else { return Ok(()) };
+    builder.put("data.format", Value::String(found.name().into()), Source::Recognised)
+}
+
+/// A path as the value of a setting.
+///
+/// # Errors
+/// When it is not UTF-8, which settings are.
+pub fn path_value(flag: &str, path: &Path) -> Result<Value> {
+    let text = path.to_str().ok_or_else(|| {
+        Failure::new(Kind::Usage, format!("{flag} {}: is not UTF-8", path.display()))
+            .hint("rename it, or name a link to it")
+    })?;
+    Ok(Value::String(text.into()))
 }
 
 /// The values of a TOML file, and the line of each key.

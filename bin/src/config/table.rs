@@ -17,6 +17,8 @@ pub enum Source {
     Set,
     /// A flag of its own, e.g. `--data`.
     Flag(&'static str),
+    /// The files at `data.path`, in place of a preset's value.
+    Recognised,
     /// No layer sets it.
     Default,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Source {
             Source::File(path, line) => write!(f, "{}:{line}", path.display()),
             Source::Set => f.write_str("--set"),
             Source::Flag(flag) => f.write_str(flag),
+            Source::Recognised => f.write_str("recognised from the files"),
             Source::Default => f.write_str("default"),
         }
     }

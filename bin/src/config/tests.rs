@@ -283,3 +283,23 @@ fn a_run_of_the_version_before_arms_goes_on() -> Result<()> {
     assert_eq!(mine.config.system.mpuc.loss.temperature, 0.5);
     Ok(())
 }
+
+#[test]
+fn the_format_is_that_of_the_data_unless_it_is_set() -> Result<()> {
+    let folder =
+        tempfile::tempdir().map_err(|error| Failure::io("make", "a folder".as_ref(), &error))?;
+    let table = folder.path().join("mine.csv");
+    std::fs::write(&table, "id,voice\n").map_err(|error| Failure::io("write", &table, &error))?;
+    let path = format!("data.path={}", table.display());
+    for preset in ["quick", "paper", "mosei"] {
+        let resolved = resolve(preset, &[&path])?;
+        assert_eq!(resolved.config.data.format.name(), "manifest", "{preset}");
+        assert_eq!(resolved.sources.get("data.format"), Some(&Source::Recognised), "{preset}");
+    }
+    let by_hand = resolve("paper", &[&path, "data.format=folders"])?;
+    assert_eq!(by_hand.config.data.format.name(), "folders");
+    // Nothing is there, so that the preset's corpus is what is missing.
+    let absent = resolve("mosei", &["data.path=/nonexistent/data"])?;
+    assert_eq!(absent.config.data.format.name(), "mosei");
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! Finds the samples of a corpus and the settings of its modalities.
 
 use crate::config::{Config, ModalityConfig};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Kind, Result};
 use data::corpora::{Found, Options, Wanted};
 use data::corpus::Corpus;
 use std::path::Path;
@@ -21,6 +21,12 @@ pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>
         align: config.data.align.unwrap_or_default(),
         on_error: config.data.on_error,
     };
+    // Before the format's checks of modalities: it cannot be recognised from what is not there.
+    if !root.exists() {
+        let message = format!("{}: does not exist", root.display());
+        return Err(Failure::new(Kind::MissingData, message)
+            .hint("correct data.path or --data: the folder of the corpus, or a manifest"));
+    }
     let Found { mut corpus, wanted } = config.data.format.find(root, &wanted, &options)?;
     if wanted.len() < 2 {
         let message = format!(

@@ -29,7 +29,7 @@ pub struct Report {
     #[serde(default)]
     pub seconds: f64,
     /// The run folder.
-    #[serde(default)]
+    #[serde(default, serialize_with = "crate::output::path")]
     pub run: PathBuf,
     /// The protocol of the run.
     pub protocol: Stamp,

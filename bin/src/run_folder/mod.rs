@@ -47,6 +47,7 @@ pub struct Invocation {
     /// The command line.
     pub command: Vec<String>,
     /// The working directory.
+    #[serde(serialize_with = "crate::output::path")]
     pub directory: PathBuf,
     /// The preset.
     pub preset: String,

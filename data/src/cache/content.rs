@@ -61,7 +61,7 @@ fn of_file(path: &Path) -> Result<Hash> {
 fn of_folder(files: &[(PathBuf, Metadata)]) -> Result<Hash> {
     let mut hasher = Hasher::new();
     for (path, _) in files {
-        hasher.update(blake3::hash(file_name(path).as_bytes()).as_bytes());
+        hasher.update(blake3::hash(file_name(path)).as_bytes());
         hasher.update(of_file(path)?.as_bytes());
     }
     Ok(hasher.finalize())
@@ -81,8 +81,8 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_name().unwrap_or_default().to_string_lossy()
+fn file_name(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
 /// The path of the note for these files; `None` when they are small or a modification time is not trusted.
@@ -92,14 +92,14 @@ fn note(notes: &Path, path: &Path, files: &[(PathBuf, Metadata)]) -> Option<Path
     }
     let now = SystemTime::now();
     let mut key = Hasher::new();
-    key.update(std::path::absolute(path).ok()?.to_string_lossy().as_bytes());
+    key.update(std::path::absolute(path).ok()?.as_os_str().as_encoded_bytes());
     for (file, about) in files {
         let changed = about.modified().ok()?;
         if now.duration_since(changed).ok()? < RACY {
             return None;
         }
         let since = changed.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        key.update(blake3::hash(file_name(file).as_bytes()).as_bytes());
+        key.update(blake3::hash(file_name(file)).as_bytes());
         key.update(&about.len().to_le_bytes());
         key.update(&since.as_nanos().to_le_bytes());
         #[cfg(unix)]

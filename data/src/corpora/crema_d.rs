@@ -118,7 +118,9 @@ fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
     }
     let mut clips: BTreeMap<String, Files> = BTreeMap::new();
     let mut copies = 0usize;
-    for source in tree::files(root)? {
+    let tree = tree::files(root)?;
+    let notices = tree.notices();
+    for source in tree.sources {
         let Some((stem, ending)) = tree::name(&source) else { continue };
         if Name::parse(stem).is_none() {
             continue;
@@ -170,6 +172,7 @@ fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
         ));
     }
     corpus.note_missing();
+    corpus.notices.extend(notices);
     Ok(corpus)
 }
 

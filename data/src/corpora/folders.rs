@@ -114,14 +114,17 @@ struct Tree {
     samples: BTreeMap<SamplePath, Files>,
     /// Number of files that are not in CLASS/ or CLASS/GROUP/.
     outside: usize,
+    /// Notices about files that are not used because of their names.
+    notices: Vec<String>,
 }
 
 impl Tree {
     /// Finds the files with known extensions. Ignores archives, and files and folders whose names start with a dot.
     fn read(root: &Path) -> Result<Self> {
-        let mut tree = Self::default();
+        let files = tree::files(root)?;
+        let mut tree = Self { notices: files.notices(), ..Self::default() };
         let mut found: Vec<(Vec<String>, String, Source)> = Vec::new();
-        for source in tree::files(root)? {
+        for source in files.sources {
             let (Source::File(path), Some((stem, ending))) = (&source, tree::name(&source)) else {
                 continue;
             };
@@ -199,6 +202,7 @@ impl Tree {
             ));
         }
         corpus.note_missing();
+        corpus.notices.extend(self.notices.iter().cloned());
         corpus
     }
 }

@@ -6,15 +6,47 @@ use walkdir::WalkDir;
 
 use crate::features::Source;
 use crate::formats::archive::Archive;
+use crate::formats::companions::{self, is_companion};
 use crate::{Error, Result};
 
-/// All files below `root` in the order of their names, then the members of all `.zip` archives among them. Only the
-/// directories of archives are read.
+/// The files of a tree.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// All files in the order of their names, then the members of all archives.
+    pub sources: Vec<Source>,
+    /// The number of [companions](companions), which are left out.
+    pub companions: usize,
+    /// The number of files whose names are not UTF-8; [`name`] has no answer for them.
+    not_utf8: usize,
+}
+
+impl Files {
+    /// Notices about files that a corpus does not use because of their names.
+    pub fn notices(&self) -> Vec<String> {
+        let not_utf8 = match self.not_utf8 {
+            0 => None,
+            count => Some(format!("{count} files have names that are not UTF-8 and are not used")),
+        };
+        companions::notice(self.companions).into_iter().chain(not_utf8).collect()
+    }
+
+    fn add(&mut self, source: Source, inside: &Path) {
+        if is_companion(inside) {
+            self.companions += 1;
+            return;
+        }
+        self.not_utf8 += usize::from(inside.to_str().is_none());
+        self.sources.push(source);
+    }
+}
+
+/// All files below `root`, and the members of all `.zip` archives among them. Only the directories of archives are read.
+/// [Companions](companions) are left out and counted.
 ///
 /// # Errors
 /// Input/output errors; bad data for a damaged archive.
-pub fn files(root: &Path) -> Result<Vec<Source>> {
-    let (mut files, mut archives) = (Vec::new(), Vec::new());
+pub fn files(root: &Path) -> Result<Files> {
+    let (mut files, mut archives) = (Files::default(), Vec::new());
     for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|e| {
             let at = e.path().unwrap_or(root).to_owned();
@@ -24,13 +56,17 @@ pub fn files(root: &Path) -> Result<Vec<Source>> {
             continue;
         }
         let path = entry.into_path();
+        let inside = path.strip_prefix(root).unwrap_or(&path).to_owned();
         match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip")) {
-            true => archives.push(path),
-            false => files.push(Source::File(path)),
+            true if !is_companion(&inside) => archives.push(path),
+            _ => files.add(Source::File(path), &inside),
         }
     }
     for path in archives {
-        files.extend(Archive::open(&path)?.members().into_iter().map(Source::Member));
+        for member in Archive::open(&path)?.members() {
+            let inside = member.name().to_owned();
+            files.add(Source::Member(member), &inside);
+        }
     }
     Ok(files)
 }
@@ -43,12 +79,49 @@ pub(super) fn name(source: &Source) -> Option<(&str, String)> {
 }
 
 /// Whether a file in the folder tree satisfies `fits`, which gets the name without its extension and the extension in lower
-/// case. Archives are not opened.
+/// case. Archives are not opened, and companions not asked.
 pub(super) fn any_file(root: &Path, fits: impl Fn(&str, &str) -> bool) -> bool {
     let files = WalkDir::new(root).follow_links(true).into_iter().flatten();
     root.is_dir()
         && files.filter(|entry| entry.file_type().is_file()).any(|entry| {
-            let source = Source::File(entry.into_path());
-            name(&source).is_some_and(|(stem, ending)| fits(stem, &ending))
+            let path = entry.into_path();
+            if is_companion(path.strip_prefix(root).unwrap_or(&path)) {
+                return false;
+            }
+            name(&Source::File(path)).is_some_and(|(stem, ending)| fits(stem, &ending))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::archive::tests::write;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn companions_are_left_out_of_trees_and_archives_and_counted() {
+        // The folder itself may have any name.
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("__MACOSX");
+        std::fs::create_dir_all(root.join("a")).unwrap();
+        for name in ["a/x.wav", "a/._x.wav", ".DS_Store", "._b.zip"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        std::fs::write(root.join(OsStr::from_bytes(b"caf\xe9.wav")), "").unwrap();
+        let members: [(&str, &[u8]); 3] =
+            [("b/y.wav", b"1"), ("__MACOSX/b/._y.wav", b"2"), ("b/.DS_Store", b"3")];
+        write(&root.join("b.zip"), &members);
+        let files = files(&root).unwrap();
+        let names: Vec<_> = files.sources.iter().filter_map(name).map(|(stem, _)| stem).collect();
+        assert_eq!((names, files.sources.len()), (vec!["x", "y"], 3));
+        assert_eq!(
+            files.notices(),
+            [
+                "5 files of macOS or a storage device (`._*`, .DS_Store, __MACOSX) are ignored",
+                "1 files have names that are not UTF-8 and are not used"
+            ]
+        );
+        assert!(!any_file(&root, |stem, _| stem.starts_with("._")));
+    }
 }

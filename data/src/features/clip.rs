@@ -60,7 +60,8 @@ impl ClipSettings {
             return self.read_folder(path);
         }
         let bytes = map_file(path)?;
-        if video::is_video(&bytes) {
+        // A file with the extension of a video that is none is named by the video's reader.
+        if video::is_video(&bytes) || video::has_ending(path) {
             return self.read_video(path, &bytes);
         }
         let frames = npy::map::<u8>(path)?;
@@ -99,7 +100,7 @@ impl ClipSettings {
     /// Reads a folder of pictures, one frame each.
     fn read_folder(&self, path: &Path) -> Result<(Array<u8>, f64)> {
         let mut frames = Frames::new(self, path);
-        for picture in pictures::list(path)? {
+        for picture in pictures::list(path)?.files {
             frames.push(&pictures::read(&picture)?)?;
         }
         Ok((frames.finish()?, self.frames_per_second))

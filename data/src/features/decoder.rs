@@ -9,7 +9,7 @@ use super::landmarks::LandmarkSettings;
 use super::mel::Mel;
 use super::{Decoded, Extractor, SequenceSettings, Source};
 use crate::formats::glove::Glove;
-use crate::formats::{foreign, npy, openface, wav};
+use crate::formats::{companions, foreign, npy, openface, pictures, wav};
 use crate::values::Values;
 use crate::{Array, Error, Result};
 
@@ -115,19 +115,28 @@ fn decode_landmarks(settings: &LandmarkSettings, source: &Source) -> Result<Deco
     let (held, length) = (track.held, track.frames.shape()[0]);
     let warning =
         format!("{held} of {length} frames show no face and repeat the points of another frame");
+    let held = (held > 0).then_some(warning);
     Ok(Decoded {
         values: Values::F32(settings.apply(track.frames)?),
         frames_per_second: track.rate,
-        warnings: (held > 0).then_some(warning).into_iter().collect(),
+        warnings: held.into_iter().chain(track.notes).collect(),
     })
 }
 
 fn decode_clip(settings: &ClipSettings, source: &Source) -> Result<Decoded> {
+    let mut companions = 0;
     let (frames, rate) = match source {
         Source::Member(member) => settings.read_video(member.path(), &member.read()?)?,
-        source => settings.read(source.file()?)?,
+        source => {
+            let path = source.file()?;
+            if path.is_dir() {
+                companions = pictures::list(path)?.companions;
+            }
+            settings.read(path)?
+        }
     };
-    Ok(Decoded { values: Values::U8(frames), frames_per_second: Some(rate), warnings: Vec::new() })
+    let warnings = companions::notice(companions).into_iter().collect();
+    Ok(Decoded { values: Values::U8(frames), frames_per_second: Some(rate), warnings })
 }
 
 fn decode_words(glove: &Glove, source: &Source) -> Result<Decoded> {

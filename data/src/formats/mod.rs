@@ -4,7 +4,7 @@
 //! small multiple of the file's size, whatever its header claims.
 
 pub mod archive;
-mod bmp;
+pub mod companions;
 pub mod csd;
 pub(crate) mod foreign;
 pub mod glove;

@@ -7,7 +7,9 @@ use crate::Context;
 use crate::cli::CheckArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use data::corpus::Corpus;
 use data::features::{Decoder, Source};
+use data::printable::printable;
 use data::values::Values;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -24,6 +26,19 @@ struct Problem {
     column: Option<usize>,
     kind: &'static str,
     message: String,
+    /// The sample and the modality that the file belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modality: Option<String>,
+}
+
+impl Problem {
+    /// The same problem with the sample and the modality of the file.
+    fn of(self, corpus: &Corpus, sample: usize, modality: usize) -> Self {
+        let sample = corpus.samples.get(sample).map(|sample| sample.id.clone());
+        Problem { sample, modality: corpus.modalities.get(modality).cloned(), ..self }
+    }
 }
 
 impl From<&data::Error> for Problem {
@@ -48,6 +63,8 @@ impl From<&data::Error> for Problem {
             column: position.map(|position| position.column).filter(|&column| column > 0),
             kind,
             message,
+            sample: None,
+            modality: None,
         }
     }
 }
@@ -97,8 +114,11 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
                 column: None,
                 kind: "bad",
                 message: failure.to_string(),
+                sample: None,
+                modality: None,
             };
-            output::json(&serde_json::json!({ "path": args.source.path, "problems": [problem] }))?;
+            let path = problem.file.clone();
+            output::json(&serde_json::json!({ "path": path, "problems": [problem] }))?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
@@ -106,6 +126,9 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
     let mut outcomes = read_all(&opened, context)?;
     let Opened { corpus, format, .. } = opened;
     let seen: Vec<Seen> = outcomes.iter_mut().filter_map(|outcome| outcome.seen.take()).collect();
+    let mut problems: Vec<Problem> =
+        outcomes.iter().filter_map(|outcome| outcome.problem.clone()).collect();
+    problems.extend(odd_shapes(&corpus, &seen));
     let survey = Survey::new(&corpus, format, &args.source.path, &seen);
     let missing = corpus.missing();
     let modalities = corpus.modalities.iter().zip(missing);
@@ -121,7 +144,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
         samples,
         files: outcomes.len(),
         modalities: modalities.map(presence).collect(),
-        problems: outcomes.iter().filter_map(|outcome| outcome.problem.clone()).collect(),
+        problems,
         warnings: outcomes.into_iter().flat_map(|outcome| outcome.warnings).collect(),
         notices: corpus.notices,
         survey,
@@ -151,7 +174,9 @@ fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
         if context.stop.asked().is_some() {
             return None;
         }
-        let outcome = read_one(&opened.decoders[modality], source, sample, modality);
+        let mut outcome = read_one(&opened.decoders[modality], source, sample, modality);
+        outcome.problem =
+            outcome.problem.map(|problem| problem.of(&opened.corpus, sample, modality));
         task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, "");
         Some(outcome)
     };
@@ -177,6 +202,7 @@ fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) 
                     modality,
                     seconds: decoded.frames_per_second.map(|rate| steps / rate),
                     values: hash(&decoded.values),
+                    shape: decoded.values.shape().to_vec(),
                 }),
                 warnings: decoded
                     .warnings
@@ -189,6 +215,14 @@ fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) 
             Outcome { problem: Some(Problem::from(&error)), seen: None, warnings: Vec::new() }
         }
     }
+}
+
+/// Files whose features have another shape than those of most samples: training would refuse them.
+fn odd_shapes(corpus: &Corpus, seen: &[Seen]) -> Vec<Problem> {
+    let shape = |seen: &Seen| (seen.sample, seen.modality, seen.shape.clone());
+    let shapes: Vec<_> = seen.iter().map(shape).collect();
+    let odd = data::shapes::odd(corpus, &shapes).into_iter();
+    odd.map(|odd| Problem::from(&odd.error).of(corpus, odd.sample, odd.modality)).collect()
 }
 
 /// A hash of a feature's values, independent of the file format.
@@ -204,7 +238,18 @@ fn print(report: &Report) -> Result<()> {
     for problem in &report.problems {
         let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
         let column = problem.column.map_or(String::new(), |column| format!(":{column}"));
-        output::text_lines(format_args!("{}{line}{column}: {}", problem.file, problem.message))?;
+        let whose = match (&problem.sample, &problem.modality) {
+            // The message may name the sample already.
+            (Some(sample), Some(name)) if !problem.message.contains(&format!("`{sample}`")) => {
+                format!(" (`{name}` of sample `{sample}`)")
+            }
+            _ => String::new(),
+        };
+        output::text_lines(format_args!(
+            "{}{line}{column}: {}{whose}",
+            printable(&problem.file, false),
+            printable(&problem.message, false)
+        ))?;
     }
     let notes = [some("note", &report.warnings), some("note", &report.notices)].concat();
     notes.iter().try_for_each(output::text_lines)?;

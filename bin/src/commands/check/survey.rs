@@ -25,6 +25,8 @@ pub struct Seen {
     pub seconds: Option<f64>,
     /// A hash of its decoded values.
     pub values: [u8; 32],
+    /// The shape of its decoded values, time first.
+    pub shape: Vec<usize>,
 }
 
 /// Samples of one group with a missing modality.
@@ -287,7 +289,7 @@ mod tests {
     }
 
     fn seen(sample: usize, modality: usize, seconds: f64, values: u8) -> Seen {
-        Seen { sample, modality, seconds: Some(seconds), values: [values; 32] }
+        Seen { sample, modality, seconds: Some(seconds), values: [values; 32], shape: vec![1, 1] }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cli::FacesArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use clip::{Found, Settings};
+use data::formats::companions;
 use each::Work;
 use engine::Device;
 use models::faces::DetectorSettings;
@@ -48,7 +49,10 @@ struct Line {
 /// invalid settings, 130 or 143 when it was stopped.
 pub fn run(args: &FacesArgs, context: &Context) -> Result<()> {
     check(args)?;
-    let Clips { clips, silent } = source::clips(&args.inputs, &args.out)?;
+    let Clips { clips, silent, companions } = source::clips(&args.inputs, &args.out)?;
+    if let Some(notice) = companions::notice(companions) {
+        context.progress.line(notice);
+    }
     if silent > 0 {
         context.progress.line(format_args!(
             "{silent} videos without sound are skipped; the same frames exist with sound"

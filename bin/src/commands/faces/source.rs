@@ -41,6 +41,8 @@ pub struct Clips {
     pub clips: Vec<Clip>,
     /// Number of videos skipped because the same frames exist with sound.
     pub silent: usize,
+    /// Number of companions of other files, which are ignored.
+    pub companions: usize,
 }
 
 /// Finds the videos of all inputs.
@@ -49,8 +51,9 @@ pub struct Clips {
 /// Exit code 66 when there is none, 2 when two would have the same results, 65 for a truncated archive.
 pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
     let mut clips: BTreeMap<PathBuf, Clip> = BTreeMap::new();
+    let mut companions = 0;
     for input in inputs {
-        for clip in of_input(input, out)? {
+        for clip in of_input(input, out, &mut companions)? {
             // Frames must not be overwritten by crops.
             if clip.result("npy") == clip.path {
                 let message = format!("{}: its crops would overwrite it", clip.path.display());
@@ -79,7 +82,7 @@ pub fn clips(inputs: &[PathBuf], out: &Path) -> Result<Clips> {
     let (silent, clips): (Vec<Clip>, Vec<Clip>) = clips.values().cloned().partition(|clip| {
         with_sound(clip).is_some_and(|name| clips.contains_key(&clip.out.with_file_name(name)))
     });
-    Ok(Clips { clips, silent: silent.len() })
+    Ok(Clips { clips, silent: silent.len(), companions })
 }
 
 fn same_results(one: &Clip, other: &Clip) -> Failure {
@@ -93,15 +96,17 @@ fn same_results(one: &Clip, other: &Clip) -> Failure {
         .hint("give a folder that contains both, or process them with different --out")
 }
 
-/// Finds the videos of one input: a file, a folder, or an archive.
-fn of_input(input: &Path, out: &Path) -> Result<Vec<Clip>> {
+/// Finds the videos of one input: a file, a folder, or an archive. Adds the number of ignored companions.
+fn of_input(input: &Path, out: &Path, companions: &mut usize) -> Result<Vec<Clip>> {
     if !input.is_dir() && !has_ending(input, &["zip"]) {
         let stem = input.file_stem().unwrap_or_default();
         return Ok(vec![Clip { path: input.to_owned(), member: None, out: out.join(stem) }]);
     }
     let mut clips = Vec::new();
     let mut folders = BTreeSet::new();
-    for source in tree::files(input)? {
+    let tree = tree::files(input)?;
+    *companions += tree.companions;
+    for source in tree.sources {
         match source {
             Source::File(path) if made(&path) => {}
             Source::File(path) if is_video(&path) || has_ending(&path, &["npy"]) => {
@@ -183,7 +188,7 @@ impl Frames {
             return frames(Content::Video(member.read()?));
         }
         if path.is_dir() {
-            return frames(Content::Pictures(pictures::list(path)?, rate));
+            return frames(Content::Pictures(pictures::list(path)?.files, rate));
         }
         if !has_ending(path, &["npy"]) {
             let bytes = std::fs::read(path).map_err(|error| Failure::io("read", path, &error))?;

@@ -15,6 +15,7 @@ use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
 use crate::OnError;
 use crate::corpus::{Corpus, Label, Part, Sample};
 use crate::features::{Extractor, FeatureKind, SequenceSettings, Source};
+use crate::formats::companions::{self, is_companion};
 use crate::formats::csd::Csd;
 use crate::{Error, Result};
 pub use segment::{Align, EPSILON, Segment};
@@ -58,6 +59,8 @@ impl CorpusFormat for Mosei {
 
     fn is_here(&self, path: &Path) -> bool {
         let files = WalkDir::new(path).follow_links(true).max_depth(3);
+        let is_csd =
+            |file: &Path| is_csd(file) && !is_companion(file.strip_prefix(path).unwrap_or(file));
         path.is_dir() && files.into_iter().flatten().any(|entry| is_csd(entry.path()))
     }
 
@@ -131,18 +134,26 @@ struct Named {
 struct Files {
     root: PathBuf,
     by_kind: BTreeMap<String, Vec<Arc<Csd>>>,
+    /// The number of files that are companions of others.
+    companions: usize,
 }
 
 impl Files {
     fn open(root: &Path) -> Result<Self> {
         let mut by_kind: BTreeMap<String, Vec<Arc<Csd>>> = BTreeMap::new();
+        let mut companions = 0;
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
             let entry = entry.map_err(|e| {
                 let at = e.path().unwrap_or(root).to_owned();
                 Error::reading(&at, e.into())
             })?;
             let path = entry.path();
-            if entry.file_type().is_file() && is_csd(path) {
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            if is_companion(path.strip_prefix(root).unwrap_or(path)) {
+                companions += 1;
+            } else if is_csd(path) {
                 let csd = Csd::open(path)?;
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy();
                 let kind = known(csd.root()).or_else(|| known(&stem));
@@ -150,7 +161,7 @@ impl Files {
                 by_kind.entry(kind).or_default().push(Arc::new(csd));
             }
         }
-        Ok(Self { root: root.to_owned(), by_kind })
+        Ok(Self { root: root.to_owned(), by_kind, companions })
     }
 
     /// The file of a sequence; `None` when there is none.
@@ -315,6 +326,7 @@ fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> R
         }
     }
     corpus.note_missing();
+    corpus.notices.extend(companions::notice(files.companions));
     Ok(corpus)
 }
 
@@ -339,8 +351,9 @@ fn rows(labels: &Csd, on_error: OnError, flaws: &mut Flaws) -> Result<Vec<Row>> 
             for (number, (row, span)) in
                 values.data().chunks_exact(width).zip(intervals.iter()).enumerate()
             {
+                // Published segments start up to half a second before their videos.
                 let [start, end] = *span;
-                let sound = start >= -EPSILON && end.is_finite() && end - start > EPSILON;
+                let sound = start.is_finite() && end.is_finite() && end - start.max(0.0) > EPSILON;
                 if !sound {
                     flaws.short += 1;
                     continue;

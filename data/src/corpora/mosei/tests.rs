@@ -148,3 +148,33 @@ fn standard_folds_come_from_lists_of_videos() {
     put("folds.json", "[1]");
     assert_eq!(found().unwrap_err().kind(), ErrorKind::BadData);
 }
+
+#[test]
+fn segments_that_start_before_their_video_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let extra = [
+        ([-0.4776, 1.0], [1.0; 7]),
+        // Nothing of these is in the video.
+        ([-2.0, -0.5], [1.0; 7]),
+        ([f64::NEG_INFINITY, 1.0], [1.0; 7]),
+        ([f64::NAN, 1.0], [1.0; 7]),
+    ];
+    corpus(folder.path(), &extra);
+    let corpus = find(folder.path(), &all(), Align::None, OnError::Fail).unwrap();
+    let ids: Vec<&str> = corpus.samples.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(ids, ["a[2]", "a[1]", "a[0]", "b[0]"]);
+    assert_eq!(corpus.notices[0], "3 rows of labels are shorter than a segment can be");
+}
+
+#[test]
+fn companions_of_macos_are_no_sequences_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("._CMU_MOSEI_COVAREP.csd"), b"\0\x05\x16\x07").unwrap();
+    assert!(!FORMAT.is_here(folder.path()));
+    corpus(folder.path(), &[]);
+    std::fs::write(folder.path().join(".DS_Store"), "").unwrap();
+    let corpus = find(folder.path(), &all(), Align::None, OnError::Fail).unwrap();
+    assert_eq!(corpus.samples.len(), 3);
+    let noticed = corpus.notices.iter().filter(|notice| notice.contains("of macOS"));
+    assert_eq!(noticed.collect::<Vec<_>>().len(), 1, "{:?}", corpus.notices);
+}

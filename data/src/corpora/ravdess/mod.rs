@@ -162,7 +162,9 @@ fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
     }
     let mut performances: BTreeMap<[u8; 6], Files> = BTreeMap::new();
     let mut counts = Counts::default();
-    for source in tree::files(root)? {
+    let tree = tree::files(root)?;
+    let notices = tree.notices();
+    for source in tree.sources {
         let Some((stem, ending)) = tree::name(&source) else { continue };
         let Some(name) = Name::parse(stem) else { continue };
         let Ok(name) = name else {
@@ -187,6 +189,7 @@ fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
         ));
     }
     note(&mut corpus, &performances, kinds, &counts);
+    corpus.notices.extend(notices);
     Ok(corpus)
 }
 

@@ -137,7 +137,7 @@ impl Member {
     }
 
     /// The member's name in the archive.
-    fn name(&self) -> &Path {
+    pub(crate) fn name(&self) -> &Path {
         self.path.strip_prefix(&self.archive.path).unwrap_or(&self.path)
     }
 

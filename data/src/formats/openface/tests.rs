@@ -1,3 +1,4 @@
+use super::columns::HEADERLESS;
 use super::*;
 use proptest::prelude::*;
 
@@ -179,5 +180,155 @@ fn what_is_written_reads_back() {
     for (frame, t) in track.frames.data().chunks_exact(2 * POINTS).zip([1, 1, 1, 3]) {
         let expected: Vec<f32> = row(t, true).points.into_iter().flatten().collect();
         assert_eq!(frame, expected);
+    }
+}
+
+/// A row for [`table`]: frame, face, seconds, confidence, success, and the x of point 0 (`None` for no number).
+type Faced = (u32, u32, f64, f64, u8, Option<f64>);
+
+/// A CSV with these rows; point p is at (x + p, p).
+fn table(rows: &[Faced], separator: &str, missing: &str) -> String {
+    let mut names: Vec<String> =
+        ["frame", "face_id", "timestamp", "confidence", "success"].map(str::to_owned).to_vec();
+    for axis in ["x", "y"] {
+        names.extend((0..POINTS).map(|p| format!("{axis}_{p}")));
+    }
+    let mut text = names.join(separator) + "\n";
+    for (frame, face, time, confidence, success, x) in rows {
+        let mut cells: Vec<String> =
+            vec![frame.to_string(), face.to_string(), format!("{time:.3}")];
+        cells.extend([format!("{confidence:.3}"), success.to_string()]);
+        let point =
+            |value: f64| x.map_or(missing.to_owned(), |x| format!("{:.1}", value * x.signum()));
+        cells.extend((0..POINTS).map(|p| point(x.unwrap_or(0.0).abs() + p as f64)));
+        cells.extend((0..POINTS).map(|p| point(p as f64)));
+        text += &(cells.join(separator) + "\n");
+    }
+    text
+}
+
+/// The x of point 0 in each frame.
+fn firsts(track: &Track) -> Vec<f32> {
+    track.frames.data().chunks(2 * POINTS).map(|frame| frame[0]).collect()
+}
+
+fn face(frame: u32, face: u32, confidence: f64, x: f64) -> Faced {
+    (frame, face, f64::from(frame - 1) / 30.0, confidence, 1, Some(x))
+}
+
+#[test]
+fn gaps_and_a_late_start_are_held_by_frame_number() {
+    let rows: Vec<Faced> = [3, 4, 5, 9, 10].map(|k| face(k, 0, 0.98, f64::from(k))).to_vec();
+    let found = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+    assert_eq!(firsts(&found), [3.0, 3.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0, 9.0, 10.0]);
+    assert_eq!((found.held, found.notes.len()), (5, 2), "{:?}", found.notes);
+    assert!((found.rate.unwrap() - 30.0).abs() < 0.1, "{:?}", found.rate);
+    // Rows in another order, and a file that is sorted by face.
+    let mut rows = rows;
+    rows.extend([3, 4, 5].map(|k| face(k, 1, 0.3, 500.0)));
+    rows.rotate_left(2);
+    let sorted = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+    assert_eq!(sorted.frames, found.frames);
+}
+
+#[test]
+fn the_most_confident_face_is_followed_and_others_are_noted() {
+    let rows: Vec<Faced> = (1..=30)
+        .flat_map(|k| [face(k, 0, 0.4, f64::from(k)), face(k, 1, 0.98, f64::from(1000 + k))])
+        .collect();
+    let found = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+    assert_eq!(firsts(&found), (1..=30).map(|k| (1000 + k) as f32).collect::<Vec<_>>());
+    assert_eq!(found.held, 0);
+    assert_eq!(
+        found.notes,
+        [
+            "shows 2 faces: face_id 1, the most confident, is followed; 30 rows of face_id 0 are left out"
+        ]
+    );
+    // A passer-by who is surer of being a face, but for three frames alone.
+    let passed = |k: u32| (5..8).contains(&k).then(|| face(k, 7, 1.0, 900.0));
+    let rows: Vec<Faced> =
+        (1..=30).flat_map(|k| [Some(face(k, 0, 0.9, f64::from(k))), passed(k)]).flatten().collect();
+    let found = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+    assert_eq!(firsts(&found), (1..=30).map(|k| k as f32).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_face_that_comes_back_under_another_number_is_followed_beside_others_by_its_place() {
+    // The face at 100 is number 0, then 2; number 1 at 900 is beside it throughout.
+    let rows: Vec<Faced> = (1..=20)
+        .flat_map(|k| {
+            let id = if k <= 10 { 0 } else { 2 };
+            [face(k, id, 0.95, f64::from(100 + k)), face(k, 1, 0.6, 900.0)]
+        })
+        .collect();
+    let found = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+    // Number 1 has the greatest sum, so it is the one that is followed.
+    assert_eq!(firsts(&found), [900.0; 20]);
+    let surer: Vec<Faced> = rows
+        .iter()
+        .map(|&(frame, id, time, confidence, success, x)| {
+            (frame, id, time, if id == 1 { 0.3 } else { confidence }, success, x)
+        })
+        .collect();
+    let found = track(&table(&surer, ", ", ""), Coordinates::Image).unwrap();
+    assert_eq!(firsts(&found), (1..=20).map(|k| (100 + k) as f32).collect::<Vec<_>>());
+    assert!(found.notes[0].contains("face_id 0, 2, the most confident"), "{:?}", found.notes);
+}
+
+#[test]
+fn frames_that_windows_writes_without_numbers_are_held() {
+    let row = |k: u32| match k {
+        5 | 6 => (k, 0, f64::from(k - 1) / 30.0, 0.0, 0, None),
+        _ => face(k, 0, 0.98, f64::from(k)),
+    };
+    let rows: Vec<Faced> = (1..=8).map(row).collect();
+    for missing in ["-nan(ind)", "-1.#IND", "1.#QNAN", "#QNAN", "-nan", "", "NA"] {
+        let found = track(&table(&rows, ", ", missing), Coordinates::Image).unwrap();
+        assert_eq!(firsts(&found), [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 7.0, 8.0], "{missing}");
+        assert_eq!(found.held, 2);
+    }
+}
+
+#[test]
+fn other_separators_quotes_and_decimal_commas_give_the_same_track() {
+    let rows: Vec<Faced> = (1..=6).map(|k| face(k, 0, 0.98, f64::from(k) + 0.5)).collect();
+    let plain = table(&rows, ",", "");
+    let expected = track(&plain, Coordinates::Image).unwrap();
+    let quoted = |text: &str, separator: char| -> String {
+        let quote = |line: &str| -> String {
+            let cells: Vec<String> = line.split(separator).map(|c| format!("\"{c}\"")).collect();
+            cells.join(&separator.to_string()) + "\n"
+        };
+        text.lines().map(quote).collect()
+    };
+    let german = table(&rows, ";", "").replace('.', ",");
+    let headerless_quotes = plain.split_once('\n').map(|(head, _)| quoted(head, ',')).unwrap();
+    for (name, text) in [
+        ("semicolons", table(&rows, ";", "")),
+        ("tabs", table(&rows, "\t", "")),
+        ("bars", table(&rows, "|", "")),
+        ("German", german.clone()),
+        ("quotes", quoted(&plain, ',')),
+        ("German in quotes", quoted(&german, ';')),
+        ("a quoted header", headerless_quotes + plain.split_once('\n').unwrap().1),
+        ("a byte-order mark and CR LF", format!("\u{feff}{}", plain.replace('\n', "\r\n"))),
+        ("CR alone", plain.replace('\n', "\r")),
+        ("a separator after the last column", plain.replace('\n', ",\n")),
+        ("Excel's line", format!("sep=;\n{german}")),
+    ] {
+        assert_eq!(track(&text, Coordinates::Image).unwrap(), expected, "{name}");
+    }
+    let message = track("frame#x_0\n", Coordinates::Image).unwrap_err().to_string();
+    assert!(message.contains("separated by `,`, `;`, `|` or a tab"), "{message}");
+}
+
+#[test]
+fn rates_of_29_97_and_60_come_out_of_milliseconds() {
+    for (rate, length) in [(29.97, 120), (60.0, 240)] {
+        let row = |k: u32| (k, 0, f64::from(k - 1) / rate, 0.98, 1, Some(f64::from(k)));
+        let rows: Vec<Faced> = (1..=length).map(row).collect();
+        let found = track(&table(&rows, ", ", ""), Coordinates::Image).unwrap();
+        assert!((found.rate.unwrap() - rate).abs() < 0.005, "{rate}: {:?}", found.rate);
     }
 }

@@ -4,6 +4,8 @@
 //! `k / rate` seconds of the audio: edit lists are applied, frames of a variable rate are repeated or dropped, and a stream
 //! that starts late repeats its first frame until then.
 
+mod clock;
+mod container;
 mod ffmpeg;
 mod frame;
 mod h264;
@@ -19,7 +21,10 @@ use crate::{Error, Result};
 /// Longest accepted video, in frames: 90 minutes at 30 per second. Bounds time and memory.
 pub const MOST_FRAMES: usize = 160_000;
 /// File extensions of videos.
-pub const ENDINGS: [&str; 7] = ["mp4", "m4v", "mov", "avi", "flv", "mkv", "webm"];
+pub const ENDINGS: [&str; 20] = [
+    "mp4", "m4v", "mov", "avi", "flv", "mkv", "webm", "ts", "mts", "m2ts", "3gp", "3g2", "mpg",
+    "mpeg", "vob", "wmv", "asf", "ogv", "f4v", "h264",
+];
 /// Largest accepted frame, in pixels (4K). Bounds memory.
 const MOST_PIXELS: usize = 4096 * 2304;
 
@@ -59,13 +64,16 @@ impl From<Error> for Trouble {
 
 /// Whether the bytes begin like a container of videos that [`decode`] may read.
 pub fn is_video(bytes: &[u8]) -> bool {
-    mp4::is_mp4(bytes)
-        || bytes.starts_with(b"FLV")
-        || bytes.starts_with(b"\x1a\x45\xdf\xa3")
-        || (bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI "))
+    container::named(bytes).is_some()
 }
 
-/// Decodes a video from the `bytes` of its file and calls `each` with every frame, in presentation order; `path` is for
+/// Whether the extension of `path` is that of a video.
+pub fn has_ending(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+/// Decodes a video from the `bytes` of its file, whatever its extension, and calls `each` with every frame, in presentation order; `path` is for
 /// messages.
 ///
 /// # Errors
@@ -75,6 +83,9 @@ pub fn decode(
     bytes: &[u8],
     each: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<Info> {
+    if bytes.is_empty() {
+        return Err(Error::bad(path, "is empty (0 bytes); copy or record the file again"));
+    }
     let mut given = 0;
     let own = own(path, bytes, &mut |frame| {
         given += 1;

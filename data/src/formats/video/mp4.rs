@@ -7,7 +7,7 @@ use std::path::Path;
 use mp4parse::unstable::create_sample_table;
 use mp4parse::{CodecType, SampleEntry, TrackType, VideoCodecSpecific, VideoSampleEntry};
 
-use super::{MOST_FRAMES, Trouble, Turn, too_long};
+use super::{MOST_FRAMES, Trouble, Turn, container, too_long};
 use crate::Error;
 
 /// A coded frame, in decoding order.
@@ -36,13 +36,24 @@ pub(super) struct Track {
 
 /// Whether the bytes begin like ISO base media.
 pub(super) fn is_mp4(bytes: &[u8]) -> bool {
-    matches!(bytes.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip"))
+    matches!(
+        bytes.get(4..8),
+        Some(
+            b"ftyp" | b"styp" | b"moov" | b"moof" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"
+        )
+    )
 }
 
 impl Track {
     pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Self, Trouble> {
+        if let Some(what) = container::without_frames(bytes) {
+            let what = format!("is {what}, not a video; give the file with the frames");
+            return Err(Error::bad(path, what).into());
+        }
         if !is_mp4(bytes) {
-            return Err(Trouble::Unsupported("it is no MP4 file".into()));
+            let what =
+                container::named(bytes).unwrap_or("no video that is known by its first bytes");
+            return Err(Trouble::Unsupported(format!("it is {what}")));
         }
         let bytes = whole(path, bytes)?;
         let movie = mp4parse::read_mp4(&mut std::io::Cursor::new(bytes))
@@ -52,11 +63,11 @@ impl Track {
                 || Error::bad(path, "holds no video; give the file with the pictures"),
             )?;
         let configuration = configuration(track)?;
-        let sizes = track.stsz.as_ref().map_or(0, |sizes| sizes.sample_sizes.len());
-        if sizes == 0 {
+        let frames = coded_frames(track);
+        if frames == 0 {
             return Err(Trouble::Unsupported("its frames are in fragments".into()));
         }
-        if sizes > MOST_FRAMES {
+        if frames > MOST_FRAMES {
             return Err(too_long(path).into());
         }
         let table = create_sample_table(track, 0.into()).ok_or_else(|| {
@@ -98,8 +109,20 @@ impl Track {
     }
 }
 
-/// The bytes without trailing bytes that are not a box, which some cameras write. A file that ends inside an outermost box is
-/// truncated, the most frequent damage, and gives an error.
+/// The number of coded frames by the tables; 0 when the frames are in fragments. Frames of one size have no list of sizes,
+/// so the times are counted.
+fn coded_frames(track: &mp4parse::Track) -> usize {
+    let Some(sizes) = &track.stsz else { return 0 };
+    if sizes.sample_size == 0 {
+        return sizes.sample_sizes.len();
+    }
+    let times = track.stts.as_ref().map_or(&[][..], |times| &times.samples);
+    times.iter().fold(0, |sum: usize, run| sum.saturating_add(run.sample_count as usize))
+}
+
+/// The bytes without those after the last box, which cameras and taggers write: whatever follows `moov` and `mdat` and is no
+/// whole box. A file that ends inside an outermost box before that is truncated, the most frequent damage, and gives an
+/// error; frames that are cut off are found by their places.
 fn whole<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<&'a [u8]> {
     let mut at = 0usize;
     let mut known = [("moov", false), ("mdat", false)];
@@ -108,19 +131,20 @@ fn whole<'a>(path: &Path, bytes: &'a [u8]) -> crate::Result<&'a [u8]> {
             let digits = bytes.get(at + from..at + from + length);
             digits.map(|digits| digits.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
         };
+        let name = bytes.get(at + 4..at + 8).unwrap_or_default();
+        let is_box = name.len() == 4 && name.iter().all(|c| c.is_ascii_graphic() || *c == b' ');
         let size = match number(0, 4) {
-            // To the end of the file.
-            Some(0) => return Ok(bytes),
+            // To the end of the file; or zeros after the last box.
+            Some(0) if is_box => return Ok(bytes),
+            Some(0) => None,
             // Too large for 32 bits.
             Some(1) => number(8, 8),
             size => size,
         };
         let end = size.and_then(|size| at.checked_add(usize::try_from(size).ok()?));
-        let name = bytes.get(at + 4..at + 8).unwrap_or_default();
-        let is_box = name.len() == 4 && name.iter().all(|c| c.is_ascii_alphanumeric());
         at = match end {
-            Some(end) if end > at && end <= bytes.len() => end,
-            _ if !is_box && known.iter().all(|(_, seen)| *seen) => return Ok(&bytes[..at]),
+            Some(end) if is_box && end > at && end <= bytes.len() => end,
+            _ if known.iter().all(|(_, seen)| *seen) => return Ok(&bytes[..at]),
             _ => {
                 let what = format!(
                     "is cut short: it breaks off at byte {}, in the part that begins at byte {at}; copy the file again",

@@ -1,6 +1,8 @@
 //! Uncompressed BMP pictures of 8 (with a palette), 24 and 32 bits per pixel, after Microsoft's description of
 //! `BITMAPINFOHEADER`.
 
+use super::CUT;
+
 /// Length of the file header in bytes; the header of the picture follows it.
 const FILE_HEADER: usize = 14;
 
@@ -12,7 +14,7 @@ pub(super) type Rgb = (usize, usize, Vec<u8>);
 /// # Errors
 /// A message without the file's name when the bytes are not such a picture.
 pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
-    let ended = || "it ends too early".to_owned();
+    let ended = || CUT.to_owned();
     let long = |at: usize| {
         let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).ok_or_else(ended)?;
         Ok::<u32, String>(u32::from_le_bytes(four))

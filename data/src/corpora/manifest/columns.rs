@@ -1,0 +1,112 @@
+//! The meaning of a manifest's columns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::LITERAL;
+use super::table::Row;
+use crate::features::FeatureKind;
+use crate::formats::video;
+use crate::{Error, Result};
+
+/// Names of columns that are not modalities.
+const RESERVED: [&str; 5] = ["id", "label", "labels", "group", "part"];
+
+/// The meaning of the columns, by index.
+pub(super) struct Columns {
+    pub id: Option<usize>,
+    /// The column of labels, and whether it may have several.
+    pub labels: Option<(usize, bool)>,
+    pub group: Option<usize>,
+    pub part: Option<usize>,
+    pub modalities: Vec<(usize, String)>,
+}
+
+impl Columns {
+    pub fn new(path: &Path, line: usize, header: &[String]) -> Result<Self> {
+        let mut names = BTreeSet::new();
+        for (column, name) in header.iter().enumerate() {
+            if name.is_empty() || !names.insert(name) {
+                return Err(Error::bad_at(
+                    path,
+                    line,
+                    column + 1,
+                    format!(
+                        "the column name `{name}` is empty or a duplicate; give each column its own name"
+                    ),
+                ));
+            }
+        }
+        let find = |name: &str| header.iter().position(|found| found == name);
+        let modalities: Vec<(usize, String)> = header
+            .iter()
+            .cloned()
+            .enumerate()
+            .filter(|(_, name)| !RESERVED.contains(&name.as_str()))
+            .collect();
+        if modalities.is_empty() {
+            return Err(Error::bad_at(
+                path,
+                line,
+                0,
+                "has no column for a modality; add one, e.g. `voice`",
+            ));
+        }
+        let labels = match (find("label"), find("labels")) {
+            (Some(_), Some(column)) => {
+                let what = "`labels` beside `label`; keep `label` for one class a sample, `labels` for several";
+                return Err(Error::bad_at(path, line, column + 1, what));
+            }
+            (one, several) => one.map(|one| (one, false)).or(several.map(|column| (column, true))),
+        };
+        Ok(Self { id: find("id"), labels, group: find("group"), part: find("part"), modalities })
+    }
+
+    pub fn kinds(
+        &self,
+        path: &Path,
+        folder: &Path,
+        rows: &[Row],
+        overrides: &BTreeMap<String, FeatureKind>,
+    ) -> Result<Vec<FeatureKind>> {
+        let kind_of = |(column, name): &(usize, String)| {
+            if let Some(kind) = overrides.get(name) {
+                return Ok(*kind);
+            }
+            let (line, first) = rows
+                .iter()
+                .map(|(line, row)| (*line, &row[*column]))
+                .find(|(_, cell)| !cell.is_empty())
+                .ok_or_else(|| {
+                    Error::bad_at(
+                        path,
+                        1,
+                        column + 1,
+                        format!("the column `{name}` is empty in every row; remove it"),
+                    )
+                })?;
+            kind_of_cell(folder, first).ok_or_else(|| {
+                Error::bad_at(path, line, column + 1, format!("cannot tell what `{first}` is; use .wav, .mp4, .csv, .npy, .txt, a folder of pictures or `text:...`, or give the kind of `{name}`"))
+            })
+        };
+        self.modalities.iter().map(kind_of).collect()
+    }
+}
+
+/// The kind of a cell by its file extension; `.npy` is a sequence, because frames cannot be distinguished from it.
+fn kind_of_cell(folder: &Path, cell: &str) -> Option<FeatureKind> {
+    if cell.starts_with(LITERAL) {
+        return Some(FeatureKind::Words);
+    }
+    if folder.join(cell).is_dir() {
+        return Some(FeatureKind::Clip);
+    }
+    match Path::new(cell).extension()?.to_ascii_lowercase().to_str()? {
+        "wav" => Some(FeatureKind::Voice),
+        "csv" => Some(FeatureKind::Landmarks),
+        "npy" => Some(FeatureKind::Sequence),
+        "txt" => Some(FeatureKind::Words),
+        ending if video::ENDINGS.contains(&ending) => Some(FeatureKind::Clip),
+        _ => None,
+    }
+}
