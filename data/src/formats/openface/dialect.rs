@@ -23,15 +23,15 @@ impl Dialect {
     /// The positions of the separators in `line` that are not inside quotes.
     pub fn ends<'a>(self, line: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         let mut quoted = false;
-        memchr2_iter(self.separator, b'"', line).filter_map(move |at| {
+        memchr2_iter(self.separator, b'"', line).filter(move |&at| {
             let quote = line[at] == b'"';
             quoted ^= quote;
-            (!quote && !quoted).then_some(at)
+            !quote && !quoted
         })
     }
 
     /// The cells of `line` without quotes and surrounding blanks.
-    pub fn cells<'a>(self, line: &'a str) -> Vec<&'a str> {
+    pub fn cells(self, line: &str) -> Vec<&str> {
         let mut cells = Vec::new();
         let mut from = 0;
         for end in self.ends(line.as_bytes()) {

@@ -61,6 +61,9 @@ pub(super) struct Followed {
     pub notes: Vec<String>,
 }
 
+/// The rows of one number: the sum of their confidence, and their frames and indices.
+type Rows = (f64, Vec<(usize, usize)>);
+
 /// Follows the face with the greatest sum of confidence over the clip. It may come back under another number: alone in its
 /// frames, or beside others, soon and near where it was last. `centre` gives the middle of a row's points and the size of
 /// the face.
@@ -69,8 +72,7 @@ pub(super) fn follow(
     frames: &[Frame],
     centre: impl Fn(usize) -> ([f64; 2], f64),
 ) -> Followed {
-    // Of each number: the sum of confidence, and its frames with its rows.
-    let mut sums: BTreeMap<i64, (f64, Vec<(usize, usize)>)> = BTreeMap::new();
+    let mut sums: BTreeMap<i64, Rows> = BTreeMap::new();
     for (index, frame) in frames.iter().enumerate() {
         for &row in &frame.rows {
             let (sum, seen) = sums.entry(faces[row].id).or_default();
@@ -78,7 +80,7 @@ pub(super) fn follow(
             seen.push((index, row));
         }
     }
-    let mut by_sum: Vec<(&i64, &(f64, Vec<(usize, usize)>))> = sums.iter().collect();
+    let mut by_sum: Vec<(&i64, &Rows)> = sums.iter().collect();
     by_sum.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
     let mut rows: Vec<Option<usize>> = vec![None; frames.len()];
     let (mut same, mut others) = (BTreeSet::new(), BTreeSet::new());
