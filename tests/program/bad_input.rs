@@ -169,7 +169,7 @@ fn names_may_hold_anything_and_reach_no_terminal() {
     fs::write(&path, "id,voice\n\"a\x1b]0;title\x07\",none.wav\n").unwrap();
     let said = |output: &std::process::Output| text(&output.stdout) + &text(&output.stderr);
     for arguments in [&["data", "check"][..], &["data", "stats"], &["train", "--data"]] {
-        let output = command(arguments).arg(&path).output().unwrap();
+        let output = command(arguments).arg(&path).current_dir(folder.path()).output().unwrap();
         let said = said(&output);
         assert_eq!(output.status.code(), Some(66), "{said}");
         assert!(said.contains("\\u{1b}[31mred\\u{7}\\n.csv"), "{said}");
