@@ -64,3 +64,141 @@ fn a_machine_without_a_gpu_is_told_so() {
         text(&output.stderr)
     );
 }
+
+/// A library with the driver's functions, which do nothing; `FAIL=NAME` makes one return 999, and `LACK` leaves one out.
+const STUB: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+typedef unsigned long long u64;
+static int rc(const char *name) { const char *f = getenv("FAIL"); return f && !strcmp(f, name) ? 999 : 0; }
+static u64 next = 4096;
+#define DO(name, arguments, effect) int name arguments { int code = rc(#name); if (!code) { effect; } return code; }
+DO(cuInit, (unsigned f), )
+DO(cuDriverGetVersion, (int *v), *v = 12080)
+DO(cuDeviceGet, (int *d, int n), *d = n)
+DO(cuDeviceGetCount, (int *n), *n = 1)
+DO(cuDeviceGetName, (char *s, int n, int d), strcpy(s, "stub"))
+DO(cuDeviceGetAttribute, (int *v, int a, int d), *v = a == 75 ? 9 : a == 76 ? 0 : 49152)
+DO(cuDeviceTotalMem_v2, (size_t *n, int d), *n = 1ull << 34)
+DO(cuDeviceGetDefaultMemPool, (void **p, int d), *p = &next)
+DO(cuDevicePrimaryCtxRetain, (void **p, int d), *p = &next)
+DO(cuCtxSetCurrent, (void *p), )
+DO(cuMemPoolSetAttribute, (void *p, int a, void *v), )
+DO(cuMemAllocAsync, (u64 *p, size_t n, void *s), *p = next; next += (n + 255) / 256 * 256)
+DO(cuMemFreeAsync, (u64 p, void *s), )
+DO(cuMemHostAlloc, (void **p, size_t n, unsigned f), *p = calloc(n, 1))
+DO(cuMemFreeHost, (void *p), free(p))
+DO(cuMemcpyHtoDAsync_v2, (u64 d, const void *h, size_t n, void *s), )
+DO(cuMemcpyDtoHAsync_v2, (void *h, u64 d, size_t n, void *s), memset(h, 0, n))
+DO(cuMemcpyDtoDAsync_v2, (u64 d, u64 f, size_t n, void *s), )
+DO(cuMemsetD8Async, (u64 d, unsigned char v, size_t n, void *s), )
+DO(cuModuleLoadData, (void **p, const void *i), *p = &next)
+DO(cuModuleGetFunction, (void **p, void *m, const char *n), *p = &next)
+DO(cuLaunchKernel, (void *f, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned g, unsigned h, void *s, void **p, void **x), )
+DO(cuStreamCreate, (void **p, unsigned f), *p = &next)
+DO(cuStreamSynchronize, (void *s), )
+DO(cuStreamDestroy_v2, (void *s), )
+DO(cuEventCreate, (void **p, unsigned f), *p = &next)
+DO(cuEventRecord, (void *e, void *s), )
+DO(cuEventSynchronize, (void *e), )
+DO(cuEventElapsedTime_v2, (float *t, void *a, void *b), *t = 1)
+DO(cuEventDestroy_v2, (void *e), )
+int cuGetErrorName(int e, const char **s) { *s = "STUB"; return 0; }
+int cuGetErrorString(int e, const char **s) { *s = "made-up text"; return 0; }
+"#;
+
+/// Compiles a library named like the driver's into a folder.
+fn stub(folder: &Path, source: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    let path = folder.join("cu.c");
+    std::fs::write(&path, source).unwrap();
+    let library = folder.join("libcuda.so.1");
+    let mut cc = std::process::Command::new("cc");
+    let built =
+        cc.args(["-w", "-shared", "-fPIC", "-o"]).arg(&library).arg(&path).output().unwrap();
+    assert!(built.status.success(), "{}", text(&built.stderr));
+}
+
+/// `doctor` and a training command with `auto` on a machine with this driver: what doctor says of driver and GPU, and
+/// the outcome of training.
+fn with_driver(folder: &Path, fail: &str) -> (String, std::process::Output) {
+    let run = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        command.env("LD_LIBRARY_PATH", folder).env("MPUC_NVRTC", "/nowhere").env("FAIL", fail);
+        command.output().unwrap()
+    };
+    let doctor = run(&["doctor", "--json"]);
+    assert!(doctor.status.success(), "{fail}: {}", text(&doctor.stderr));
+    let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let said = format!("{} {}", found["driver"], found["devices"]);
+    let out = tempfile::tempdir().unwrap();
+    (said, run(&smoke(&out.path().join("run"), "auto")))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_without_a_function_is_no_driver_and_auto_takes_the_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = STUB.lines().filter_map(|line| line.strip_prefix("DO(")?.split(',').next());
+    let needed = ["cuInit", "cuLaunchKernel", "cuMemHostAlloc", "cuEventDestroy_v2"];
+    assert!(needed.iter().all(|name| names.clone().any(|known| known == *name)));
+    for name in needed {
+        let own = folder.path().join(name);
+        stub(&own, &STUB.replace(&format!("DO({name},"), "DO(other,"));
+        let (said, output) = with_driver(&own, "");
+        assert!(said.contains("missing") && said.contains(name), "{said}");
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("on the CPU"), "{}", text(&output.stderr));
+    }
+    // An empty library.
+    let own = folder.path().join("empty");
+    stub(&own, "");
+    let (said, output) = with_driver(&own, "");
+    assert!(said.contains("cuInit") && output.status.success(), "{said}");
+}
+
+/// The outcome of each call that fails: whether doctor and `auto` notice at once, or training names the call.
+#[cfg(target_os = "linux")]
+#[test]
+fn each_call_of_the_driver_may_fail_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    stub(folder.path(), STUB);
+    let starting = [
+        "cuInit",
+        "cuDriverGetVersion",
+        "cuDeviceGet",
+        "cuDeviceGetCount",
+        "cuDeviceGetName",
+        "cuDeviceGetAttribute",
+        "cuDeviceTotalMem_v2",
+        "cuDeviceGetDefaultMemPool",
+        "cuDevicePrimaryCtxRetain",
+        "cuCtxSetCurrent",
+        "cuMemPoolSetAttribute",
+        "cuStreamCreate",
+    ];
+    for name in starting {
+        let (said, output) = with_driver(folder.path(), name);
+        let plain = name.trim_end_matches("_v2");
+        assert!(
+            said.contains("missing") && said.contains(plain) && said.contains("999"),
+            "{name}: {said}"
+        );
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("on the CPU"), "{}", text(&output.stderr));
+    }
+    let working = [
+        "cuMemAllocAsync",
+        "cuMemcpyHtoDAsync_v2",
+        "cuModuleLoadData",
+        "cuModuleGetFunction",
+        "cuLaunchKernel",
+    ];
+    for name in working {
+        let (said, output) = with_driver(folder.path(), name);
+        assert!(!said.contains("missing"), "{name}: {said}");
+        let message = text(&output.stderr);
+        assert!(!output.status.success() && !message.contains("a bug"), "{name}: {message}");
+        assert!(message.contains(name.trim_end_matches("_v2")), "{name}: {message}");
+    }
+}

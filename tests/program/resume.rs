@@ -1,6 +1,6 @@
 //! A killed run continues with the bits of an uninterrupted one.
 
-use super::world::{checkpoints, command, mpuc, short_run, text};
+use super::world::{checkpoints, command, mpuc, short_run, text, world};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -112,4 +112,77 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("damaged"), "{}", text(&output.stderr));
     assert!(checkpoints(&damaged) == checkpoints(&whole));
+}
+
+#[test]
+fn a_run_goes_on_after_its_data_moved_and_is_evaluated_from_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    copy(world(), &place.join("a"));
+    let train = |data: &str| {
+        let more = ["--set", "arms=[mpuc]"];
+        let mut arguments = short_run(Path::new("run"), &more);
+        arguments[2] = data;
+        let output = command(&arguments).current_dir(place).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        output
+    };
+    train("a");
+    let before = checkpoints(&place.join("run"));
+    std::fs::rename(place.join("a"), place.join("b")).unwrap();
+    let again = train("./b");
+    assert!(text(&again.stderr).contains("continuing the run"), "{}", text(&again.stderr));
+    assert!(checkpoints(&place.join("run")) == before);
+    let run = place.join("run");
+    let output =
+        command(&["eval", run.to_str().unwrap(), "--json"]).current_dir("/").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn eval_says_that_a_run_is_unfinished_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let more = ["--set", "arms=[mpuc]", "--max-time", "1ms"];
+    let output = mpuc(&short_run(&run, &more));
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let before: Vec<_> = walk(&run);
+    let run = run.to_str().unwrap();
+    let output = mpuc(&["eval", run]);
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    for part in ["seed3-fold1-mpuc after 1 of", "--unfinished"] {
+        assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    }
+    let output = mpuc(&["eval", run, "--unfinished"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("NOT FINISHED: seed3-fold1-mpuc"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert_eq!(walk(Path::new(run)), before);
+}
+
+/// Every file with its content.
+fn walk(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(walk(&entry.path())),
+            false => found.push((entry.path(), std::fs::read(entry.path()).unwrap())),
+        }
+    }
+    found.sort();
+    found
 }

@@ -55,6 +55,9 @@ pub enum Command {
     /// Make, check and describe data.
     #[command(subcommand)]
     Data(DataCommand),
+    /// List and remove cached features and synthetic worlds.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Detect and track the face in videos: crops and 68 points.
     Faces(FacesArgs),
     /// Inspect and convert weights that PyTorch trained.
@@ -496,6 +499,35 @@ pub struct CompletionsArgs {
     /// The shell.
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
+}
+
+/// `mpuc cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List cached features and synthetic worlds, with size and age.
+    List(CacheListArgs),
+    /// Remove cached features and synthetic worlds; they are made again when they are needed.
+    Clean(CacheCleanArgs),
+}
+
+/// `mpuc cache list`.
+#[derive(Debug, Args)]
+pub struct CacheListArgs {
+    /// Print the list as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc cache clean`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mpuc cache clean --older-than 30d
+  mpuc cache clean")]
+pub struct CacheCleanArgs {
+    /// Only what was written before this time, e.g. 12h, 30d.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ struct Findings {
     works: Works,
 }
 
-/// A component that was found, or the reason why not.
+/// A component that works, or the reason why it does not.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 enum Found {
@@ -50,7 +50,7 @@ impl Found {
     fn line(&self) -> String {
         match self {
             Found::There { found } => format!("ok       {found}"),
-            Found::Missing { missing } => format!("missing  {missing}"),
+            Found::Missing { missing } => format!("no       {missing}"),
         }
     }
 }

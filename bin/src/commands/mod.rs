@@ -1,6 +1,7 @@
 //! The commands, one file for each.
 
 mod bench;
+mod cache;
 mod check;
 mod data;
 mod doctor;
@@ -17,7 +18,9 @@ mod train;
 mod weights;
 
 use crate::Context;
-use crate::cli::{BenchCommand, Cli, Command, DataCommand, KernelsCommand, WeightsCommand};
+use crate::cli::{
+    BenchCommand, CacheCommand, Cli, Command, DataCommand, KernelsCommand, WeightsCommand,
+};
 use crate::failure::Result;
 use clap::CommandFactory;
 
@@ -36,6 +39,8 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),
         Command::Data(DataCommand::Prepare(args)) => prepare::run(&args, &context),
         Command::Data(DataCommand::Stats(args)) => stats::run(&args, &context),
+        Command::Cache(CacheCommand::List(args)) => cache::list(&args),
+        Command::Cache(CacheCommand::Clean(args)) => cache::clean(&args, &context),
         Command::Faces(args) => faces::run(&args, &context),
         Command::Weights(WeightsCommand::Inspect(args)) => weights::inspect(&args),
         Command::Weights(WeightsCommand::Convert(args)) => weights::convert(&args),

@@ -7,7 +7,7 @@ use super::{Config, explain, migrate, presets, save};
 use crate::failure::{Failure, Kind, Result};
 use data::corpora::{Format, ravdess};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// A configuration that was checked, and where each of its values comes from.
@@ -78,6 +78,13 @@ impl Resolved {
         }
         recognise_format(&mut builder)?;
         finish(builder, preset)
+    }
+
+    /// Makes relative paths absolute: relative to `folder`.
+    pub fn located(mut self, folder: &Path) -> Self {
+        let relative = |path: &&mut PathBuf| path.is_relative() && !path.as_os_str().is_empty();
+        self.config.paths().filter(relative).for_each(|path| *path = folder.join(&*path));
+        self
     }
 
     /// Loads the configuration of a run. It is complete, so presets do not change it.

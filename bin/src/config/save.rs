@@ -3,7 +3,7 @@
 use super::table::{Source, join};
 use super::{Arm, Config, Resolved};
 use crate::failure::{Failure, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// A configuration as a table, with defaults; absent optional values stay absent.
@@ -75,12 +75,19 @@ impl Resolved {
         Ok(table)
     }
 
+    /// As [`essence`](Self::essence), without the paths of files: their content decides, wherever they are.
+    fn without_paths(&self) -> Result<Table> {
+        let mut located = self.clone();
+        located.config.paths().for_each(|path| *path = PathBuf::new());
+        located.essence()
+    }
+
     /// A hash of all settings that the figures of one arm depend on, without the data: 16 hexadecimal digits.
     ///
     /// # Errors
     /// As [`to_text`](Self::to_text).
     pub fn hash_of(&self, arm: &Arm) -> Result<String> {
-        let mut table = self.essence()?;
+        let mut table = self.without_paths()?;
         table.remove("arm");
         table.remove("system");
         let mut untitled = arm.clone();
@@ -96,7 +103,7 @@ impl Resolved {
     /// # Errors
     /// As [`to_text`](Self::to_text).
     pub fn difference(&self, other: &Resolved) -> Result<Option<Difference>> {
-        let (mut here, mut there) = (self.essence()?, other.essence()?);
+        let (mut here, mut there) = (self.without_paths()?, other.without_paths()?);
         for key in ["arm", "system"] {
             let names = |table: &Table| -> Vec<String> {
                 let inside = table.get(key).and_then(Value::as_table);

@@ -224,6 +224,21 @@ pub struct ModalityConfig {
     pub dropout: f64,
 }
 
+impl Config {
+    /// The paths of the files that are read: data, weights, word vectors.
+    pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let of = |modality: &mut ModalityConfig| -> Vec<&mut PathBuf> {
+            let vectors = match &mut modality.feature {
+                Extractor::Words(words) => Some(&mut words.vectors),
+                _ => None,
+            };
+            modality.weights.iter_mut().chain(vectors).collect()
+        };
+        let modalities = self.modality.values_mut();
+        std::iter::once(&mut self.data.path).chain(modalities.flat_map(of))
+    }
+}
+
 impl ModalityConfig {
     /// Refuses settings that cannot work.
     ///

@@ -12,7 +12,7 @@ mod trial;
 
 pub use batches::{AHEAD, WORKERS, input};
 
-pub use prepared_data::{Decoded, PreparedData, decode};
+pub use prepared_data::{Decoded, PreparedData, decode, user_folder};
 pub use pretrained::{lacking, matched};
 pub use preview::Preview;
 pub use report::{ArmReport, Report};

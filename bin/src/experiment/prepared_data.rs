@@ -308,7 +308,8 @@ fn cache_folder(config: &Config) -> PathBuf {
     user_folder()
 }
 
-fn user_folder() -> PathBuf {
+/// The cache folder of the user: `mpuc` in `$XDG_CACHE_HOME` or `~/.cache`.
+pub fn user_folder() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("mpuc")

@@ -166,7 +166,8 @@ impl<'a> Trial<'a> {
         let teacher = source.and_then(|arm| self.arm(arm.teacher.as_ref()?));
         let others = [source, teacher].into_iter().flatten();
         let others: Vec<String> = others.map(|arm| resolved.hash_of(arm)).collect::<Result<_>>()?;
-        let parts = (resolved.hash_of(arm)?, others, self.prepared.hash());
+        let weights = self.prepared.pretrained.stamp();
+        let parts = (resolved.hash_of(arm)?, others, self.prepared.hash(), weights);
         Ok(blake3::hash(format!("{parts:?}").as_bytes()).to_hex()[..16].to_owned())
     }
 

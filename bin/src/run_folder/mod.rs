@@ -82,7 +82,13 @@ impl RunFolder {
     /// # Errors
     /// When the configuration cannot be written as TOML.
     pub fn default_path(resolved: &Resolved) -> Result<PathBuf> {
-        Ok(Path::new("runs").join(format!("{}-{}", resolved.preset, resolved.hash()?)))
+        let named = |resolved: &Resolved| -> Result<PathBuf> {
+            Ok(Path::new("runs").join(format!("{}-{}", resolved.preset, resolved.hash()?)))
+        };
+        // Before paths were made absolute, the folder had the path as it was spelled.
+        let spelled = named(resolved)?;
+        let folder = std::env::current_dir().unwrap_or_default();
+        if spelled.exists() { Ok(spelled) } else { named(&resolved.clone().located(&folder)) }
     }
 
     /// Creates the folder, or opens the one of the same configuration. `fresh` first removes the files of the run that is
@@ -92,6 +98,8 @@ impl RunFolder {
     /// 73 when another process works in it, 74 when it cannot be written, 78 when it holds a run of another configuration
     /// or files of others.
     pub fn create(path: &Path, resolved: &Resolved, fresh: bool) -> Result<(Self, Found)> {
+        // The run can be evaluated from any other folder.
+        let resolved = &resolved.clone().located(&std::env::current_dir().unwrap_or_default());
         fs::create_dir_all(path).map_err(|error| unwritable("create the folder", path, &error))?;
         let config = path.join(CONFIG);
         let here = config.exists();
@@ -148,11 +156,16 @@ impl RunFolder {
             return Err(Failure::new(Kind::MissingData, message)
                 .hint("name the folder that `mpuc train` printed"));
         }
-        let preset = fs::read(path.join(INVOCATION))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Invocation>(&bytes).ok())
-            .map_or_else(|| "unknown".to_owned(), |invocation| invocation.preset);
-        Resolved::load(&config, &preset)
+        let invocation = fs::read(path.join(INVOCATION)).ok();
+        let invocation =
+            invocation.and_then(|bytes| serde_json::from_slice::<Invocation>(&bytes).ok());
+        match invocation {
+            // Old runs have paths relative to the folder in which they were started.
+            Some(Invocation { preset, directory, .. }) => {
+                Ok(Resolved::load(&config, &preset)?.located(&directory))
+            }
+            None => Resolved::load(&config, "unknown"),
+        }
     }
 
     /// The folder.

@@ -114,24 +114,25 @@ impl Cuda {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Loads a program: a cubin if NVRTC is available, otherwise the committed PTX, which the driver compiles.
+    /// Loads a program: a cubin for this very GPU if NVRTC can make one, otherwise the committed PTX, which the driver
+    /// compiles.
     fn load(&self, program: &'static Program) -> Result<sys::CUmodule> {
         let load = |image: &[u8]| {
             // SAFETY: the image is an ELF file or PTX that ends with a zero byte, and is valid until the call returns.
             unsafe { result::module::load_data(image.as_ptr().cast()) }
                 .map_err(failed("cuModuleLoadData"))
         };
-        match nvrtc::cubin(program, self.description.capability) {
-            Ok(image) => load(&image).or_else(|_| {
+        let cubin = || load(&nvrtc::cubin(program, self.description.capability)?);
+        let own = cubin().or_else(|error| match error {
+            // A cubin that NVRTC cached may be damaged.
+            Error::Driver { .. } => {
                 nvrtc::forget(program);
-                load(&nvrtc::cubin(program, self.description.capability)?)
-            }),
-            Err(error @ Error::Unavailable { .. }) => {
-                let ptx = program.committed().ok_or(error)?;
-                load(format!("{ptx}\0").as_bytes())
+                cubin()
             }
-            Err(error) => Err(error),
-        }
+            error => Err(error),
+        });
+        // NVRTC may be missing, or older than the GPU.
+        own.or_else(|error| load(format!("{}\0", program.committed().ok_or(error)?).as_bytes()))
     }
 }
 
@@ -287,6 +288,13 @@ impl Driver for Cuda {
 
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
         self.enter()?;
+        // cudarc panics at a call of a function that the library lacks; only this one is not needed by tensors.
+        if !libraries::driver_has("cuEventElapsedTime_v2") {
+            return Err(Error::Unavailable {
+                what: "the driver has no cuEventElapsedTime_v2, so it cannot measure time".into(),
+                hint: "update NVIDIA's driver".into(),
+            });
+        }
         let taken = {
             let mut state = self.state();
             [from, to].map(|mark| state.marks.remove(&mark.0))
@@ -329,27 +337,37 @@ impl Drop for Cuda {
     }
 }
 
-/// The number of GPUs of the driver.
-fn devices() -> Result<i32> {
+/// Initialises the driver; returns its CUDA version, major and minor.
+fn start() -> Result<(i32, i32)> {
     libraries::driver()?;
     let mut version = 0;
     // SAFETY: the library is loaded; the address is valid.
     unsafe { sys::cuDriverGetVersion(&mut version) }
         .result()
         .map_err(failed("cuDriverGetVersion"))?;
+    let (major, minor) = (version / 1000, version % 1000 / 10);
     if version < OLDEST_DRIVER {
-        let (major, minor) = (version / 1000, version % 1000 / 10);
         return Err(Error::Unavailable {
             what: format!("the CUDA driver has version {major}.{minor}, expected 12.8 or newer"),
             hint: "update NVIDIA's driver to 570 or newer, or use the CPU".into(),
         });
     }
     match result::init() {
-        Ok(()) => {}
-        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => return Ok(0),
-        Err(error) => return Err(failed("cuInit")(error)),
+        // The driver works, but the machine has no GPU: `devices` is 0.
+        Ok(()) | Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Ok((major, minor)),
+        Err(error) => Err(failed("cuInit")(error)),
     }
-    result::device::get_count().map_err(failed("cuDeviceGetCount"))
+}
+
+/// The number of GPUs of the driver.
+fn devices() -> Result<i32> {
+    start()?;
+    match result::device::get_count() {
+        Err(DriverError(
+            sys::CUresult::CUDA_ERROR_NO_DEVICE | sys::CUresult::CUDA_ERROR_NOT_INITIALIZED,
+        )) => Ok(0),
+        count => count.map_err(failed("cuDeviceGetCount")),
+    }
 }
 
 fn describe(device: sys::CUdevice) -> Result<Description> {
@@ -390,7 +408,7 @@ fn keep_memory(device: sys::CUdevice) -> Result<()> {
 /// The CUDA software and the GPUs of this machine.
 #[derive(Debug, Clone)]
 pub struct Doctor {
-    /// The driver's CUDA version, major and minor, or why there is no driver.
+    /// The driver's CUDA version, major and minor, or why it cannot be used.
     pub driver: Result<(i32, i32)>,
     /// Every GPU, or why it cannot be used.
     pub devices: Vec<Result<Description>>,
@@ -400,17 +418,14 @@ pub struct Doctor {
 
 /// Looks for the CUDA driver, GPUs and NVRTC. Never panics and never fails.
 pub fn doctor() -> Doctor {
-    let driver = libraries::driver().and_then(|()| {
-        let mut version = 0;
-        // SAFETY: the library is loaded; the address is valid.
-        unsafe { sys::cuDriverGetVersion(&mut version) }
-            .result()
-            .map_err(failed("cuDriverGetVersion"))?;
-        Ok((version / 1000, version % 1000 / 10))
-    });
-    let count = devices().unwrap_or(0) as usize;
-    let devices =
-        (0..count).map(|number| Cuda::new(number).map(|cuda| cuda.description.clone())).collect();
+    let driver = start();
+    let devices = match (&driver, devices()) {
+        (Err(_), _) => Vec::new(),
+        (Ok(_), Err(error)) => vec![Err(error)],
+        (Ok(_), Ok(count)) => (0..count as usize)
+            .map(|number| Cuda::new(number).map(|cuda| cuda.description.clone()))
+            .collect(),
+    };
     let nvrtc = nvrtc::version().map(|(version, path)| (version, path.to_owned()));
     Doctor { driver, devices, nvrtc }
 }

@@ -12,17 +12,84 @@ pub const NVRTC_VARIABLE: &str = "MPUC_NVRTC";
 /// File names of NVRTC, newest first.
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
+/// The driver's functions that this crate calls: cudarc panics at a call of one that the library lacks.
+const DRIVER: [&str; 31] = [
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGet",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDeviceGetAttribute",
+    "cuDeviceTotalMem_v2",
+    "cuDeviceGetDefaultMemPool",
+    "cuDevicePrimaryCtxRetain",
+    "cuCtxSetCurrent",
+    "cuMemPoolSetAttribute",
+    "cuMemAllocAsync",
+    "cuMemFreeAsync",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuModuleLoadData",
+    "cuModuleGetFunction",
+    "cuLaunchKernel",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuStreamDestroy_v2",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventDestroy_v2",
+];
+
+/// NVRTC's functions that this crate calls.
+const NVRTC: [&str; 10] = [
+    "nvrtcVersion",
+    "nvrtcCreateProgram",
+    "nvrtcCompileProgram",
+    "nvrtcDestroyProgram",
+    "nvrtcGetPTXSize",
+    "nvrtcGetPTX",
+    "nvrtcGetCUBINSize",
+    "nvrtcGetCUBIN",
+    "nvrtcGetProgramLogSize",
+    "nvrtcGetProgramLog",
+];
+
 /// Loads the CUDA driver's library.
 pub(super) fn driver() -> Result<()> {
-    static PRESENT: OnceLock<bool> = OnceLock::new();
+    static STATE: OnceLock<Result<()>> = OnceLock::new();
+    STATE.get_or_init(load_driver).clone()
+}
+
+/// Whether the driver's library, which must be present, has a function.
+pub(super) fn driver_has(name: &str) -> bool {
+    // SAFETY: the library is present; the function is only looked up here.
+    unsafe { cudarc::driver::sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_ok()
+}
+
+fn load_driver() -> Result<()> {
+    use cudarc::driver::sys::is_culib_present;
+    let unavailable = |what: String, hint: &str| Error::Unavailable { what, hint: hint.into() };
     // SAFETY: loads the driver's library, if present; the vendor's initialisers need nothing of the caller.
-    if *PRESENT.get_or_init(|| unsafe { cudarc::driver::sys::is_culib_present() }) {
-        return Ok(());
+    if !unsafe { is_culib_present() } {
+        return Err(unavailable(
+            "no CUDA driver: libcuda.so.1 is not in the library path".into(),
+            "install NVIDIA's driver (570 or newer), or use the CPU (--device cpu)",
+        ));
     }
-    Err(Error::Unavailable {
-        what: "no CUDA driver: libcuda.so.1 is not in the library path".into(),
-        hint: "install NVIDIA's driver (570 or newer), or use the CPU (--device cpu)".into(),
-    })
+    match DRIVER.iter().find(|name| !driver_has(name)) {
+        None => Ok(()),
+        Some(name) => Err(unavailable(
+            format!("libcuda.so.1 has no function {name}: it is a stub, or older than driver 570"),
+            "install NVIDIA's driver (570 or newer), remove the stub from LD_LIBRARY_PATH, or use the CPU",
+        )),
+    }
 }
 
 /// Loads NVRTC; returns its path, or the bare name if the system's loader found it.
@@ -78,16 +145,26 @@ fn load(path: &Path) -> Option<PathBuf> {
         .flatten();
     let wanted = |name: &str| name.starts_with("libnvrtc-builtins.so.") && !name.contains(".alt");
     for entry in builtins.filter(|entry| entry.file_name().to_str().is_some_and(wanted)) {
-        open(&entry.path());
+        open(&entry.path()).map(keep);
     }
-    open(path).then(|| path.to_owned())
+    // SAFETY: its functions are only looked up here.
+    let has = |library: &Library, name: &str| unsafe {
+        library.get::<unsafe extern "C" fn()>(name.as_bytes()).is_ok()
+    };
+    // A library that lacks a function is not NVRTC: another folder may have it.
+    let library = open(path).filter(|library| NVRTC.iter().all(|name| has(library, name)))?;
+    keep(library);
+    Some(path.to_owned())
 }
 
-fn open(path: &Path) -> bool {
+fn open(path: &Path) -> Option<Library> {
     // SAFETY: the initialisers of NVRTC's libraries need nothing of the caller.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    // Never closed, so that cudarc finds it by its name.
-    library.map(std::mem::forget).is_ok()
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.ok()
+}
+
+/// Never closes a library, so that cudarc finds it by its name.
+fn keep(library: Library) {
+    std::mem::forget(library);
 }
 
 /// Folders into which wheels, conda and NVIDIA's installers put NVRTC.
