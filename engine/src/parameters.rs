@@ -8,6 +8,9 @@ use crate::{DType, Device, Error, Philox, Result, Tensor};
 use kernels::{Float, Shape};
 use std::collections::HashMap;
 
+/// The most parameters of a model: a setting of its depth is wrong before their names fill the memory.
+const MOST: usize = 20_000;
+
 /// The index of a parameter in its [`Parameters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub(crate) usize);
@@ -218,6 +221,10 @@ impl Parameters {
                 name,
                 what: "the name is in use; give each layer its own scope".into(),
             });
+        }
+        if self.entries.len() >= MOST {
+            let what = format!("is one of more than {MOST} parameters; use fewer layers");
+            return Err(Error::Parameter { name, what });
         }
         let elements = stored.iter().try_fold(self.dtype.size(), |all, &n| all.checked_mul(n));
         if elements.is_none_or(|bytes| bytes > isize::MAX as usize) {

@@ -149,13 +149,28 @@ fn leaves(builder: &Builder, path: &str) -> Vec<String> {
 /// message.
 fn culprit(builder: &Builder, path: &str, message: &str) -> Option<String> {
     // Without its kind every table is an error.
-    let mut values = leaves(builder, path).into_iter().filter(|key| !key.ends_with(".kind"));
-    values.find(|key| {
+    let values = leaves(builder, path).into_iter().filter(|key| !key.ends_with(".kind"));
+    let matters = |key: &String| {
         let mut without = builder.clone();
         without.drop(key);
         let outcome: Result<super::Config, _> = without.table.try_into();
         outcome.map_or_else(|error| error.message() != message, |_| true)
-    })
+    };
+    let suspects: Vec<String> = values.filter(matters).collect();
+    // A value that must not be absent changes the message too, but only the wrong value is quoted in it.
+    let quoted =
+        |key: &&String| value_at(builder, key).is_some_and(|v| message.contains(&quote(v)));
+    suspects.iter().find(quoted).or(suspects.first()).cloned()
+}
+
+/// A value as serde's messages quote it.
+fn quote(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Float(number) => format!("`{number}`"),
+        Value::Array(_) => "sequence".into(),
+        other => format!("`{other}`"),
+    }
 }
 
 /// The keys of a table and of all tables in it.
