@@ -227,13 +227,13 @@ pub struct ModalityConfig {
 impl Config {
     /// The paths of the files that are read: data, weights, word vectors.
     pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let of = |modality: &mut ModalityConfig| -> Vec<&mut PathBuf> {
+        fn of(modality: &mut ModalityConfig) -> impl Iterator<Item = &mut PathBuf> {
             let vectors = match &mut modality.feature {
                 Extractor::Words(words) => Some(&mut words.vectors),
                 _ => None,
             };
-            modality.weights.iter_mut().chain(vectors).collect()
-        };
+            modality.weights.iter_mut().chain(vectors)
+        }
         let modalities = self.modality.values_mut();
         std::iter::once(&mut self.data.path).chain(modalities.flat_map(of))
     }

@@ -145,7 +145,9 @@ fn load(path: &Path) -> Option<PathBuf> {
         .flatten();
     let wanted = |name: &str| name.starts_with("libnvrtc-builtins.so.") && !name.contains(".alt");
     for entry in builtins.filter(|entry| entry.file_name().to_str().is_some_and(wanted)) {
-        open(&entry.path()).map(keep);
+        if let Some(builtins) = open(&entry.path()) {
+            keep(builtins);
+        }
     }
     // SAFETY: its functions are only looked up here.
     let has = |library: &Library, name: &str| unsafe {
