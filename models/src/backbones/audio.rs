@@ -2,8 +2,11 @@
 
 use super::refuse;
 use engine::nn::{DepthwiseConv, Dropout, LayerNorm, Linear, Prelu};
-use engine::{Pass, Result, Scope, Tensor};
+use engine::{Error, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
+
+/// The dilation of a block is two to the power of its number: more blocks see nothing but padding.
+const MOST_BLOCKS: usize = 24;
 
 /// Settings of [`TemporalConvNet`]; the defaults are those of the paper's authors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +105,10 @@ impl TemporalConvNet {
         let norm = LayerNorm::global(scope.sub("norm"), bands)?;
         let bottleneck = Linear::new(scope.sub("bottleneck"), bands, settings.channels)?;
         let mut inner = scope.sub("blocks");
+        if settings.blocks > MOST_BLOCKS {
+            let what = format!("`blocks` is {}; it must be at most {MOST_BLOCKS}", settings.blocks);
+            return Err(Error::Model { model: "temporal convolutions".into(), what });
+        }
         let block = |i: usize| Block::new(inner.sub(i), settings, 1 << (i % settings.blocks));
         let blocks = (0..settings.blocks * settings.repeats).map(block).collect::<Result<_>>()?;
         Ok(TemporalConvNet {

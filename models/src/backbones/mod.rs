@@ -18,7 +18,7 @@ pub use skeleton::{SpatialTemporalGraphNet, SpatialTemporalGraphNetSettings};
 pub use strided::{StridedConvNet, StridedConvNetSettings};
 pub use text::{TextTransformer, TextTransformerSettings};
 
-use engine::{Pass, Result, Scope, Tensor};
+use engine::{Error, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The kind of a modality's network and its settings.
@@ -39,6 +39,34 @@ pub enum BackboneSettings {
     StridedConv(StridedConvNetSettings),
     /// Strided convolutions on small clips `[N, T, H, W, C]`, pooled by mean and standard deviation.
     StridedClip(StridedClipNetSettings),
+}
+
+impl BackboneSettings {
+    /// Refuses what no network can have: an integer of 0 or a number below 0.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn check(&self) -> Result<()> {
+        let refused = |what: String| Error::Model { model: "backbone".into(), what };
+        let settings = serde_json::to_value(self).map_err(|error| refused(error.to_string()))?;
+        let settings = settings.as_object().into_iter().flatten();
+        for (key, value) in settings {
+            let single = std::slice::from_ref(value);
+            for number in value.as_array().map_or(single, Vec::as_slice) {
+                let wrong = match number {
+                    serde_json::Value::Number(number) if number.is_u64() => {
+                        number.as_u64() == Some(0)
+                    }
+                    serde_json::Value::Number(number) => number.as_f64().is_none_or(|v| v < 0.0),
+                    _ => false,
+                };
+                if wrong {
+                    return Err(refused(format!("`{key}` is {number}; it must be above 0")));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A network built from [`BackboneSettings`].
@@ -67,6 +95,7 @@ impl Backbone {
     /// # Errors
     /// When the settings do not match the input or each other.
     pub fn new(settings: &BackboneSettings, scope: Scope<'_>, input: &[usize]) -> Result<Self> {
+        settings.check()?;
         Ok(match settings {
             BackboneSettings::TextTransformer(s) => {
                 Backbone::TextTransformer(TextTransformer::new(s, scope, input)?)

@@ -180,7 +180,7 @@ mod tests {
             ("strided_conv", vec![64, 80]),
             ("strided_clip", vec![8, 32, 32, 1]),
         ];
-        let mut measured = 0;
+        let (mut measured, mut panics) = (0, Vec::new());
         for (kind, input) in cases {
             let default = serde_json::json!({ "kind": kind });
             let default: BackboneSettings = serde_json::from_value(default).unwrap();
@@ -191,11 +191,7 @@ mod tests {
                 else {
                     continue;
                 };
-                for input in [
-                    input.clone(),
-                    [&[1], &input[1..]].concat(),
-                    [&[100_000], &input[1..]].concat(),
-                ] {
+                for input in [[&[1], &input[1..]].concat(), [&[100_000], &input[1..]].concat()] {
                     let encoder = |name: &str| EncoderSettings {
                         name: name.into(),
                         backbone: backbone.clone(),
@@ -212,11 +208,14 @@ mod tests {
                     );
                     let run = || estimate(&system, parts, &settings, evaluated, false).is_ok();
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-                    measured +=
-                        usize::from(outcome.unwrap_or_else(|_| panic!("{variant} on {input:?}")));
+                    match outcome {
+                        Ok(fine) => measured += usize::from(fine),
+                        Err(_) => panics.push(format!("{variant} on {input:?}")),
+                    }
                 }
             }
         }
+        assert!(panics.is_empty(), "panics:\n{}", panics.join("\n"));
         assert!(measured > 50, "{measured}");
     }
 
