@@ -127,10 +127,10 @@ impl fmt::Display for Preview {
         let header = ["networks of arm", "parameters", "memory", "epochs", "steps"];
         writeln!(f, "{}", output::table(&header, &rows))?;
         let Preview { seeds, folds, rows, samples, .. } = self;
+        let trials = seeds * folds;
         write!(
             f,
-            "{rows} arms on {} trials ({seeds} seeds, {folds} folds), {samples} samples",
-            seeds * folds
+            "rows of the table: {rows}; trials: {trials} (seeds: {seeds}, folds: {folds}); samples: {samples}"
         )
     }
 }
