@@ -65,7 +65,7 @@ fn a_machine_without_a_gpu_is_told_so() {
     );
 }
 
-/// A library with the driver's functions, which do nothing; `FAIL=NAME` makes one return 999, and `LACK` leaves one out.
+/// A library with the driver's functions, which do nothing; `FAIL=NAME` makes one return 999.
 const STUB: &str = r#"
 #include <stdlib.h>
 #include <string.h>
@@ -200,5 +200,14 @@ fn each_call_of_the_driver_may_fail_and_is_named() {
         let message = text(&output.stderr);
         assert!(!output.status.success() && !message.contains("a bug"), "{name}: {message}");
         assert!(message.contains(name.trim_end_matches("_v2")), "{name}: {message}");
+    }
+    // A kernel that fails is known only when somebody waits for it.
+    let out = folder.path().join("run");
+    let mut command = command(&smoke(&out, "cuda"));
+    command.env("LD_LIBRARY_PATH", folder.path()).env("MPUC_NVRTC", "/nowhere");
+    command.env("FAIL", "cuStreamSynchronize").env("MPUC_CUDA_SYNC", "1");
+    let message = text(&command.output().unwrap().stderr);
+    for part in ["cuStreamSynchronize failed with code 999", " blocks of ", "arguments "] {
+        assert!(message.contains(part), "{message}");
     }
 }

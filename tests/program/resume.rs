@@ -114,6 +114,28 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     assert!(checkpoints(&damaged) == checkpoints(&whole));
 }
 
+/// 500 flips, or as many as `MPUC_FLIPS` says.
+#[test]
+fn no_flip_of_a_bit_of_a_run_s_checkpoint_is_silent() {
+    use engine::checkpoint::Checkpoint;
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    assert!(mpuc(&short_run(&run, &["--set", "arms=[mpuc]"])).status.success());
+    let path = run.join("checkpoints/seed3-fold1-mpuc.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let count = std::env::var("MPUC_FLIPS").map_or(500, |count| count.parse().unwrap());
+    let random = engine::Philox::new(5, "flips");
+    for flip in 0..count {
+        let bit = random.below(flip, 8 * whole.len());
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(Checkpoint::load(&path).is_err(), "bit {bit}");
+        let (_, why) = Checkpoint::load_or_previous(&path).unwrap();
+        assert!(why.unwrap().to_string().contains("seed3-fold1-mpuc.safetensors"));
+    }
+}
+
 #[test]
 fn a_run_goes_on_after_its_data_moved_and_is_evaluated_from_any_folder() {
     let folder = tempfile::tempdir().unwrap();

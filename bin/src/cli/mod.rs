@@ -50,6 +50,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Compute the frozen features of recordings with a trained run.
     Embed(EmbedArgs),
+    /// List the built-in configurations, or print one in full.
+    Presets(PresetsArgs),
     /// Print the paper's tables with your runs beside its figures.
     Report(ReportArgs),
     /// Make, check and describe data.
@@ -499,6 +501,19 @@ pub struct CompletionsArgs {
     /// The shell.
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
+}
+
+/// `mpuc presets`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mpuc presets
+  mpuc presets paper > my.toml
+      A complete configuration to start from: `mpuc train --config my.toml`.")]
+pub struct PresetsArgs {
+    /// The preset to print in full, with the source of each value.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// `mpuc cache`.

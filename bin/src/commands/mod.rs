@@ -12,6 +12,7 @@ mod gradcheck;
 mod kernels;
 mod predict;
 mod prepare;
+mod presets;
 mod report;
 mod stats;
 mod train;
@@ -34,6 +35,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Eval(args) => eval::run(&args, context),
         Command::Predict(args) => predict::run(&args, &context),
         Command::Embed(args) => embed::run(&args, &context),
+        Command::Presets(args) => presets::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, &context),
         Command::Data(DataCommand::Check(args)) => check::run(&args, &context),

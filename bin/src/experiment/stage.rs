@@ -40,6 +40,8 @@ pub struct Stage<'a> {
     pub needs: Needs,
     /// How modalities are paired.
     pub pairing: Pairing,
+    /// The setting that gives the size of a batch.
+    pub batch_key: String,
     /// Seed of dropout.
     pub seed: u64,
     /// The time when this process began it, and the seconds that earlier processes spent on it.
@@ -218,8 +220,11 @@ impl Stage<'_> {
                 true => " in which two have the same two modalities",
                 false => "",
             };
-            let message = format!("{count} training samples make no batch of {size}{pairs}");
-            return Err(Failure::config(message).hint("lower training.batch or use more data"));
+            let message = format!(
+                "`{}` is {size}, but {count} training samples make no batch of {size}{pairs}",
+                self.batch_key
+            );
+            return Err(Failure::config(message).hint("lower it, or use more data"));
         }
         Ok(steps)
     }

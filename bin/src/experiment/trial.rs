@@ -332,7 +332,12 @@ impl<'a> Trial<'a> {
         let (train, validation) =
             samples_to_learn_from(self.prepared, self.split, &needs, transductive);
         let name = self.name(&arm.name);
+        // An arm of each modality is defined under the name before the dot.
+        let defined = arm.name.split('.').next().unwrap_or(&arm.name);
+        let own = format!("arm.{defined}.training.batch");
+        let has_own = self.session.resolved.sources.contains_key(&own);
         Stage {
+            batch_key: if has_own { own } else { "training.batch".into() },
             session: self.session,
             begun: (Instant::now(), self.session.run.seconds_of(&name)),
             name,

@@ -21,6 +21,8 @@ pub(super) struct Cuda {
     description: Description,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    /// See [`SYNC_VARIABLE`].
+    sync: bool,
     state: Mutex<State>,
 }
 
@@ -65,6 +67,27 @@ unsafe impl Send for Cuda {}
 unsafe impl Sync for Cuda {}
 
 /// An error of the driver, from its code. Asks the driver for no text: the driver may be missing.
+/// The environment variable that makes every launch wait for its end if it is 1: a failure then names its kernel.
+const SYNC_VARIABLE: &str = "MPUC_CUDA_SYNC";
+
+/// The error of a launch that was waited for.
+fn fault(launch: &Launch<'_>, error: &Error) -> Error {
+    let ([bx, by, bz], [tx, ty, tz]) = (launch.grid.blocks, launch.grid.threads);
+    // Extents and addresses, as the kernel's struct holds them.
+    let words: Vec<String> = launch
+        .arguments
+        .chunks(4)
+        .map(|word| word.iter().rev().map(|byte| format!("{byte:02x}")).collect())
+        .collect();
+    let what = format!(
+        "{error}; launched with {bx} x {by} x {bz} blocks of {tx} x {ty} x {tz} threads, {} bytes of shared memory, \
+         arguments {}",
+        launch.grid.shared,
+        words.join(" ")
+    );
+    Error::Launch { kernel: launch.kernel.into(), what }
+}
+
 fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| Error::Driver { call, code: error.0 as u32 }
 }
@@ -101,7 +124,8 @@ impl Cuda {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(failed("cuStreamCreate"))?;
         keep_memory(device)?;
-        Ok(Cuda { description, context, stream, state: Mutex::default() })
+        let sync = std::env::var_os(SYNC_VARIABLE).is_some_and(|value| value == "1");
+        Ok(Cuda { description, context, stream, sync, state: Mutex::default() })
     }
 
     /// Makes this GPU's context current on the calling thread.
@@ -261,7 +285,8 @@ impl Driver for Cuda {
                 &mut parameters,
             )
         }
-        .map_err(failed("cuLaunchKernel"))
+        .map_err(failed("cuLaunchKernel"))?;
+        if self.sync { self.synchronize().map_err(|error| fault(launch, &error)) } else { Ok(()) }
     }
 
     fn synchronize(&self) -> Result<()> {
