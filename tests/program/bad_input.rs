@@ -406,3 +406,31 @@ fn a_run_is_held_to_the_data_it_was_begun_with() {
     write_npy(&folder.path().join("clip 3 ä.npy"), 3);
     run_on(&path, 0, &[], &[]);
 }
+
+#[test]
+fn pointers_of_git_lfs_are_named_whatever_they_stand_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12ab\nsize 123\n";
+    for name in ["a.wav", "a.mp4", "a.csv", "a.npy"] {
+        let path = folder.path().join(name);
+        fs::write(&path, pointer).unwrap();
+        let column = if name == "a.csv" { "landmarks" } else { "value" };
+        let table = folder.path().join("m.csv");
+        fs::write(&table, format!("id,{column}\n1,{name}\n")).unwrap();
+        let output = mpuc(&["data", "check", table.to_str().unwrap()]);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            output.status.code() == Some(65) && said.contains("git lfs pull"),
+            "{name}: {said}"
+        );
+    }
+    let table = folder.path().join("a.csv");
+    fails(&["data", "check", table.to_str().unwrap()], 65, &["git lfs pull"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn inputs_without_end_do_not_fill_the_memory() {
+    fails(&["train", "--config", "/dev/zero"], 78, &["/dev/zero", "longer than 16 MB"]);
+    fails(&["data", "check", "/dev/zero", "--format", "manifest"], 65, &["longer than 256 MB"]);
+}

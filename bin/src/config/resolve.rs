@@ -7,6 +7,7 @@ use super::{Config, explain, migrate, presets, save};
 use crate::failure::{Failure, Kind, Result};
 use data::corpora::{Format, ravdess};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -137,10 +138,19 @@ pub fn path_value(flag: &str, path: &Path) -> Result<Value> {
     Ok(Value::String(text.into()))
 }
 
+/// The largest configuration, in bytes.
+const MOST_BYTES: u64 = 16 << 20;
+
 /// The values of a TOML file, and the line of each key.
 fn read(path: &Path) -> Result<(Table, BTreeMap<String, usize>)> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::io("read the configuration", path, &error))?;
+    let file = std::fs::File::open(path);
+    let mut text = String::new();
+    let read = file.and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+    read.map_err(|error| Failure::io("read the configuration", path, &error))?;
+    if text.len() as u64 > MOST_BYTES {
+        let what = format!("{}: is longer than {} MB", path.display(), MOST_BYTES >> 20);
+        return Err(Failure::config(what).hint("give a configuration in TOML"));
+    }
     let table: Table = toml::from_str(&text).map_err(|error| {
         let line =
             error.span().map_or(String::new(), |span| format!(":{}", line_of(&text, span.start)));

@@ -3,11 +3,17 @@
 //! Separators are `,`, `;`, `|` or tabs. Blank rows are skipped and counted; empty columns at the right, which spreadsheets
 //! write, are dropped.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, Trim};
 
+use crate::formats::foreign;
 use crate::{Error, Result};
+
+/// The largest manifest, in bytes.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// Separators of cells; of those that are equally frequent in the header the first is used.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -34,7 +40,16 @@ impl Table {
     /// Bad data with the line when the file is not UTF-8, has no header, or has a row with too few or too many cells;
     /// input/output errors.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::reading(path, e))?;
+        let file = File::open(path).map_err(|e| Error::reading(path, e))?;
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::reading(path, e))?;
+        if bytes.len() as u64 > MOST_BYTES {
+            let what = format!("is longer than {} MB; give a CSV file", MOST_BYTES >> 20);
+            return Err(Error::bad(path, what));
+        }
+        if let Some(error) = foreign::refuse_stand_in(path, &bytes) {
+            return Err(error);
+        }
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err(Error::bad_at(path, 1, 0, "is UTF-16 text; save the file as UTF-8"));
         }

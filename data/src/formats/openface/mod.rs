@@ -16,6 +16,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::foreign;
 use crate::{Array, Error, Result};
 pub(crate) use columns::Columns;
 use layout::Layout;
@@ -82,6 +83,9 @@ pub fn read(path: &Path, coordinates: Coordinates) -> Result<Track> {
 /// # Errors
 /// As [`read`].
 pub fn parse(path: &Path, bytes: &[u8], coordinates: Coordinates) -> Result<Track> {
+    if let Some(error) = foreign::refuse_stand_in(path, bytes) {
+        return Err(error);
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Excel may name the separator in a line before the header.
     let of_excel = |(_, line): &(usize, &[u8])| line.len() == 5 && line.starts_with(b"sep=");

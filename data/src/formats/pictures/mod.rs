@@ -8,6 +8,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use super::companions::is_companion;
+use super::foreign;
 use super::is_of_faces;
 use crate::{Array, Error, Result, fence};
 use bmp::Rgb;
@@ -101,7 +102,9 @@ pub fn read(path: &Path) -> Result<Array<u8>> {
         _ if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => png(&bytes),
         _ => Err("it is neither JPEG, PNG nor BMP".to_owned()),
     });
-    let (width, height, rgb) = decoded.flatten().map_err(|what| damaged(path, &what))?;
+    let (width, height, rgb) = decoded.flatten().map_err(|what| {
+        foreign::refuse_stand_in(path, &bytes).unwrap_or_else(|| damaged(path, &what))
+    })?;
     Array::new([height, width, 3], rgb)
 }
 

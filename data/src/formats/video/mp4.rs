@@ -9,6 +9,7 @@ use mp4parse::{CodecType, SampleEntry, TrackType, VideoCodecSpecific, VideoSampl
 
 use super::{MOST_FRAMES, Trouble, Turn, container, too_long};
 use crate::Error;
+use crate::formats::foreign;
 
 /// A coded frame, in decoding order.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,9 @@ impl Track {
         if let Some(what) = container::without_frames(bytes) {
             let what = format!("is {what}, not a video; give the file with the frames");
             return Err(Error::bad(path, what).into());
+        }
+        if let Some(error) = foreign::refuse_stand_in(path, bytes) {
+            return Err(error.into());
         }
         if !is_mp4(bytes) {
             let what =
