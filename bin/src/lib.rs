@@ -8,6 +8,7 @@ mod device;
 mod experiment;
 mod failure;
 mod output;
+mod panics;
 mod progress;
 mod run_folder;
 mod signals;
@@ -28,7 +29,7 @@ struct Context {
 
 /// Runs the command of the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
-    failure::install_panic_hook();
+    panics::install_panic_hook();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -3,8 +3,9 @@
 use crate::Context;
 use crate::cli::GradcheckArgs;
 use crate::device::Choice;
-use crate::failure::{Failure, Kind, Result, catching};
+use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use crate::panics::catching;
 use engine::Device;
 use kernels::check::{Report, check};
 use kernels::op::Compiled;

@@ -86,6 +86,8 @@ impl Memory {
                     .allocate(size)
                     .or_else(|_| {
                         state.trim(driver);
+                        // What launched work still uses is free after it.
+                        driver.synchronize()?;
                         driver.allocate(size)
                     })
                     .map_err(|error| state.explain(driver, size, error))?

@@ -78,11 +78,25 @@ pub(super) fn compile_saying(
         Some(mut image) if !image.is_empty() => {
             if target == Target::Ptx {
                 image.retain(|&byte| byte != 0);
+                image = for_old_drivers(&image);
             }
             Ok((image, compilation.log().unwrap_or_default()))
         }
         _ => Err(refused("the image is empty".into())),
     }
+}
+
+/// The PTX version of the oldest driver: 570, of CUDA 12.8.
+const PTX_VERSION: &[u8] = b".version 8.7";
+
+/// PTX that says the version of the oldest driver. NVRTC says its own, which older drivers refuse, but uses nothing newer
+/// than 8.3: CI runs the assembler of CUDA 12.8 on the committed PTX.
+fn for_old_drivers(ptx: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = ptx.split(|&byte| byte == b'\n').collect();
+    if let Some(version) = lines.iter_mut().find(|line| line.starts_with(b".version ")) {
+        *version = PTX_VERSION;
+    }
+    lines.join(&b'\n')
 }
 
 /// A program's cubin from the cache on disk, or compiled and written to it.

@@ -1,7 +1,7 @@
 //! One video: tracks its face, then writes crops, points and the contact sheet.
 
 use super::networks::Networks;
-use super::sheet::{Sheet, Tile};
+use super::sheet::{Sheet, Tile, bytes};
 use super::source::{Clip, Frames};
 use crate::cli::Gaps;
 use crate::failure::{Failure, Result};
@@ -219,11 +219,6 @@ fn hold(rows: &mut [Row]) {
             row.points = last;
         }
     }
-}
-
-/// Rounds pixels from 0 to 255 to bytes.
-pub fn bytes(pixels: Vec<[f32; 3]>) -> Vec<u8> {
-    pixels.into_iter().flatten().map(|value| value.round().clamp(0.0, 255.0) as u8).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The contact sheet: an image of several frames of a video, with crop square and points, for visual inspection.
 
-use super::clip::bytes;
 use crate::failure::{Failure, Kind, Result};
 use data::formats::openface::Row;
 use models::faces::{Picture, Square};
@@ -136,6 +135,11 @@ impl Canvas {
             }
         }
     }
+}
+
+/// Rounds pixels from 0 to 255 to bytes.
+pub fn bytes(pixels: Vec<[f32; 3]>) -> Vec<u8> {
+    pixels.into_iter().flatten().map(|value| value.round().clamp(0.0, 255.0) as u8).collect()
 }
 
 #[cfg(test)]
