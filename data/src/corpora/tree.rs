@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct Files {
     /// All files in the order of their names, then the members of all archives.
     pub sources: Vec<Source>,
-    /// The number of [companions](companions), which are left out.
+    /// The number of [companions], which are left out.
     pub companions: usize,
     /// The number of files whose names are not UTF-8; [`name`] has no answer for them.
     not_utf8: usize,
