@@ -74,7 +74,9 @@ fn run_on(path: &Path, code: i32, wanted: &[&str], more: &[&str]) {
     arguments.extend(more);
     if code == 0 {
         let output = mpuc(&arguments);
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        let message = text(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        assert!(wanted.iter().all(|part| message.contains(part)), "{wanted:?} in {message}");
     } else {
         fails(&arguments, code, wanted);
     }
@@ -381,6 +383,17 @@ fn a_test_part_without_labels_is_not_judged() {
     let arm = &results["arms"]["mpuc"];
     assert!(arm["score"].is_null() && results["chance"].is_null(), "{results}");
     assert!(arm["retrieval"]["at_1"].as_f64().is_some());
+}
+
+#[test]
+fn a_test_part_of_one_class_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = parts(folder.path(), 40, |row| {
+        let part = part(row, 28, 4);
+        (true, true, if part == "test" { "a" } else { class(row) }, part)
+    });
+    let wanted = "every labelled sample of its test part is of the class `a`";
+    run_on(&path, 0, &[wanted], &STANDARD);
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn each(
         let name = format!("seed {seed}, fold {}", fold + 1);
         session.run.tell(|status| status.begin(name, done, trials.len()))?;
         let trial = Trial::new(session, prepared, seed, fold)?;
+        trial.warn_of_labels();
         for arm in training.iter().chain(&derived) {
             results.extend(todo(&trial, arm)?);
         }

@@ -17,7 +17,7 @@ use models::targets::Task;
 use models::train::{EpochRecord, Estimate, Evaluated, calibrate, estimate, plateau};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -98,13 +98,6 @@ impl<'a> Trial<'a> {
         let batches = Batches::new(config, prepared, &split.train, seed)?;
         let some = |part: &[usize]| !prepared.labelled(part).is_empty();
         let labelled = some(&split.train) && some(&split.test);
-        if !prepared.classes.is_empty() && !labelled {
-            session.progress.warn(format_args!(
-                "fold {}: no sample of its {} part has a label, so nothing is evaluated by labels",
-                fold + 1,
-                if some(&split.test) { "training" } else { "test" }
-            ));
-        }
         let weights = config.data.positive_weights.as_deref();
         let task = labelled.then(|| prepared.task(&split.train, weights));
         Ok(Trial {
@@ -118,6 +111,28 @@ impl<'a> Trial<'a> {
             networks: RefCell::default(),
             features: RefCell::default(),
         })
+    }
+
+    /// Warns of labels by which an evaluation says nothing: none at all, or of one class alone.
+    pub fn warn_of_labels(&self) {
+        let PreparedData { classes, labels, .. } = self.prepared;
+        let fold = self.fold + 1;
+        for (name, part) in [("training", &self.split.train), ("test", &self.split.test)] {
+            let labelled = self.prepared.labelled(part);
+            if labelled.is_empty() && !classes.is_empty() {
+                self.session.progress.warn(format_args!(
+                    "fold {fold}: no sample of its {name} part has a label, so nothing is evaluated by labels"
+                ));
+            }
+            let found: BTreeSet<usize> =
+                labelled.into_iter().filter_map(|sample| labels[sample]?.class()).collect();
+            if let (1, Some(&class)) = (found.len(), found.first()) {
+                self.session.progress.warn(format_args!(
+                    "fold {fold}: every labelled sample of its {name} part is of the class `{}`: the accuracy says nothing",
+                    classes[class]
+                ));
+            }
+        }
     }
 
     /// Trains and evaluates an arm, or reads its result from the run folder. `None` if the data lacks what the arm
