@@ -155,6 +155,19 @@ fn frames_of_one_size_have_no_list_of_sizes_and_are_read() {
 }
 
 #[test]
+fn chunks_that_claim_millions_of_frames_are_refused_before_there_is_room_for_them() {
+    let mut bytes = std::fs::read(video("equal.mp4")).unwrap();
+    let table = bytes.windows(4).position(|name| name == b"stsc").unwrap();
+    // After the name: version, number of runs, first chunk of the first run; then its frames.
+    bytes[table + 16..][..4].copy_from_slice(&0x0fff_ffff_u32.to_be_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claims.mp4");
+    std::fs::write(&path, bytes).unwrap();
+    let error = ClipSettings::default().read(&path).unwrap_err().to_string();
+    assert!(error.contains("claims.mp4: more than 160000 frames"), "{error}");
+}
+
+#[test]
 fn a_video_becomes_a_clip_of_the_middle_of_its_frames() {
     let settings = ClipSettings { height: 32, width: 32, ..ClipSettings::default() };
     let (clip, rate) = settings.read(&video("b_frames.mp4")).unwrap();

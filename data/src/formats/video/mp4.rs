@@ -71,7 +71,8 @@ impl Track {
         if frames == 0 {
             return Err(Trouble::Unsupported("its frames are in fragments".into()));
         }
-        if frames > MOST_FRAMES {
+        // The table of frames has room for as many as the chunks claim.
+        if frames.max(frames_in_chunks(track)) > MOST_FRAMES {
             return Err(too_long(path).into());
         }
         let table = create_sample_table(track, 0.into()).ok_or_else(|| {
@@ -122,6 +123,19 @@ fn coded_frames(track: &mp4parse::Track) -> usize {
     }
     let times = track.stts.as_ref().map_or(&[][..], |times| &times.samples);
     times.iter().fold(0, |sum: usize, run| sum.saturating_add(run.sample_count as usize))
+}
+
+/// The number of frames that the chunks claim to have.
+fn frames_in_chunks(track: &mp4parse::Track) -> usize {
+    let runs = track.stsc.as_ref().map_or(&[][..], |chunks| &chunks.samples);
+    let chunks = track.stco.as_ref().map_or(0, |chunks| chunks.offsets.len()) as u32;
+    // A run of chunks ends before the first chunk of the next, numbered from 1; the last run at the last chunk.
+    let ends = runs.iter().skip(1).map(|next| next.first_chunk);
+    let ends = ends.chain([chunks.saturating_add(1)]);
+    runs.iter().zip(ends).fold(0, |sum: usize, (run, end)| {
+        let chunks = end.saturating_sub(run.first_chunk) as usize;
+        sum.saturating_add(chunks.saturating_mul(run.samples_per_chunk as usize))
+    })
 }
 
 /// The bytes without those after the last box, which cameras and taggers write: whatever follows `moov` and `mdat` and is no
