@@ -407,6 +407,12 @@ impl<'a> Trial<'a> {
                 &self.split.test,
                 &self.session.resolved.config.retrieval,
             )?;
+            if found.is_none() && networks.settings.needs().pairs {
+                self.session.progress.warn(format_args!(
+                    "{}: retrieval not measured: fewer than 2 test samples have all modalities",
+                    self.name(&arm.name)
+                ));
+            }
             result.retrieval = found.map(|(retrieval, _)| retrieval);
             result.retrieval_chance = found.map(|(_, chance)| chance);
         }
