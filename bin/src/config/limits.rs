@@ -1,4 +1,4 @@
-//! Bounds of numbers, by their keys: no number of a configuration can make the program compute with what no machine has.
+//! Bounds of numbers, by their keys: a number beyond them needs more memory or time than any machine has.
 
 use super::Resolved;
 use super::explain::refused;
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 /// Checks every number of a configuration.
 ///
 /// # Errors
-/// The first number that is not finite, is negative where that means nothing, or exceeds its bound.
+/// The first number that is not finite or exceeds its bound.
 pub(super) fn check(resolved: &Resolved) -> Result<()> {
     walk(resolved, &to_table(&resolved.config)?, "")
 }

@@ -174,7 +174,8 @@ pub enum Protocol {
     /// No group is in two parts; pairs of groups (0, 1), (2, 3), ... are distributed over three folds, so that each has as
     /// many male as female actors.
     ByGroupPairs,
-    /// Each fold has the same share of each class, whoever the actors are; near-copies of one performance stay together.
+    /// Each fold has the same share of each class; an actor may be in several folds. Near-copies of one performance stay
+    /// together.
     Stratified,
     /// The corpus's own split: the lists beside CMU-MOSEI's files (without lists as `by_group`), or a manifest's
     /// column `part`.

@@ -6,6 +6,7 @@ use crate::config::Pairing;
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::Task;
 use crate::run_folder::{Metrics, Position};
+use crate::signals::Reason;
 use data::folds::Split;
 use data::loader::Item;
 use engine::Parameters;
@@ -142,11 +143,12 @@ impl Stage<'_> {
         let started = Instant::now();
         if !self.enough(trainer.epoch() * steps_an_epoch) {
             fit(&mut trainer, system, &running)?;
-            drop(saving);
-            // The checkpoint of the last epoch is written.
-            if let Some(reason) = self.session.stop.asked() {
-                return Err(reason.saved("the same command continues"));
-            }
+        }
+        drop(saving);
+        // The last checkpoint is written. A time limit does not stop here: a run of short limits must reach its evaluation.
+        let signal = self.session.stop.asked().filter(|reason| *reason != Reason::Deadline);
+        if let Some(reason) = signal {
+            return Err(reason.saved("the same command continues"));
         }
         let waited = running.waited.get();
         if waited > Duration::ZERO {

@@ -20,7 +20,7 @@ pub(super) const FOLDERS: [&str; 4] = ["splits", "checkpoints", "eval", "models"
 /// Files in `splits`.
 const SPLITS: [&str; 2] = ["splits.json", "data.json"];
 
-/// Refuses a folder without a configuration that has any other content: nobody can tell what made it.
+/// Refuses a folder without a configuration that has other files: their configuration is not known.
 ///
 /// # Errors
 /// 78 with the name of a file; 74 when the folder cannot be read.

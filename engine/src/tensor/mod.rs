@@ -66,7 +66,7 @@ impl Tensor {
     /// A tensor of zeros on a device.
     ///
     /// # Errors
-    /// When the device has not enough memory or fails, or no memory can hold so many elements.
+    /// When the device has not enough memory or fails, or when the elements do not fit into the address space.
     pub fn zeros_on(shape: &[usize], dtype: DType, device: &Device) -> Result<Self> {
         let bytes = shape.iter().try_fold(dtype.size(), |bytes, &extent| bytes.checked_mul(extent));
         let Some(bytes) = bytes.filter(|&bytes| bytes <= isize::MAX as usize) else {

@@ -9,8 +9,8 @@ use super::Number;
 /// Longest accepted program, in bytes; the program of 10,000 tensors has about 2 MB.
 const LONGEST: usize = 16 << 20;
 
-/// Memory that a program may use: so many bytes, and so many for each of its own bytes. PyTorch's programs use less than 12
-/// bytes for each.
+/// Memory limit of a program: a number of bytes, plus a number for each byte of the program. PyTorch's programs use less
+/// than 12 for each.
 const MEMORY: usize = 4 << 20;
 const MEMORY_FOR_A_BYTE: usize = 16;
 /// Memory of a remembered value or mark, of a string's head and of a tensor, in bytes.
