@@ -89,6 +89,23 @@ fn a_manifest_with_spaces_and_umlauts_trains() {
 }
 
 #[test]
+fn sequences_of_a_manifest_need_no_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = manifest(folder.path(), 24, |_| {});
+    let out = folder.path().join("run");
+    let settings = ["--set", "data.protocol=by_group", "--set", "modality.other.window=32"];
+    let mut arguments = short_run(&out, &settings);
+    arguments[2] = path.to_str().unwrap();
+    arguments.extend(["--set", "arms=[mpuc]"]);
+    let output = mpuc(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let configuration = fs::read_to_string(out.join("config.toml")).unwrap();
+    let settings = configuration.split("[modality.other]").nth(1).unwrap();
+    assert!(settings.contains("window = 32") && settings.contains("--set"), "{settings}");
+    assert!(settings.contains("evaluation_window = 128"), "{settings}");
+}
+
+#[test]
 fn silence_blank_faces_and_equal_samples_stay_finite() {
     let folder = tempfile::tempdir().unwrap();
     let path = manifest(folder.path(), 24, |folder| {

@@ -9,6 +9,7 @@ pub mod presets;
 mod resolve;
 mod save;
 mod schema;
+mod sequences;
 mod stamp;
 mod table;
 mod validate;

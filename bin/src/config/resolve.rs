@@ -3,7 +3,7 @@
 use super::arms::{self, Arm};
 use super::nearest::nearest;
 use super::table::{Builder, Source, join, parse};
-use super::{Config, explain, migrate, presets, save};
+use super::{Config, explain, migrate, presets, save, sequences};
 use crate::failure::{Failure, Kind, Result};
 use data::corpora::{Format, ravdess};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,13 +71,21 @@ impl Resolved {
                 |key: &str| Source::File(path.into(), lines.get(key).copied().unwrap_or(0));
             builder.lay(table, &source);
         }
-        for pair in layers.set {
+        // Which modalities there are may depend on the data.
+        let of_modality = |pair: &&String| pair.trim_start().starts_with("modality.");
+        let (modalities, others): (Vec<&String>, Vec<&String>) =
+            layers.set.iter().partition(of_modality);
+        for pair in others {
             set(&mut builder, pair)?;
         }
         for (flag, key, value) in &layers.flags {
             put(&mut builder, key, value.clone(), Source::Flag(flag))?;
         }
         recognise_format(&mut builder)?;
+        sequences::lay(&mut builder)?;
+        for pair in modalities {
+            set(&mut builder, pair)?;
+        }
         finish(builder, preset)
     }
 
