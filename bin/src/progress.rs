@@ -42,7 +42,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        let plain = Mutex::new(Plain { done: 0, said: None });
+        let plain = Mutex::new(Plain { before: 0, done: 0, said: None });
         Task { name, total, started, bar, quiet: self.quiet, plain }
     }
 
@@ -83,6 +83,8 @@ pub struct Task {
 
 #[derive(Debug)]
 struct Plain {
+    /// Steps that were done before the task started.
+    before: u64,
     done: u64,
     /// The time of the last line; `None` before the first.
     said: Option<Instant>,
@@ -101,7 +103,7 @@ impl Task {
             let due = plain.said.map_or(self.started, |said| said).elapsed() >= INTERVAL;
             if due || (done >= self.total && self.total > 0 && plain.said.is_some()) {
                 plain.said = Some(Instant::now());
-                output::note(self.describe(plain.done, &message.to_string()));
+                output::note(self.describe(plain.before, plain.done, &message.to_string()));
             }
             return;
         };
@@ -109,6 +111,15 @@ impl Task {
         let message = message.to_string();
         if !message.is_empty() {
             bar.set_message(printable(&message, false).into_owned());
+        }
+    }
+
+    /// Sets the number of steps that were done before the task started: the time left is that of the others.
+    pub fn resume_at(&self, done: u64) {
+        self.plain.lock().unwrap_or_else(std::sync::PoisonError::into_inner).before = done;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.reset_eta();
         }
     }
 
@@ -120,15 +131,16 @@ impl Task {
         }
     }
 
-    fn describe(&self, done: u64, message: &str) -> String {
+    fn describe(&self, before: u64, done: u64, message: &str) -> String {
         let elapsed = self.started.elapsed().as_secs_f64();
         let share = done as f64 / self.total.max(1) as f64;
         let mut line = match self.total {
             0 => format!("{}: {done}", self.name),
             total => format!("{}: {done}/{total} ({:.0} %)", self.name, 100.0 * share),
         };
-        if self.total > 0 && share > 0.0 && share < 1.0 {
-            line += &format!(", {} left", seconds(elapsed * (1.0 - share) / share));
+        if done > before && done < self.total {
+            let left = elapsed * (self.total - done) as f64 / (done - before) as f64;
+            line += &format!(", {} left", seconds(left));
         }
         if !message.is_empty() {
             line += &format!(", {message}");
@@ -170,15 +182,17 @@ mod tests {
     #[test]
     fn plain_lines_say_how_far_it_is() {
         let task = Progress { bars: None, quiet: false }.task("clips", 40);
-        let line = task.describe(10, "loss 3.1");
+        let line = task.describe(0, 10, "loss 3.1");
         assert!(
             line.starts_with("clips: 10/40 (25 %), ") && line.ends_with(", loss 3.1"),
             "{line}"
         );
-        assert_eq!(task.describe(40, ""), "clips: 40/40 (100 %)");
+        assert_eq!(task.describe(0, 40, ""), "clips: 40/40 (100 %)");
+        // What was done before the task started says nothing about its speed.
+        assert_eq!(task.describe(10, 10, ""), "clips: 10/40 (25 %)");
         task.tick(40, "");
         let endless = Progress { bars: None, quiet: false }.task("clips", 0);
-        assert_eq!(endless.describe(10, "9 frames/s"), "clips: 10, 9 frames/s");
+        assert_eq!(endless.describe(0, 10, "9 frames/s"), "clips: 10, 9 frames/s");
         endless.tick(10, "");
     }
 }

@@ -109,6 +109,15 @@ impl Task {
         }
     }
 
+    /// The loss of equal probabilities: ln C for one of C classes; `None` for several labels, where it depends on the
+    /// labels of the batch.
+    pub fn chance_loss(&self) -> Option<f64> {
+        match self {
+            Task::OneOf(classes) => Some((*classes as f64).ln()),
+            Task::EachOf(_) => None,
+        }
+    }
+
     /// The loss of logits `[N, outputs]` with the targets of [`Targets::tensor`].
     ///
     /// # Errors

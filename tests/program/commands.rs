@@ -59,6 +59,54 @@ fn train_and_eval_report_every_control() {
 }
 
 #[test]
+fn a_dry_run_says_what_would_be_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let output = mpuc(&short_run(&run, &["--dry-run"]));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!run.exists(), "a dry run leaves nothing");
+    let preview = json(&output.stdout);
+    let arms = preview["arms"].as_array().unwrap();
+    let mpuc = arms.iter().find(|arm| arm["arm"] == "mpuc").unwrap();
+    let networks = mpuc["networks"].as_object().unwrap();
+    assert_eq!(networks.keys().collect::<Vec<_>>(), ["faces", "landmarks", "projection", "voice"]);
+    let sum: u64 = networks.values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(mpuc["parameters"].as_u64(), Some(sum));
+    assert!((mpuc["chance_loss"].as_f64().unwrap() - 7f64.ln()).abs() < 1e-9, "{mpuc}");
+    let fusion = arms.iter().find(|arm| arm["arm"] == "late_fusion").unwrap();
+    assert!((fusion["chance_loss"].as_f64().unwrap() - 8f64.ln()).abs() < 1e-9, "{fusion}");
+}
+
+#[test]
+fn a_system_learns_one_batch_by_heart() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let limits = ["--limit-train", "24", "--overfit-batches", "1"];
+    let settings = ["--set", "training.epochs=40", "--set", "arms=[mpuc]"];
+    let output = mpuc(&short_run(&run, &[&limits[..], &settings].concat()));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = json(&output.stdout);
+    assert_eq!(report["protocol"]["limit_train"], 24);
+    assert_eq!(report["protocol"]["overfit_batches"], 1);
+    let splits: Value =
+        serde_json::from_slice(&std::fs::read(run.join("splits/splits.json")).unwrap()).unwrap();
+    assert_eq!(splits[0]["train"].as_array().unwrap().len(), 24);
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let records: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let epochs: Vec<&Value> = records.iter().filter(|record| record["step"].is_null()).collect();
+    assert_eq!((epochs.len(), records.len()), (40, 80), "one step in each epoch");
+    let first = &records[0];
+    assert!(first["parts"]["voice to faces"].is_number(), "{first}");
+    let last = epochs[39];
+    assert!(
+        last["loss"].as_f64().unwrap() < first["loss"].as_f64().unwrap() - 1.5,
+        "{first} {last}"
+    );
+    assert_eq!(last["batch_retrieval"], 1.0, "{last}");
+}
+
+#[test]
 fn no_actor_is_in_two_parts() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

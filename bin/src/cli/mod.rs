@@ -134,6 +134,13 @@ pub struct TrainArgs {
     /// Start again: remove the files of a run in the folder.
     #[arg(long)]
     pub fresh: bool,
+    /// Train on at most this number of samples of each fold, drawn at random; sets limit_train.
+    #[arg(long, value_name = "N")]
+    pub limit_train: Option<u32>,
+    /// Train on the first N batches again and again, without a validation part: the loss of a system that works
+    /// falls to almost nothing; sets overfit_batches.
+    #[arg(long, value_name = "N")]
+    pub overfit_batches: Option<u32>,
     /// Prepare the data, print what would be trained (arms, parameters, memory, steps), and stop.
     #[arg(long)]
     pub dry_run: bool,

@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::run_folder::{Found, RunFolder};
 use crate::signals::Stop;
 use engine::Device;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use toml::Value;
 
@@ -27,6 +28,13 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
         let seeds = seeds.iter().map(seed).collect::<std::result::Result<_, _>>();
         let seeds = seeds.map_err(|_| Failure::config("--seeds: a seed must be less than 2^63"))?;
         flags.push(("--seeds", "seeds", Value::Array(seeds)));
+    }
+    let limits = [
+        ("--limit-train", "limit_train", args.limit_train),
+        ("--overfit-batches", "overfit_batches", args.overfit_batches),
+    ];
+    for (flag, key, limit) in limits {
+        flags.extend(limit.map(|limit| (flag, key, Value::Integer(i64::from(limit)))));
     }
     Resolved::new(&Layers {
         preset: args.preset.as_deref(),
@@ -76,6 +84,7 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         progress: &context.progress,
         stop: &stop,
         training: Training::Continue,
+        overall: OnceCell::new(),
     };
     let report = experiment::run(&session)?;
     if args.json { output::json(&report) } else { output::text_lines(report) }
@@ -93,7 +102,8 @@ fn dry_run(
         .map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
     let (run, _) = RunFolder::create(&folder.path().join("run"), resolved, false)?;
     let training = Training::Continue;
-    let session = Session { resolved, run: &run, device, progress, stop, training };
+    let overall = OnceCell::new();
+    let session = Session { resolved, run: &run, device, progress, stop, training, overall };
     let preview = experiment::preview(&session)?;
     if args.json { output::json(&preview) } else { output::text_lines(preview) }
 }

@@ -31,6 +31,11 @@ pub struct Config {
     pub baseline: Option<String>,
     /// Maximum of steps of each training; default: no limit.
     pub steps: Option<u64>,
+    /// Maximum of training samples of a fold, drawn at random, one of each class first; default: no limit.
+    pub limit_train: Option<usize>,
+    /// Train only on the first batches of the first epoch, in every epoch, without a validation part: networks that can
+    /// learn reach a loss near 0. Default: all batches.
+    pub overfit_batches: Option<usize>,
     /// Where samples come from and how they are split.
     pub data: DataConfig,
     /// The modalities, by name. For a manifest, a column without an entry of its own takes the entry of its kind
@@ -58,6 +63,8 @@ impl Default for Config {
             arms: Vec::new(),
             baseline: None,
             steps: None,
+            limit_train: None,
+            overfit_batches: None,
             data: DataConfig::default(),
             modality: BTreeMap::new(),
             sampling: Sampling::default(),

@@ -53,6 +53,15 @@ pub struct Stamp {
     /// Its number of samples.
     #[serde(default)]
     pub samples: Option<usize>,
+    /// Maximum of steps of each training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Maximum of training samples of a fold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_train: Option<usize>,
+    /// Number of batches that all epochs repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overfit_batches: Option<usize>,
     /// The device of the networks.
     pub device: String,
     /// Networks whose training was stopped before its end, e.g. `seed0-fold1-mpuc after 12 of 22000 steps`.
@@ -96,6 +105,9 @@ impl Stamp {
             weights,
             corpus: None,
             samples: None,
+            steps: config.steps,
+            limit_train: config.limit_train,
+            overfit_batches: config.overfit_batches,
             device: device.to_string(),
             unfinished: Vec::new(),
             configuration: resolved.hash()?,
@@ -133,6 +145,15 @@ impl fmt::Display for Stamp {
         }
         if let (Some(corpus), Some(samples)) = (&self.corpus, self.samples) {
             write!(f, ", {corpus} ({samples} samples)")?;
+        }
+        if let Some(steps) = self.steps {
+            write!(f, ", AT MOST {steps} STEPS")?;
+        }
+        if let Some(samples) = self.limit_train {
+            write!(f, ", AT MOST {samples} TRAINING SAMPLES")?;
+        }
+        if let Some(batches) = self.overfit_batches {
+            write!(f, ", OVERFIT: {batches} batches in every epoch")?;
         }
         write!(f, ", {}, mpuc {}", self.device, self.version)?;
         for unfinished in &self.unfinished {

@@ -26,8 +26,13 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     if config.seeds.is_empty() {
         return refuse("seeds", "is empty; name at least one, e.g. [0]");
     }
-    if config.steps == Some(0) {
-        return refuse("steps", "is 0; give 1 or more, or remove it with `steps=`");
+    let limits = [
+        ("steps", config.steps == Some(0)),
+        ("limit_train", config.limit_train == Some(0)),
+        ("overfit_batches", config.overfit_batches == Some(0)),
+    ];
+    if let Some((key, _)) = limits.iter().find(|(_, zero)| *zero) {
+        return refuse(key, &format!("is 0; give 1 or more, or remove it with `{key}=`"));
     }
     if config.modality.is_empty() {
         return refuse("modality", "has no entry; name at least one modality");

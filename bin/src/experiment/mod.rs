@@ -3,6 +3,7 @@
 mod batches;
 mod corpora;
 mod judging;
+mod overall;
 mod prepared_data;
 mod pretrained;
 mod preview;
@@ -12,6 +13,7 @@ mod trial;
 
 pub use batches::{AHEAD, WORKERS, input};
 
+pub use overall::Overall;
 pub use prepared_data::{Decoded, PreparedData, decode, user_folder};
 pub use pretrained::{lacking, matched};
 pub use preview::Preview;
@@ -23,6 +25,7 @@ use crate::progress::Progress;
 use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
 use engine::Device;
+use std::cell::OnceCell;
 use trial::{ArmResult, Trial};
 
 /// The context of an experiment, shared by all its parts.
@@ -39,6 +42,8 @@ pub struct Session<'a> {
     pub stop: &'a Stop,
     /// The source of trained networks.
     pub training: Training,
+    /// The progress of all trainings, once they are known.
+    pub overall: OnceCell<Overall>,
 }
 
 /// The source of trained networks.
@@ -58,24 +63,37 @@ pub enum Training {
 /// # Errors
 /// When data or configuration are wrong, training fails, or a stop was requested and everything is saved.
 pub fn run(session: &Session<'_>) -> Result<Report> {
-    let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
-    prepared.hold_to(session.run)?;
-    session.progress.line(Preview::new(session, &prepared)?);
-    session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
-    let report = match each(session, &prepared, |trial, arm| trial.run(arm)) {
-        Ok(results) => report(session, &prepared, &results)?,
+    match train_all(session) {
+        Ok(report) => {
+            session.run.write_json("results.json", &report)?;
+            session.run.tell(Status::finish)?;
+            Ok(report)
+        }
         Err(failure) => {
             let stopped = session.stop.asked().is_some();
             session.run.tell(|status| {
                 status.state = if stopped { State::Stopped } else { State::Failed };
                 status.message = Some(failure.to_string());
             })?;
-            return Err(failure);
+            Err(failure)
         }
-    };
-    session.run.write_json("results.json", &report)?;
-    session.run.tell(Status::finish)?;
-    Ok(report)
+    }
+}
+
+fn train_all(session: &Session<'_>) -> Result<Report> {
+    let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
+    prepared.hold_to(session.run)?;
+    let first = Trial::first(session, &prepared)?;
+    let preview = Preview::new(session, &prepared, &first)?;
+    session.progress.line(&preview);
+    session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
+    let overall = session.overall.get_or_init(|| Overall::new(&preview));
+    let results = each(session, &prepared, Some(first), |trial, arm| {
+        let result = trial.run(arm)?;
+        overall.finish(&arm.name);
+        Ok(result)
+    })?;
+    report(session, &prepared, &results)
 }
 
 /// What [`run`] would do, without training.
@@ -84,7 +102,7 @@ pub fn run(session: &Session<'_>) -> Result<Report> {
 /// When data or configuration are wrong.
 pub fn preview(session: &Session<'_>) -> Result<Preview> {
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
-    Preview::new(session, &prepared)
+    Preview::new(session, &prepared, &Trial::first(session, &prepared)?)
 }
 
 /// Evaluates all arms again, from their checkpoints, and returns the report. Writes no result.
@@ -94,7 +112,7 @@ pub fn preview(session: &Session<'_>) -> Result<Preview> {
 pub fn judge_again(session: &Session<'_>) -> Result<Report> {
     let prepared = PreparedData::open(session.resolved, session.progress, session.stop)?;
     prepared.hold_to(session.run)?;
-    let results = each(session, &prepared, |trial, arm| {
+    let results = each(session, &prepared, None, |trial, arm| {
         if let Some(reason) = session.stop.asked() {
             return Err(reason.saved("nothing was changed"));
         }
@@ -103,11 +121,13 @@ pub fn judge_again(session: &Session<'_>) -> Result<Report> {
     report(session, &prepared, &results)
 }
 
-/// Calls `todo` for every arm on every trial. Arms that train come first, because others use their networks.
-fn each(
-    session: &Session<'_>,
-    prepared: &PreparedData,
-    mut todo: impl FnMut(&Trial<'_>, &Arm) -> Result<Option<ArmResult>>,
+/// Calls `todo` for every arm on every trial. Arms that train come first, because others use their networks. `first` is
+/// the first trial, if it was made before.
+fn each<'a>(
+    session: &'a Session<'a>,
+    prepared: &'a PreparedData,
+    mut first: Option<Trial<'a>>,
+    mut todo: impl FnMut(&Trial<'a>, &Arm) -> Result<Option<ArmResult>>,
 ) -> Result<Vec<ArmResult>> {
     let (training, derived): (Vec<Arm>, Vec<Arm>) =
         arms(session.resolved, prepared).into_iter().partition(|arm| arm.system().is_some());
@@ -123,7 +143,10 @@ fn each(
     for (done, &(seed, fold)) in trials.iter().enumerate() {
         let name = format!("seed {seed}, fold {}", fold + 1);
         session.run.tell(|status| status.begin(name, done, trials.len()))?;
-        let trial = Trial::new(session, prepared, seed, fold)?;
+        let trial = match first.take() {
+            Some(trial) => trial,
+            None => Trial::new(session, prepared, seed, fold)?,
+        };
         trial.warn_of_labels();
         for arm in training.iter().chain(&derived) {
             results.extend(todo(&trial, arm)?);

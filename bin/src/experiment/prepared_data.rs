@@ -15,9 +15,9 @@ use data::feature::Feature;
 use data::folds::{self, GroupOrder, Split, Validation};
 use data::prepare::{Prepared, Remark, prepare};
 use data::synth::{World, WorldSettings, generate};
-use engine::Device;
+use engine::{Device, Philox};
 use models::targets::{Targets, Task};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,8 +72,14 @@ impl PreparedData {
             seconds(time),
             prepared.computed
         ));
-        let (protocol, splits) = split(config, &corpus, progress)?;
         let labels: Vec<Option<Label>> = samples.iter().map(|sample| sample.label).collect();
+        let (protocol, mut splits) = split(config, &corpus, progress)?;
+        if let Some(most) = config.limit_train {
+            let seed = config.data.split_seed;
+            for (fold, split) in splits.iter_mut().enumerate() {
+                limit(split, fold, most, seed, &labels);
+            }
+        }
         warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
         check_labels(config, &labels, &corpus.classes)?;
         let mut numbers = BTreeMap::new();
@@ -435,6 +441,21 @@ fn split(
     Ok(((protocol, data.folds), splits))
 }
 
+/// Leaves `most` samples of a fold's training part, drawn at random; one of each class is drawn first.
+fn limit(split: &mut Split, fold: usize, most: usize, seed: u64, labels: &[Option<Label>]) {
+    let random = Philox::new(seed, "limit_train").at(fold as u64);
+    let order = random.permutation(split.train.len());
+    let mut known = BTreeSet::new();
+    let new_class = |&i: &usize| {
+        labels[split.train[i]].and_then(Label::class).is_some_and(|class| known.insert(class))
+    };
+    let (first, others): (Vec<usize>, Vec<usize>) = order.into_iter().partition(new_class);
+    let mut chosen = [first, others].concat();
+    chosen.truncate(most);
+    chosen.sort_unstable();
+    split.train = chosen.into_iter().map(|i| split.train[i]).collect();
+}
+
 /// Checks settings that need one class a sample, or several labels.
 fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -> Result<()> {
     let several = labels.iter().any(|label| matches!(label, Some(Label::Each(_))));
@@ -467,8 +488,11 @@ fn warn_of_absent_classes(
     for (fold, split) in splits.iter().enumerate() {
         for absent in split.absent_classes(fold, labels, classes) {
             if absent.part == Part::Train {
-                return Err(Failure::new(Kind::BadData, absent)
-                    .hint(format!("data.folds is {}", config.data.folds)));
+                let failure = Failure::new(Kind::BadData, absent);
+                return Err(match config.limit_train {
+                    Some(most) => failure.hint(format!("limit_train is {most}: raise it")),
+                    None => failure.hint(format!("data.folds is {}", config.data.folds)),
+                });
             }
             progress.warn(absent);
         }

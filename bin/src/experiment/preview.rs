@@ -3,15 +3,15 @@
 
 use super::trial::Trial;
 use super::{PreparedData, Session, arms};
-use crate::config::Arm;
 use crate::failure::{Context, Failure, Result};
 use crate::output;
-use models::train::Estimate;
+use models::train::{Estimate, TrainingSettings};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A run before it starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Preview {
     /// The arms that build networks, in the order of the table.
     pub arms: Vec<ArmPreview>,
@@ -23,12 +23,18 @@ pub struct Preview {
     pub folds: usize,
     /// Samples of the data.
     pub samples: usize,
+    /// Samples of the first fold's training, validation and test part.
+    pub parts: [usize; 3],
+    /// The device of the networks.
+    pub device: String,
+    /// Threads of the CPU.
+    pub threads: usize,
     /// The memory of the machine in bytes; absent where the system does not tell.
     pub memory: Option<Memory>,
 }
 
 /// An arm that builds networks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ArmPreview {
     /// Its name.
     pub arm: String,
@@ -36,6 +42,16 @@ pub struct ArmPreview {
     pub parameters: usize,
     /// The most bytes of tensors at once.
     pub bytes: usize,
+    /// Parameters of each part: the encoder of a modality, heads.
+    pub networks: BTreeMap<String, usize>,
+    /// The loss of networks that tell no sample from another; the first loss lies near it or above.
+    pub chance_loss: Option<f64>,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// The optimiser.
+    pub optimizer: String,
+    /// The base learning rate.
+    pub learning_rate: f64,
     /// Epochs at most.
     pub epochs: u64,
     /// Steps of all epochs.
@@ -56,17 +72,32 @@ impl Preview {
     ///
     /// # Errors
     /// 78 with the arm when a system does not accept the data or its settings, or needs more memory than there is.
-    pub(super) fn new(session: &Session<'_>, prepared: &PreparedData) -> Result<Self> {
+    pub(super) fn new(
+        session: &Session<'_>,
+        prepared: &PreparedData,
+        trial: &Trial<'_>,
+    ) -> Result<Self> {
         let seeds = &session.resolved.config.seeds;
-        let trial = Trial::new(session, prepared, seeds[0], 0)?;
         let all = arms(session.resolved, prepared);
         let mut previews = Vec::new();
         for arm in all.iter().filter(|arm| arm.system().is_some() && trial.can_run(arm)) {
-            let (Estimate { parameters, bytes }, steps) =
+            let (estimate, steps) =
                 trial.estimate(arm).context(format_args!("arm {}", arm.name))?;
-            let Arm { name, training, .. } = arm;
-            let epochs = training.epochs;
-            previews.push(ArmPreview { arm: name.clone(), parameters, bytes, epochs, steps });
+            let parameters = estimate.parameters();
+            let Estimate { networks, chance_loss, bytes } = estimate;
+            let TrainingSettings { epochs, batch, optimizer, learning_rate, .. } = arm.training;
+            previews.push(ArmPreview {
+                arm: arm.name.clone(),
+                parameters,
+                networks,
+                chance_loss: chance_loss.filter(|_| epochs > 0),
+                batch,
+                optimizer: optimizer.name().into(),
+                learning_rate,
+                bytes,
+                epochs,
+                steps,
+            });
         }
         let memory = match session.device.gpu() {
             Some(gpu) => {
@@ -81,6 +112,9 @@ impl Preview {
             seeds: seeds.len(),
             folds: prepared.splits.len(),
             samples: prepared.len(),
+            parts: prepared.splits[0].parts().map(|(_, samples)| samples.len()),
+            device: session.device.to_string(),
+            threads: rayon::current_num_threads(),
             memory,
         };
         preview.check(session)?;
@@ -119,18 +153,49 @@ impl fmt::Display for Preview {
                 arm.arm.clone(),
                 arm.parameters.to_string(),
                 bytes(arm.bytes as u64),
+                arm.batch.to_string(),
+                arm.optimizer.clone(),
+                arm.learning_rate.to_string(),
                 arm.epochs.to_string(),
                 arm.steps.to_string(),
+                arm.chance_loss.map_or("-".into(), |loss| format!("{loss:.3}")),
             ]
         };
         let rows: Vec<Vec<String>> = self.arms.iter().map(row).collect();
-        let header = ["networks of arm", "parameters", "memory", "epochs", "steps"];
+        let header = [
+            "networks of arm",
+            "parameters",
+            "memory",
+            "batch",
+            "optimizer",
+            "rate",
+            "epochs",
+            "steps",
+            "chance loss",
+        ];
         writeln!(f, "{}", output::table(&header, &rows))?;
-        let Preview { seeds, folds, rows, samples, .. } = self;
+        let mut shared: Vec<(Vec<&str>, &BTreeMap<String, usize>)> = Vec::new();
+        for arm in &self.arms {
+            match shared.iter_mut().find(|(_, networks)| **networks == arm.networks) {
+                Some((names, _)) => names.push(&arm.arm),
+                None => shared.push((vec![&arm.arm], &arm.networks)),
+            }
+        }
+        for (arms, networks) in shared {
+            let each = networks.iter().map(|(name, count)| format!("{name} {count}"));
+            let each: Vec<String> = each.collect();
+            writeln!(f, "parameters of {}: {}", arms.join(", "), each.join(", "))?;
+        }
+        let Preview { seeds, folds, rows, samples, parts, device, threads, .. } = self;
+        let [train, validation, test] = parts;
         let trials = seeds * folds;
+        writeln!(
+            f,
+            "rows of the table: {rows}; trials: {trials} (seeds: {seeds}, folds: {folds}); device: {device}; threads: {threads}"
+        )?;
         write!(
             f,
-            "rows of the table: {rows}; trials: {trials} (seeds: {seeds}, folds: {folds}); samples: {samples}"
+            "samples: {samples}; fold 1: training {train}, validation {validation}, test {test}"
         )
     }
 }

@@ -50,8 +50,8 @@ fn measure(folder: &Path, resolved: &Resolved) {
     let (run, _) = RunFolder::create(&folder.join("run"), resolved, false).unwrap();
     let (progress, stop) = (Progress::new(true), Stop::default());
     let (device, training) = (&Device::Cpu, Training::Continue);
-    let session =
-        Session { resolved, run: &run, device, progress: &progress, stop: &stop, training };
+    let (progress, stop, overall) = (&progress, &stop, Default::default());
+    let session = Session { resolved, run: &run, device, progress, stop, training, overall };
     let _ = preview(&session);
 }
 

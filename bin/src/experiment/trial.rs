@@ -113,6 +113,14 @@ impl<'a> Trial<'a> {
         })
     }
 
+    /// The trial of the first seed and fold.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn first(session: &'a Session<'a>, prepared: &'a PreparedData) -> Result<Self> {
+        Trial::new(session, prepared, session.resolved.config.seeds[0], 0)
+    }
+
     /// Warns of labels by which an evaluation says nothing: none at all, or of one class alone.
     pub fn warn_of_labels(&self) {
         let PreparedData { classes, labels, .. } = self.prepared;
@@ -356,6 +364,7 @@ impl<'a> Trial<'a> {
             session: self.session,
             begun: (Instant::now(), self.session.run.seconds_of(&name)),
             name,
+            arm: &arm.name,
             settings: &arm.training,
             batches,
             train,

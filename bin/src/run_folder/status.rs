@@ -28,6 +28,10 @@ pub struct Status {
     pub step: u64,
     /// Mean loss of the stage's last epoch.
     pub loss: Option<f64>,
+    /// The share of the run's training that is done, from 0 to 1, at the stage's last checkpoint.
+    pub share: Option<f64>,
+    /// The seconds that the run's training still needs, estimated at the stage's last checkpoint.
+    pub seconds_left: Option<f64>,
     /// Seconds spent on the run, over all processes.
     pub seconds: f64,
     /// Those of earlier processes.

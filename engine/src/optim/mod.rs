@@ -53,6 +53,14 @@ impl Rule {
         Rule::Adam { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay }
     }
 
+    /// Its name in configurations: `sgd` or `adam`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rule::Sgd { .. } => "sgd",
+            Rule::Adam { .. } => "adam",
+        }
+    }
+
     /// The names of the buffers of each parameter.
     fn slots(&self) -> &'static [&'static str] {
         match self {

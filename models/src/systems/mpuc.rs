@@ -66,12 +66,16 @@ impl ContrastiveSettings {
         }
     }
 
-    /// The loss of a sample in a batch of `batch` samples if all embeddings are equal.
-    pub fn plateau(&self, batch: usize) -> f64 {
-        match self.denominator {
-            Denominator::ExcludePositive => ((batch - 1) as f64).ln(),
-            Denominator::IncludePositive => (batch as f64).ln(),
-            Denominator::Authors => 0.5 * ((2 * batch - 1) as f64).ln(),
+    /// The loss of a batch of `batch` samples if all embeddings are equal.
+    pub fn chance(&self, batch: usize) -> f64 {
+        let (rows, row) = match self.denominator {
+            Denominator::ExcludePositive => (batch, ((batch - 1) as f64).ln()),
+            Denominator::IncludePositive => (batch, (batch as f64).ln()),
+            Denominator::Authors => (2 * batch, 0.5 * ((2 * batch - 1) as f64).ln()),
+        };
+        match self.reduction {
+            info_nce::Reduction::Mean => row,
+            info_nce::Reduction::Sum => rows as f64 * row,
         }
     }
 }
@@ -150,12 +154,16 @@ impl System for Mpuc {
         let indices: Vec<&Tensor> = presence.iter().collect();
         let mut applied = Tensor::apply(op, &inputs, &indices)?;
         let parts = applied.saved.pop().map(|values| LossParts { values, names: self.pairs() });
-        Ok(Loss { total: applied.output, parts })
+        Ok(Loss { total: applied.output, parts, embeddings })
+    }
+
+    fn chance_loss(&self, batch: usize) -> Option<f64> {
+        Some(self.loss.chance(batch))
     }
 
     fn plateau(&self, batch: usize) -> Option<Plateau> {
         Some(Plateau {
-            loss: self.loss.plateau(batch),
+            loss: self.loss.chance(batch),
             why: "this is its value if all embeddings are equal, where its gradient is almost 0. \
                   Standardised inputs and batch norm in the projection head (projection.batch_norm = true) end it; with \
                   the paper's plain head and learning rate it can last 20 epochs or more",

@@ -33,6 +33,12 @@ pub trait System: Debug + Send + Sync {
     /// When a backbone does not accept its input's shape, or the loss needs labels that the batch lacks.
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, phase: usize) -> Result<Loss>;
 
+    /// The loss of networks that tell no sample from another: equal embeddings, equal probabilities. The first loss of
+    /// training lies near it or above. `None` if no such value is known. `batch` is the number of samples of a batch.
+    fn chance_loss(&self, _batch: usize) -> Option<f64> {
+        None
+    }
+
     /// The loss at which training can stop improving, with the reason; `None` if no such value is known. `batch` is the
     /// number of samples of a batch.
     fn plateau(&self, _batch: usize) -> Option<Plateau> {
@@ -199,6 +205,8 @@ pub struct Loss {
     pub total: Tensor,
     /// The parts of the loss, for the records only; they have no gradient.
     pub parts: Option<LossParts>,
+    /// The embeddings that the loss compares, as [`Outputs::embeddings`], for the records only; empty if it compares none.
+    pub embeddings: Vec<Tensor>,
 }
 
 /// The named parts of a loss.
@@ -212,7 +220,7 @@ pub struct LossParts {
 
 impl From<Tensor> for Loss {
     fn from(total: Tensor) -> Self {
-        Loss { total, parts: None }
+        Loss { total, parts: None, embeddings: Vec::new() }
     }
 }
 

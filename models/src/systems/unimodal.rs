@@ -60,4 +60,8 @@ impl System for Unimodal {
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
         self.task.loss_of(Self::NAME, &self.outputs(pass, batch)?, batch)
     }
+
+    fn chance_loss(&self, _batch: usize) -> Option<f64> {
+        self.task.chance_loss()
+    }
 }

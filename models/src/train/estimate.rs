@@ -4,15 +4,26 @@ use super::{Trainer, TrainingSettings};
 use crate::systems::{Batch, EncoderSettings, Input, Parts, System, SystemSettings};
 use crate::targets::Task;
 use engine::{Counting, DType, Device, Parameters, Pass, Result, Tensor};
+use std::collections::BTreeMap;
 
 /// The size of a system and of its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// Elements of all parameters, without padding.
-    pub parameters: usize,
+    /// The parts of the system (the first word of its parameters' names) and the elements of each one's parameters,
+    /// without padding.
+    pub networks: BTreeMap<String, usize>,
+    /// [`System::chance_loss`].
+    pub chance_loss: Option<f64>,
     /// The most bytes of tensors at once: parameters, the optimiser's state, activations and gradients of a training
     /// step, or the activations of an evaluation batch, whichever is more.
     pub bytes: usize,
+}
+
+impl Estimate {
+    /// The elements of all parameters.
+    pub fn parameters(&self) -> usize {
+        self.networks.values().fold(0, |sum, &count| sum.saturating_add(count))
+    }
 }
 
 /// What evaluates a system: batches of `rows` samples of these shapes `[T, ..]`, one for each modality.
@@ -41,8 +52,13 @@ pub fn estimate(
     let device = Device::counting(&if gpu { Counting::default() } else { Counting::recomputing() });
     let mut parameters = Parameters::planned(DType::F32, &device);
     let system = system.build(parts, parameters.scope())?;
-    let count = parameters.ids().map(|id| parameters.logical(id).count());
-    let count = count.fold(0usize, usize::saturating_add);
+    let mut networks: BTreeMap<String, usize> = BTreeMap::new();
+    for id in parameters.ids() {
+        let name = parameters.name(id).split('.').next().unwrap_or_default();
+        let count = networks.entry(name.to_owned()).or_default();
+        *count = count.saturating_add(parameters.logical(id).count());
+    }
+    let chance_loss = system.chance_loss(settings.batch);
     outputs(&*system, &parameters, evaluated, &device)?;
     if settings.epochs > 0 {
         let batch = batch(encoders, task, settings.batch, views, &device)?;
@@ -54,7 +70,7 @@ pub fn estimate(
         trainer.settle()?;
     }
     let bytes = device.gpu().map_or(0, |gpu| gpu.statistics().peak);
-    Ok(Estimate { parameters: count, bytes })
+    Ok(Estimate { networks, chance_loss, bytes })
 }
 
 fn outputs(
@@ -125,7 +141,9 @@ mod tests {
         Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
         let count: usize = parameters.ids().map(|id| parameters.logical(id).count()).sum();
         let (small, large) = (of(64, 32, 8)?, of(64, 32, 80)?);
-        assert_eq!(small.parameters, count);
+        assert_eq!(small.parameters(), count);
+        assert_eq!(Vec::from_iter(small.networks.keys()), ["a", "b", "projection"]);
+        assert_eq!(small.chance_loss, Some(7f64.ln()));
         // Parameters, gradients and momentum, and 80 samples need at most ten times what 8 need.
         assert!(
             small.bytes > 3 * 4 * count && large.bytes > 3 * small.bytes,

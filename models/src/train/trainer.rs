@@ -1,10 +1,11 @@
 //! Steps and epochs of a training run, and the state from which the run resumes.
 
+use crate::evaluate::metrics;
 use crate::systems::{Batch, Loss, Phase, Plateau, Refusal, System};
 use engine::checkpoint::Checkpoint;
 use engine::optim::{Figures, Optimizer, Reading, Rule, step_together};
 use engine::schedule::{Patience, Schedule};
-use engine::{Error, ParameterId, Parameters, Pass, Philox, Result};
+use engine::{Error, ParameterId, Parameters, Pass, Philox, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -70,6 +71,8 @@ pub struct Trainer {
     state: State,
     /// The last step, until its figures arrive from a GPU.
     pending: Option<Pending>,
+    /// The embeddings of the last batch, and which rows have each modality.
+    embedded: Vec<(Tensor, Option<Vec<u32>>)>,
 }
 
 /// A step whose figures are pending.
@@ -116,6 +119,9 @@ pub struct StepRecord {
     pub step: u64,
     /// Loss before the update, summed over phases.
     pub loss: f64,
+    /// Each named part of the loss.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
     /// L2 norm of all gradients together.
     pub gradient_norm: f64,
     /// Learning rate of the update.
@@ -167,6 +173,7 @@ impl Trainer {
             best: None,
             state,
             pending: None,
+            embedded: Vec::new(),
         })
     }
 
@@ -249,23 +256,54 @@ impl Trainer {
         self.pending.take().map(|pending| self.record(pending)).transpose()
     }
 
+    /// Cross-modal retrieval within the last batch, before its update: R@1, the mean over ordered pairs of modalities.
+    /// `None` before the first step and for a system without embeddings. Waits for the step.
+    ///
+    /// # Errors
+    /// When work on a GPU failed.
+    pub fn retrieval(&self) -> Result<Option<f64>> {
+        let mut found = Vec::new();
+        let rows = self.embedded.iter().map(|(tensor, _)| tensor.to_vec());
+        let rows: Vec<Vec<f64>> = rows.collect::<Result<_>>()?;
+        for (m, (queries, has)) in self.embedded.iter().enumerate() {
+            let width = queries.shape().features();
+            for (n, (_, answers)) in self.embedded.iter().enumerate().filter(|(n, _)| *n != m) {
+                let is =
+                    |flags: &Option<Vec<u32>>, i: usize| flags.as_ref().is_none_or(|f| f[i] == 1);
+                let both: Vec<usize> =
+                    (0..queries.shape()[0]).filter(|&i| is(has, i) && is(answers, i)).collect();
+                let pick = |rows: &[f64]| -> Vec<f64> {
+                    both.iter().flat_map(|&i| &rows[i * width..][..width]).copied().collect()
+                };
+                if both.len() >= 2 {
+                    found.push(metrics::retrieval(&pick(&rows[m]), &pick(&rows[n]), width).at_1);
+                }
+            }
+        }
+        let count = found.len() as f64;
+        Ok((count > 0.0).then(|| found.iter().sum::<f64>() / count))
+    }
+
     fn record(&mut self, pending: Pending) -> Result<StepRecord> {
         let Pending { step, learning_rate, readings } = pending;
-        let (mut losses, mut norms) = (Vec::new(), Vec::new());
+        let (mut losses, mut norms, mut parts) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (reading, names) in readings {
             let Figures { loss, gradient_norm, watched } = reading.wait()?;
             losses.push(loss);
             norms.push(gradient_norm);
             for (position, name) in names {
                 let value = watched.first().and_then(|values| values.get(position));
-                *self.state.sums.parts.entry(name).or_default() += value.copied().unwrap_or(0.0);
+                let value = value.copied().unwrap_or(0.0);
+                *self.state.sums.parts.entry(name.clone()).or_default() += value;
+                *parts.entry(name).or_default() += value;
             }
         }
         let loss = losses.iter().sum();
         let gradient_norm = norms.into_iter().reduce(f64::hypot).unwrap_or(0.0);
         self.state.sums.loss += loss;
         self.state.sums.gradient_norm += gradient_norm;
-        Ok(StepRecord { epoch: self.state.epoch, step, loss, gradient_norm, learning_rate })
+        let epoch = self.state.epoch;
+        Ok(StepRecord { epoch, step, loss, parts, gradient_norm, learning_rate })
     }
 
     /// One update; returns the reading of its figures, and the names of the parts of the loss.
@@ -286,7 +324,11 @@ impl Trainer {
             false => Pass::evaluate_recorded(&self.parameters),
         };
         let pass = pass.updating(&ids);
-        let Loss { total, parts } = system.loss(&pass, batch, number)?;
+        let Loss { total, parts, embeddings } = system.loss(&pass, batch, number)?;
+        if !embeddings.is_empty() {
+            let present = batch.modalities.iter().map(|input| input.present.clone());
+            self.embedded = embeddings.iter().map(Tensor::detached).zip(present).collect();
+        }
         let mut outcome = pass.backward(&total)?;
         let mut names = Vec::new();
         if let Some(parts) = parts {
