@@ -90,6 +90,7 @@ pub struct Kernel {
     pub(crate) shared_bytes: usize,
     pub(crate) local_bytes: usize,
     pub(crate) required_block: Option<[u32; 3]>,
+    pub(crate) most_threads: Option<u64>,
 }
 
 /// A register whose value is fixed before the kernel starts.
@@ -161,6 +162,11 @@ impl Kernel {
     /// Bytes of the parameter space, alignment included.
     pub fn parameter_bytes(&self) -> usize {
         self.parameter_bytes
+    }
+
+    /// The most threads of a block that its launch bounds allow, if it has any.
+    pub fn most_threads(&self) -> Option<u64> {
+        self.most_threads
     }
 
     /// Bytes of static shared memory.

@@ -46,6 +46,16 @@ pub enum Order {
     Seeded(u64),
 }
 
+/// The blocks of a grid that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Blocks {
+    /// All of them.
+    #[default]
+    All,
+    /// The corners and what is between them: of each axis the first, the middle and the last index.
+    Corners,
+}
+
 /// Settings of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -53,6 +63,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The order of blocks in checked mode.
     pub order: Order,
+    /// The blocks that run.
+    pub blocks: Blocks,
     /// The most warp instructions of a launch (in value mode: of a block).
     pub step_limit: u64,
     /// Seed that moves results of approximate instructions within their bounds; `None`: exact
@@ -61,11 +73,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Checked mode, blocks by index, 10^10 warp instructions, no perturbation.
+    /// Checked mode, all blocks by index, 10^10 warp instructions, no perturbation.
     fn default() -> Settings {
         Settings {
             mode: Mode::Checked,
             order: Order::Forward,
+            blocks: Blocks::All,
             step_limit: 10_000_000_000,
             perturb: None,
         }
@@ -75,7 +88,8 @@ impl Default for Settings {
 /// Runs a kernel on the device memory and returns its findings and counters.
 ///
 /// # Errors
-/// [`Error::Launch`] when grid, block, shared memory or parameters do not fit the kernel,
+/// [`Error::Launch`] when grid, block, shared memory or parameters do not fit the kernel, or checked
+/// mode meets sparse memory,
 /// [`Error::StepLimit`] when it exceeds the step limit. Mistakes of the kernel are in the report.
 pub fn run(
     kernel: &Kernel,
@@ -89,11 +103,16 @@ pub fn run(
     let mut tallies = vec![Tally::default(); kernel.instructions.len()];
     match settings.mode {
         Mode::Checked => {
+            if memory.is_sparse() {
+                let what =
+                    "checked mode keeps a record of every word; run sparse memory in value mode";
+                return Err(Error::Launch(format!("kernel {}: {what}", kernel.name)));
+            }
             let mut checker = std::mem::take(&mut memory.checker);
             let threads = launch.block.iter().product::<u32>() as usize;
             checker.start_launch(threads, shared_bytes(kernel, launch));
             let mut machine = Machine::new(kernel, launch, &constants, settings, Some(checker));
-            let result = ordered(blocks, settings.order)
+            let result = ordered(blocks, launch.grid, settings)
                 .into_iter()
                 .try_for_each(|block| machine.run_block(memory, block));
             machine.finish(&mut findings, &mut tallies);
@@ -103,7 +122,7 @@ pub fn run(
         Mode::Values => {
             let memory = &*memory;
             let failed = AtomicBool::new(false);
-            let parts = chunks(blocks)
+            let parts = chunks(blocks, launch.grid, settings.blocks)
                 .into_par_iter()
                 .map(|range| {
                     let mut machine = Machine::new(kernel, launch, &constants, settings, None);
@@ -158,6 +177,14 @@ fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
             launch.block
         ));
     }
+    if let Some(most) = kernel.most_threads
+        && threads > most
+    {
+        return fail(format!(
+            "block {:?} has {threads} threads, at most {most} are in its launch bounds",
+            launch.block
+        ));
+    }
     let shared = shared_bytes(kernel, launch);
     // The largest opt-in size of compute capability 9.0.
     if shared > 227 * 1024 {
@@ -184,9 +211,12 @@ fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constan
 }
 
 /// Block indices in the order in which they run.
-fn ordered(blocks: u32, order: Order) -> Vec<u32> {
-    let mut list: Vec<u32> = (0..blocks).collect();
-    match order {
+fn ordered(blocks: u32, grid: [u32; 3], settings: &Settings) -> Vec<u32> {
+    let mut list: Vec<u32> = match settings.blocks {
+        Blocks::All => (0..blocks).collect(),
+        Blocks::Corners => corners(grid),
+    };
+    match settings.order {
         Order::Forward => {}
         Order::Reversed => list.reverse(),
         Order::Seeded(seed) => list.sort_by_cached_key(|&block| mix(seed ^ mix(u64::from(block)))),
@@ -194,8 +224,42 @@ fn ordered(blocks: u32, order: Order) -> Vec<u32> {
     list
 }
 
+/// The indices of the blocks that [`Blocks::Corners`] names.
+fn corners(grid: [u32; 3]) -> Vec<u32> {
+    let [x, y, z] = grid.map(|size| {
+        let mut places = vec![0, size / 2, size - 1];
+        places.dedup();
+        places
+    });
+    let mut blocks = Vec::new();
+    for z in &z {
+        for y in &y {
+            blocks.extend(x.iter().map(|x| x + grid[0] * (y + grid[1] * z)));
+        }
+    }
+    blocks
+}
+
 /// Splits the blocks into ranges, one task each.
-fn chunks(blocks: u32) -> Vec<std::ops::Range<u32>> {
+fn chunks(blocks: u32, grid: [u32; 3], which: Blocks) -> Vec<std::ops::Range<u32>> {
+    if which == Blocks::Corners {
+        return corners(grid).into_iter().map(|block| block..block + 1).collect();
+    }
     let size = blocks.div_ceil(8 * rayon::current_num_threads() as u32).max(1);
     (0..blocks).step_by(size as usize).map(|at| at..at.saturating_add(size).min(blocks)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners_are_first_middle_and_last_of_each_axis() {
+        assert_eq!(corners([1, 1, 1]), [0]);
+        assert_eq!(corners([2, 1, 1]), [0, 1]);
+        assert_eq!(corners([5, 3, 1]), [0, 2, 4, 5, 7, 9, 10, 12, 14]);
+        assert_eq!(corners([1, 1, 4]), [0, 2, 3]);
+        let all = corners([100, 70_000, 9]);
+        assert_eq!((all.len(), all[26]), (27, 100 * 70_000 * 9 - 1));
+    }
 }

@@ -15,6 +15,6 @@ mod report;
 
 pub use error::Error;
 pub use kernel::{Kernel, Module};
-pub use launch::{Launch, Mode, Order, Settings, run};
-pub use memory::Memory;
+pub use launch::{Blocks, Launch, Mode, Order, Settings, run};
+pub use memory::{Memory, pattern};
 pub use report::{Counters, Finding, Kind, LineTally, Report, Tally};

@@ -65,6 +65,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         shared_bytes: body.shared_bytes,
         local_bytes: body.local_bytes,
         required_block: body.required_block,
+        most_threads: body.most_threads,
     })
 }
 

@@ -81,7 +81,7 @@ impl<'m> View<'m> {
             }
         };
         let limit = size.checked_sub(bytes as usize)? as u64;
-        if allocation.bytes() > u32::MAX as usize {
+        if allocation.bytes() > u32::MAX as usize || allocation.pages().is_some() {
             return None;
         }
         let (mut offsets, Bits { every, beyond, differ }) = counted(at, mask, first, window, limit);

@@ -64,7 +64,7 @@ impl<'m> View<'m> {
     #[inline(always)]
     fn global(&self, address: u64, bytes: u32) -> Result<Place<'m>, Fault> {
         let (id, allocation, offset) = self.memory.find(address, bytes)?;
-        Ok(Place { region: Region::Global(id), allocation, offset: offset as usize })
+        Ok(Place { region: Region::Global(id), allocation, offset })
     }
 
     /// The location in shared memory or in a thread's part of local memory.

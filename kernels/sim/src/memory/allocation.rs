@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::pages::Pages;
+
 /// Bytes, stored in words. Parallel blocks share them, so the words are atomic; on common
 /// processors a relaxed atomic access is as fast as a plain one.
 pub(crate) struct Allocation {
@@ -10,6 +12,8 @@ pub(crate) struct Allocation {
     words: Box<[AtomicU32]>,
     /// A bit for each byte.
     initialised: Box<[AtomicU32]>,
+    /// Of sparse memory, instead of words and bits.
+    pages: Option<Box<Pages>>,
 }
 
 /// Words that are all zero.
@@ -25,6 +29,35 @@ impl Allocation {
             bytes,
             words: zeros(bytes.div_ceil(4)),
             initialised: zeros(bytes.div_ceil(32)),
+            pages: None,
+        }
+    }
+
+    /// Sparse memory, which has the values of [`super::pages::pattern`].
+    pub fn sparse(bytes: usize, label: &str, seed: u64) -> Allocation {
+        let pages = Pages::new(bytes.div_ceil(4), seed);
+        Allocation { bytes, pages: Some(Box::new(pages)), ..Allocation::new(0, label) }
+    }
+
+    /// The pages of sparse memory.
+    pub fn pages(&self) -> Option<&Pages> {
+        self.pages.as_deref()
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> &AtomicU32 {
+        match &self.pages {
+            None => &self.words[at],
+            Some(pages) => pages.word(at),
+        }
+    }
+
+    /// The bits of 32 bytes.
+    #[inline(always)]
+    fn bits(&self, at: usize) -> &AtomicU32 {
+        match &self.pages {
+            None => &self.initialised[at],
+            Some(pages) => pages.written(at),
         }
     }
 
@@ -54,15 +87,15 @@ impl Allocation {
     /// Reads a value of 1, 2, 4 or 8 bytes at a multiple of its size.
     #[inline(always)]
     pub fn read(&self, offset: usize, bytes: u32) -> u64 {
-        let word = u64::from(self.words[offset / 4].load(Relaxed));
+        let word = u64::from(self.word(offset / 4).load(Relaxed));
         match bytes {
             4 => word,
-            8 => word | u64::from(self.words[offset / 4 + 1].load(Relaxed)) << 32,
+            8 => word | u64::from(self.word(offset / 4 + 1).load(Relaxed)) << 32,
             _ => word >> (8 * (offset % 4)) & ((1 << (8 * bytes)) - 1),
         }
     }
 
-    /// Reads words at a multiple of 4.
+    /// Reads words at a multiple of 4; not of sparse memory.
     #[inline(always)]
     pub fn words<const N: usize>(&self, offset: u32) -> [u32; N] {
         let mut values = [0; N];
@@ -73,7 +106,7 @@ impl Allocation {
         values
     }
 
-    /// Writes 1, 2 or 4 words at a multiple of their size.
+    /// Writes 1, 2 or 4 words at a multiple of their size; not of sparse memory.
     #[inline(always)]
     pub fn set_words<const N: usize>(&self, offset: u32, values: [u32; N]) {
         let start = offset as usize / 4;
@@ -86,12 +119,12 @@ impl Allocation {
     /// Writes a value of 1, 2, 4 or 8 bytes at a multiple of its size.
     #[inline(always)]
     pub fn write(&self, offset: usize, bytes: u32, value: u64) {
-        let word = &self.words[offset / 4];
+        let word = self.word(offset / 4);
         match bytes {
             4 => word.store(value as u32, Relaxed),
             8 => {
                 word.store(value as u32, Relaxed);
-                self.words[offset / 4 + 1].store((value >> 32) as u32, Relaxed);
+                self.word(offset / 4 + 1).store((value >> 32) as u32, Relaxed);
             }
             _ => {
                 let shift = 8 * (offset % 4);
@@ -107,7 +140,7 @@ impl Allocation {
     /// Atomically replaces a word by a function of it and returns the old one.
     #[inline(always)]
     pub fn update_word(&self, offset: usize, f: impl Fn(u32) -> u32) -> u32 {
-        let update = self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(f(old)));
+        let update = self.word(offset / 4).fetch_update(Relaxed, Relaxed, |old| Some(f(old)));
         match update {
             Ok(old) | Err(old) => old,
         }
@@ -117,9 +150,10 @@ impl Allocation {
     #[inline(always)]
     pub fn is_initialised(&self, offset: usize, bytes: usize) -> bool {
         let bits = ((1u64 << bytes) - 1) << (offset % 32);
-        let have = u64::from(self.initialised[offset / 32].load(Relaxed));
+        let have = u64::from(self.bits(offset / 32).load(Relaxed));
         if bits >> 32 != 0 {
-            let next = self.initialised.get(offset / 32 + 1).map_or(0, |bits| bits.load(Relaxed));
+            let beyond = (offset / 32 + 1) * 32 >= self.bytes;
+            let next = if beyond { 0 } else { self.bits(offset / 32 + 1).load(Relaxed) };
             return (have | u64::from(next) << 32) & bits == bits;
         }
         have & bits == bits
@@ -129,7 +163,7 @@ impl Allocation {
     #[inline(always)]
     fn mark(&self, offset: usize, bytes: u32) {
         let bits = ((1u32 << bytes) - 1) << (offset % 32);
-        let have = &self.initialised[offset / 32];
+        let have = self.bits(offset / 32);
         if have.load(Relaxed) & bits != bits {
             have.fetch_or(bits, Relaxed);
         }
@@ -138,7 +172,7 @@ impl Allocation {
     /// Marks bytes as initialised or not, one by one.
     pub fn set_initialised(&self, offset: usize, bytes: usize, value: bool) {
         for at in offset..offset + bytes {
-            let have = &self.initialised[at / 32];
+            let have = self.bits(at / 32);
             if value {
                 have.fetch_or(1 << (at % 32), Relaxed);
             } else {

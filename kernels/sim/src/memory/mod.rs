@@ -1,8 +1,10 @@
 //! The device's global memory.
 
 mod allocation;
+mod pages;
 
 pub(crate) use allocation::Allocation;
+pub use pages::pattern;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -60,6 +62,37 @@ impl Memory {
     /// # Panics
     /// If `bytes` is 64 GiB or more.
     pub fn allocate(&mut self, bytes: usize, label: &str) -> u64 {
+        self.keep(bytes, || Allocation::new(bytes, label))
+    }
+
+    /// Allocates `bytes` bytes of which only the touched pages exist, and returns their address. Each
+    /// word that nobody wrote has the value of [`pattern`] of this seed at the word's index. Only
+    /// for [`Mode::Values`](crate::Mode::Values).
+    ///
+    /// # Panics
+    /// If `bytes` is 64 GiB or more.
+    pub fn allocate_sparse(&mut self, bytes: usize, label: &str, seed: u64) -> u64 {
+        self.keep(bytes, || Allocation::sparse(bytes, label, seed))
+    }
+
+    /// Index and value of every word that was written to the sparse allocation at `address`.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when no sparse allocation starts there.
+    pub fn written(&self, address: u64) -> Result<Vec<(u64, u32)>, Error> {
+        let (allocation, offset) = self.host("written", address, 0)?;
+        let pages = allocation.pages().filter(|_| offset == 0).ok_or_else(|| {
+            Error::Address(format!("written: no sparse allocation starts at {address:#x}"))
+        })?;
+        Ok(pages.changed())
+    }
+
+    /// Whether an allocation is sparse.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.slots.iter().flatten().any(|allocation| allocation.pages().is_some())
+    }
+
+    fn keep(&mut self, bytes: usize, make: impl FnOnce() -> Allocation) -> u64 {
         assert!(
             bytes < 1 << OFFSET_BITS,
             "got an allocation of {bytes} bytes; allocate less than 64 GiB"
@@ -68,7 +101,7 @@ impl Memory {
             self.slots.resize_with(FIRST_ID, || None);
         }
         let id = self.slots.len() as u64;
-        self.slots.push(Some(Allocation::new(bytes, label)));
+        self.slots.push(Some(make()));
         self.in_use += bytes;
         id << OFFSET_BITS
     }
@@ -171,13 +204,17 @@ impl Memory {
 
     /// The allocation and offset of a kernel's access.
     #[inline(always)]
-    pub(crate) fn find(&self, address: u64, bytes: u32) -> Result<(u32, &Allocation, u32), Fault> {
+    pub(crate) fn find(
+        &self,
+        address: u64,
+        bytes: u32,
+    ) -> Result<(u32, &Allocation, usize), Fault> {
         let (id, offset) = split(address);
         let slot = self.slots.get(id as usize).and_then(Option::as_ref);
         match slot {
             Some(allocation) if allocation.holds(offset, bytes) => {
                 if offset & u64::from(bytes - 1) == 0 {
-                    Ok((id, allocation, offset as u32))
+                    Ok((id, allocation, offset as usize))
                 } else {
                     Err(Fault::Misaligned)
                 }

@@ -20,6 +20,8 @@ pub(crate) struct Body {
     pub shared_bytes: usize,
     pub local_bytes: usize,
     pub required_block: Option<[u32; 3]>,
+    /// The most threads of a block, of `.maxntid`.
+    pub most_threads: Option<u64>,
 }
 
 /// One instruction with its operands resolved.
@@ -68,6 +70,7 @@ pub(super) fn kernel(
         shared_bytes: 0,
         local_bytes: 0,
         required_block: None,
+        most_threads: None,
     };
     for (index, variable) in variables.iter().enumerate() {
         body.symbols.insert(variable.name.clone(), Symbol::Variable(index as u32));
@@ -88,7 +91,9 @@ pub(super) fn kernel(
         let at = place(&mut body.parameter_bytes, &parameter);
         body.symbols.insert(parameter.variable.name, Symbol::Parameter(at));
     }
-    body.required_block = required_block(directives);
+    body.required_block = extents(directives, ".reqntid");
+    let most = extents(directives, ".maxntid");
+    body.most_threads = most.map(|block| block.iter().map(|&n| u64::from(n)).product());
 
     let mut scopes = vec![Scope::default()];
     let mut location = None;
@@ -169,9 +174,9 @@ fn place(used: &mut usize, variable: &Declared) -> usize {
     at
 }
 
-/// The block size that `.reqntid` requires.
-fn required_block(directives: &str) -> Option<[u32; 3]> {
-    let (_, rest) = directives.split_once(".reqntid")?;
+/// The block size of `.reqntid` or `.maxntid`.
+fn extents(directives: &str, name: &str) -> Option<[u32; 3]> {
+    let (_, rest) = directives.split_once(name)?;
     let mut block = [1; 3];
     let numbers = rest.split('.').next().unwrap_or("").split(',');
     for (axis, number) in block.iter_mut().zip(numbers) {

@@ -3,4 +3,5 @@
 mod common;
 mod instructions;
 mod kernels;
+mod large;
 mod planted;
