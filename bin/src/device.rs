@@ -3,6 +3,7 @@
 use crate::failure::Result;
 use crate::progress::Progress;
 use engine::{Device, Simulation};
+use kernels::gpu;
 use std::fmt;
 use std::str::FromStr;
 
@@ -60,27 +61,28 @@ impl Choice {
     /// # Errors
     /// Exit code 69 when the chosen GPU does not exist or does not work.
     pub fn open(self, progress: &Progress) -> Result<Device> {
-        match self {
-            Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(number) => {
-                let device = Device::cuda(number)?;
-                progress.line(format_args!("on {device}"));
-                Ok(device)
-            }
+        let device = match self {
+            Choice::Cpu => Device::Cpu,
+            Choice::Cuda(number) => Device::cuda(number)?,
             Choice::Sim { checked } => {
-                Ok(Device::simulated(if checked { Simulation::CHECKED } else { Simulation::FAST }))
+                Device::simulated(if checked { Simulation::CHECKED } else { Simulation::FAST })
             }
             Choice::Auto => match Device::cuda(0) {
-                Ok(device) => {
-                    progress.line(format_args!("on {device}"));
-                    Ok(device)
-                }
+                Ok(device) => device,
                 Err(error) => {
                     progress.line(format_args!("on the CPU: {error}"));
-                    Ok(Device::Cpu)
+                    Device::Cpu
                 }
             },
+        };
+        let Some(gpu) = device.gpu() else { return Ok(device) };
+        if !gpu.description().simulated {
+            progress.line(format_args!("on {device}"));
         }
+        let task = progress.task("load kernels", gpu::programs().len() as u64);
+        gpu.prepare(&|loaded| task.tick(loaded as u64, ""))?;
+        drop(task);
+        Ok(device)
     }
 }
 

@@ -89,8 +89,10 @@ fn look() -> Findings {
     let describe = |device: gpu::Result<gpu::Description>| {
         let describe = |d: gpu::Description| {
             let ((major, minor), memory) = (d.capability, d.memory >> 30);
+            let plain = |why| format!("; memory without the driver's pools: {why}");
+            let pool = d.without_pool.map_or_else(String::new, plain);
             format!(
-                "{}, compute capability {major}.{minor}, {} multiprocessors, {memory} GiB",
+                "{}, compute capability {major}.{minor}, {} multiprocessors, {memory} GiB{pool}",
                 d.name, d.multiprocessors
             )
         };

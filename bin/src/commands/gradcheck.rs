@@ -92,10 +92,6 @@ pub fn run(args: &GradcheckArgs, context: &Context) -> Result<()> {
     visit(&mut checks);
     let checks = wanted(checks.0, &args.op)?;
     let device = args.device.open(&context.progress)?;
-    if let Some(gpu) = device.gpu() {
-        // Report once what would fail in every op.
-        gpu.prepare()?;
-    }
     let task = context.progress.task("gradcheck", checks.len() as u64);
     let done = AtomicU64::new(0);
     let rows: Vec<Row> = checks

@@ -55,20 +55,81 @@ impl Sub<&Counts> for Counts {
     }
 }
 
+/// Counts the calls of a driver. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recorder(Arc<Mutex<Recorded>>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    counts: Counts,
+    /// For each fetch not yet collected, the number of launches before it.
+    fetches: HashMap<u64, u64>,
+}
+
+impl Recorder {
+    fn state(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
+    pub(super) fn allocated(&self) {
+        self.state().counts.fresh += 1;
+    }
+
+    pub(super) fn uploaded(&self, bytes: usize) {
+        let counts = &mut self.state().counts;
+        counts.uploads += 1;
+        counts.uploaded += bytes as u64;
+    }
+
+    pub(super) fn downloaded(&self, bytes: usize) {
+        let counts = &mut self.state().counts;
+        counts.downloads += 1;
+        counts.downloaded += bytes as u64;
+        counts.waits += 1;
+    }
+
+    pub(super) fn fetched(&self, fetch: &Fetch, bytes: usize) {
+        let state = &mut *self.state();
+        state.counts.downloads += 1;
+        state.counts.downloaded += bytes as u64;
+        state.fetches.insert(fetch.0, state.counts.launches());
+    }
+
+    pub(super) fn collected(&self, fetch: &Fetch) {
+        let state = &mut *self.state();
+        let before = state.fetches.remove(&fetch.0);
+        state.counts.waits += u64::from(before == Some(state.counts.launches()));
+    }
+
+    pub(super) fn copied(&self) {
+        self.state().counts.copies += 1;
+    }
+
+    pub(super) fn launched(&self, kernel: &'static str) {
+        *self.state().counts.kernels.entry(kernel).or_default() += 1;
+    }
+
+    pub(super) fn waited(&self) {
+        self.state().counts.waits += 1;
+    }
+}
+
 /// A driver that counts calls. Downloads give zeros. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Counting {
     description: Description,
+    recorder: Recorder,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    counts: Counts,
     /// Functions, marks and fetches created so far.
     handles: usize,
-    /// For each fetch not yet collected, the number of launches before it.
-    fetches: HashMap<u64, u64>,
     /// The first address not yet allocated.
     address: u64,
 }
@@ -84,9 +145,10 @@ impl Default for Counting {
             // Memory is cached and reused as on a real GPU.
             simulated: false,
             recompute: false,
+            without_pool: None,
         };
-        let state = State { address: 4096, ..State::default() };
-        Counting { description, state: Arc::new(Mutex::new(state)) }
+        let state = Arc::new(Mutex::new(State { handles: 0, address: 4096 }));
+        Counting { description, recorder: Recorder::default(), state }
     }
 }
 
@@ -100,7 +162,7 @@ impl Counting {
 
     /// The counts so far.
     pub fn counts(&self) -> Counts {
-        self.state().counts.clone()
+        self.recorder.counts()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,8 +182,8 @@ impl Driver for Counting {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        self.recorder.allocated();
         let mut state = self.state();
-        state.counts.fresh += 1;
         let address = state.address;
         // Sizes beyond any memory are counted too; addresses then overlap, which does no harm.
         state.address = state.address.wrapping_add(bytes as u64) / 256 * 256 + 256;
@@ -131,46 +193,35 @@ impl Driver for Counting {
     fn free(&self, _: u64) {}
 
     fn upload(&self, _: u64, bytes: &[u8]) -> Result<()> {
-        let mut state = self.state();
-        state.counts.uploads += 1;
-        state.counts.uploaded += bytes.len() as u64;
+        self.recorder.uploaded(bytes.len());
         Ok(())
     }
 
     fn download(&self, _: u64, bytes: &mut [u8]) -> Result<()> {
         bytes.fill(0);
-        let mut state = self.state();
-        state.counts.downloads += 1;
-        state.counts.downloaded += bytes.len() as u64;
-        state.counts.waits += 1;
+        self.recorder.downloaded(bytes.len());
         Ok(())
     }
 
     fn fetch(&self, _: u64, bytes: usize) -> Result<Fetch> {
-        let number = self.handle() as u64;
-        let mut state = self.state();
-        state.counts.downloads += 1;
-        state.counts.downloaded += bytes as u64;
-        let launches = state.counts.launches();
-        state.fetches.insert(number, launches);
-        Ok(Fetch(number))
+        let fetch = Fetch(self.handle() as u64);
+        self.recorder.fetched(&fetch, bytes);
+        Ok(fetch)
     }
 
     fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()> {
         bytes.fill(0);
-        let mut state = self.state();
-        let before = state.fetches.remove(&fetch.0);
-        state.counts.waits += u64::from(before == Some(state.counts.launches()));
+        self.recorder.collected(&fetch);
         Ok(())
     }
 
     fn copy(&self, _: u64, _: u64, _: usize) -> Result<()> {
-        self.state().counts.copies += 1;
+        self.recorder.copied();
         Ok(())
     }
 
     fn fill(&self, _: u64, _: u8, _: usize) -> Result<()> {
-        self.state().counts.copies += 1;
+        self.recorder.copied();
         Ok(())
     }
 
@@ -179,12 +230,12 @@ impl Driver for Counting {
     }
 
     fn launch(&self, _: Function, launch: &Launch<'_>) -> Result<()> {
-        *self.state().counts.kernels.entry(launch.kernel).or_default() += 1;
+        self.recorder.launched(launch.kernel);
         Ok(())
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.state().counts.waits += 1;
+        self.recorder.waited();
         Ok(())
     }
 

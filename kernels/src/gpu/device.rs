@@ -1,6 +1,7 @@
 //! A device: a driver, its loaded kernels, and its memory.
 
 use super::memory::Memory;
+use super::trace::{Trace, Traced};
 use super::{
     Block, Description, Driver, Error, Function, Grid, Launch, Pointer, Program, ProgramId, Result,
     Simulation, Statistics,
@@ -15,10 +16,17 @@ pub struct Device(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    driver: Box<dyn Driver>,
+    driver: Traced,
     /// By program and kernel, since kernels of two programs may have the same name.
     functions: Mutex<HashMap<(ProgramId, &'static str), Function>>,
     memory: Memory,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody is left to tell of a failure of earlier work.
+        let _ = self.memory.trim(&self.driver);
+    }
 }
 
 impl Device {
@@ -42,6 +50,7 @@ impl Device {
 
     /// A device with this driver.
     pub fn new(driver: Box<dyn Driver>) -> Device {
+        let driver = Traced::new(driver);
         Device(Arc::new(Inner { driver, functions: Mutex::default(), memory: Memory::default() }))
     }
 
@@ -57,7 +66,7 @@ impl Device {
 
     /// The device's driver.
     pub fn driver(&self) -> &dyn Driver {
-        &*self.0.driver
+        &self.0.driver
     }
 
     pub(super) fn memory(&self) -> &Memory {
@@ -69,9 +78,45 @@ impl Device {
         self.0.memory.statistics()
     }
 
-    /// Returns cached memory to the driver.
-    pub fn trim(&self) {
-        self.0.memory.trim(self.driver());
+    /// Makes the bytes in use now the peak of [`statistics`](Self::statistics).
+    pub fn reset_peak(&self) {
+        self.0.memory.reset_peak();
+    }
+
+    /// Starts to record what the device is asked for; what was recorded before is dropped.
+    pub fn trace(&self) {
+        self.0.driver.start();
+    }
+
+    /// Ends the record that [`trace`](Self::trace) has started, and waits for the work in it.
+    ///
+    /// # Errors
+    /// When that work failed.
+    pub fn traced(&self) -> Result<Trace> {
+        self.0.driver.end()
+    }
+
+    /// Runs `work` and waits for what it launches; returns its result and the seconds of device time.
+    ///
+    /// # Errors
+    /// The error of `work`, or of what it launched.
+    pub fn time<T, E: From<super::Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<(T, f64), E> {
+        let from = self.driver().mark()?;
+        let result = work();
+        // Both marks are read even after a failure: the driver keeps what nobody reads.
+        let seconds = self.driver().mark().and_then(|to| self.driver().seconds(from, to));
+        Ok((result?, seconds?))
+    }
+
+    /// Waits for all work, and returns cached memory to the GPU, for other processes.
+    ///
+    /// # Errors
+    /// When earlier work failed.
+    pub fn trim(&self) -> Result<()> {
+        self.0.memory.trim(self.driver())
     }
 
     /// Memory of `bytes` bytes, uninitialised.
@@ -128,11 +173,13 @@ impl Device {
         self.driver().launch(function, &launch)
     }
 
-    /// Tests that programs can be compiled and loaded, by loading one.
+    /// Compiles and loads every program, on all cores: a step would load them one by one. Calls `done` with the number of
+    /// programs loaded so far, out of [`programs`](super::programs).
     ///
     /// # Errors
-    /// When they cannot; the message says what to do.
-    pub fn prepare(&self) -> Result<()> {
+    /// When a program cannot be loaded; the message says what to do.
+    pub fn prepare(&self, done: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        self.driver().prepare(&super::programs(), done)?;
         let program = super::common::program();
         self.function(program, "accumulate").map(|_| ())
     }

@@ -8,6 +8,15 @@ pub trait Driver: Debug + Send + Sync {
     /// The device's name and limits.
     fn description(&self) -> &Description;
 
+    /// Loads programs, where that takes seconds; calls `done` with the number of programs loaded so far.
+    ///
+    /// # Errors
+    /// When a program cannot be compiled or loaded.
+    fn prepare(&self, programs: &[&'static Program], done: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        let _ = (programs, done);
+        Ok(())
+    }
+
     /// Allocates uninitialised memory; `bytes` must be above 0.
     ///
     /// # Errors
@@ -17,7 +26,15 @@ pub trait Driver: Debug + Send + Sync {
     /// Frees memory after all earlier calls are done.
     fn free(&self, address: u64);
 
-    /// Copies to the device.
+    /// Waits for all earlier calls, and returns freed memory that the driver keeps to the device.
+    ///
+    /// # Errors
+    /// When earlier work failed.
+    fn trim(&self) -> Result<()> {
+        self.synchronize()
+    }
+
+    /// Copies to the device. The bytes may change as soon as the call returns.
     ///
     /// # Errors
     /// When the copy fails.
@@ -104,6 +121,8 @@ pub struct Description {
     pub simulated: bool,
     /// Whether the backward pass recomputes cheap tensors, as on the CPU, instead of keeping them.
     pub recompute: bool,
+    /// Why memory comes from plain allocations instead of the driver's pool, if it does.
+    pub without_pool: Option<String>,
 }
 
 /// A kernel that a driver has loaded.
@@ -133,6 +152,9 @@ impl Grid {
     /// The default number of threads of a block; `THREADS` in `prelude.cuh`.
     pub const THREADS: u32 = 256;
 
+    /// The most threads of a block of [`Grid::teams`]; `TEAM` in `prelude.cuh`.
+    pub const TEAM: u32 = 1024;
+
     /// One thread for each of `count` elements, in blocks of [`Grid::THREADS`].
     pub fn elements(count: usize) -> Grid {
         Grid::blocks(count.div_ceil(Grid::THREADS as usize))
@@ -158,7 +180,7 @@ impl Grid {
         let (threads, teams) = match width {
             0..=512 => (32, 8),
             513..=8192 => (256, 1),
-            _ => (1024, 1),
+            _ => (Grid::TEAM, 1),
         };
         Grid { threads: [threads, teams, 1], ..Grid::blocks(rows.div_ceil(teams as usize)) }
     }

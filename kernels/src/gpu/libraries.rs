@@ -13,7 +13,7 @@ pub const NVRTC_VARIABLE: &str = "MPUC_NVRTC";
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
 /// The driver's functions that this crate calls: cudarc panics at a call of one that the library lacks.
-const DRIVER: [&str; 31] = [
+const DRIVER: [&str; 35] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuGetErrorName",
@@ -27,8 +27,11 @@ const DRIVER: [&str; 31] = [
     "cuDevicePrimaryCtxRetain",
     "cuCtxSetCurrent",
     "cuMemPoolSetAttribute",
+    "cuMemPoolTrimTo",
     "cuMemAllocAsync",
     "cuMemFreeAsync",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
     "cuMemHostAlloc",
     "cuMemFreeHost",
     "cuMemcpyHtoDAsync_v2",
@@ -43,6 +46,7 @@ const DRIVER: [&str; 31] = [
     "cuStreamDestroy_v2",
     "cuEventCreate",
     "cuEventRecord",
+    "cuEventQuery",
     "cuEventSynchronize",
     "cuEventDestroy_v2",
 ];

@@ -69,6 +69,11 @@ impl Memory {
         self.lock().statistics
     }
 
+    pub(super) fn reset_peak(&self) {
+        let statistics = &mut self.lock().statistics;
+        statistics.peak = statistics.in_use;
+    }
+
     pub(super) fn take(&self, device: &Device, bytes: usize) -> Result<Block> {
         let driver = device.driver();
         let exact = driver.description().simulated;
@@ -85,9 +90,9 @@ impl Memory {
                 driver
                     .allocate(size)
                     .or_else(|_| {
-                        state.trim(driver);
-                        // What launched work still uses is free after it.
-                        driver.synchronize()?;
+                        // What launched work still uses is free after it, and then goes to blocks of every size.
+                        state.give_up(driver);
+                        driver.trim()?;
                         driver.allocate(size)
                     })
                     .map_err(|error| state.explain(driver, size, error))?
@@ -109,14 +114,19 @@ impl Memory {
         }
     }
 
-    /// Returns all cached memory to the driver.
-    pub(super) fn trim(&self, driver: &dyn Driver) {
-        self.lock().trim(driver);
+    /// Waits for all work, and returns all cached memory to the device.
+    ///
+    /// # Errors
+    /// When earlier work failed.
+    pub(super) fn trim(&self, driver: &dyn Driver) -> Result<()> {
+        self.lock().give_up(driver);
+        driver.trim()
     }
 }
 
 impl State {
-    fn trim(&mut self, driver: &dyn Driver) {
+    /// Frees the cached blocks.
+    fn give_up(&mut self, driver: &dyn Driver) {
         self.free
             .drain()
             .flat_map(|(_, addresses)| addresses)
@@ -148,15 +158,23 @@ mod tests {
     use super::*;
     use crate::gpu::driver::{Description, Fetch, Function, Launch, Mark};
     use crate::gpu::{Error, Program};
+    use std::sync::Arc;
 
-    /// A driver that allocates up to `room` bytes and does nothing else.
+    /// A driver that allocates up to a number of bytes and does nothing else. Freed memory serves only after a trim.
     #[derive(Debug)]
     struct Room {
         description: Description,
-        room: Mutex<(usize, HashMap<u64, usize>)>,
+        state: Arc<Mutex<Bytes>>,
     }
 
-    fn device(room: usize) -> Device {
+    #[derive(Debug, Default)]
+    struct Bytes {
+        free: usize,
+        freed: usize,
+        sizes: HashMap<u64, usize>,
+    }
+
+    fn device(room: usize) -> (Device, Arc<Mutex<Bytes>>) {
         let description = Description {
             name: "room".into(),
             capability: (8, 0),
@@ -165,8 +183,10 @@ mod tests {
             shared_memory: 0,
             simulated: false,
             recompute: false,
+            without_pool: None,
         };
-        Device::new(Box::new(Room { description, room: Mutex::new((room, HashMap::new())) }))
+        let state = Arc::new(Mutex::new(Bytes { free: room, ..Bytes::default() }));
+        (Device::new(Box::new(Room { description, state: state.clone() })), state)
     }
 
     impl Driver for Room {
@@ -174,18 +194,23 @@ mod tests {
             &self.description
         }
         fn allocate(&self, bytes: usize) -> Result<u64> {
-            let mut state = self.room.lock().unwrap();
-            if bytes > state.0 {
+            let mut state = self.state.lock().unwrap();
+            if bytes > state.free {
                 return Err(Error::Driver { call: "allocate", code: 2 });
             }
-            state.0 -= bytes;
-            let address = 4096 * (state.1.len() as u64 + 1);
-            state.1.insert(address, bytes);
+            state.free -= bytes;
+            let address = 4096 * (state.sizes.len() as u64 + 1);
+            state.sizes.insert(address, bytes);
             Ok(address)
         }
         fn free(&self, address: u64) {
-            let mut state = self.room.lock().unwrap();
-            state.0 += state.1[&address];
+            let mut state = self.state.lock().unwrap();
+            state.freed += state.sizes[&address];
+        }
+        fn trim(&self) -> Result<()> {
+            let mut state = self.state.lock().unwrap();
+            state.free += std::mem::take(&mut state.freed);
+            Ok(())
         }
         fn upload(&self, _: u64, _: &[u8]) -> Result<()> {
             Ok(())
@@ -239,7 +264,7 @@ mod tests {
 
     #[test]
     fn blocks_are_used_again_and_given_back_when_room_is_short() {
-        let device = device(4096);
+        let (device, _) = device(4096);
         let first = device.allocate(1000).unwrap();
         let address = first.pointer();
         drop(first);
@@ -254,5 +279,17 @@ mod tests {
         assert!(error.contains("512 bytes requested, 4096 in use"), "{error}");
         drop(large);
         assert_eq!(device.statistics().peak, 4096);
+        device.reset_peak();
+        assert_eq!(device.statistics().peak, 0);
+    }
+    #[test]
+    fn the_last_user_of_a_device_gives_its_memory_back() {
+        let (device, bytes) = device(4096);
+        let (kept, cached) = (device.allocate(1000).unwrap(), device.allocate(1000).unwrap());
+        drop(cached);
+        drop(device);
+        assert_eq!(bytes.lock().unwrap().free, 2048, "a block keeps its device");
+        drop(kept);
+        assert_eq!(bytes.lock().unwrap().free, 4096);
     }
 }

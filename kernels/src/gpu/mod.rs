@@ -21,6 +21,7 @@ mod reading;
 mod resources;
 mod simulated;
 mod table;
+mod trace;
 mod walk;
 
 pub use arguments::Pointer;
@@ -37,8 +38,9 @@ pub use op::{Backward, Forward, GpuOp, Gradient};
 pub use program::{Part, Program, ProgramId};
 pub use reading::Reading;
 pub use resources::{Resources, budget, budget_of, resources};
-pub use simulated::{Counters, Order, Simulation, Simulator, Tally};
+pub use simulated::{Blocks, Counters, Launched, Order, Simulation, Simulator, Tally};
 pub use table::Table;
+pub use trace::Trace;
 pub use walk::{Loops, Split};
 
 /// Every program: those of the ops in the order of their list, then the program of the common kernels.

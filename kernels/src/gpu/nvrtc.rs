@@ -6,6 +6,7 @@ use cudarc::nvrtc::{result, sys};
 use std::ffi::CString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The target of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +142,10 @@ fn keep(file: &Path, image: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let aside = file.with_extension(format!("{}.aside", std::process::id()));
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // Threads and processes may write the same image.
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let aside = file.with_extension(format!("{}-{number}.aside", std::process::id()));
     std::fs::write(&aside, image)?;
     std::fs::rename(aside, file)
 }

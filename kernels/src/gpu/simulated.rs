@@ -1,14 +1,14 @@
 //! A GPU simulated on the CPU: the same launches of the same PTX, with every access checked.
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
-use super::{Error, Program, ProgramId, Result, nvrtc};
+use super::{Error, Pointer, Program, ProgramId, Result, nvrtc};
 use ptx_sim::{Finding, Memory, Mode, Module, Settings};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub use ptx_sim::{Counters, Order, Tally};
+pub use ptx_sim::{Blocks, Counters, Order, Tally};
 
 /// The settings of a simulated device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,14 +17,36 @@ pub struct Simulation {
     pub checked: bool,
     /// The order in which blocks run.
     pub order: Order,
+    /// The blocks that run.
+    pub blocks: Blocks,
 }
 
 impl Simulation {
     /// All checks, blocks in order.
-    pub const CHECKED: Simulation = Simulation { checked: true, order: Order::Forward };
+    pub const CHECKED: Simulation =
+        Simulation { checked: true, order: Order::Forward, blocks: Blocks::All };
     /// Bounds checks only, blocks on all cores.
-    pub const FAST: Simulation = Simulation { checked: false, order: Order::Forward };
+    pub const FAST: Simulation = Simulation { checked: false, ..Simulation::CHECKED };
+    /// Bounds checks only, of the blocks at the corners of each grid. Large buffers are sparse: memory that nobody
+    /// wrote has the values of a pattern, so that tensors of more elements than 32 bits count can be tried.
+    pub const CORNERS: Simulation = Simulation { blocks: Blocks::Corners, ..Simulation::FAST };
 }
+
+/// The launches of a kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Launched {
+    /// The most blocks along each axis.
+    pub blocks: [u32; 3],
+    /// The most threads of a block.
+    pub threads: u64,
+    /// The most threads of a block that the kernel was compiled for, if it was compiled for a number.
+    pub bounds: Option<u64>,
+}
+
+/// With [`Blocks::Corners`], the most instructions of a block's warps: a counter that wraps would run for hours.
+const CORNER_STEPS: u64 = 10_000_000;
+/// With [`Blocks::Corners`], buffers of this size are sparse.
+const LARGE: usize = 1 << 20;
 
 /// The simulator as a driver. Clones share one state.
 #[derive(Clone)]
@@ -40,6 +62,7 @@ struct State {
     modules: HashMap<ProgramId, Arc<Module>>,
     functions: Vec<(Arc<Module>, &'static str)>,
     counters: BTreeMap<&'static str, Counters>,
+    launched: BTreeMap<&'static str, Launched>,
     marks: HashMap<u64, Instant>,
     fetches: HashMap<u64, Vec<u8>>,
     next_handle: u64,
@@ -62,15 +85,33 @@ impl Simulator {
             shared_memory: 48 << 10,
             simulated: true,
             recompute: false,
+            without_pool: None,
         };
         let mode = if simulation.checked { Mode::Checked } else { Mode::Values };
-        let settings = Settings { mode, order: simulation.order, ..Settings::default() };
+        let Simulation { order, blocks, .. } = simulation;
+        let mut settings = Settings { mode, order, blocks, ..Settings::default() };
+        if blocks == Blocks::Corners {
+            settings.step_limit = CORNER_STEPS;
+        }
         Simulator { description, settings, state: Arc::default() }
     }
 
     /// The counters of each kernel so far, by its name.
     pub fn counters(&self) -> BTreeMap<&'static str, Counters> {
         self.state().counters.clone()
+    }
+
+    /// The launches of each kernel so far, by its name.
+    pub fn launched(&self) -> BTreeMap<&'static str, Launched> {
+        self.state().launched.clone()
+    }
+
+    /// Index and value of every 4-byte word that was written to the sparse buffer at this address.
+    ///
+    /// # Errors
+    /// When no sparse buffer starts there.
+    pub fn written(&self, buffer: Pointer) -> Result<Vec<(u64, u32)>> {
+        self.state().memory.written(buffer.0).map_err(|e| refused("written", &e))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +155,12 @@ impl Driver for Simulator {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
-        Ok(self.state().memory.allocate(bytes, "buffer"))
+        let mut state = self.state();
+        if self.settings.blocks == Blocks::Corners && bytes >= LARGE {
+            let seed = state.handle();
+            return Ok(state.memory.allocate_sparse(bytes, "buffer", seed));
+        }
+        Ok(state.memory.allocate(bytes, "buffer"))
     }
 
     fn free(&self, address: u64) {
@@ -178,6 +224,13 @@ impl Driver for Simulator {
         let (module, name) = state.functions[function.0].clone();
         let Some(kernel) = module.kernel(name) else { return Ok(()) };
         let grid = launch.grid;
+        let launched = state.launched.entry(name).or_default();
+        launched.bounds = kernel.most_threads();
+        launched.threads =
+            launched.threads.max(grid.threads.iter().map(|&n| u64::from(n)).product());
+        for (most, &blocks) in launched.blocks.iter_mut().zip(&grid.blocks) {
+            *most = blocks.max(*most);
+        }
         let launch = ptx_sim::Launch {
             grid: grid.blocks,
             block: grid.threads,

@@ -1,14 +1,23 @@
-//! The CUDA driver, through cudarc: one stream, memory from the stream's pool, cubins for the GPU's own architecture.
+//! The CUDA driver, through cudarc: one stream, memory from its pool, uploads through pinned memory, cubins for the GPU's
+//! own architecture.
+
+mod allocation;
+mod find;
+mod staging;
+
+pub use find::{Doctor, doctor};
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Program, ProgramId, Result, libraries, nvrtc};
+use allocation::Source;
 use cudarc::driver::{DriverError, result, sys};
+use rayon::prelude::*;
+use staging::{Engine as _, Event, Pinned, Ring, Stream};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The oldest driver version that has every function used here: CUDA 12.8, driver 570.
-const OLDEST_DRIVER: i32 = 12_080;
 /// The oldest compute capability the kernels are written for.
 const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
 
@@ -21,8 +30,10 @@ pub(super) struct Cuda {
     description: Description,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    source: Source,
     /// See [`SYNC_VARIABLE`].
     sync: bool,
+    ring: Mutex<Ring<Stream>>,
     state: Mutex<State>,
 }
 
@@ -31,26 +42,19 @@ struct State {
     modules: HashMap<ProgramId, sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
     marks: HashMap<u64, sys::CUevent>,
-    fetches: HashMap<u64, (sys::CUevent, Pinned)>,
+    fetches: HashMap<u64, Fetched>,
     /// Pinned memory that no fetch uses.
     pinned: Vec<Pinned>,
     next_handle: u64,
 }
 
-/// Pinned host memory, to which the GPU copies while the host continues.
+/// The bytes of a fetch.
 #[derive(Debug)]
-struct Pinned {
-    start: *mut c_void,
-    bytes: usize,
-}
-
-impl Pinned {
-    fn new(bytes: usize) -> Result<Self> {
-        // SAFETY: the caller has made a context current. Another context may use the memory too.
-        let start = unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }
-            .map_err(failed("cuMemHostAlloc"))?;
-        Ok(Pinned { start, bytes })
-    }
+enum Fetched {
+    /// They are in pinned memory after the event.
+    Later(Event, Pinned),
+    /// They were copied at once, without pinned memory.
+    Now(Vec<u8>),
 }
 
 impl State {
@@ -66,7 +70,6 @@ unsafe impl Send for Cuda {}
 // SAFETY: as above.
 unsafe impl Sync for Cuda {}
 
-/// An error of the driver, from its code. Asks the driver for no text: the driver may be missing.
 /// The environment variable that makes every launch wait for its end if it is 1: a failure then names its kernel.
 const SYNC_VARIABLE: &str = "MPUC_CUDA_SYNC";
 
@@ -88,13 +91,14 @@ fn fault(launch: &Launch<'_>, error: &Error) -> Error {
     Error::Launch { kernel: launch.kernel.into(), what }
 }
 
+/// An error of the driver, from its code. Asks the driver for no text: the driver may be missing.
 fn failed(call: &'static str) -> impl Fn(DriverError) -> Error {
     move |error| Error::Driver { call, code: error.0 as u32 }
 }
 
 impl Cuda {
     pub(super) fn new(ordinal: usize) -> Result<Self> {
-        let count = devices()?;
+        let count = find::devices()?;
         let unavailable = |what: String, hint: &str| Error::Unavailable { what, hint: hint.into() };
         let Some(number) = i32::try_from(ordinal).ok().filter(|&n| n < count) else {
             let what = format!("no GPU {ordinal}: the driver has {count} GPU(s), numbered from 0");
@@ -104,7 +108,7 @@ impl Cuda {
             ));
         };
         let device = result::device::get(number).map_err(failed("cuDeviceGet"))?;
-        let description = describe(device)?;
+        let mut description = find::describe(device)?;
         if description.capability < OLDEST_CAPABILITY {
             let (major, minor) = description.capability;
             let what = format!(
@@ -123,15 +127,21 @@ impl Cuda {
         unsafe { result::ctx::set_current(context) }.map_err(failed("cuCtxSetCurrent"))?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(failed("cuStreamCreate"))?;
-        keep_memory(device)?;
+        let source = Source::of(device);
+        description.without_pool = source.without_pool().map(str::to_owned);
         let sync = std::env::var_os(SYNC_VARIABLE).is_some_and(|value| value == "1");
-        Ok(Cuda { description, context, stream, sync, state: Mutex::default() })
+        let (ring, state) = (Mutex::default(), Mutex::default());
+        Ok(Cuda { description, context, stream, source, sync, ring, state })
     }
 
     /// Makes this GPU's context current on the calling thread.
     fn enter(&self) -> Result<()> {
         // SAFETY: the context is kept until the process ends.
         unsafe { result::ctx::set_current(self.context) }.map_err(failed("cuCtxSetCurrent"))
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring<Stream>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,24 +175,44 @@ impl Driver for Cuda {
         &self.description
     }
 
+    fn prepare(&self, programs: &[&'static Program], done: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        let loaded = AtomicUsize::new(0);
+        programs.par_iter().with_max_len(1).try_for_each(|program| {
+            if !self.state().modules.contains_key(&program.id()) {
+                self.enter()?;
+                let module = self.load(program)?;
+                self.state().modules.insert(program.id(), module);
+            }
+            done(1 + loaded.fetch_add(1, Ordering::Relaxed));
+            Ok(())
+        })
+    }
+
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.enter()?;
-        // SAFETY: this value owns the stream.
-        unsafe { result::malloc_async(self.stream, bytes) }.map_err(failed("cuMemAllocAsync"))
+        self.source.allocate(bytes, self.stream)
     }
 
     fn free(&self, address: u64) {
         if self.enter().is_ok() {
-            // SAFETY: allocated by `malloc_async`, freed once. A later call reports a failure again.
-            let _ = unsafe { result::free_async(address, self.stream) };
+            self.source.free(address, self.stream);
         }
+    }
+
+    fn trim(&self) -> Result<()> {
+        self.synchronize()?;
+        self.source.trim()
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: pageable memory is copied before the call returns, so `bytes` may be freed afterwards.
+        if self.ring().upload(&Stream(self.stream), to, bytes)? {
+            return Ok(());
+        }
+        // SAFETY: `bytes` stays borrowed until the stream is synchronised.
         unsafe { result::memcpy_htod_async(to, bytes, self.stream) }
-            .map_err(failed("cuMemcpyHtoDAsync"))
+            .map_err(failed("cuMemcpyHtoDAsync"))?;
+        self.synchronize()
     }
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
@@ -196,40 +226,51 @@ impl Driver for Cuda {
     fn fetch(&self, from: u64, bytes: usize) -> Result<Fetch> {
         self.enter()?;
         let mut state = self.state();
-        let fits = state.pinned.iter().position(|pinned| pinned.bytes >= bytes);
+        let fits = state.pinned.iter().position(|pinned| pinned.bytes() >= bytes);
         let pinned = match fits {
-            Some(place) => state.pinned.swap_remove(place),
-            None => Pinned::new(bytes.next_multiple_of(PAGE))?,
+            Some(place) => Some(state.pinned.swap_remove(place)),
+            None => Pinned::new(bytes.next_multiple_of(PAGE)).ok(),
         };
-        // SAFETY: at least `bytes` long, owned by this value, and not read before the event below is reached.
-        let to = unsafe { std::slice::from_raw_parts_mut(pinned.start.cast::<u8>(), bytes) };
-        // SAFETY: the driver rejects a `from` that is no device address; the memory is kept until the event is reached.
-        unsafe { result::memcpy_dtoh_async(to, from, self.stream) }
-            .map_err(failed("cuMemcpyDtoHAsync"))?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
-            .map_err(failed("cuEventCreate"))?;
-        // SAFETY: this value owns both.
-        unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
+        let fetched = match pinned {
+            Some(mut pinned) => {
+                // SAFETY: no fetch uses it, and `collect` reads it after the event below.
+                let to = unsafe { pinned.part(0, bytes) };
+                // SAFETY: the driver rejects a `from` that is no device address; the memory is kept until the event is
+                // reached.
+                unsafe { result::memcpy_dtoh_async(to, from, self.stream) }
+                    .map_err(failed("cuMemcpyDtoHAsync"))?;
+                Fetched::Later(Stream(self.stream).event()?, pinned)
+            }
+            None => {
+                let mut copied = vec![0; bytes];
+                self.download(from, &mut copied)?;
+                Fetched::Now(copied)
+            }
+        };
         let number = state.handle();
-        state.fetches.insert(number, (event, pinned));
+        state.fetches.insert(number, fetched);
         Ok(Fetch(number))
     }
 
     fn collect(&self, fetch: Fetch, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
         let taken = self.state().fetches.remove(&fetch.0);
-        let Some((event, pinned)) = taken else { return Ok(()) };
-        // SAFETY: created by `fetch`, and destroyed below.
-        let waited =
-            unsafe { result::event::synchronize(event) }.map_err(failed("cuEventSynchronize"));
-        // SAFETY: taken out of the state, so destroyed once; a failure changes nothing.
-        let _ = unsafe { result::event::destroy(event) };
+        let (event, mut pinned) = match taken {
+            None => return Ok(()),
+            Some(Fetched::Now(copied)) => {
+                bytes.iter_mut().zip(copied).for_each(|(to, from)| *to = from);
+                return Ok(());
+            }
+            Some(Fetched::Later(event, pinned)) => (event, pinned),
+        };
+        let stream = Stream(self.stream);
+        let waited = stream.wait(&event);
+        stream.forget(event);
         // After a failure the copy may still be running: the memory is never reused.
         waited?;
-        let length = bytes.len().min(pinned.bytes);
-        // SAFETY: `length` bytes are initialised: the event follows the copy that wrote them.
-        let from = unsafe { std::slice::from_raw_parts(pinned.start.cast::<u8>(), length) };
-        bytes[..length].copy_from_slice(from);
+        // SAFETY: the copy that wrote the bytes is done, and no other uses them.
+        let from = unsafe { pinned.part(0, bytes.len()) };
+        bytes[..from.len()].copy_from_slice(from);
         self.state().pinned.push(pinned);
         Ok(())
     }
@@ -250,15 +291,13 @@ impl Driver for Cuda {
 
     fn function(&self, program: &'static Program, kernel: &'static str) -> Result<Function> {
         self.enter()?;
-        let mut state = self.state();
-        let module = match state.modules.get(&program.id()) {
-            Some(&module) => module,
-            None => {
-                let module = self.load(program)?;
-                state.modules.insert(program.id(), module);
-                module
-            }
+        let loaded = self.state().modules.get(&program.id()).copied();
+        let module = match loaded {
+            Some(module) => module,
+            None => self.load(program)?,
         };
+        let mut state = self.state();
+        state.modules.insert(program.id(), module);
         let name = CString::new(kernel).unwrap_or_default();
         // SAFETY: the module stays loaded until the process ends.
         let function = unsafe { result::module::get_function(module, name) }
@@ -301,10 +340,7 @@ impl Driver for Cuda {
 
     fn mark(&self) -> Result<Mark> {
         self.enter()?;
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
-            .map_err(failed("cuEventCreate"))?;
-        // SAFETY: this value owns both.
-        unsafe { result::event::record(event, self.stream) }.map_err(failed("cuEventRecord"))?;
+        let event = Stream(self.stream).record(sys::CUevent_flags::CU_EVENT_DEFAULT)?;
         let mut state = self.state();
         let number = state.handle();
         state.marks.insert(number, event);
@@ -341,116 +377,31 @@ impl Driver for Cuda {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        // Running copies write to pinned memory: free it only after they are done.
+        // Running copies use pinned memory: free it only after they are done.
         let done = self.synchronize().is_ok();
-        if self.enter().is_ok() {
-            let mut state = self.state();
-            let fetches = std::mem::take(&mut state.fetches);
-            let (events, pinned): (Vec<_>, Vec<_>) = fetches.into_values().unzip();
-            for event in state.marks.drain().map(|(_, event)| event).chain(events) {
-                // SAFETY: created by `mark` or `fetch` and destroyed once; a failure changes nothing.
-                let _ = unsafe { result::event::destroy(event) };
-            }
-            for pinned in state.pinned.drain(..).chain(pinned).filter(|_| done) {
-                // SAFETY: allocated by `malloc_host`, freed once, and no copy writes to it now.
-                let _ = unsafe { result::free_host(pinned.start) };
-            }
-            drop(state);
-            // SAFETY: as above.
-            let _ = unsafe { result::stream::destroy(self.stream) };
+        if self.enter().is_err() {
+            return;
         }
+        let stream = Stream(self.stream);
+        let mut state = self.state();
+        let mut pinned = std::mem::take(&mut state.pinned);
+        for fetched in std::mem::take(&mut state.fetches).into_values() {
+            if let Fetched::Later(event, memory) = fetched {
+                stream.forget(event);
+                pinned.push(memory);
+            }
+        }
+        pinned.extend(self.ring().drain(&stream));
+        for (_, event) in state.marks.drain() {
+            // SAFETY: created by `mark` and destroyed once; a failure changes nothing.
+            let _ = unsafe { result::event::destroy(event) };
+        }
+        for memory in pinned.into_iter().filter(|_| done) {
+            // SAFETY: no copy uses it now.
+            unsafe { memory.free() };
+        }
+        drop(state);
+        // SAFETY: this value owns the stream; no work is left, or it is never waited for.
+        let _ = unsafe { result::stream::destroy(self.stream) };
     }
-}
-
-/// Initialises the driver; returns its CUDA version, major and minor.
-fn start() -> Result<(i32, i32)> {
-    libraries::driver()?;
-    let mut version = 0;
-    // SAFETY: the library is loaded; the address is valid.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .map_err(failed("cuDriverGetVersion"))?;
-    let (major, minor) = (version / 1000, version % 1000 / 10);
-    if version < OLDEST_DRIVER {
-        return Err(Error::Unavailable {
-            what: format!("the CUDA driver has version {major}.{minor}, expected 12.8 or newer"),
-            hint: "update NVIDIA's driver to 570 or newer, or use the CPU".into(),
-        });
-    }
-    match result::init() {
-        // The driver works, but the machine has no GPU: `devices` is 0.
-        Ok(()) | Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Ok((major, minor)),
-        Err(error) => Err(failed("cuInit")(error)),
-    }
-}
-
-/// The number of GPUs of the driver.
-fn devices() -> Result<i32> {
-    start()?;
-    match result::device::get_count() {
-        Err(DriverError(
-            sys::CUresult::CUDA_ERROR_NO_DEVICE | sys::CUresult::CUDA_ERROR_NOT_INITIALIZED,
-        )) => Ok(0),
-        count => count.map_err(failed("cuDeviceGetCount")),
-    }
-}
-
-fn describe(device: sys::CUdevice) -> Result<Description> {
-    use sys::CUdevice_attribute as Attribute;
-    let attribute = |attribute: Attribute| {
-        // SAFETY: the device is valid.
-        let value = unsafe { result::device::get_attribute(device, attribute) };
-        value.map(|value| value as u32).map_err(failed("cuDeviceGetAttribute"))
-    };
-    Ok(Description {
-        name: result::device::get_name(device).map_err(failed("cuDeviceGetName"))?,
-        capability: (
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ),
-        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-        // SAFETY: the device is valid.
-        memory: unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?,
-        shared_memory: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK)?
-            as usize,
-        simulated: false,
-        recompute: false,
-    })
-}
-
-/// Sets the memory pool to keep freed memory instead of releasing it at every synchronisation.
-fn keep_memory(device: sys::CUdevice) -> Result<()> {
-    // SAFETY: the device is valid.
-    let pool = unsafe { result::device::get_default_mem_pool(device) }
-        .map_err(failed("cuDeviceGetDefaultMemPool"))?;
-    let mut all = u64::MAX;
-    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the attribute is a u64, which the driver copies.
-    unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut all).cast()) }
-        .map_err(failed("cuMemPoolSetAttribute"))
-}
-
-/// The CUDA software and the GPUs of this machine.
-#[derive(Debug, Clone)]
-pub struct Doctor {
-    /// The driver's CUDA version, major and minor, or why it cannot be used.
-    pub driver: Result<(i32, i32)>,
-    /// Every GPU, or why it cannot be used.
-    pub devices: Vec<Result<Description>>,
-    /// NVRTC's version and path, or why there is no NVRTC.
-    pub nvrtc: Result<((i32, i32), std::path::PathBuf)>,
-}
-
-/// Looks for the CUDA driver, GPUs and NVRTC. Never panics and never fails.
-pub fn doctor() -> Doctor {
-    let driver = start();
-    let devices = match (&driver, devices()) {
-        (Err(_), _) => Vec::new(),
-        (Ok(_), Err(error)) => vec![Err(error)],
-        (Ok(_), Ok(count)) => (0..count as usize)
-            .map(|number| Cuda::new(number).map(|cuda| cuda.description.clone()))
-            .collect(),
-    };
-    let nvrtc = nvrtc::version().map(|(version, path)| (version, path.to_owned()));
-    Doctor { driver, devices, nvrtc }
 }
