@@ -6,8 +6,14 @@ typedef long long i64;
 
 // The default number of threads of a block; Grid::THREADS on the host.
 constexpr int THREADS = 256;
+// The most threads of a block of a launch of Grid::teams; Grid::TEAM on the host.
+constexpr int TEAM = 1024;
 constexpr u32 EVERYONE = 0xffffffffu;
 constexpr float INFINITE = __builtin_bit_cast(float, 0x7f800000);
+
+// A kernel for blocks of up to `threads` threads: a thread may use the registers that they leave it, and no more. The
+// simulator refuses larger blocks, and a test finds bounds that no launch needs.
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 
 // The element of this thread, in a launch of Grid::elements.
 __device__ inline i64 element() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }

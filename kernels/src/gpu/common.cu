@@ -9,7 +9,7 @@ struct SumSlices {
 };
 
 // The second stage of a split reduction: sums the slices, in order.
-extern "C" __global__ void sum_slices(const SumSlices a) {
+KERNEL(THREADS) sum_slices(const SumSlices a) {
     const i64 i = element();
     if (i >= a.count) return;
     float sum = 0.0f;
@@ -24,7 +24,7 @@ struct Accumulate {
 };
 
 // to += from: a gradient with two terms.
-extern "C" __global__ void accumulate(const Accumulate a) {
+KERNEL(THREADS) accumulate(const Accumulate a) {
     const i64 i = element();
     if (i < a.count) a.to[i] += a.from[i];
 }
@@ -37,7 +37,7 @@ struct Set {
 };
 
 // Sets every element to one number.
-extern "C" __global__ void set(const Set a) {
+KERNEL(THREADS) set(const Set a) {
     const i64 i = element();
     if (i < a.count) a.to[i] = a.value;
 }
@@ -69,7 +69,7 @@ struct Blend {
 };
 
 // Updates running statistics with those of the batch; in double, as on the CPU.
-extern "C" __global__ void blend(const Blend a) {
+KERNEL(THREADS) blend(const Blend a) {
     if (shut(a.latch)) return;
     const Statistic s = a.statistics[blockIdx.y];
     for (i64 i = first(); i < s.count; i += stride()) s.value[i] = (float)(s.keep * s.value[i] + s.take * s.now[i]);
@@ -98,7 +98,7 @@ struct Optimise {
 };
 
 // v = momentum v + (g + decay w); w -= rate v: PyTorch's rule.
-extern "C" __global__ void sgd(const Optimise a) {
+KERNEL(THREADS) sgd(const Optimise a) {
     if (shut(a.latch)) return;
     const Parameter p = a.parameters[blockIdx.y];
     for (i64 i = first(); i < p.count; i += stride()) {
@@ -110,7 +110,7 @@ extern "C" __global__ void sgd(const Optimise a) {
 }
 
 // Kingma & Ba 2015; the host folds the bias corrections into rate and root.
-extern "C" __global__ void adam(const Optimise a) {
+KERNEL(THREADS) adam(const Optimise a) {
     if (shut(a.latch)) return;
     const Parameter p = a.parameters[blockIdx.y];
     for (i64 i = first(); i < p.count; i += stride()) {
@@ -125,7 +125,7 @@ extern "C" __global__ void adam(const Optimise a) {
 }
 
 // The sum of squares of each gradient, one partial sum for each block along x.
-extern "C" __global__ void squares(const Optimise a) {
+KERNEL(THREADS) squares(const Optimise a) {
     __shared__ double sums[32];
     const Parameter p = a.parameters[blockIdx.y];
     double sum = 0.0;
@@ -152,7 +152,7 @@ struct Judge {
 };
 
 // Shuts the latch if the loss or a gradient is not finite; writes the verdict. One block; sums in the host's order.
-extern "C" __global__ void judge(const Judge a) {
+KERNEL(THREADS) judge(const Judge a) {
     __shared__ double sums[THREADS];
     const double infinite = INFINITE;
     const double loss = a.loss[0];

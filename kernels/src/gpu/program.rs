@@ -122,11 +122,10 @@ impl Program {
 
     /// The names of the kernels, as declared in the source.
     pub fn kernels(&self) -> Vec<&'static str> {
-        let name = |text: &'static str| text.split('(').next().map(str::trim);
-        self.parts
-            .iter()
-            .flat_map(|part| part.text.split("extern \"C\" __global__ void ").skip(1))
-            .filter_map(name)
-            .collect()
+        let name = |line: &'static str| {
+            let (_, declared) = line.strip_prefix("KERNEL(")?.split_once(") ")?;
+            declared.split('(').next()
+        };
+        self.parts.iter().flat_map(|part| part.text.lines()).filter_map(name).collect()
     }
 }

@@ -11,7 +11,7 @@ struct Arguments {
     u32 add;
 };
 
-extern "C" __global__ void activation_forward(const Arguments a) {
+KERNEL(THREADS) activation_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float x = a.kept[i];
@@ -23,7 +23,7 @@ extern "C" __global__ void activation_forward(const Arguments a) {
     }
 }
 
-extern "C" __global__ void activation_backward(const Arguments a) {
+KERNEL(THREADS) activation_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float kept = a.kept[i];

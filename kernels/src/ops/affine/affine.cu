@@ -10,7 +10,7 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void affine_apply(const Arguments a) {
+KERNEL(THREADS) affine_apply(const Arguments a) {
     const i64 i = element();
     if (i < a.count) put(a.to, i, fmaf(a.scale, a.x[i], a.shift), a.add);
 }

@@ -20,7 +20,7 @@ __device__ inline float second(const Arguments& a, i64 i) {
     return a.b[a.width == a.count ? i : a.width == 1 ? 0 : i % a.width];
 }
 
-extern "C" __global__ void arithmetic_forward(const Arguments a) {
+KERNEL(THREADS) arithmetic_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float x = a.a[i], y = second(a, i);
@@ -28,7 +28,7 @@ extern "C" __global__ void arithmetic_forward(const Arguments a) {
 }
 
 // to [count]
-extern "C" __global__ void arithmetic_grad_first(const Arguments a) {
+KERNEL(THREADS) arithmetic_grad_first(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     put(a.to, i, a.kind == MULTIPLY ? a.grad_output[i] * second(a, i) : a.grad_output[i], a.add);
@@ -41,20 +41,20 @@ __device__ inline float part(const Arguments& a, i64 i) {
 }
 
 // to [count], if b has the shape of a
-extern "C" __global__ void arithmetic_grad_second(const Arguments a) {
+KERNEL(THREADS) arithmetic_grad_second(const Arguments a) {
     const i64 i = element();
     if (i < a.count) put(a.to, i, part(a, i), a.add);
 }
 
 // to [slices, width]
-extern "C" __global__ void arithmetic_grad_second_rows(const Arguments a) {
+KERNEL(THREADS) arithmetic_grad_second_rows(const Arguments a) {
     column_sums(a.count / a.width, a.width, a.length, a.to, [&](i64 row, i64 column) {
         return part(a, row * a.width + column);
     });
 }
 
 // to [slices], if b is one number
-extern "C" __global__ void arithmetic_grad_second_total(const Arguments a) {
+KERNEL(THREADS) arithmetic_grad_second_total(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) { return part(a, i); });
 }
 
@@ -72,7 +72,7 @@ struct Broadcast {
     u32 unused;
 };
 
-extern "C" __global__ void arithmetic_broadcast(const Broadcast a) {
+KERNEL(THREADS) arithmetic_broadcast(const Broadcast a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
     const Place place = walk_target(a.walk, i);
@@ -116,15 +116,15 @@ struct StoreShare {
 };
 
 // For an operand that is not broadcast.
-extern "C" __global__ void arithmetic_broadcast_grad(const Broadcast a) {
+KERNEL(THREADS) arithmetic_broadcast_grad(const Broadcast a) {
     const i64 i = element();
     if (i < a.walk.targets) put(a.to, i, Share{a}(walk_target(a.walk, i)), a.add);
 }
 
-extern "C" __global__ void arithmetic_broadcast_rows(const Broadcast a) {
+KERNEL(TEAM) arithmetic_broadcast_rows(const Broadcast a) {
     fold_rows<Sum>(a.walk, a.length, Share{a}, StoreShare{a});
 }
 
-extern "C" __global__ void arithmetic_broadcast_columns(const Broadcast a) {
+KERNEL(THREADS) arithmetic_broadcast_columns(const Broadcast a) {
     fold_columns<Sum>(a.walk, a.length, Share{a}, StoreShare{a});
 }

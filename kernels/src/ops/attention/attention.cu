@@ -103,7 +103,7 @@ __device__ inline u32 dropped(const Arguments& a, i64 query, int key) {
 }
 
 // to [clips, queries, heads, head], and log_sums
-extern "C" __global__ void attention_forward(const Arguments a) {
+KERNEL(THREADS) attention_forward(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
     const Part part(a, a.query_count);
@@ -153,7 +153,7 @@ extern "C" __global__ void attention_forward(const Arguments a) {
 }
 
 // along: the sum over a query's weights of weight times gradient, for any dropout. One warp for each query and head.
-extern "C" __global__ void attention_along(const Arguments a) {
+KERNEL(THREADS) attention_along(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();  // clip, query, head
     if (row >= a.rows) return;
     float sum = 0.0f;
@@ -180,7 +180,7 @@ __device__ inline void put_tile(
 }
 
 // to [clips, queries, heads, head]: the gradient of the queries
-extern "C" __global__ void attention_grad_queries(const Arguments a) {
+KERNEL(THREADS) attention_grad_queries(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
     const Part part(a, a.query_count);
@@ -215,7 +215,7 @@ extern "C" __global__ void attention_grad_queries(const Arguments a) {
 
 // to and to_values [clips, keys, heads, head]: the gradients of keys and values; either may be null. Rows of tiles are
 // keys, columns are queries.
-extern "C" __global__ void attention_grad_keys(const Arguments a) {
+KERNEL(THREADS) attention_grad_keys(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
     const Part part(a, a.key_count);

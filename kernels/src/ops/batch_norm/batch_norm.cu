@@ -54,7 +54,7 @@ struct Moments {
 
 // partial: means, and sums of squared deviations, of the rows of slice blockIdx.y. 32 neighbouring columns, 8 rows at a
 // time.
-extern "C" __global__ void batch_norm_moments(const Arguments a) {
+KERNEL(THREADS) batch_norm_moments(const Arguments a) {
     __shared__ double means[8][33], squares[8][33];
     const i64 columns = a.channels * a.inner, column = (i64)blockIdx.x * 32 + lane();
     const i64 begin = blockIdx.y * a.rows_a_slice;
@@ -92,7 +92,7 @@ extern "C" __global__ void batch_norm_moments(const Arguments a) {
 }
 
 // Mean and variance of channel blockIdx.x.
-extern "C" __global__ void batch_norm_statistics(const Arguments a) {
+KERNEL(THREADS) batch_norm_statistics(const Arguments a) {
     __shared__ Moments shared[THREADS];
     const i64 columns = a.channels * a.inner;
     Moments all = {0.0, 0.0, 0.0};
@@ -125,7 +125,7 @@ struct Affine {
     __device__ float at(float x) const { return fmaf(x - mean, scale, bias); }
 };
 
-extern "C" __global__ void batch_norm_forward(const Arguments a) {
+KERNEL(THREADS) batch_norm_forward(const Arguments a) {
     const i64 count = a.rows * a.channels * a.inner, first = element();
     if (first >= a.stride || first >= count) return;
     const Affine affine(a, first / a.inner % a.channels);
@@ -143,7 +143,7 @@ __device__ inline float through_relu(const Arguments& a, const Affine& affine, f
 }
 
 // partial: sums of dz, the gradient before the ReLU, and of dz (x - mean), over the rows of slice blockIdx.y.
-extern "C" __global__ void batch_norm_sums(const Arguments a) {
+KERNEL(THREADS) batch_norm_sums(const Arguments a) {
     __shared__ float sums[2][8][33];
     const i64 columns = a.channels * a.inner, column = (i64)blockIdx.x * 32 + lane();
     const i64 begin = blockIdx.y * a.rows_a_slice;
@@ -169,7 +169,7 @@ extern "C" __global__ void batch_norm_sums(const Arguments a) {
 }
 
 // Gradients of the parameters of channel blockIdx.x, and of x through the channel's mean and variance.
-extern "C" __global__ void batch_norm_grad_channel(const Arguments a) {
+KERNEL(THREADS) batch_norm_grad_channel(const Arguments a) {
     __shared__ double shared[32];
     const i64 columns = a.channels * a.inner, channel = blockIdx.x;
     double plain = 0.0, deviations = 0.0;
@@ -194,7 +194,7 @@ extern "C" __global__ void batch_norm_grad_channel(const Arguments a) {
 }
 
 // Gradients of x and of the residual: dx = scale (dz - mean of dz - (x - mean) pull).
-extern "C" __global__ void batch_norm_backward(const Arguments a) {
+KERNEL(THREADS) batch_norm_backward(const Arguments a) {
     const i64 count = a.rows * a.channels * a.inner, first = element();
     if (first >= a.stride || first >= count) return;
     const i64 channel = first / a.inner % a.channels;

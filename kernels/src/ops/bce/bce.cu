@@ -17,7 +17,7 @@ struct Arguments {
 __device__ inline float softplus_of_minus(float x) { return fmaxf(-x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
 // to [slices]: partial sums of the loss
-extern "C" __global__ void bce_forward(const Arguments a) {
+KERNEL(THREADS) bce_forward(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) {
         const float x = a.logits[i], target = a.targets[i];
         const float factor = 1.0f + (a.weights[i % a.width] - 1.0f) * target;
@@ -26,7 +26,7 @@ extern "C" __global__ void bce_forward(const Arguments a) {
 }
 
 // to [rows, width]
-extern "C" __global__ void bce_grad_logits(const Arguments a) {
+KERNEL(THREADS) bce_grad_logits(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float target = a.targets[i];
@@ -36,7 +36,7 @@ extern "C" __global__ void bce_grad_logits(const Arguments a) {
 }
 
 // to [rows, width]
-extern "C" __global__ void bce_grad_targets(const Arguments a) {
+KERNEL(THREADS) bce_grad_targets(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float x = a.logits[i];
@@ -45,7 +45,7 @@ extern "C" __global__ void bce_grad_targets(const Arguments a) {
 }
 
 // to [slices, width]
-extern "C" __global__ void bce_grad_weights(const Arguments a) {
+KERNEL(THREADS) bce_grad_weights(const Arguments a) {
     const float scale = *a.grad_output * a.share;
     column_sums(a.count / a.width, a.width, a.length, a.to, [&](i64 row, i64 column) {
         const i64 i = row * a.width + column;

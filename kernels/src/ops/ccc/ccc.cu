@@ -25,7 +25,7 @@ __device__ inline double mean(const Arguments& a, At at) {
 }
 
 // moments, and to [width]
-extern "C" __global__ void ccc_forward(const Arguments a) {
+KERNEL(THREADS) ccc_forward(const Arguments a) {
     const i64 column = blockIdx.x;
     const float *prediction = a.prediction + column, *target = a.target + column;
     const double p_mean = mean(a, [&](i64 row) { return (double)prediction[row * a.width]; });
@@ -46,7 +46,7 @@ extern "C" __global__ void ccc_forward(const Arguments a) {
 }
 
 // to [rows, width]
-extern "C" __global__ void ccc_backward(const Arguments a) {
+KERNEL(THREADS) ccc_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.rows * a.width) return;
     const float* moments = a.moments + i % a.width;

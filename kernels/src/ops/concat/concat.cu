@@ -13,7 +13,7 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void concat_copy(const Arguments a) {
+KERNEL(THREADS) concat_copy(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 run = i / a.length, place = i % a.length;

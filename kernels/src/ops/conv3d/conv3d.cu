@@ -133,7 +133,7 @@ struct Matrix {
 };
 
 // to [pixels, out]
-extern "C" __global__ void conv3d_forward(const Arguments a) {
+KERNEL(THREADS) conv3d_forward(const Arguments a) {
     const Neighbours neighbours = of_output(a);
     const Pixels grid(a.outputs[0], a.outputs[1], a.outputs[2]);
     const auto x = [&](i64 i) { return a.x[i]; };
@@ -162,7 +162,7 @@ struct Reversed {
 };
 
 // to [batch, input, channels]: blockIdx.z is the class of input pixels.
-extern "C" __global__ void conv3d_grad_input(const Arguments a) {
+KERNEL(THREADS) conv3d_grad_input(const Arguments a) {
     const int classes[3] = {
         (int)blockIdx.z / (a.stride[1] * a.stride[2]), (int)blockIdx.z / a.stride[2] % a.stride[1],
         (int)blockIdx.z % a.stride[2]
@@ -238,7 +238,7 @@ struct MaskedMatrix {
 };
 
 // to [slices, kernel, channels, out] over the pixels of slice blockIdx.z
-extern "C" __global__ void conv3d_grad_weight(const Arguments a) {
+KERNEL(THREADS) conv3d_grad_weight(const Arguments a) {
     const Neighbours neighbours = of_output(a);
     const Pixels grid(a.outputs[0], a.outputs[1], a.outputs[2]);
     const i64 rows = (i64)a.kernel[0] * a.kernel[1] * a.kernel[2] * a.channels;
@@ -252,7 +252,7 @@ extern "C" __global__ void conv3d_grad_weight(const Arguments a) {
 }
 
 // to [slices, out]
-extern "C" __global__ void conv3d_grad_bias(const Arguments a) {
+KERNEL(THREADS) conv3d_grad_bias(const Arguments a) {
     column_sums(a.pixels, a.out, a.pixels_a_slice, a.to, [&](i64 row, i64 column) {
         return through_relu(a, row * a.out + column);
     });

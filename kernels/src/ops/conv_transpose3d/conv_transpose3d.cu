@@ -10,12 +10,12 @@ struct Arguments {
 };
 
 // to [rows, out]: the bias, to which the convolution's input gradient is then added
-extern "C" __global__ void conv_transpose3d_bias(const Arguments a) {
+KERNEL(THREADS) conv_transpose3d_bias(const Arguments a) {
     const i64 i = element();
     if (i < a.rows * a.out) a.to[i] = a.from[i % a.out];
 }
 
 // to [slices, out]
-extern "C" __global__ void conv_transpose3d_grad_bias(const Arguments a) {
+KERNEL(THREADS) conv_transpose3d_grad_bias(const Arguments a) {
     column_sums(a.rows, a.out, a.rows_a_slice, a.to, [&](i64 row, i64 column) { return a.from[row * a.out + column]; });
 }

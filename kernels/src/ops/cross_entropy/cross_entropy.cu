@@ -15,7 +15,7 @@ struct Arguments {
 };
 
 // log_sum [rows]
-extern "C" __global__ void cross_entropy_log_sum(const Arguments a) {
+KERNEL(TEAM) cross_entropy_log_sum(const Arguments a) {
     if (team() >= a.rows) return;
     const float* x = a.logits + team() * a.width;
     float largest = -INFINITE, sum = 0.0f;
@@ -27,7 +27,7 @@ extern "C" __global__ void cross_entropy_log_sum(const Arguments a) {
 }
 
 // to [1]; one block
-extern "C" __global__ void cross_entropy_forward(const Arguments a) {
+KERNEL(THREADS) cross_entropy_forward(const Arguments a) {
     __shared__ double shared[32];
     double total = 0.0, counted = 0.0;
     for (i64 row = threadIdx.x; row < a.rows; row += THREADS) {
@@ -42,7 +42,7 @@ extern "C" __global__ void cross_entropy_forward(const Arguments a) {
 }
 
 // scale [1]; one block
-extern "C" __global__ void cross_entropy_scale(const Arguments a) {
+KERNEL(THREADS) cross_entropy_scale(const Arguments a) {
     __shared__ double shared[32];
     double counted = 0.0;
     for (i64 row = threadIdx.x; row < a.rows; row += THREADS) counted += a.classes[row] < a.width;
@@ -51,7 +51,7 @@ extern "C" __global__ void cross_entropy_scale(const Arguments a) {
 }
 
 // to [rows, width]
-extern "C" __global__ void cross_entropy_backward(const Arguments a) {
+KERNEL(TEAM) cross_entropy_backward(const Arguments a) {
     if (team() >= a.rows) return;
     const i64 start = team() * a.width;
     const i64 which = a.classes[team()];

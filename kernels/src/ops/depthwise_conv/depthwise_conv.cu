@@ -33,7 +33,7 @@ __device__ inline bool place(const Arguments& a, int steps, i64& clip, int& firs
 }
 
 // to [clips, outputs, features]
-extern "C" __global__ void depthwise_conv_forward(const Arguments a) {
+KERNEL(THREADS) depthwise_conv_forward(const Arguments a) {
     i64 clip;
     int first, feature;
     if (!place(a, a.outputs, clip, first, feature)) return;
@@ -54,7 +54,7 @@ extern "C" __global__ void depthwise_conv_forward(const Arguments a) {
 }
 
 // to [clips, steps, features]: each step gathers from the outputs that depend on it.
-extern "C" __global__ void depthwise_conv_grad_input(const Arguments a) {
+KERNEL(THREADS) depthwise_conv_grad_input(const Arguments a) {
     i64 clip;
     int first, feature;
     if (!place(a, a.steps, clip, first, feature)) return;
@@ -78,7 +78,7 @@ extern "C" __global__ void depthwise_conv_grad_input(const Arguments a) {
 }
 
 // to [slices, kernel, features]
-extern "C" __global__ void depthwise_conv_grad_weight(const Arguments a) {
+KERNEL(THREADS) depthwise_conv_grad_weight(const Arguments a) {
     const Divisor outputs(a.outputs);
     const i64 first_clip = blockIdx.y * a.rows_a_slice / a.outputs;
     const i64 column = (i64)blockIdx.x * 32 + lane();
@@ -93,7 +93,7 @@ extern "C" __global__ void depthwise_conv_grad_weight(const Arguments a) {
 }
 
 // to [slices, features]
-extern "C" __global__ void depthwise_conv_grad_bias(const Arguments a) {
+KERNEL(THREADS) depthwise_conv_grad_bias(const Arguments a) {
     column_sums(a.clips * a.outputs, a.features, a.rows_a_slice, a.to, [&](i64 row, i64 column) {
         return a.grad_output[row * a.features + column];
     });

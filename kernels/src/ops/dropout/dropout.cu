@@ -17,7 +17,7 @@ __device__ inline float masked(const Arguments& a, float x, u32 word) {
     return word < a.threshold ? 0.0f : x * a.scale;
 }
 
-extern "C" __global__ void dropout_apply(const Arguments a) {
+KERNEL(THREADS) dropout_apply(const Arguments a) {
     const i64 block = element(), first = 4 * block;
     if (first >= a.count) return;
     const uint4 words = a.stream.words(block);

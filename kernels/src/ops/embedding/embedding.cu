@@ -14,7 +14,7 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void embedding_forward(const Arguments a) {
+KERNEL(THREADS) embedding_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count * a.width) return;
     const i64 token = a.tokens[i / a.width];
@@ -25,7 +25,7 @@ extern "C" __global__ void embedding_forward(const Arguments a) {
 constexpr int COLUMNS = 4;
 
 // blockIdx.x: row of the table; blockIdx.y: strip of its columns
-extern "C" __global__ void embedding_backward(const Arguments a) {
+KERNEL(THREADS) embedding_backward(const Arguments a) {
     __shared__ float shared[8][COLUMNS][32];
     const i64 entry = blockIdx.x;
     const i64 first = (i64)blockIdx.y * COLUMNS * 32 + lane();

@@ -18,7 +18,7 @@ __device__ inline i64 place(const Arguments& a, i64 i) {
     return row * a.width * (a.kind == GLU ? 1 : 2) + i;
 }
 
-extern "C" __global__ void gate_forward(const Arguments a) {
+KERNEL(THREADS) gate_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float* x = a.x + place(a, i);
@@ -26,7 +26,7 @@ extern "C" __global__ void gate_forward(const Arguments a) {
     a.to[i] = a.kind == GLU ? x[0] * open : fmaxf(x[0] + open + x[2 * a.width], 0.0f);
 }
 
-extern "C" __global__ void gate_backward(const Arguments a) {
+KERNEL(THREADS) gate_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 first = place(a, i);

@@ -53,7 +53,7 @@ __device__ inline i64 list_of(const Arguments& a, i64 edge) {
 
 // Writes the lists, one warp for each. Of a dense adjacency it keeps the non-zeros. Of edges it counts those of earlier
 // lists and then writes those of its own, in order.
-extern "C" __global__ void graph_conv_lists(const Arguments a) {
+KERNEL(THREADS) graph_conv_lists(const Arguments a) {
     const i64 lists = (i64)a.partitions * a.nodes, list = (i64)blockIdx.x * 8 + warp();
     if (list >= lists) return;
     const u32 below = (1u << lane()) - 1;
@@ -140,7 +140,7 @@ struct Matrix {
 };
 
 // to [rows, nodes, out]
-extern "C" __global__ void graph_conv_forward(const Arguments a) {
+KERNEL(THREADS) graph_conv_forward(const Arguments a) {
     const Divisor features(a.in);
     const auto x = [&](i64 i) { return a.x[i]; };
     const Aggregated<decltype(x)> left{a, features, x};
@@ -168,7 +168,7 @@ struct Transposed {
 };
 
 // to [rows, nodes, in]; with the lists by source
-extern "C" __global__ void graph_conv_grad_input(const Arguments a) {
+KERNEL(THREADS) graph_conv_grad_input(const Arguments a) {
     const Divisor features(a.out);
     const auto gradient = [&](i64 i) { return through_relu(a, i); };
     const Aggregated<decltype(gradient)> left{a, features, gradient};
@@ -204,7 +204,7 @@ struct MaskedMatrix {
 };
 
 // to [slices, partitions, in, out] over the nodes of slice blockIdx.z
-extern "C" __global__ void graph_conv_grad_weight(const Arguments a) {
+KERNEL(THREADS) graph_conv_grad_weight(const Arguments a) {
     const Divisor nodes(a.nodes);
     const i64 rows = (i64)a.partitions * a.in, all = a.rows * a.nodes, begin = blockIdx.z * a.a_slice;
     const i64 end = begin + a.a_slice < all ? begin + a.a_slice : all;
@@ -216,7 +216,7 @@ extern "C" __global__ void graph_conv_grad_weight(const Arguments a) {
 }
 
 // to [slices, nodes, out]: grad_output summed over the rows of slice blockIdx.y
-extern "C" __global__ void graph_conv_sum_rows(const Arguments a) {
+KERNEL(THREADS) graph_conv_sum_rows(const Arguments a) {
     const i64 columns = (i64)a.nodes * a.out;
     column_sums(a.rows, columns, a.a_slice, a.to, [&](i64 row, i64 column) {
         return through_relu(a, row * columns + column);
@@ -224,7 +224,7 @@ extern "C" __global__ void graph_conv_sum_rows(const Arguments a) {
 }
 
 // to [partitions, out]
-extern "C" __global__ void graph_conv_grad_bias(const Arguments a) {
+KERNEL(THREADS) graph_conv_grad_bias(const Arguments a) {
     const i64 i = element();
     if (i >= (i64)a.partitions * a.out) return;
     const float* degrees = a.degrees + i / a.out * a.nodes;
@@ -234,7 +234,7 @@ extern "C" __global__ void graph_conv_grad_bias(const Arguments a) {
 }
 
 // by_bias: one warp for each partition and node
-extern "C" __global__ void graph_conv_by_bias(const Arguments a) {
+KERNEL(THREADS) graph_conv_by_bias(const Arguments a) {
     const i64 list = (i64)blockIdx.x * 8 + warp();
     if (list >= (i64)a.partitions * a.nodes) return;
     const float *bias = a.bias + list / a.nodes * a.out, *summed = a.summed + list % a.nodes * a.out;
@@ -258,7 +258,7 @@ struct SideBySide {
 };
 
 // to [rows, nodes, partitions, in]
-extern "C" __global__ void graph_conv_before(const Arguments a) {
+KERNEL(THREADS) graph_conv_before(const Arguments a) {
     const i64 columns = (i64)a.partitions * a.in;
     product(a.rows * a.nodes, columns, 0, a.out, MaskedRows{a}, SideBySide{a}, [&](i64 row, i64 column, float sum) {
         a.to[row * columns + column] = sum;
@@ -297,7 +297,7 @@ struct Sources {
 };
 
 // to [slices, partitions, nodes, nodes] over the features of slice blockIdx.z
-extern "C" __global__ void graph_conv_grad_dense(const Arguments a) {
+KERNEL(THREADS) graph_conv_grad_dense(const Arguments a) {
     const Divisor features(a.in);
     const i64 rows = (i64)a.partitions * a.nodes, all = a.rows * a.in, begin = blockIdx.z * a.a_slice;
     const i64 end = begin + a.a_slice < all ? begin + a.a_slice : all;
@@ -311,7 +311,7 @@ extern "C" __global__ void graph_conv_grad_dense(const Arguments a) {
 }
 
 // to [slices, edges]: edge blockIdx.x over the features of slice blockIdx.y
-extern "C" __global__ void graph_conv_grad_edges(const Arguments a) {
+KERNEL(THREADS) graph_conv_grad_edges(const Arguments a) {
     __shared__ float shared[32];
     const i64 edge = blockIdx.x, list = list_of(a, edge);
     float sum = 0.0f;

@@ -69,7 +69,7 @@ __device__ inline float row_weight(const Arguments& a, i64 m, i64 n) {
 }
 
 // Unit embeddings and reciprocal lengths of a modality: one warp for each row. An embedding that is too short gives 0.
-extern "C" __global__ void info_nce_normalise(const Arguments a) {
+KERNEL(THREADS) info_nce_normalise(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();
     if (row >= a.rows) return;
     double squares = 0.0;
@@ -85,7 +85,7 @@ extern "C" __global__ void info_nce_normalise(const Arguments a) {
 }
 
 // counts: one block for each pair of modalities
-extern "C" __global__ void info_nce_count(const Arguments a) {
+KERNEL(THREADS) info_nce_count(const Arguments a) {
     __shared__ u32 shared[32];
     u32 count = 0;
     for (i64 row = threadIdx.x; row < a.rows; row += THREADS) {
@@ -141,7 +141,7 @@ __device__ inline void logits(
 }
 
 // log_sums and row_losses: rows of ordered pair blockIdx.y
-extern "C" __global__ void info_nce_rows(const Arguments a) {
+KERNEL(THREADS) info_nce_rows(const Arguments a) {
     __shared__ Slabs slabs;
     const i64 m = blockIdx.y / (a.modalities - 1), other = blockIdx.y % (a.modalities - 1);
     const i64 n = other < m ? other : other + 1, first = (i64)blockIdx.x * TILE;
@@ -175,7 +175,7 @@ extern "C" __global__ void info_nce_rows(const Arguments a) {
 }
 
 // losses: one block for each pair of modalities
-extern "C" __global__ void info_nce_losses(const Arguments a) {
+KERNEL(THREADS) info_nce_losses(const Arguments a) {
     __shared__ double shared[32];
     const i64 m = blockIdx.x / a.modalities, n = blockIdx.x % a.modalities;
     const bool counted = counts(a, m, n);
@@ -186,7 +186,7 @@ extern "C" __global__ void info_nce_losses(const Arguments a) {
 }
 
 // to [1]: the mean of the losses; one warp
-extern "C" __global__ void info_nce_forward(const Arguments a) {
+KERNEL(32) info_nce_forward(const Arguments a) {
     double sum = 0.0;
     for (u32 i = lane(); i < a.modalities * a.modalities; i += 32) sum += a.losses[i];
     sum = warp_sum(sum);
@@ -194,7 +194,7 @@ extern "C" __global__ void info_nce_forward(const Arguments a) {
 }
 
 // grad_unit [rows, features]: the gradient of the modality's unit embeddings from both directions of all its pairs
-extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
+KERNEL(THREADS) info_nce_grad_unit(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
     const i64 m = a.modality, first = (i64)blockIdx.x * TILE, first_feature = (i64)blockIdx.y * TILE;
@@ -243,7 +243,7 @@ extern "C" __global__ void info_nce_grad_unit(const Arguments a) {
 
 // to [rows, features]: the gradient through the normalisation; one warp for each row. In double: with few features the
 // gradient is almost parallel to the unit embedding, and f32 would lose its orthogonal part.
-extern "C" __global__ void info_nce_grad_input(const Arguments a) {
+KERNEL(THREADS) info_nce_grad_input(const Arguments a) {
     const i64 row = (i64)blockIdx.x * 8 + warp();
     if (row >= a.rows) return;
     const float *unit = a.unit + (a.modality * a.rows + row) * a.features, *grad = a.grad_unit + row * a.features;

@@ -30,7 +30,7 @@ __device__ inline void each(const Arguments& a, Body body) {
 }
 
 // to, mean and rstd
-extern "C" __global__ void layer_norm_forward(const Arguments a) {
+KERNEL(TEAM) layer_norm_forward(const Arguments a) {
     if (team() >= a.groups) return;
     const i64 group = a.rows * a.width;
     const float* x = a.x + team() * group;
@@ -59,7 +59,7 @@ extern "C" __global__ void layer_norm_forward(const Arguments a) {
 }
 
 // to [groups, rows, width]
-extern "C" __global__ void layer_norm_grad_input(const Arguments a) {
+KERNEL(TEAM) layer_norm_grad_input(const Arguments a) {
     if (team() >= a.groups) return;
     const i64 start = team() * a.rows * a.width;
     const float *x = a.x + start, *dy = a.grad_output + start;
@@ -79,7 +79,7 @@ extern "C" __global__ void layer_norm_grad_input(const Arguments a) {
 }
 
 // to [slices, width]
-extern "C" __global__ void layer_norm_grad_weight(const Arguments a) {
+KERNEL(THREADS) layer_norm_grad_weight(const Arguments a) {
     column_sums(a.groups * a.rows, a.width, a.rows_a_slice, a.to, [&](i64 row, i64 column) {
         const i64 i = row * a.width + column, group = row / a.rows;
         return a.grad_output[i] * ((a.x[i] - a.mean[group]) * a.rstd[group]);
@@ -87,7 +87,7 @@ extern "C" __global__ void layer_norm_grad_weight(const Arguments a) {
 }
 
 // to [slices, width]
-extern "C" __global__ void layer_norm_grad_bias(const Arguments a) {
+KERNEL(THREADS) layer_norm_grad_bias(const Arguments a) {
     column_sums(a.groups * a.rows, a.width, a.rows_a_slice, a.to, [&](i64 row, i64 column) {
         return a.grad_output[row * a.width + column];
     });

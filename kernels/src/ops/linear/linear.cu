@@ -36,7 +36,7 @@ struct Matrix {
 };
 
 // to [rows, out]
-extern "C" __global__ void linear_forward(const Arguments a) {
+KERNEL(THREADS) linear_forward(const Arguments a) {
     product(a.rows, a.out, 0, a.in, Rows{a.x, a.in}, Matrix{a.weight, a.out}, [&](i64 row, i64 column, float sum) {
         if (a.bias) sum += a.bias[column];
         a.to[row * a.out + column] = a.relu ? fmaxf(sum, 0.0f) : sum;
@@ -57,7 +57,7 @@ struct Transposed {
 };
 
 // to [rows, in] = grad_output weight^T
-extern "C" __global__ void linear_grad_input(const Arguments a) {
+KERNEL(THREADS) linear_grad_input(const Arguments a) {
     product(a.rows, a.in, 0, a.out, MaskedRows{a}, Transposed{a.weight, a.out}, [&](i64 row, i64 column, float sum) {
         put(a.to, row * a.in + column, sum, a.add);
     });
@@ -77,7 +77,7 @@ struct MaskedMatrix {
 };
 
 // to [slices, in, out] = x^T grad_output over the rows of slice blockIdx.z
-extern "C" __global__ void linear_grad_weight(const Arguments a) {
+KERNEL(THREADS) linear_grad_weight(const Arguments a) {
     const i64 begin = blockIdx.z * a.rows_a_slice;
     const i64 end = begin + a.rows_a_slice < a.rows ? begin + a.rows_a_slice : a.rows;
     float* to = a.to + blockIdx.z * a.in * a.out;
@@ -87,7 +87,7 @@ extern "C" __global__ void linear_grad_weight(const Arguments a) {
 }
 
 // to [slices, out]
-extern "C" __global__ void linear_grad_bias(const Arguments a) {
+KERNEL(THREADS) linear_grad_bias(const Arguments a) {
     column_sums(a.rows, a.out, a.rows_a_slice, a.to, [&](i64 row, i64 column) {
         return through_relu(a, row * a.out + column);
     });

@@ -15,7 +15,7 @@ struct Arguments {
 };
 
 // One thread for each element of x. The owners must be 0 before.
-extern "C" __global__ void max_unpool_owners(const Arguments a) {
+KERNEL(THREADS) max_unpool_owners(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 feature = i % a.features, pixel = i / a.features, sample = pixel / a.pixels;
@@ -26,7 +26,7 @@ extern "C" __global__ void max_unpool_owners(const Arguments a) {
 }
 
 // One thread for each element of the output.
-extern "C" __global__ void max_unpool_forward(const Arguments a) {
+KERNEL(THREADS) max_unpool_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 feature = i % a.features, sample = i / a.features / a.places;
@@ -35,7 +35,7 @@ extern "C" __global__ void max_unpool_forward(const Arguments a) {
 }
 
 // One thread for each element of x.
-extern "C" __global__ void max_unpool_backward(const Arguments a) {
+KERNEL(THREADS) max_unpool_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 feature = i % a.features, pixel = i / a.features, sample = pixel / a.pixels;

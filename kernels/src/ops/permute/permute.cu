@@ -12,7 +12,7 @@ struct Arguments {
     u32 add;
 };
 
-extern "C" __global__ void permute_copy(const Arguments a) {
+KERNEL(THREADS) permute_copy(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     i64 rest = i, from = 0;
@@ -28,7 +28,7 @@ extern "C" __global__ void permute_copy(const Arguments a) {
 
 // Transposes axes 0 and 1: axis 0 has stride 1 in the output, axis 1 has stride 1 in x.
 // blockIdx.x: all other axes, then squares along axis 1, then along axis 0.
-extern "C" __global__ void permute_turn(const Arguments a) {
+KERNEL(THREADS) permute_turn(const Arguments a) {
     __shared__ float square[32][33];
     const i64 across = (a.extents[0] + 31) / 32, down = (a.extents[1] + 31) / 32;
     i64 rest = blockIdx.x;

@@ -59,7 +59,7 @@ __device__ inline void inputs_of(const Arguments& a, const Place& place, Body bo
     }
 }
 
-extern "C" __global__ void pool_max(const Arguments a) {
+KERNEL(THREADS) pool_max(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const Place place(i, a.output, a.features);
@@ -77,7 +77,7 @@ extern "C" __global__ void pool_max(const Arguments a) {
     a.places[i] = (u32)(taken / a.features - place.sample * pixels(a.input));
 }
 
-extern "C" __global__ void pool_average(const Arguments a) {
+KERNEL(THREADS) pool_average(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const Place place(i, a.output, a.features);
@@ -99,7 +99,7 @@ struct Windows {
     }
 };
 
-extern "C" __global__ void pool_backward(const Arguments a) {
+KERNEL(THREADS) pool_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const Place place(i, a.input, a.features);

@@ -16,21 +16,21 @@ struct Arguments {
 // The slope for element i.
 __device__ inline float slope(const Arguments& a, i64 i) { return a.weight[a.width == 1 ? 0 : i % a.width]; }
 
-extern "C" __global__ void prelu_forward(const Arguments a) {
+KERNEL(THREADS) prelu_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float x = a.x[i];
     a.to[i] = x > 0.0f ? x : slope(a, i) * x;
 }
 
-extern "C" __global__ void prelu_grad_input(const Arguments a) {
+KERNEL(THREADS) prelu_grad_input(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     put(a.to, i, a.x[i] > 0.0f ? a.grad_output[i] : slope(a, i) * a.grad_output[i], a.add);
 }
 
 // to [slices, width], for one slope for each feature
-extern "C" __global__ void prelu_grad_weight(const Arguments a) {
+KERNEL(THREADS) prelu_grad_weight(const Arguments a) {
     column_sums(a.count / a.width, a.width, a.length, a.to, [&](i64 row, i64 column) {
         const i64 i = row * a.width + column;
         return a.grad_output[i] * fminf(a.x[i], 0.0f);
@@ -38,6 +38,6 @@ extern "C" __global__ void prelu_grad_weight(const Arguments a) {
 }
 
 // to [slices], for one slope
-extern "C" __global__ void prelu_grad_slope(const Arguments a) {
+KERNEL(THREADS) prelu_grad_slope(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) { return a.grad_output[i] * fminf(a.x[i], 0.0f); });
 }

@@ -50,25 +50,25 @@ struct StoreFirst {
     __device__ void operator()(i64 i, i64 value) const { a.first[i] = value; }
 };
 
-extern "C" __global__ void reduce_sum_rows(const Arguments a) { fold_rows<Sum>(a.walk, a.length, Input{a}, Store{a}); }
-extern "C" __global__ void reduce_sum_columns(const Arguments a) {
+KERNEL(TEAM) reduce_sum_rows(const Arguments a) { fold_rows<Sum>(a.walk, a.length, Input{a}, Store{a}); }
+KERNEL(THREADS) reduce_sum_columns(const Arguments a) {
     fold_columns<Sum>(a.walk, a.length, Input{a}, Store{a});
 }
-extern "C" __global__ void reduce_max_rows(const Arguments a) {
+KERNEL(TEAM) reduce_max_rows(const Arguments a) {
     fold_rows<Largest>(a.walk, a.length, Plain{a}, Store{a});
 }
-extern "C" __global__ void reduce_max_columns(const Arguments a) {
+KERNEL(THREADS) reduce_max_columns(const Arguments a) {
     fold_columns<Largest>(a.walk, a.length, Plain{a}, Store{a});
 }
-extern "C" __global__ void reduce_first_rows(const Arguments a) {
+KERNEL(TEAM) reduce_first_rows(const Arguments a) {
     fold_rows<Smallest>(a.walk, a.length, Equal{a}, StoreFirst{a});
 }
-extern "C" __global__ void reduce_first_columns(const Arguments a) {
+KERNEL(THREADS) reduce_first_columns(const Arguments a) {
     fold_columns<Smallest>(a.walk, a.length, Equal{a}, StoreFirst{a});
 }
 
 // x [slices, targets] to [targets]: the maximum.
-extern "C" __global__ void reduce_max_slices(const Arguments a) {
+KERNEL(THREADS) reduce_max_slices(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
     float value = -INFINITE;
@@ -77,7 +77,7 @@ extern "C" __global__ void reduce_max_slices(const Arguments a) {
 }
 
 // x [slices, targets]: sums of exponentials; to [targets]: the maximum before, the log-sum-exp after.
-extern "C" __global__ void reduce_log(const Arguments a) {
+KERNEL(THREADS) reduce_log(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
     float sum = 0.0f;
@@ -86,7 +86,7 @@ extern "C" __global__ void reduce_log(const Arguments a) {
 }
 
 // One thread for each element of x, which is the target of the walk.
-extern "C" __global__ void reduce_backward(const Arguments a) {
+KERNEL(THREADS) reduce_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.walk.targets) return;
     const i64 from = walk_target(a.walk, i).at[1];

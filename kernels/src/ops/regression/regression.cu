@@ -16,14 +16,14 @@ struct Arguments {
 };
 
 // to [slices]: partial sums of the loss
-extern "C" __global__ void regression_forward(const Arguments a) {
+KERNEL(THREADS) regression_forward(const Arguments a) {
     slice_sum(a.count, a.length, a.to, [&](i64 i) {
         const float difference = a.prediction[i] - a.target[i];
         return (a.kind == MSE ? difference * difference : fabsf(difference)) * a.share;
     });
 }
 
-extern "C" __global__ void regression_backward(const Arguments a) {
+KERNEL(THREADS) regression_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float difference = a.prediction[i] - a.target[i];

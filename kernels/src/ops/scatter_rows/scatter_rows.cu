@@ -12,7 +12,7 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void scatter_rows_backward(const Arguments a) {
+KERNEL(THREADS) scatter_rows_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count * a.width) return;
     const i64 number = a.numbers[i / a.width];

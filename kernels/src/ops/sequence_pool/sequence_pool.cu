@@ -32,7 +32,7 @@ __device__ inline float sum_of_warps(float value) {
 }
 
 // blockIdx.x: sample and strip of 32 features
-extern "C" __global__ void sequence_pool_forward(const Arguments a) {
+KERNEL(THREADS) sequence_pool_forward(const Arguments a) {
     const i64 strips = (a.width + 31) / 32;
     const i64 sample = blockIdx.x / strips, column = blockIdx.x % strips * 32 + lane();
     const bool inside = column < a.width;
@@ -57,7 +57,7 @@ extern "C" __global__ void sequence_pool_forward(const Arguments a) {
 }
 
 // to [samples, steps, width]
-extern "C" __global__ void sequence_pool_backward(const Arguments a) {
+KERNEL(THREADS) sequence_pool_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.samples * a.steps * a.width) return;
     const i64 column = i % a.width, row = i / a.width;

@@ -11,13 +11,13 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void slice_forward(const Arguments a) {
+KERNEL(THREADS) slice_forward(const Arguments a) {
     const i64 i = element();
     if (i < a.count) a.to[i] = a.from[a.offset + i / a.length * a.stride + i % a.length];
 }
 
 // One thread for each element of x; elements outside the slice have gradient 0.
-extern "C" __global__ void slice_backward(const Arguments a) {
+KERNEL(THREADS) slice_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const i64 run = i / a.stride, place = i % a.stride - a.offset;

@@ -10,7 +10,7 @@ struct Arguments {
     u32 unused;
 };
 
-extern "C" __global__ void softmax_forward(const Arguments a) {
+KERNEL(TEAM) softmax_forward(const Arguments a) {
     if (team() >= a.rows) return;
     const float* x = a.x + team() * a.width;
     float* output = a.to + team() * a.width;
@@ -25,7 +25,7 @@ extern "C" __global__ void softmax_forward(const Arguments a) {
     for (i64 i = threadIdx.x; i < a.width; i += blockDim.x) output[i] = empty ? 0.0f : expf(x[i] - largest) * scale;
 }
 
-extern "C" __global__ void softmax_backward(const Arguments a) {
+KERNEL(TEAM) softmax_backward(const Arguments a) {
     if (team() >= a.rows) return;
     const i64 start = team() * a.width;
     const float *y = a.x + start, *dy = a.grad_output + start;

@@ -13,7 +13,7 @@ struct Arguments {
     float high;
 };
 
-extern "C" __global__ void unary_forward(const Arguments a) {
+KERNEL(THREADS) unary_forward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float x = a.kept[i];
@@ -32,7 +32,7 @@ extern "C" __global__ void unary_forward(const Arguments a) {
     a.to[i] = y;
 }
 
-extern "C" __global__ void unary_backward(const Arguments a) {
+KERNEL(THREADS) unary_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const float dy = a.grad_output[i];
