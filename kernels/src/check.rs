@@ -38,7 +38,7 @@ impl Report {
 /// Checks an op on [`Op::cases`](crate::Op::cases) and on `ragged` random cases, a function of the seed.
 pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     let found = RefCell::new((0.0, String::new()));
-    let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
+    let mut report = over_cases::<O>(TOLERANCE, O::cases(), ragged, seed, |case| {
         let worst = check_case(case, seed)?;
         let mut found = found.borrow_mut();
         if worst.error > found.0 {
@@ -57,10 +57,11 @@ pub fn check<O: Compiled>(ragged: u32, seed: u64) -> Report {
     report
 }
 
-/// Calls `try_case` with each of an op's cases and with `ragged` random ones; a random case that fails is shrunk.
+/// Calls `try_case` with each of these cases and with `ragged` random ones; a random case that fails is shrunk.
 /// The report lacks the largest error.
 pub(crate) fn over_cases<O: Compiled>(
     tolerance: f64,
+    given: Vec<Case<O>>,
     ragged: u32,
     seed: u64,
     try_case: impl Fn(&Case<O>) -> Result<(), String>,
@@ -71,7 +72,7 @@ pub(crate) fn over_cases<O: Compiled>(
         try_case(case)
     };
     let mut findings = Vec::new();
-    for case in O::cases() {
+    for case in given {
         if let Err(finding) = try_case(&case) {
             findings.push(format!("{finding}; case {}", describe(&case)));
         }

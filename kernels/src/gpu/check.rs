@@ -11,10 +11,12 @@ use std::cell::RefCell;
 /// The check fails if the relative error against f64 is this large or larger.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Checks an op's kernels on [`Op::cases`](crate::Op::cases) and on `ragged` random cases, a function of the seed.
+/// Checks an op's kernels on [`Op::cases`](crate::Op::cases), on [`GpuOp::large`](super::GpuOp::large), and on `ragged`
+/// random cases, a function of the seed.
 pub fn check<O: Compiled>(device: &Device, ragged: u32, seed: u64) -> Report {
     let worst = RefCell::new((0.0, String::new()));
-    let mut report = over_cases::<O>(TOLERANCE, ragged, seed, |case| {
+    let given = [O::cases(), O::large()].concat();
+    let mut report = over_cases::<O>(TOLERANCE, given, ragged, seed, |case| {
         let trial = Trial::new(device, case, seed)?;
         let (error, place) = trial.run()?;
         let mut worst = worst.borrow_mut();

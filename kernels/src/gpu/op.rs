@@ -1,6 +1,7 @@
 //! The trait that an op implements to run on a GPU.
 
 use super::{Device, Pointer, Program};
+use crate::op::Case;
 use crate::{Op, Result, Shape};
 
 /// An op's f32 kernels and their launches, in the op's `cuda.rs`.
@@ -11,6 +12,12 @@ use crate::{Op, Result, Shape};
 pub trait GpuOp: Op {
     /// The kernels.
     const PROGRAM: &'static Program;
+
+    /// Cases beyond the sizes at which launches take another path, e.g. sums in slices. The gradient check on the CPU,
+    /// whose time grows with the square of the size, does without them.
+    fn large() -> Vec<Case<Self>> {
+        Vec::new()
+    }
 
     /// Launches the forward pass.
     ///

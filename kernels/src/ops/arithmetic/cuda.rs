@@ -4,6 +4,7 @@ use super::Arithmetic;
 use crate::gpu::{
     Backward, Device, Forward, GpuOp, Gradient, Grid, Loops, Part, Pointer, Program, Slices, Split,
 };
+use crate::op::Case;
 use crate::{Result, Shape};
 use bytemuck::NoUninit;
 
@@ -152,6 +153,11 @@ impl Arithmetic {
 
 impl GpuOp for Arithmetic {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // The largest blocks, with as many slices as there may be.
+        vec![Case::new(Arithmetic::Multiply, &[&[1], &[65 * 8192]])]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         if !self.is_plain(call.shapes[0], call.shapes[1]) {

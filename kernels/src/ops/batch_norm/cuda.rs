@@ -1,7 +1,8 @@
 //! The launches of [`BatchNorm`].
 
-use super::{BatchNorm, Statistics};
+use super::{BatchNorm, Statistics, case};
 use crate::gpu::{Backward, Block, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program};
+use crate::op::Case;
 use crate::{Result, Shape};
 use bytemuck::NoUninit;
 
@@ -115,6 +116,12 @@ fn target(gradient: Option<Gradient>) -> (Pointer, u32) {
 
 impl GpuOp for BatchNorm {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // More slices than a block has threads.
+        let rows = (Grid::THREADS as usize + 2) * SLICE;
+        vec![case(BatchNorm { relu: true, ..BatchNorm::TRAIN }, &[rows, 2])]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let shape = arguments(self, call.shapes[0]);

@@ -1,7 +1,8 @@
 //! The launches of [`Conv3d`].
 
-use super::Conv3d;
+use super::{Conv3d, make};
 use crate::gpu::{Backward, Device, Forward, GpuOp, Grid, Part, Pointer, Program, Slices};
+use crate::op::Case;
 use crate::{Result, Shape};
 use bytemuck::NoUninit;
 
@@ -75,6 +76,12 @@ fn arguments(op: &Conv3d, shapes: &[Shape]) -> Arguments {
 
 impl GpuOp for Conv3d {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // Three slices of pixels for the bias, and more for the weight.
+        let op = Conv3d { bias: true, ..Conv3d::new([1; 3], [0; 3]) };
+        vec![make(op, &[2, 1, 3, 2 * SLICE / 6 + 1, 2], [1; 3], 3)]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let shape = arguments(self, call.shapes);

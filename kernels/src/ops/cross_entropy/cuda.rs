@@ -3,6 +3,7 @@
 use super::CrossEntropy;
 use crate::Result;
 use crate::gpu::{Backward, Device, Forward, GpuOp, Grid, Part, Pointer, Program};
+use crate::op::Case;
 use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
@@ -28,6 +29,11 @@ struct Arguments {
 
 impl GpuOp for CrossEntropy {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // The largest blocks.
+        vec![Case::new(CrossEntropy, &[&[2, 8200]]).index(&[2], vec![8199, 3])]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let (rows, width) = (call.shapes[0].rows(), call.shapes[0].features());

@@ -2,6 +2,7 @@
 
 use super::{Adjacency, GraphConv};
 use crate::gpu::{Backward, Block, Device, Forward, GpuOp, Grid, Part, Pointer, Program, Slices};
+use crate::op::Case;
 use crate::{Result, Shape};
 use bytemuck::NoUninit;
 
@@ -170,6 +171,21 @@ fn split(rows: usize, columns: usize, depth: usize) -> (Grid, Slices) {
 
 impl GpuOp for GraphConv {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        let dense = GraphConv { adjacency: Adjacency::Dense, bias: true, relu: true };
+        let sparse = GraphConv { adjacency: Adjacency::Sparse, ..dense };
+        let edges = [[0, 1, 1], [1, 0, 1], [0, 0, 0]];
+        let shapes: [&[usize]; 4] = [&[LONG_SLICE / 4 + 9, 2, 4], &[1, 4, 3], &[1, 3], &[3]];
+        vec![
+            // Slices of rows for weight, bias and adjacency.
+            Case::new(dense, &[&[2 * SLICE + 5, 2, 3], &[2, 3, 2], &[2, 2], &[2, 2, 2]]),
+            // Slices of rows for the weights of edges.
+            edges
+                .iter()
+                .fold(Case::new(sparse, &shapes), |case, list| case.index(&[3], list.to_vec())),
+        ]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let sizes = Sizes::new(call.shapes);

@@ -1,8 +1,9 @@
 //! The launches of [`Linear`].
 
-use super::{Linear, extents};
+use super::{Linear, extents, make};
 use crate::Result;
 use crate::gpu::{Backward, Device, Forward, GpuOp, Grid, Part, Pointer, Program, Slices};
+use crate::op::Case;
 use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
@@ -35,6 +36,11 @@ const SLICE: usize = 2048;
 
 impl GpuOp for Linear {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // Three slices of rows, the last one shorter.
+        vec![make(Linear { bias: true, relu: true }, &[2 * SLICE + 4, 3], 2)]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let [rows, features, out] = extents(call.shapes);

@@ -4,6 +4,7 @@ use super::{Reduce, ReduceKind};
 use crate::gpu::{
     Backward, Block, Device, Forward, GpuOp, Gradient, Grid, Loops, Part, Pointer, Program, Split,
 };
+use crate::op::Case;
 use crate::{Result, Shape};
 use bytemuck::NoUninit;
 
@@ -55,6 +56,13 @@ fn chosen(split: Split, rows: &'static str, columns: &'static str) -> &'static s
 
 impl GpuOp for Reduce {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // The largest blocks, with as many slices as there may be.
+        [ReduceKind::Sum, ReduceKind::Max]
+            .map(|kind| Case::new(Reduce::new(kind, &[0]), &[&[65 * 8192]]))
+            .into()
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let (shape, output) = (call.shapes[0], call.output);

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::gpu::{
     Backward, Device, Forward, GpuOp, Gradient, Grid, Part, Pointer, Program, Slices,
 };
+use crate::op::Case;
 use bytemuck::NoUninit;
 
 static PROGRAM: Program = Program::new(
@@ -33,6 +34,12 @@ const SLICE: usize = 4096;
 
 impl GpuOp for Regression {
     const PROGRAM: &'static Program = &PROGRAM;
+
+    fn large() -> Vec<Case<Self>> {
+        // More terms than the most slices of the usual length hold.
+        let shape: &[usize] = &[65 * SLICE];
+        vec![Case::new(Regression::Mse, &[shape, shape])]
+    }
 
     fn forward_gpu(&self, device: &Device, call: Forward<'_>) -> Result<()> {
         let count = call.shapes[0].count();
