@@ -119,11 +119,13 @@ fn parse(log: &str, target: &str) -> Vec<Resources> {
 mod tests {
     use super::*;
 
-    /// Blocks may have more on most GPUs, after `cuFuncSetAttribute`, which nobody calls.
+    /// Blocks may have more shared memory on most GPUs, after `cuFuncSetAttribute`, which nobody calls.
     #[test]
-    fn no_kernel_needs_more_shared_memory_than_every_gpu_gives() {
-        let over: Vec<Resources> =
-            budget().into_iter().filter(|needs| needs.shared > 48 << 10).collect();
+    fn no_kernel_spills_or_needs_more_shared_memory_than_every_gpu_gives() {
+        let over: Vec<Resources> = budget()
+            .into_iter()
+            .filter(|needs| needs.shared > 48 << 10 || needs.spills > 0)
+            .collect();
         assert!(over.is_empty(), "{over:?}");
     }
 

@@ -53,7 +53,7 @@ __device__ inline i64 list_of(const Arguments& a, i64 edge) {
 
 // Writes the lists, one warp for each. Of a dense adjacency it keeps the non-zeros. Of edges it counts those of earlier
 // lists and then writes those of its own, in order.
-KERNEL(THREADS) graph_conv_lists(const Arguments a) {
+KERNEL(THREADS, 6) graph_conv_lists(const Arguments a) {
     const i64 lists = (i64)a.partitions * a.nodes, list = (i64)blockIdx.x * 8 + warp();
     if (list >= lists) return;
     const u32 below = (1u << lane()) - 1;
@@ -204,7 +204,7 @@ struct MaskedMatrix {
 };
 
 // to [slices, partitions, in, out] over the nodes of slice blockIdx.z
-KERNEL(THREADS) graph_conv_grad_weight(const Arguments a) {
+KERNEL(THREADS, 3) graph_conv_grad_weight(const Arguments a) {
     const Divisor nodes(a.nodes);
     const i64 rows = (i64)a.partitions * a.in, all = a.rows * a.nodes, begin = blockIdx.z * a.a_slice;
     const i64 end = begin + a.a_slice < all ? begin + a.a_slice : all;

@@ -194,7 +194,7 @@ KERNEL(32) info_nce_forward(const Arguments a) {
 }
 
 // grad_unit [rows, features]: the gradient of the modality's unit embeddings from both directions of all its pairs
-KERNEL(THREADS) info_nce_grad_unit(const Arguments a) {
+KERNEL(THREADS, 2) info_nce_grad_unit(const Arguments a) {
     __shared__ Slabs slabs;
     __shared__ SharedTile weights;
     const i64 m = a.modality, first = (i64)blockIdx.x * TILE, first_feature = (i64)blockIdx.y * TILE;

@@ -36,7 +36,7 @@ struct Columns {
 };
 
 // Parts are along blockIdx.z; a loop covers more parts than the grid's limit.
-KERNEL(THREADS) matmul(const Arguments a) {
+KERNEL(THREADS, 2) matmul(const Arguments a) {
     __shared__ Slabs slabs;
     const i64 first_row = (i64)blockIdx.x * TILE, first_column = (i64)blockIdx.y * TILE;
     for (i64 part = blockIdx.z; part * a.length < a.total; part += gridDim.z) {

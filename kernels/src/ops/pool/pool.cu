@@ -59,7 +59,7 @@ __device__ inline void inputs_of(const Arguments& a, const Place& place, Body bo
     }
 }
 
-KERNEL(THREADS) pool_max(const Arguments a) {
+KERNEL(THREADS, 3) pool_max(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const Place place(i, a.output, a.features);
@@ -99,7 +99,7 @@ struct Windows {
     }
 };
 
-KERNEL(THREADS) pool_backward(const Arguments a) {
+KERNEL(THREADS, 3) pool_backward(const Arguments a) {
     const i64 i = element();
     if (i >= a.count) return;
     const Place place(i, a.input, a.features);
