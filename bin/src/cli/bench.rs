@@ -26,6 +26,9 @@ pub struct BenchArgs {
     /// Measurements of each case [default: as many as fit in the case's time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeats: Option<u32>,
+    /// On a GPU, list the kernels of each case too: launches in one run, and their time by events.
+    #[arg(long)]
+    pub kernels: bool,
     /// List the cases and exit.
     #[arg(long)]
     pub list: bool,
@@ -58,11 +61,12 @@ pub struct BenchFormat {
 /// `mpuc bench ops`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Time single operations on the CPU, forward (fwd) and backward (bwd), at the sizes of the paper's \
+    long_about = "Time single operations, forward (fwd) and backward (bwd), at the sizes of the paper's \
         networks. Channels are padded as in the engine; FLOPs are those of the operation's definition. `of floor` is the \
         roofline bound (peak and bandwidth are measured before and after the cases) divided by the median; it is above 1 \
         where Winograd does fewer operations or the data is in a cache. InfoNCE on 65,536 samples takes a minute and \
-        runs only if --only names it.",
+        runs only if --only names it. On a GPU, `device` is the time between two events on it, and launches and waits are \
+        those of one run.",
     after_help = "\
 Examples:
   mpuc bench ops
@@ -70,10 +74,14 @@ Examples:
   mpuc bench ops --only conv3d/r2plus1d --batch 8 --frames 16
       Every convolution of R(2+1)D-18: fwd, grad_input and grad_weight.
   mpuc bench ops --only infonce/n65536-d512
+  mpuc bench ops --device cuda --only conv3d --kernels
   mpuc bench ops --json > before.json
   mpuc bench ops --baseline before.json --fail-above 1.1"
 )]
 pub struct BenchOpsArgs {
+    /// The device: cpu, cuda, cuda:NUMBER, sim or sim:fast.
+    #[arg(long, value_name = "DEVICE", default_value_t = Choice::Cpu)]
+    pub device: Choice,
     /// Clips in a batch, for conv3d/r2plus1d; commas for several.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "8")]
     pub batch: Vec<usize>,
@@ -93,14 +101,15 @@ pub struct BenchOpsArgs {
         512-1024-512 head and SGD. `fresh` counts allocations from the operating system after two warm-up steps; it \
         should be 0. `peak` is the peak memory of the program since the preparation of the case (VmHWM, Linux); run a \
         case alone for a figure without the cases before it. `of floor` is the time of the FLOPs at the measured peak, \
-        divided by the median.",
+        divided by the median. On a GPU, `device` is the time between two events on it, `device MiB` the most memory \
+        of tensors in use on it, and launches and waits are those of one run.",
     after_help = "\
 Examples:
   mpuc bench model
   mpuc bench model --only text --only voice --repeats 20
   mpuc bench model --only mpuc/step --batch 4,8,16,32 --markdown
   mpuc bench model --only face/step --frames 8,16,32
-  mpuc bench model --device cuda
+  mpuc bench model --device cuda --only mpuc/step --kernels
   mpuc bench model --json > before.json
   mpuc bench model --baseline before.json --fail-above 1.1"
 )]

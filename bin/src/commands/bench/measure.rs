@@ -2,11 +2,12 @@
 
 use super::case::{Case, Work};
 use super::memory;
-use super::report::Row;
+use super::report::{Kernel, Row};
 use crate::failure::{Failure, Result};
 use crate::signals::Stop;
 use engine::{Device, pool};
 use kernels::cpu::probe::Peak;
+use kernels::gpu::{self, Trace};
 use std::time::{Duration, Instant};
 
 /// The number of runs of a case, by the time of its first run.
@@ -33,6 +34,28 @@ pub(super) struct Measure<'a> {
     /// The peak of the CPU; `None` on another device.
     pub(super) peak: Option<Peak>,
     pub(super) stop: &'a Stop,
+    /// Whether rows list the kernels.
+    pub(super) kernels: bool,
+}
+
+/// The calls of one run.
+fn traced(gpu: &gpu::Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Trace> {
+    gpu.trace();
+    let ran = run();
+    let trace = gpu.traced();
+    ran?;
+    Ok(trace?)
+}
+
+/// The kernels of a trace, those of the most time first.
+fn kernels(trace: Trace) -> Vec<Kernel> {
+    let kernel = |(kernel, &launches): (&&'static str, &u64)| {
+        let device_s = trace.seconds.get(kernel).copied().unwrap_or_default();
+        Kernel { kernel, launches, device_s }
+    };
+    let mut kernels: Vec<Kernel> = trace.counts.kernels.iter().map(kernel).collect();
+    kernels.sort_by(|a, b| b.device_s.total_cmp(&a.device_s));
+    kernels
 }
 
 impl Measure<'_> {
@@ -44,7 +67,8 @@ impl Measure<'_> {
         // Empty the pool, so that the allocations of this case are counted.
         pool::trim();
         if let Some(gpu) = self.device.gpu() {
-            gpu.trim();
+            gpu.trim()?;
+            gpu.reset_peak();
         }
         let watched = memory::reset_peak();
         let mut ready = case.prepare(self.device)?;
@@ -67,16 +91,17 @@ impl Measure<'_> {
         while times.len() < least || (times.len() < most && begin.elapsed() < case.budget) {
             self.check(case)?;
             let start = Instant::now();
-            let from = self.device.gpu().map(|gpu| gpu.driver().mark()).transpose()?;
-            (ready.run)()?;
-            if let (Some(gpu), Some(from)) = (self.device.gpu(), from) {
-                let to = gpu.driver().mark()?;
-                device_times.push(gpu.driver().seconds(from, to)?);
+            match self.device.gpu() {
+                None => (ready.run)()?,
+                Some(gpu) => device_times.push(gpu.time(&mut ready.run)?.1),
             }
             times.push(start.elapsed().as_secs_f64());
         }
         let fresh_allocations = self.fresh() - before;
         let peak_bytes = if watched { memory::peak_bytes() } else { None };
+        let gpu_peak_bytes = self.device.gpu().map(|gpu| gpu.statistics().peak);
+        // After the other runs: the marks around each launch take time.
+        let trace = self.device.gpu().map(|gpu| traced(gpu, &mut ready.run)).transpose()?;
         times.sort_by(f64::total_cmp);
         device_times.sort_by(f64::total_cmp);
         let median_s = median(&times);
@@ -100,6 +125,10 @@ impl Measure<'_> {
             of_floor: None,
             peak_bytes,
             fresh_allocations,
+            gpu_peak_bytes,
+            launches: trace.as_ref().map(|trace| trace.counts.launches()),
+            waits: trace.as_ref().map(|trace| trace.counts.waits),
+            kernels: trace.filter(|_| self.kernels).map(kernels),
             device_s: (!device_times.is_empty()).then(|| median(&device_times)),
             items: ready.items.map(|items| items.what),
             items_per_s: ready.items.map(|items| items.count / median_s),
@@ -158,8 +187,13 @@ mod tests {
             Ok(Ready::new(run).work(2e6, 0.0).items("waits", 1.0).detail("batch", 3))
         });
         let peak = Some(Peak { flops: 2e9, read: 1.0, copy: 1.0 });
-        let measure =
-            Measure { device: &Device::Cpu, repeats: Some(3), peak, stop: &Stop::default() };
+        let measure = Measure {
+            device: &Device::Cpu,
+            repeats: Some(3),
+            peak,
+            stop: &Stop::default(),
+            kernels: true,
+        };
         let row = measure.case(&case)?;
         assert_eq!((runs.get(), row.reps), (OFTEN[0].warm_up + 3, 3));
         // The roofline bound is a millisecond, and no sleep is shorter.
@@ -167,6 +201,49 @@ mod tests {
         assert!(of_floor > 0.0 && of_floor <= 1.0 && row.median_s >= row.min_s, "{row:?}");
         assert!(row.gflops_per_s.is_some() && row.gb_per_s.is_none() && row.bytes.is_none());
         assert!(row.items_per_s.is_some_and(|rate| rate <= 1000.0) && row.details["batch"] == 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_gpu_is_asked_what_one_run_launched() -> Result<()> {
+        let counting = engine::Counting::default();
+        for device in [Device::counting(&counting), Device::simulated(engine::Simulation::CHECKED)]
+        {
+            let case = Case::new("two", Duration::ZERO, |device| {
+                let Some(gpu) = device.gpu().cloned() else { panic!("no GPU") };
+                let (a, b) = (gpu.upload(&[1.0f32; 300])?, gpu.upload(&[2.0f32; 300])?);
+                let run = move || {
+                    gpu.set(b.pointer(), 300, 2.0)?;
+                    gpu.accumulate(a.pointer(), b.pointer(), 300)?;
+                    gpu.accumulate(a.pointer(), b.pointer(), 300)?;
+                    Ok(gpu.download(a.pointer(), &mut [0.0f32])?)
+                };
+                Ok(Ready::new(run))
+            });
+            let stop = Stop::default();
+            let measure = Measure {
+                device: &device,
+                repeats: Some(2),
+                peak: None,
+                stop: &stop,
+                kernels: true,
+            };
+            let row = measure.case(&case)?;
+            assert_eq!((row.launches, row.waits, row.reps), (Some(3), Some(1), 2));
+            // Two buffers of 1200 bytes; a GPU's sizes are rounded up.
+            assert!(
+                row.gpu_peak_bytes.is_some_and(|bytes| (2400..4096).contains(&bytes)),
+                "{row:?}"
+            );
+            assert!(row.device_s.is_some_and(|seconds| seconds >= 0.0), "{row:?}");
+            let mut kernels = row.kernels.unwrap_or_default();
+            assert!(kernels.is_sorted_by(|a, b| a.device_s >= b.device_s), "{kernels:?}");
+            kernels.sort_by_key(|kernel| kernel.kernel);
+            let counted: Vec<_> = kernels.iter().map(|k| (k.kernel, k.launches)).collect();
+            assert_eq!(counted, [("accumulate", 2), ("set", 1)]);
+            let row = Measure { kernels: false, ..measure }.case(&case)?;
+            assert!(row.kernels.is_none() && row.launches == Some(3));
+        }
         Ok(())
     }
 }

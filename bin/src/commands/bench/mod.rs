@@ -9,6 +9,7 @@ mod files;
 mod measure;
 mod memory;
 mod networks;
+mod on_gpu;
 mod one_op;
 mod operations;
 mod report;
@@ -34,7 +35,7 @@ pub fn ops(args: &BenchOpsArgs, context: &Context) -> Result<()> {
     at_least("--frames", &args.frames, 1)?;
     let mut cases = operations::cases();
     cases.extend(convolutions::cases(&args.batch, &args.frames));
-    measure_all(cases, Choice::Cpu, &args.bench, context)
+    measure_all(cases, args.device, &args.bench, context)
 }
 
 /// Runs `mpuc bench model`.
@@ -91,7 +92,13 @@ fn measure_all(
     let device = device.open(&context.progress)?;
     // The peak is that of the CPU.
     let peak = device.gpu().is_none().then(Peak::measure);
-    let measure = Measure { device: &device, repeats: args.repeats, peak, stop: &context.stop };
+    let measure = Measure {
+        device: &device,
+        repeats: args.repeats,
+        peak,
+        stop: &context.stop,
+        kernels: args.kernels,
+    };
     let task = context.progress.task("bench", cases.len() as u64);
     let mut results = Vec::new();
     for (number, case) in cases.iter().enumerate() {

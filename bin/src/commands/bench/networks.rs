@@ -282,7 +282,13 @@ mod tests {
     fn a_warm_step_allocates_nothing() -> Result<()> {
         let cases = choose(cases(&[2], &[]), &["voice/step".to_owned()])?;
         let stop = Stop::default();
-        let measure = Measure { device: &Device::Cpu, repeats: Some(2), peak: None, stop: &stop };
+        let measure = Measure {
+            device: &Device::Cpu,
+            repeats: Some(2),
+            peak: None,
+            stop: &stop,
+            kernels: false,
+        };
         let row = measure.case(&cases[0])?;
         assert!(row.median_s > 0.0 && row.reps == 2 && row.details["batch"] == 2, "{row:?}");
         assert!(

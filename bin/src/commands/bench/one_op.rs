@@ -1,8 +1,9 @@
 //! Cases of one operation: its filled buffers and its passes.
 
 use super::case::{Case, Ready};
+use super::on_gpu;
 use crate::failure::Result;
-use engine::{DType, Philox, Tensor};
+use engine::{DType, Device, Philox, Tensor};
 use kernels::Shape;
 use kernels::op::{self, Backward, Buffer, Compiled, Forward, Gradient, Numbers, Values};
 use std::time::Duration;
@@ -37,7 +38,7 @@ impl Pass {
     }
 
     /// Whether it computes the gradient of the input at this position.
-    fn wants(self, position: usize) -> bool {
+    pub(super) fn wants(self, position: usize) -> bool {
         match self {
             Pass::Forward => false,
             Pass::Backward | Pass::Both => true,
@@ -69,7 +70,7 @@ pub(super) fn case<O: Compiled>(
     pass: Pass,
     flops: Option<Flops>,
 ) -> Case {
-    Case::new(name, BUDGET, move |_| ready(&case, pass, flops))
+    Case::new(name, BUDGET, move |device| ready(&case, pass, flops, device))
 }
 
 /// The cases `NAME/PASS` of an operation.
@@ -85,9 +86,38 @@ pub(super) fn passes<O: Compiled>(
         .collect()
 }
 
-fn ready<O: Compiled>(case: &op::Case<O>, pass: Pass, flops: Option<Flops>) -> Result<Ready> {
-    let mut call = Call::new(case, pass)?;
-    let cost = call.op.cost(&call.shapes, &call.index_shapes);
+/// The passes of an operation on a device.
+pub(super) trait Runs {
+    /// Computes the output and what the backward pass reads.
+    ///
+    /// # Errors
+    /// When a launch fails.
+    fn forward(&mut self) -> Result<()>;
+
+    /// Computes the gradients that the pass wants.
+    ///
+    /// # Errors
+    /// When a launch fails.
+    fn backward(&mut self) -> Result<()>;
+}
+
+/// Prepares one pass of an operation on a device.
+///
+/// # Errors
+/// When the operation does not accept its inputs, or the device is out of memory.
+pub(super) fn ready<O: Compiled>(
+    case: &op::Case<O>,
+    pass: Pass,
+    flops: Option<Flops>,
+    device: &Device,
+) -> Result<Ready> {
+    let mut call: Box<dyn Runs> = match device.gpu() {
+        None => Box::new(Call::new(case, pass)?),
+        Some(gpu) => Box::new(on_gpu::Call::new(gpu, case, pass)?),
+    };
+    let shapes: Vec<Shape> = case.inputs.iter().map(|input| input.shape).collect();
+    let index_shapes: Vec<Shape> = case.indices.iter().map(|(shape, _)| *shape).collect();
+    let cost = case.op.cost(&shapes, &index_shapes);
     let flops =
         flops.unwrap_or(Flops { forward: cost.forward_flops, backward: cost.backward_flops });
     let (flops, bytes) = match pass {
@@ -157,7 +187,9 @@ impl<O: Compiled> Call<O> {
             index_shapes,
         })
     }
+}
 
+impl<O: Compiled> Runs for Call<O> {
     fn forward(&mut self) -> Result<()> {
         let inputs = slices(&self.inputs)?;
         let indices: Vec<&[u32]> = self.indices.iter().map(Vec::as_slice).collect();
@@ -210,8 +242,8 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>> {
     Ok(tensors.iter().map(Tensor::as_slice).collect::<engine::Result<_>>()?)
 }
 
-/// Random numbers; a large tensor repeats the same 65,536 numbers.
-fn filled(shape: Shape, values: Values, name: &str) -> Result<Tensor> {
+/// Random numbers for a tensor of `count`: at most 65,536, which a larger one repeats.
+pub(super) fn drawn(count: usize, values: Values, name: &str) -> Vec<f32> {
     const PERIOD: usize = 1 << 16;
     let stream = Philox::new(0, name);
     let draw = |i: usize| match values {
@@ -219,9 +251,14 @@ fn filled(shape: Shape, values: Values, name: &str) -> Result<Tensor> {
         Values::Uniform(low, high) => (low + (high - low) * stream.uniform(i as u64)) as f32,
         Values::Bits => (stream.uniform(i as u64) < 0.5) as u8 as f32,
     };
-    let drawn: Vec<f32> = (0..shape.count().min(PERIOD)).map(draw).collect();
+    (0..count.min(PERIOD)).map(draw).collect()
+}
+
+/// The numbers that [`drawn`] gives, as often as they fit.
+fn filled(shape: Shape, values: Values, name: &str) -> Result<Tensor> {
+    let drawn = drawn(shape.count(), values, name);
     let mut tensor = Tensor::zeros(&shape, DType::F32);
-    for chunk in tensor.as_mut_slice::<f32>()?.chunks_mut(PERIOD) {
+    for chunk in tensor.as_mut_slice::<f32>()?.chunks_mut(drawn.len().max(1)) {
         chunk.copy_from_slice(&drawn[..chunk.len()]);
     }
     Ok(tensor)
@@ -232,8 +269,11 @@ mod tests {
     use super::*;
     use kernels::ops::{InfoNce, Linear};
 
+    /// Runs a case on the CPU and on the simulated GPU.
     fn run(case: &Case) -> Result<Ready> {
-        let mut ready = case.prepare(&engine::Device::Cpu)?;
+        let simulated = Device::simulated(engine::Simulation::CHECKED);
+        (case.prepare(&simulated)?.run)()?;
+        let mut ready = case.prepare(&Device::Cpu)?;
         (ready.run)()?;
         Ok(ready)
     }

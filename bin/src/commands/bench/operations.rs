@@ -1,17 +1,19 @@
 //! The cases of `mpuc bench ops` except convolutions, at the sizes of the paper's networks, features last.
 
 use super::case::{Case, Ready};
-use super::one_op::{Flops, Pass, case, passes};
+use super::on_gpu;
+use super::one_op::{self, Flops, Pass, case, passes};
 use crate::failure::Result;
 use engine::optim::{Optimizer, Rule};
-use engine::{DType, Init, Parameters, Tensor};
+use engine::{DType, Device, Init, Parameters, Tensor};
 use kernels::cpu::probe;
-use kernels::op::{self, Input};
+use kernels::op::{self, Input, Values};
 use kernels::ops::graph_conv::{Adjacency, GraphConv};
 use kernels::ops::pool::{Pool, PoolKind};
+use kernels::ops::reduce::ReduceKind;
 use kernels::ops::{
     Activation, Arithmetic, Attention, BatchNorm, DepthwiseConv, Gate, InfoNce, LayerNorm, Linear,
-    Prelu, SequencePool, Softmax,
+    Prelu, Reduce, SequencePool, Softmax,
 };
 use models::backbones::{FaceGraph, Partition};
 use std::hint::black_box;
@@ -27,7 +29,7 @@ const BUDGET: Duration = Duration::from_secs(1);
 pub(super) fn cases() -> Vec<Case> {
     let groups = [products(), memory(), sequences(), graphs(), attention(), norms(), small()];
     let mut cases: Vec<Case> = groups.into_iter().flatten().collect();
-    cases.push(Case::new("sgd/fused-60M", BUDGET, |_| sgd()));
+    cases.push(Case::new("sgd/fused-60M", BUDGET, sgd));
     cases.extend(contrastive());
     cases
 }
@@ -50,7 +52,15 @@ fn products() -> Vec<Case> {
 /// Memory bandwidth: copy, addition, sum.
 fn memory() -> Vec<Case> {
     let bytes = 4.0 * NUMBERS as f64;
-    let copy = Case::new("memory/copy-256MiB", BUDGET, move |_| {
+    let copy = Case::new("memory/copy-256MiB", BUDGET, move |device| {
+        if let Some(gpu) = device.gpu() {
+            let gpu = gpu.clone();
+            let from = on_gpu::filled(&gpu, [NUMBERS].into(), Values::Normal, "copied")?;
+            let to = gpu.allocate(4 * NUMBERS)?;
+            let run =
+                move || Ok(gpu.driver().copy(to.pointer().0, from.pointer().0, 4 * NUMBERS)?);
+            return Ok(Ready::new(run).work(0.0, 2.0 * bytes));
+        }
         let (from, mut to) = (vec![1.0f32; NUMBERS], vec![0.0f32; NUMBERS]);
         let run = move || {
             probe::copy(&from, &mut to);
@@ -58,7 +68,11 @@ fn memory() -> Vec<Case> {
         };
         Ok(Ready::new(run).work(0.0, 2.0 * bytes))
     });
-    let sum = Case::new("memory/sum-256MiB", BUDGET, move |_| {
+    let sum = Case::new("memory/sum-256MiB", BUDGET, move |device| {
+        if device.gpu().is_some() {
+            let sum = op::Case::new(Reduce::new(ReduceKind::Sum, &[0]), &[&[NUMBERS]]);
+            return one_op::ready(&sum, Pass::Forward, None, device);
+        }
         let from = vec![1.0f32; NUMBERS];
         let run = move || {
             black_box(probe::sum(&from));
@@ -177,13 +191,14 @@ fn small() -> Vec<Case> {
 }
 
 /// A step of SGD with momentum on 60 tensors of a million elements each, about as many as MPUC has.
-fn sgd() -> Result<Ready> {
+fn sgd(device: &Device) -> Result<Ready> {
     const TENSORS: usize = 60;
     const EACH: usize = 1_000_000;
     let mut parameters = Parameters::new(DType::F32, 0);
     for i in 0..TENSORS {
         parameters.scope().parameter(&format!("w{i}"), &[1000, EACH / 1000], Init::Normal(0.1))?;
     }
+    parameters.move_to(device)?;
     let mut optimizer = Optimizer::new(Rule::sgd(0.9, 1e-3), &parameters)?;
     let pass = engine::Pass::evaluate_recorded(&parameters);
     let zero = Tensor::zeros(&[1000, EACH / 1000], DType::F32);

@@ -40,6 +40,18 @@ pub(super) struct Row {
     /// The median of the GPU's time; the other times are wall clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) device_s: Option<f64>,
+    /// The most memory of tensors in use at once on the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gpu_peak_bytes: Option<usize>,
+    /// Kernels that one run launches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) launches: Option<u64>,
+    /// How often one run waits for the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) waits: Option<u64>,
+    /// The kernels of one run, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kernels: Option<Vec<Kernel>>,
     /// The items that a run processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) items: Option<&'static str>,
@@ -53,6 +65,15 @@ pub(super) struct Row {
     pub(super) times_baseline: Option<f64>,
     #[serde(flatten)]
     pub(super) details: BTreeMap<&'static str, Value>,
+}
+
+/// The launches of a kernel in one run.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Kernel {
+    pub(super) kernel: &'static str,
+    pub(super) launches: u64,
+    /// The time of all its launches on the GPU. Where the GPU waits for the host, that includes the wait.
+    pub(super) device_s: f64,
 }
 
 /// The report of a bench: machine and program, then a row for each case.
@@ -84,12 +105,16 @@ impl Report {
         if format.csv {
             return output::text_lines(csv(&self.results)?);
         }
+        let table = if format.markdown { output::markdown } else { output::table };
         let (header, rows) = cells(&self.results);
-        if format.markdown {
-            return output::text_lines(output::markdown(&header, &rows));
+        output::text_lines(table(&header, &rows))?;
+        for row in &self.results {
+            if let Some(kernels) = &row.kernels {
+                output::text_lines(format!("\n{}: kernels of one run\n", row.case))?;
+                output::text_lines(table(&KERNEL, &kernel_cells(kernels)))?;
+            }
         }
-        output::text_lines(output::table(&header, &rows))?;
-        output::text_lines(self.machine())
+        if format.markdown { Ok(()) } else { output::text_lines(self.machine()) }
     }
 
     /// One line about the machine.
@@ -128,7 +153,7 @@ impl Row {
 /// A column: its title and its cell for a row.
 type Column = (&'static str, fn(&Row) -> Option<String>);
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 16] = [
     ("case", |row| Some(row.case.clone())),
     ("median ms", |row| Some(format!("{:.3}", 1e3 * row.median_s))),
     ("min ms", |row| Some(format!("{:.3}", 1e3 * row.min_s))),
@@ -140,6 +165,11 @@ const COLUMNS: [Column; 13] = [
     ("a second", |row| Some(format!("{} {}", short(row.items_per_s?), row.items?))),
     ("x realtime", |row| row.times_realtime.map(short)),
     ("peak MiB", |row| row.peak_bytes.map(|bytes| format!("{:.0}", bytes as f64 / 1048576.0))),
+    ("device MiB", |row| {
+        row.gpu_peak_bytes.map(|bytes| format!("{:.0}", bytes as f64 / 1048576.0))
+    }),
+    ("launches", |row| row.launches.map(|count| count.to_string())),
+    ("waits", |row| row.waits.map(|count| count.to_string())),
     ("fresh", |row| Some(row.fresh_allocations.to_string())),
     ("x baseline", |row| row.times_baseline.map(|ratio| format!("{ratio:.2}"))),
 ];
@@ -150,6 +180,23 @@ fn cells(rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let told: Vec<&Column> = told.collect();
     let cells = |row: &Row| told.iter().map(|(_, show)| show(row).unwrap_or_default()).collect();
     (told.iter().map(|(title, _)| *title).collect(), rows.iter().map(cells).collect())
+}
+
+/// The titles of a table of kernels.
+const KERNEL: [&str; 4] = ["kernel", "launches", "device ms", "share"];
+
+/// The cells of a table of kernels, and of their sum.
+fn kernel_cells(kernels: &[Kernel]) -> Vec<Vec<String>> {
+    let launches = kernels.iter().map(|kernel| kernel.launches).sum();
+    let sum: f64 = kernels.iter().map(|kernel| kernel.device_s).sum();
+    let cells = |name: &str, launches: u64, seconds: f64| {
+        let share = if sum > 0.0 { format!("{:.1} %", 100.0 * seconds / sum) } else { "-".into() };
+        vec![name.to_owned(), launches.to_string(), format!("{:.3}", 1e3 * seconds), share]
+    };
+    let mut rows: Vec<Vec<String>> =
+        kernels.iter().map(|k| cells(k.kernel, k.launches, k.device_s)).collect();
+    rows.push(cells("all", launches, sum));
+    rows
 }
 
 /// A rate with about four digits.
@@ -229,5 +276,26 @@ mod tests {
             [2.5, 250.0, 25e3, 2.5e6, 2.5e9].map(short),
             ["2.50", "250", "25.0 k", "2.5 M", "2.5 G"]
         );
+    }
+
+    #[test]
+    fn kernels_have_their_share_of_the_time() {
+        let kernel = |kernel, launches, device_s| Kernel { kernel, launches, device_s };
+        let rows = kernel_cells(&[kernel("conv3d_forward", 20, 3e-3), kernel("set", 4, 1e-3)]);
+        assert_eq!(rows[0], ["conv3d_forward", "20", "3.000", "75.0 %"]);
+        assert_eq!(rows[2], ["all", "24", "4.000", "100.0 %"]);
+        assert_eq!(kernel_cells(&[kernel("set", 1, 0.0)])[0][3], "-");
+    }
+
+    #[test]
+    fn columns_of_a_gpu_are_shown_for_a_gpu() {
+        let cpu = Row { case: "a".into(), ..Row::default() };
+        let gpu =
+            Row { launches: Some(7), waits: Some(1), gpu_peak_bytes: Some(3 << 20), ..cpu.clone() };
+        let (without, _) = cells(std::slice::from_ref(&cpu));
+        assert!(!without.contains(&"launches") && !without.contains(&"device MiB"));
+        let (header, rows) = cells(&[cpu, gpu]);
+        let cell = |title| rows[1][header.iter().position(|&t| t == title).unwrap()].as_str();
+        assert_eq!((cell("launches"), cell("waits"), cell("device MiB")), ("7", "1", "3"));
     }
 }
