@@ -90,15 +90,16 @@ def ms(result, name="median_s"):
 
 
 def table(cases, shown, lacking):
-    """Times are wall clock and include the wait for the device; `device ms` is between two events on it."""
+    """Times are wall clock and include the wait for the device; `device ms` is between two events on it. MiB: the most
+    memory of tensors at once on the GPU."""
     gpu = [side for side in shown if side in ("PyTorch f32", "PyTorch TF32")]
     header = ["case", *(f"{side} ms" for side in shown), "mpuc, device ms", *(f"mpuc / {side}" for side in gpu),
-              *(f"{side} MiB" for side in gpu)]
+              "mpuc MiB", *(f"{side} MiB" for side in gpu)]
     lines = [header, ["---"] * len(header)]
     for case in cases:
         row = {side: found.get(case, {}) for side, found in shown.items()}
         both = [row["mpuc"]["median_s"] / row[side]["median_s"] if row["mpuc"] and row[side] else None for side in gpu]
-        peaks = [row[side].get("peak_bytes") for side in gpu]
+        peaks = [row["mpuc"].get("gpu_peak_bytes"), *(row[side].get("peak_bytes") for side in gpu)]
         lines.append([case, *(lacking.get((side, case), ms(row[side])) for side in shown), ms(row["mpuc"], "device_s"),
                       *("-" if ratio is None else f"{ratio:.2f}" for ratio in both),
                       *("-" if peak is None else f"{peak / 2**20:.0f}" for peak in peaks)])

@@ -35,11 +35,15 @@ case $1 in
             step "$PYTHON" kernels/on_gpu/losses.py "$OUT/smoke-cpu" "$OUT/smoke-device"
         ;;
     bench-ops)
-        help=$(mpuc bench ops --help)
-        [[ $help == *--device* ]] || not_available "'mpuc bench ops' of this program has no --device"
         few=()
         [[ $DEVICE == cuda ]] || few=(--only softmax --repeats 1)
         step mpuc bench ops --device "$DEVICE" --markdown "${few[@]}"
+        ;;
+    kernels)
+        # Where a step's time goes, for the step that RESULTS.md is about.
+        case=(--only mpuc/step --batch 32)
+        [[ $DEVICE == cuda ]] || case=(--only voice/fwd --batch 2 --repeats 1)
+        step mpuc bench model --device "$DEVICE" "${case[@]}" --kernels --markdown
         ;;
     bench-model)
         step "$PYTHON" kernels/on_gpu/cases.py mpuc "$DEVICE" "$OUT"
