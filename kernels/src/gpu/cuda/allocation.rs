@@ -38,12 +38,16 @@ impl Source {
     /// Allocates memory. Needs a current context.
     pub(super) fn allocate(&self, bytes: usize, stream: sys::CUstream) -> Result<u64> {
         match self {
-            // SAFETY: the caller owns the stream.
             Source::Pool(_) => {
-                unsafe { result::malloc_async(stream, bytes) }.map_err(failed("cuMemAllocAsync"))
+                // SAFETY: the caller owns the stream.
+                let made = unsafe { result::malloc_async(stream, bytes) };
+                made.map_err(failed("cuMemAllocAsync"))
             }
-            // SAFETY: a context is current.
-            Source::Plain(_) => unsafe { result::malloc_sync(bytes) }.map_err(failed("cuMemAlloc")),
+            Source::Plain(_) => {
+                // SAFETY: a context is current.
+                let made = unsafe { result::malloc_sync(bytes) };
+                made.map_err(failed("cuMemAlloc"))
+            }
         }
     }
 
@@ -67,9 +71,10 @@ impl Source {
     /// Returns freed memory to the GPU, for other processes and for blocks of another size. All work must be done.
     pub(super) fn trim(&self) -> Result<()> {
         match self {
-            // SAFETY: the device's own pool, which lives as long as the process.
             Source::Pool(pool) => {
-                unsafe { result::mem_pool::trim_to(*pool, 0) }.map_err(failed("cuMemPoolTrimTo"))
+                // SAFETY: the device's own pool, which lives as long as the process.
+                let trimmed = unsafe { result::mem_pool::trim_to(*pool, 0) };
+                trimmed.map_err(failed("cuMemPoolTrimTo"))
             }
             Source::Plain(_) => Ok(()),
         }

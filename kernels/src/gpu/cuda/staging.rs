@@ -136,7 +136,7 @@ impl<E: Engine> Ring<E> {
             // Taken before the copy starts: after a failure nobody knows whether it runs.
             self.filled = (at + piece.len()).next_multiple_of(ALIGNMENT);
             engine.send(block, at, piece, to)?;
-            if let Some(old) = std::mem::replace(event, Some(engine.event()?)) {
+            if let Some(old) = event.replace(engine.event()?) {
                 engine.forget(old);
             }
             (to, bytes) = (to + piece.len() as u64, rest);
