@@ -7,8 +7,11 @@ use crate::output;
 use data::corpora::Format;
 use data::corpus::Corpus;
 use data::features::Decoder;
+use data::synth::checksums::{self, Verified};
 use data::synth::{self, SynthError, WorldSettings};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Segments of a video by default.
@@ -49,6 +52,12 @@ pub fn synth(args: &SynthArgs, context: &Context) -> Result<()> {
         }
         _ => error.into(),
     })?;
+    // A world that was there before may be damaged.
+    let Verified { mut damaged, notices } = checksums::verify(&args.folder, &Corpus::default())?;
+    if let Some((_, error)) = damaged.pop_first() {
+        return Err(error.into());
+    }
+    notices.iter().for_each(|notice| context.progress.line(format_args!("note: {notice}")));
     if args.json {
         return output::json(&summary);
     }
@@ -115,6 +124,8 @@ pub struct Opened {
     pub decoders: Vec<Decoder>,
     /// Its format.
     pub format: Format,
+    /// Files of a synthetic world that differ from their checksums: the path and the error of each.
+    pub damaged: BTreeMap<PathBuf, data::Error>,
 }
 
 /// Finds all samples and modalities of a corpus; without `format`, recognises it by its files.
@@ -126,10 +137,12 @@ pub fn open(source: &DataSource) -> Result<Opened> {
         Some(format) => format,
         None => Format::recognise(&source.path)?,
     };
-    let (corpus, features) = format.open(&source.path, source.vectors.as_deref())?;
+    let (mut corpus, features) = format.open(&source.path, source.vectors.as_deref())?;
     let decoders =
         features.iter().map(|feature| feature.decoder(None)).collect::<data::Result<_>>()?;
-    Ok(Opened { corpus, decoders, format })
+    let Verified { damaged, notices } = checksums::verify(&source.path, &corpus)?;
+    corpus.notices.extend(notices);
+    Ok(Opened { corpus, decoders, format, damaged })
 }
 
 #[cfg(test)]

@@ -108,10 +108,13 @@ struct Report {
 /// Runs `mpuc data stats`.
 ///
 /// # Errors
-/// When the data is not found. Files that cannot be read are counted, not errors.
+/// When the data is not found, or a file of a synthetic world differs from its checksum. Files that cannot be read are
+/// counted, not errors.
 pub fn run(args: &StatsArgs, context: &Context) -> Result<()> {
-    let opened = open(&args.source)?;
-    let Opened { corpus, decoders, .. } = &opened;
+    let Opened { corpus, decoders, mut damaged, .. } = open(&args.source)?;
+    if let Some((_, error)) = damaged.pop_first() {
+        return Err(error.into());
+    }
     let task = context.progress.task("files", (corpus.samples.len() * decoders.len()) as u64);
     let done = AtomicU64::new(0);
     let mut modalities = Vec::new();

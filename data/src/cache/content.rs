@@ -51,7 +51,11 @@ pub(crate) fn hash(notes: &Path, path: &Path) -> Result<Hash> {
     Ok(hash)
 }
 
-fn of_file(path: &Path) -> Result<Hash> {
+/// The hash of a file's content, read now.
+///
+/// # Errors
+/// Bad data for a folder, device or pipe; input/output errors.
+pub(crate) fn of_file(path: &Path) -> Result<Hash> {
     check_regular(path)?;
     let mut hasher = Hasher::new();
     hasher.update_mmap(path).map_err(|e| Error::reading(path, e))?;

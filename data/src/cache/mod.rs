@@ -83,6 +83,8 @@ mod tests {
     use crate::formats::npy;
     use crate::values::View;
     use crate::{Array, ErrorKind};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     #[test]
     fn entries_are_reused_and_damaged_ones_computed_again() {
@@ -101,10 +103,6 @@ mod tests {
         let Feature::File(entry) = fetch(None).feature else { panic!() };
         let good = fs::read(&entry).unwrap();
         for at in (0..good.len()).step_by(7) {
-            let mut bad = good.clone();
-            bad[at] ^= 1;
-            fs::write(&entry, &bad).unwrap();
-            assert!(fetch(None).computed, "flip at {at}");
             fs::write(&entry, &good[..at]).unwrap();
             assert!(fetch(None).computed, "cut at {at}");
         }
@@ -113,6 +111,30 @@ mod tests {
         assert_eq!((values.shape(), &values[..]), (array.shape(), array.data()));
         npy::write(&path, &Array::new([1, 1], vec![0.0f32]).unwrap()).unwrap();
         assert!(fetch(None).computed);
+    }
+
+    /// 200 flips, or as many as `MPUC_FLIPS` says.
+    #[test]
+    fn an_entry_with_any_flipped_bit_is_computed_again() {
+        let count = std::env::var("MPUC_FLIPS").map_or(200, |count| count.parse().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let numbers = (0..600u16).map(|i| f32::from(i).sin()).collect();
+        npy::write(&path, &Array::new([100, 6], numbers).unwrap()).unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let decoder = Extractor::Sequence(SequenceSettings::default()).decoder(None).unwrap();
+        let fetch = || cache.fetch(&decoder, &Source::File(path.clone())).unwrap();
+        let Feature::File(entry) = fetch().feature else { panic!() };
+        let good = fs::read(&entry).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..count {
+            let (at, bit) = (random.random_range(0..good.len()), random.random_range(0..8));
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            fs::write(&entry, &bad).unwrap();
+            assert!(fetch().computed, "bit {bit} of byte {at} was not noticed");
+            assert!(!fetch().computed && fs::read(&entry).unwrap() == good);
+        }
     }
 
     #[test]
@@ -131,7 +153,7 @@ mod tests {
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let decoder = Extractor::Landmarks(LandmarkSettings::default()).decoder(None).unwrap();
         let fetch = || {
-            let member = Archive::open(&zip).unwrap().members().remove(0);
+            let member = Archive::open(&zip).unwrap().members().files.remove(0);
             cache.fetch(&decoder, &Source::Member(member)).unwrap().computed
         };
         write('1');

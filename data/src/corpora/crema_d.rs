@@ -110,12 +110,7 @@ struct Files {
 /// # Errors
 /// Missing data when `root` or such a file does not exist; bad data for a damaged archive; input/output errors.
 fn find(root: &Path, kinds: &[FeatureKind]) -> Result<Corpus> {
-    if !root.is_dir() {
-        return Err(Error::missing(
-            root,
-            "does not exist; give the folder that contains CREMA-D's AudioWAV",
-        ));
-    }
+    tree::check_root(root, "give the folder that contains CREMA-D's AudioWAV")?;
     let mut clips: BTreeMap<String, Files> = BTreeMap::new();
     let mut copies = 0usize;
     let tree = tree::files(root)?;

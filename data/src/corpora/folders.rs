@@ -52,10 +52,7 @@ impl CorpusFormat for Folders {
     }
 
     fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
-        if !path.is_dir() {
-            let advice = "does not exist; give the folder that contains a folder for each class";
-            return Err(Error::missing(path, advice));
-        }
+        tree::check_folder(path, "give the folder that contains a folder for each class")?;
         let tree = Tree::read(path)?;
         let kinds: Vec<FeatureKind> = wanted.iter().map(|wanted| wanted.feature.kind()).collect();
         let corpus = tree.corpus(wanted, &kinds);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Census, FORMATS, NAMES, mosei, ravdess};
 use crate::corpus::Corpus;
 use crate::features::{Extractor, FeatureKind};
+use crate::synth::checksums::{self, Verified};
 use crate::{Error, OnError, Result};
 
 /// A modality to read from a corpus.
@@ -118,13 +119,34 @@ impl Format {
         })
     }
 
-    /// All samples of a copy with all of its modalities, and the default feature of each modality.
+    /// As [`CorpusFormat::find`], and compares the files of a synthetic world with their checksums. With
+    /// [`OnError::Skip`], damaged files are left out and noted.
+    ///
+    /// # Errors
+    /// As [`CorpusFormat::find`]; bad data for the first damaged file.
+    pub fn find(&self, path: &Path, wanted: &[Wanted], options: &Options) -> Result<Found> {
+        let mut found = self.0.find(path, wanted, options)?;
+        let Verified { mut damaged, notices } = checksums::verify(path, &found.corpus)?;
+        if let (OnError::Fail, Some((_, error))) = (options.on_error, damaged.pop_first()) {
+            return Err(error);
+        }
+        let files = found.corpus.samples.iter_mut().flat_map(|sample| &mut sample.files);
+        for file in files {
+            file.take_if(|source| damaged.contains_key(source.path()));
+        }
+        let left_out = damaged.values().map(|error| format!("left out: {error}"));
+        found.corpus.notices.extend(notices.into_iter().chain(left_out));
+        Ok(found)
+    }
+
+    /// All samples of a copy with all of its modalities, and the default feature of each modality. Files are not compared
+    /// with checksums.
     ///
     /// # Errors
     /// As [`CorpusFormat::modalities`] and [`CorpusFormat::find`].
     pub fn open(&self, path: &Path, vectors: Option<&Path>) -> Result<(Corpus, Vec<Extractor>)> {
         let wanted = self.modalities(path, vectors)?;
-        let found = self.find(path, &wanted, &Options::EVERYTHING)?;
+        let found = self.0.find(path, &wanted, &Options::EVERYTHING)?;
         let features = found.wanted.iter().map(|&index| wanted[index].feature.clone()).collect();
         Ok((found.corpus, features))
     }

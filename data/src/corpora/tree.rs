@@ -18,6 +18,8 @@ pub struct Files {
     pub companions: usize,
     /// The number of files whose names are not UTF-8; [`name`] has no answer for them.
     not_utf8: usize,
+    /// The number of members of archives that are left out: their names lead out of the archive or cannot be read.
+    unusable: usize,
 }
 
 impl Files {
@@ -25,9 +27,17 @@ impl Files {
     pub fn notices(&self) -> Vec<String> {
         let not_utf8 = match self.not_utf8 {
             0 => None,
+            1 => Some("1 file has a name that is not UTF-8 and is not used".to_owned()),
             count => Some(format!("{count} files have names that are not UTF-8 and are not used")),
         };
-        companions::notice(self.companions).into_iter().chain(not_utf8).collect()
+        let unusable = match self.unusable {
+            0 => None,
+            1 => Some("1 member of an archive has a name that leads out of the archive (`..`) or cannot be read, and is not used".to_owned()),
+            count => Some(format!(
+                "{count} members of archives have names that lead out of the archive (`..`) or cannot be read, and are not used"
+            )),
+        };
+        companions::notice(self.companions).into_iter().chain(not_utf8).chain(unusable).collect()
     }
 
     fn add(&mut self, source: Source, inside: &Path) {
@@ -40,7 +50,34 @@ impl Files {
     }
 }
 
-/// All files below `root`, and the members of all `.zip` archives among them. Only the directories of archives are read.
+/// Refuses a `root` that is neither a folder nor a ZIP archive; `give` says what to give instead.
+///
+/// # Errors
+/// Missing data when it does not exist, bad data for any other file.
+pub(super) fn check_root(root: &Path, give: &str) -> Result<()> {
+    match is_archive(root) && root.is_file() {
+        true => Ok(()),
+        false => check_folder(root, give),
+    }
+}
+
+/// As [`check_root`] for a corpus that is not read from archives.
+///
+/// # Errors
+/// Missing data when it does not exist, bad data for any file.
+pub(super) fn check_folder(root: &Path, give: &str) -> Result<()> {
+    match (root.is_dir(), root.exists()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(Error::bad(root, format!("is not a folder; {give}"))),
+        _ => Err(Error::missing(root, format!("does not exist; {give}"))),
+    }
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"))
+}
+
+/// All files below `root`, and the members of all `.zip` archives among them; `root` may be an archive itself. Only the directories of archives are read.
 /// [Companions](companions) are left out and counted.
 ///
 /// # Errors
@@ -57,13 +94,15 @@ pub fn files(root: &Path) -> Result<Files> {
         }
         let path = entry.into_path();
         let inside = path.strip_prefix(root).unwrap_or(&path).to_owned();
-        match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip")) {
+        match is_archive(&path) {
             true if !is_companion(&inside) => archives.push(path),
             _ => files.add(Source::File(path), &inside),
         }
     }
     for path in archives {
-        for member in Archive::open(&path)?.members() {
+        let members = Archive::open(&path)?.members();
+        files.unusable += members.unusable;
+        for member in members.files {
             let inside = member.name().to_owned();
             files.add(Source::Member(member), &inside);
         }
@@ -78,9 +117,14 @@ pub(super) fn name(source: &Source) -> Option<(&str, String)> {
     Some((path.file_stem()?.to_str()?, ending))
 }
 
-/// Whether a file in the folder tree satisfies `fits`, which gets the name without its extension and the extension in lower
-/// case. Archives are not opened, and companions not asked.
+/// Whether a file in the folder tree, or in the archive `root`, satisfies `fits`, which gets the name without its extension
+/// and the extension in lower case. Archives in the tree are not opened, and companions not asked.
 pub(super) fn any_file(root: &Path, fits: impl Fn(&str, &str) -> bool) -> bool {
+    if root.is_file() {
+        let members = is_archive(root).then(|| files(root).ok()).flatten().unwrap_or_default();
+        let mut names = members.sources.iter().filter_map(name);
+        return names.any(|(stem, ending)| fits(stem, &ending));
+    }
     let files = WalkDir::new(root).follow_links(true).into_iter().flatten();
     root.is_dir()
         && files.filter(|entry| entry.file_type().is_file()).any(|entry| {
@@ -119,7 +163,7 @@ mod tests {
             files.notices(),
             [
                 "5 files of macOS or a storage device (`._*`, .DS_Store, __MACOSX) are ignored",
-                "1 files have names that are not UTF-8 and are not used"
+                "1 file has a name that is not UTF-8 and is not used"
             ]
         );
         assert!(!any_file(&root, |stem, _| stem.starts_with("._")));

@@ -180,7 +180,7 @@ mod tests {
         let zip = folder.path().join("a.zip");
         let bytes = [std::fs::read(&wav).unwrap(), std::fs::read(&csv).unwrap()];
         archive::tests::write(&zip, &[("a.wav", &bytes[0]), ("a.csv", &bytes[1]), ("a.npy", b"")]);
-        let members = Archive::open(&zip).unwrap().members();
+        let members = Archive::open(&zip).unwrap().members().files;
         let voice = Extractor::Voice(MelSettings::world()).decoder(None).unwrap();
         let landmarks = Extractor::Landmarks(LandmarkSettings::default()).decoder(None).unwrap();
         for (decoder, path, member) in [(&voice, wav, 0), (&landmarks, csv, 1)] {

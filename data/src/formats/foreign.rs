@@ -69,13 +69,24 @@ fn explain(bytes: &[u8], otherwise: &str) -> String {
     if let Some(what) = stand_in(bytes) {
         return what;
     }
-    let known = KINDS
-        .iter()
-        .find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
-    match known {
-        Some((_, _, name)) => format!("is {name}, {otherwise}"),
+    match kind(bytes) {
+        Some(name) => format!("is {name}, {otherwise}"),
         None => otherwise.to_owned(),
     }
+}
+
+/// The format by the first bytes, with its article.
+fn kind(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |(at, magic, _): &&(usize, &[u8], &str)| {
+        bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic))
+    };
+    KINDS.iter().find(begins).map(|(_, _, name)| *name)
+}
+
+/// The error for a file of a binary format where a text is expected; `None` for a text, which may begin like any of them.
+pub(crate) fn refuse_binary(path: &Path, bytes: &[u8], otherwise: &str) -> Option<Error> {
+    let name = kind(bytes).filter(|_| bytes[..bytes.len().min(SEARCHED)].contains(&0))?;
+    Some(Error::bad(path, format!("is {name}, {otherwise}")))
 }
 
 /// What a pointer or a web page is, and what to do.

@@ -1,6 +1,7 @@
 //! Writing of a world to a folder, under a temporary name until it is complete.
 
 use super::aside::Claim;
+use super::checksums;
 use super::clip_id::ClipId;
 use super::segments::{self, SequenceFile};
 use super::world::Clip;
@@ -19,7 +20,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const VOICE_FOLDER: &str = "Audio_Speech_Actors_01-24";
 const LANDMARK_FOLDER: &str = "FacialTracking_Actors_01-24";
 const VIDEO_FOLDER: &str = "Video_Speech_Actors_01-24";
-const WORLD_FILE: &str = "world.json";
+pub(super) const WORLD_FILE: &str = "world.json";
 
 /// Progress of the generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +174,7 @@ fn whole_or_not_at_all(
             SynthError::io("describe the world in", &path)(std::io::Error::other(error))
         })?;
         write_file(&path, text.as_bytes())?;
+        checksums::write(&aside).map_err(SynthError::io("write the checksums of", &aside))?;
         fs::rename(&aside, root).map_err(SynthError::io("rename the complete world to", root))?;
         Ok(summary)
     });

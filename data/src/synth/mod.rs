@@ -18,6 +18,7 @@
 mod actor;
 mod aside;
 mod canvas;
+pub mod checksums;
 mod clip_id;
 mod error;
 mod espeak;

@@ -13,6 +13,8 @@ use data::printable::printable;
 use data::values::Values;
 use rayon::prelude::*;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use survey::{Seen, Survey, some};
 
@@ -124,11 +126,12 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<()> {
         Err(failure) => return Err(failure),
     };
     let mut outcomes = read_all(&opened, context)?;
-    let Opened { corpus, format, .. } = opened;
+    let Opened { corpus, format, mut damaged, .. } = opened;
     let seen: Vec<Seen> = outcomes.iter_mut().filter_map(|outcome| outcome.seen.take()).collect();
     let mut problems: Vec<Problem> =
         outcomes.iter().filter_map(|outcome| outcome.problem.clone()).collect();
     problems.extend(odd_shapes(&corpus, &seen));
+    problems.extend(differing(&corpus, &mut damaged));
     let survey = Survey::new(&corpus, format, &args.source.path, &seen);
     let missing = corpus.missing();
     let modalities = corpus.modalities.iter().zip(missing);
@@ -223,6 +226,20 @@ fn odd_shapes(corpus: &Corpus, seen: &[Seen]) -> Vec<Problem> {
     let shapes: Vec<_> = seen.iter().map(shape).collect();
     let odd = data::shapes::odd(corpus, &shapes).into_iter();
     odd.map(|odd| Problem::from(&odd.error).of(corpus, odd.sample, odd.modality)).collect()
+}
+
+/// Files of a synthetic world that differ from their checksums, with their samples, then those of no sample.
+fn differing(corpus: &Corpus, damaged: &mut BTreeMap<PathBuf, data::Error>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (sample, row) in corpus.samples.iter().enumerate() {
+        for (modality, source) in row.files.iter().enumerate() {
+            if let Some(error) = source.as_ref().and_then(|s| damaged.remove(s.path())) {
+                problems.push(Problem::from(&error).of(corpus, sample, modality));
+            }
+        }
+    }
+    problems.extend(damaged.values().map(Problem::from));
+    problems
 }
 
 /// A hash of a feature's values, independent of the file format.

@@ -50,6 +50,10 @@ impl Table {
         if let Some(error) = foreign::refuse_stand_in(path, &bytes) {
             return Err(error);
         }
+        let otherwise = "not a manifest; give the CSV file, or the folder of a corpus (of archives only those with RAVDESS's or CREMA-D's names are read)";
+        if let Some(error) = foreign::refuse_binary(path, &bytes, otherwise) {
+            return Err(error);
+        }
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err(Error::bad_at(path, 1, 0, "is UTF-16 text; save the file as UTF-8"));
         }

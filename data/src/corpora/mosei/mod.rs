@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use walkdir::WalkDir;
 
-use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted};
+use super::{Census, CorpusFormat, Format, Found, Options, OwnSplit, Wanted, tree};
 use crate::OnError;
 use crate::corpus::{Corpus, Label, Part, Sample};
 use crate::features::{Extractor, FeatureKind, SequenceSettings, Source};
@@ -240,12 +240,7 @@ struct Flaws {
 /// Missing data when `root`, the labels, the sequence of a modality or one of three lists of folds does not exist; bad data
 /// for a damaged file, an empty list, or a video in two lists.
 fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> Result<Corpus> {
-    if !root.is_dir() {
-        return Err(Error::missing(
-            root,
-            "does not exist; give the folder that contains CMU-MOSEI's .csd files",
-        ));
-    }
+    tree::check_folder(root, "give the folder that contains CMU-MOSEI's .csd files")?;
     let files = Files::open(root)?;
     let labels = files.need(LABELS, "says which segments there are")?;
     let sequences: Vec<&Arc<Csd>> = modalities

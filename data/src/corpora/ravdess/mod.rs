@@ -154,12 +154,10 @@ struct Counts {
 /// # Errors
 /// Missing data when `root` or such a file does not exist; bad data for a damaged archive; input/output errors.
 fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
-    if !root.is_dir() {
-        return Err(Error::missing(
-            root,
-            "does not exist; give the folder that contains RAVDESS's archives, or its folders Actor_01 to Actor_24",
-        ));
-    }
+    tree::check_root(
+        root,
+        "give the folder that contains RAVDESS's archives, or its folders Actor_01 to Actor_24",
+    )?;
     let mut performances: BTreeMap<[u8; 6], Files> = BTreeMap::new();
     let mut counts = Counts::default();
     let tree = tree::files(root)?;

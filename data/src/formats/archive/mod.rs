@@ -57,6 +57,18 @@ pub struct Member {
     checksum: u32,
 }
 
+/// The members of an archive.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Its files.
+    pub files: Vec<Member>,
+    /// The number of members that are left out: their names lead out of the archive (`..`), or cannot be read.
+    pub unusable: usize,
+}
+
+/// A member that is left out.
+struct Unusable;
+
 impl Archive {
     /// Opens the archive and reads its directory; members are not read.
     ///
@@ -87,23 +99,39 @@ impl Archive {
         Ok(Arc::new(Self { path: path.to_owned(), zip }))
     }
 
-    /// The files in the archive, in the order of its directory. Folders, names that are not UTF-8 and names with `..` are
-    /// skipped.
-    pub fn members(self: &Arc<Self>) -> Vec<Member> {
-        let member = |index| {
-            let entry = self.zip.by_index_data(index).ok().filter(|entry| entry.is_file())?;
-            let name = entry.name().ok()?;
-            let name = Path::new(name.trim_start_matches('/'));
-            let inside = name.components().all(|part| matches!(part, Component::Normal(_)));
-            inside.then(|| Member {
-                path: self.path.join(name),
-                archive: self.clone(),
-                index,
-                size: entry.size(),
-                checksum: entry.crc32(),
-            })
-        };
-        (0..self.zip.len()).filter_map(member).collect()
+    /// The files in the archive, in the order of its directory.
+    pub fn members(self: &Arc<Self>) -> Members {
+        let mut members = Members::default();
+        for index in 0..self.zip.len() {
+            match self.member(index) {
+                Ok(member) => members.files.extend(member),
+                Err(Unusable) => members.unusable += 1,
+            }
+        }
+        members
+    }
+
+    /// The member at a place of the directory; `None` for a folder.
+    fn member(self: &Arc<Self>, index: usize) -> Result<Option<Member>, Unusable> {
+        let entry = self.zip.by_index_data(index).map_err(|_| Unusable)?;
+        if !entry.is_file() {
+            return Ok(None);
+        }
+        // UTF-8 when the bytes are valid, else CP437.
+        let name = entry.name().map_err(|_| Unusable)?;
+        // Programs of Windows write `a\b`; as Info-ZIP, a backslash separates folders where no slash does.
+        let name = if name.contains('/') { name } else { name.replace('\\', "/").into() };
+        let name = Path::new(name.trim_start_matches('/'));
+        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Unusable);
+        }
+        Ok(Some(Member {
+            path: self.path.join(name),
+            archive: self.clone(),
+            index,
+            size: entry.size(),
+            checksum: entry.crc32(),
+        }))
     }
 }
 

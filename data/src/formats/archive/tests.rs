@@ -26,7 +26,7 @@ fn archive(members: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
 fn refusal(path: &Path, bytes: &[u8]) -> Option<String> {
     std::fs::write(path, bytes).unwrap();
     let read = |archive: Arc<Archive>| {
-        archive.members().iter().try_for_each(|member| member.read().map(drop))
+        archive.members().files.iter().try_for_each(|member| member.read().map(drop))
     };
     Archive::open(path).and_then(read).err().map(|error| error.to_string())
 }
@@ -39,7 +39,7 @@ fn find(bytes: &[u8], what: &[u8]) -> usize {
 fn members_come_out_as_they_went_in() {
     let long = vec![7u8; 100_000];
     let (_folder, path) = archive(&[("Actor_01/x.wav", &long), ("y", b"abc")]);
-    let members = Archive::open(&path).unwrap().members();
+    let members = Archive::open(&path).unwrap().members().files;
     assert_eq!(members.len(), 2);
     assert_eq!((members[0].path(), members[0].size()), (&*path.join("Actor_01/x.wav"), 100_000));
     assert_eq!(members[0].unpacked(), path.parent().unwrap().join("Actor_01/x.wav"));
@@ -49,11 +49,48 @@ fn members_come_out_as_they_went_in() {
 }
 
 #[test]
-fn names_that_lead_out_of_the_archive_are_left_out() {
-    let (_folder, path) = archive(&[("../x.mp4", b"1"), ("a/../../x.mp4", b"2"), ("/a/y", b"3")]);
+fn names_that_lead_out_of_the_archive_are_left_out_and_counted() {
+    let (_folder, path) = archive(&[
+        ("../x.mp4", b"1"),
+        ("a/../../x.mp4", b"2"),
+        ("/a/y", b"3"),
+        ("..\\z", b"4"),
+        ("b/", b""),
+    ]);
     let members = Archive::open(&path).unwrap().members();
-    let places: Vec<PathBuf> = members.iter().map(Member::unpacked).collect();
-    assert_eq!(places, [path.with_file_name("a/y")]);
+    let places: Vec<PathBuf> = members.files.iter().map(Member::unpacked).collect();
+    assert_eq!((places, members.unusable), (vec![path.with_file_name("a/y")], 3));
+}
+
+/// Info-ZIP's `unzip -l` shows the same names; Python's zipfile reads CP437 where no flag says UTF-8.
+#[test]
+fn names_are_utf8_or_else_cp437_and_backslashes_separate_folders() {
+    let written = ["a/__-01.wav", "b______.wav", "c_.wav", "d\\e\\f.wav", "g/h\\i.wav"];
+    let (_folder, path) = archive(&written.map(|name| (name, &b"abc"[..])));
+    let mut bytes = std::fs::read(&path).unwrap();
+    // UTF-8 without the flag, Shift-JIS, CP437: each name is in the member's header and in the directory.
+    for (place, name) in
+        [(0, &b"a/\xc3\xa9-01.wav"[..]), (1, b"b\x83e\x83X\x83g.wav"), (2, b"c\x82.wav")]
+    {
+        let old = written[place].as_bytes();
+        let found: Vec<usize> = memmem::find_iter(&bytes, old).collect();
+        assert_eq!(found.len(), 2);
+        found.into_iter().for_each(|at| bytes[at..at + name.len()].copy_from_slice(name));
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let names = || -> Vec<String> {
+        let members = Archive::open(&path).unwrap().members();
+        assert_eq!(members.unusable, 0);
+        assert!(members.files.iter().all(|member| member.read().unwrap() == b"abc"));
+        members.files.iter().map(|member| member.name().to_str().unwrap().to_owned()).collect()
+    };
+    let expected = ["a/\u{e9}-01.wav", "b\u{e2}e\u{e2}X\u{e2}g.wav", "c\u{e9}.wav"];
+    assert_eq!(names(), [&expected[..], &["d/e/f.wav", "g/h\\i.wav"]].concat());
+    // A flag for UTF-8 that lies.
+    let directory: Vec<usize> = memmem::find_iter(&bytes, b"PK\x01\x02").collect();
+    directory.into_iter().for_each(|at| bytes[at + 9] |= 8);
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(names()[2], "c\u{e9}.wav");
 }
 
 #[test]

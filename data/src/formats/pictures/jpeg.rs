@@ -31,7 +31,8 @@ pub(super) fn decode(bytes: &[u8], most: usize) -> Result<Rgb, String> {
     decoder.set_options(options.jpeg_set_out_colorspace(channels));
     let pixels = decoder.decode().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions().ok_or("it has no size")?;
-    let turn = decoder.exif().and_then(|exif| orientation(exif)).unwrap_or(1);
+    let (exif, xmp) = (decoder.exif().map(Vec::as_slice), decoder.xmp().map(Vec::as_slice));
+    let turn = orientation(exif, xmp);
     Ok(upright((width, height, to_rgb(pixels, channels.num_components())), turn))
 }
 

@@ -85,7 +85,7 @@ fn by_numbers(name: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// Reads a picture as RGB `[H, W, 3]`, upright by its EXIF orientation. Gray is repeated, 16 bits are rounded to 8, an alpha
+/// Reads a picture as RGB `[H, W, 3]`, upright by its EXIF or XMP orientation. Gray is repeated, 16 bits are rounded to 8, an alpha
 /// channel is dropped.
 ///
 /// # Errors
@@ -131,8 +131,11 @@ fn png(bytes: &[u8]) -> Result<Rgb, String> {
     })?;
     // Metadata may follow the pixels; a file that lacks it has its pixels all the same.
     let _ = reader.finish();
-    let exif = reader.info().exif_metadata.as_deref();
-    let turn = exif.and_then(orientation::orientation).unwrap_or(1);
+    let info = reader.info();
+    let xmp = info.utf8_text.iter().rfind(|text| text.keyword == "XML:com.adobe.xmp");
+    let xmp = xmp.and_then(|text| text.get_text().ok());
+    let xmp = xmp.as_deref().map(str::as_bytes);
+    let turn = orientation::orientation(info.exif_metadata.as_deref(), xmp);
     pixels.truncate(frame.buffer_size());
     if frame.bit_depth == png::BitDepth::Sixteen {
         let rounded =

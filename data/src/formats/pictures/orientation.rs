@@ -1,4 +1,6 @@
-//! The orientation of a picture in its EXIF metadata, and the upright picture.
+//! The orientation of a picture in its EXIF or XMP metadata, and the upright picture.
+
+use memchr::memmem;
 
 use super::bmp::Rgb;
 
@@ -7,8 +9,25 @@ const ORIENTATION: u16 = 0x0112;
 /// Length of a directory's entry, in bytes.
 const ENTRY: usize = 12;
 
-/// The orientation that EXIF data say, 1 to 8; `None` without one.
-pub(super) fn orientation(exif: &[u8]) -> Option<u8> {
+/// The orientation of a picture with these metadata, 1 to 8: that of EXIF, or of XMP when EXIF has none, as Pillow reads it.
+/// 1 (upright) without one, or for an invalid value.
+pub(super) fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> u8 {
+    let value = exif.and_then(of_exif).or_else(|| xmp.and_then(of_xmp));
+    value.and_then(|value| u8::try_from(value).ok()).filter(|v| (1..=8).contains(v)).unwrap_or(1)
+}
+
+/// The digit after the first `tiff:Orientation="` or `tiff:Orientation>` of XMP, which is XML.
+fn of_xmp(xmp: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    memmem::find_iter(xmp, NAME).find_map(|at| {
+        let rest = &xmp[at + NAME.len()..];
+        let value = rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"))?;
+        value.first().filter(|digit| digit.is_ascii_digit()).map(|digit| usize::from(digit - b'0'))
+    })
+}
+
+/// The number of EXIF's orientation, valid or not; `None` without one.
+fn of_exif(exif: &[u8]) -> Option<usize> {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     let little = match tiff.get(..4)? {
         b"II*\0" => true,
@@ -31,8 +50,7 @@ pub(super) fn orientation(exif: &[u8]) -> Option<u8> {
         4 => 4,
         _ => return None,
     };
-    let value = number(at + 8, length)?;
-    u8::try_from(value).ok().filter(|value| (1..=8).contains(value))
+    number(at + 8, length)
 }
 
 /// The picture as it is to be shown: turned and mirrored as Pillow's `exif_transpose` does.
@@ -95,11 +113,35 @@ pub(super) mod tests {
         for orientation_ in 1..=8 {
             for little in [false, true] {
                 let plain = exif(orientation_, little);
-                assert_eq!(orientation(&plain), Some(orientation_));
-                assert_eq!(orientation(&[b"Exif\0\0", &plain[..]].concat()), Some(orientation_));
+                assert_eq!(orientation(Some(&plain), None), orientation_);
+                let headed = [b"Exif\0\0", &plain[..]].concat();
+                assert_eq!(orientation(Some(&headed), None), orientation_);
             }
         }
-        assert_eq!((orientation(&exif(0, true)), orientation(&exif(9, true))), (None, None));
+        for invalid in [0, 9] {
+            assert_eq!(orientation(Some(&exif(invalid, true)), None), 1);
+        }
+    }
+
+    /// What Pillow 13.0.0's `getexif` makes of these texts.
+    #[test]
+    fn xmp_is_read_where_exif_has_no_orientation() {
+        for (xmp, expected) in [
+            (r#"<rdf:Description tiff:Orientation="6" />"#, 6),
+            ("<tiff:Orientation>8</tiff:Orientation>", 8),
+            (r#"<tiff:OrientationX/> tiff:Orientation="3""#, 3),
+            (r#"tiff:Orientation="9""#, 1),
+            (r#"tiff:Orientation=""#, 1),
+            ("tiff:Orientation='6'", 1),
+        ] {
+            assert_eq!(orientation(None, Some(xmp.as_bytes())), expected, "{xmp}");
+            assert_eq!(orientation(Some(b"II*\0\x08\0\0\0\0\0"), Some(xmp.as_bytes())), expected);
+        }
+        // An orientation of EXIF is used even when it is invalid.
+        for value in [0, 1, 5] {
+            let xmp = Some(&br#"tiff:Orientation="6""#[..]);
+            assert_eq!(orientation(Some(&exif(value, true)), xmp), value.max(1));
+        }
     }
 
     /// What Pillow 13.0.0's `ImageOps.exif_transpose` makes of the rows `1 2 3` and `4 5 6`.
@@ -128,7 +170,7 @@ pub(super) mod tests {
             let mut bytes = exif(6, true);
             bytes.truncate(cut);
             if let Some(value) = bytes.get_mut(at) { *value = byte; }
-            let _ = orientation(&bytes);
+            let _ = orientation(Some(&bytes), Some(&bytes));
         }
     }
 }

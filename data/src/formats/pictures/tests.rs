@@ -74,13 +74,17 @@ fn pictures_are_read_whatever_their_names_say_and_damage_is_told() {
 
 /// A JPEG with EXIF data.
 fn with_exif(exif: &[u8]) -> Vec<u8> {
-    let content = [b"Exif\0\0", exif].concat();
+    with_metadata(&[b"Exif\0\0", exif].concat())
+}
+
+/// A JPEG with an APP1 segment.
+fn with_metadata(content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len() + 2).unwrap().to_be_bytes();
-    [&JPEG[..2], &[0xff, 0xe1], &length[..], &content, &JPEG[2..]].concat()
+    [&JPEG[..2], &[0xff, 0xe1], &length[..], content, &JPEG[2..]].concat()
 }
 
 #[test]
-fn pictures_are_upright_by_their_exif_orientation() {
+fn pictures_are_upright_by_their_exif_or_xmp_orientation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jpg");
     let picture = |bytes: &[u8]| {
@@ -114,6 +118,16 @@ fn pictures_are_upright_by_their_exif_orientation() {
             .collect();
         encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
         assert_eq!(picture(&bytes), expected, "PNG {orientation}");
+        let xmp = format!("<x:xmpmeta><a tiff:Orientation=\"{orientation}\"/></x:xmpmeta>");
+        let segment = [b"http://ns.adobe.com/xap/1.0/\0", xmp.as_bytes()].concat();
+        assert_eq!(picture(&with_metadata(&segment)), expected, "XMP {orientation}");
+        let mut info = png::Info::with_size(24, 16);
+        info.color_type = png::ColorType::Rgb;
+        info.utf8_text.push(png::text_metadata::ITXtChunk::new("XML:com.adobe.xmp", xmp));
+        let mut bytes = Vec::new();
+        let encoder = png::Encoder::with_info(&mut bytes, info).unwrap();
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        assert_eq!(picture(&bytes), expected, "XMP in PNG {orientation}");
     }
 }
 

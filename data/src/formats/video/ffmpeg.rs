@@ -16,6 +16,7 @@ use super::{
 use crate::process::{Ended, Running};
 use crate::{Error, Result};
 
+const PROGRAM: &str = "ffmpeg";
 /// Time limit of ffmpeg for one file.
 const MOST_TIME: Duration = Duration::from_secs(1800);
 /// Longest accepted header line, in bytes.
@@ -30,6 +31,10 @@ pub(super) fn decode(
     reason: &str,
     each: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<Info> {
+    // Before a copy of gigabytes is made for nothing.
+    if !installed() {
+        return Err(unstarted(path, bytes, reason, &std::io::ErrorKind::NotFound.into()));
+    }
     // A member of an archive is not a file, so ffmpeg gets a temporary copy.
     let copy;
     let file = if path.is_file() {
@@ -83,6 +88,12 @@ pub(super) fn decode(
     }
 }
 
+/// Whether a folder of the program path has ffmpeg.
+fn installed() -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(PROGRAM).is_file())
+}
+
 /// The error for an ffmpeg that could not be started.
 fn unstarted(path: &Path, bytes: &[u8], reason: &str, error: &std::io::Error) -> Error {
     let known = container::named(bytes).is_some();
@@ -103,7 +114,7 @@ fn far(nominal: f64, measured: f64) -> bool {
 pub(super) fn command(file: &Path) -> Command {
     let mut input = std::ffi::OsString::from("file:");
     input.push(file);
-    let mut command = Command::new("ffmpeg");
+    let mut command = Command::new(PROGRAM);
     command
         .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"])
         .args(["-protocol_whitelist", "file,pipe"])
