@@ -124,8 +124,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The chain in one line: what was being done, then why it failed.
-        write!(f, "{:#}", self.error)?;
+        // The chain in one line: what was being done, then why it failed. Many errors have their cause in their text.
+        let mut said = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if !said.contains(&cause) {
+                said = if said.is_empty() { cause } else { format!("{said}: {cause}") };
+            }
+        }
+        f.write_str(&said)?;
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
@@ -263,6 +269,14 @@ mod tests {
         assert_eq!(failure.kind(), Kind::Config);
         assert_eq!(failure.to_string(), "splitting the data: folds must be at least 2");
         assert_eq!(both(false).unwrap_err().kind(), Kind::Bug);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        let error = engine::Error::Io { path: "a".into(), what: "cannot write", source };
+        let failure = Failure::from(error).context("saving");
+        assert_eq!(failure.to_string(), "saving: a: cannot write: permission denied");
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod run_folder;
 mod signals;
 
 use clap::Parser;
+use clap::error::ErrorKind;
+use data::plain::of_numbers;
 use failure::{Failure, Kind, Result};
 use progress::Progress;
 use signals::Stop;
@@ -34,7 +36,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and versions go to standard output with code 0, errors to standard error with code 2.
-            let _ = error.print();
+            match error.kind() {
+                ErrorKind::ValueValidation => {
+                    output::note(format_args!("{}", of_numbers(&error.to_string()).trim_end()));
+                }
+                _ => drop(error.print()),
+            }
             return ExitCode::from(if error.use_stderr() { Kind::Usage.code() } else { 0 });
         }
     };

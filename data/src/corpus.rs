@@ -44,6 +44,8 @@ pub struct Sample {
     pub leak_key: String,
     /// The part in the corpus's own split; `None` when that split does not name the sample.
     pub part: Option<Part>,
+    /// Its line in the manifest, counted from 1; `None` in other corpora.
+    pub line: Option<usize>,
 }
 
 /// A part of a split.
@@ -155,6 +157,7 @@ mod tests {
             group: None,
             leak_key: number.to_string(),
             part: None,
+            line: None,
         };
         Corpus {
             classes: ["happy", "sad", "angry"].map(str::to_owned).to_vec(),

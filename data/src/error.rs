@@ -121,6 +121,17 @@ impl Error {
         }
     }
 
+    /// The same error for a file that this line of a manifest names.
+    #[must_use]
+    pub fn named_in_line(mut self, line: Option<usize>) -> Self {
+        if let (Some(line), Self::BadData { message, .. } | Self::MissingData { message, .. }) =
+            (line, &mut self)
+        {
+            message.push_str(&format!(" (line {line} of the manifest)"));
+        }
+        self
+    }
+
     /// `path`, or something in it, does not exist.
     pub(crate) fn missing(path: &Path, message: impl Into<String>) -> Self {
         Self::MissingData { path: path.to_owned(), message: message.into() }

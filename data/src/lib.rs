@@ -13,6 +13,7 @@ pub mod fence;
 pub mod folds;
 pub mod formats;
 pub mod loader;
+pub mod plain;
 pub mod prepare;
 pub mod printable;
 pub mod shapes;

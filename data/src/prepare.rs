@@ -84,7 +84,8 @@ pub fn prepare(
     let mut features = vec![vec![None; width]; corpus.samples.len()];
     let (mut skipped, mut warnings, mut computed) = (Vec::new(), Vec::new(), 0);
     for (&(sample, modality), found) in sources.iter().zip(found) {
-        match found {
+        let line = corpus.samples[sample].line;
+        match found.map(|found| found.map_err(|error| error.named_in_line(line))) {
             Some(Ok(cached)) => {
                 computed += usize::from(cached.computed);
                 warnings.extend(cached.warnings.into_iter().map(|what| Remark {
@@ -157,6 +158,7 @@ mod tests {
             group: None,
             leak_key: i.to_string(),
             part: None,
+            line: None,
         };
         for i in [0usize, 3] {
             npy::write(
@@ -206,7 +208,9 @@ mod tests {
             group: None,
             leak_key: i.to_string(),
             part: None,
+            line: Some(i + 2),
         };
+        std::fs::write(folder.path().join("4.npy"), "").unwrap();
         for i in 0..4 {
             let width = if i == 0 { 6 } else { 4 };
             let array = Array::new([2, width], vec![1.0f32; 2 * width]).unwrap();
@@ -222,6 +226,14 @@ mod tests {
         let error = prepared(OnError::Fail).unwrap_err().to_string();
         assert!(error.contains("0.npy: `voice` of sample `s0` (number 1)"), "{error}");
         assert!(error.contains("shape [6]; 3 of 4 samples have [4]"), "{error}");
+        assert!(error.ends_with("(line 2 of the manifest)"), "{error}");
+        let corrupt = Corpus { samples: (0..5).map(sample).collect(), ..corpus.clone() };
+        let error = prepare(&corrupt, &decoders, None, OnError::Fail, &|_, _| {}).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("4.npy: ") && error.ends_with("(line 6 of the manifest)"),
+            "{error}"
+        );
         let skipped = prepared(OnError::Skip).unwrap();
         assert_eq!((skipped.skipped.len(), skipped.skipped[0].sample), (1, 0));
         assert_eq!(skipped.dataset.frame_shape(0), [4]);

@@ -50,7 +50,8 @@ pub fn odd(corpus: &Corpus, features: &[Shaped]) -> Vec<Odd> {
             sample + 1,
             totals.get(&modality).copied().unwrap_or(count)
         );
-        (frame != usual).then(|| Odd { sample, modality, error: Error::bad(path, message) })
+        let error = || Error::bad(path, message).named_in_line(row.line);
+        (frame != usual).then(|| Odd { sample, modality, error: error() })
     };
     frames.into_iter().filter_map(differs).collect()
 }
@@ -72,6 +73,7 @@ mod tests {
             group: None,
             leak_key: id.into(),
             part: None,
+            line: None,
         };
         let corpus = Corpus {
             modalities: vec!["voice".into(), "words".into()],

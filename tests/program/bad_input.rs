@@ -154,8 +154,13 @@ fn a_file_of_another_width_is_named_before_and_while_training() {
         let odd = data::Array::new(vec![40, 6], vec![1.0f32; 240]).unwrap();
         data::formats::npy::write(&folder.join("clip 1 ä.npy"), &odd).unwrap();
     });
-    let wanted =
-        ["clip 1 ä.npy", "`other` of sample `1` (number 2)", "[6]", "23 of 24 samples have [3]"];
+    let wanted = [
+        "clip 1 ä.npy",
+        "`other` of sample `1` (number 2)",
+        "[6]",
+        "23 of 24 samples have [3]",
+        "(line 3 of the manifest)",
+    ];
     run_on(&path, 65, &wanted, &[]);
     let output = mpuc(&["data", "check", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
@@ -173,7 +178,11 @@ fn a_bad_file_is_named_with_each_of_its_samples() {
     let output = mpuc(&["data", "check", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(65), "{}", text(&output.stderr));
     let report = text(&output.stdout);
-    for part in ["(`x` of sample `a`)", "(`y` of sample `b`)", "1 blank row is skipped"] {
+    for part in [
+        "(line 2 of the manifest) (`x` of sample `a`)",
+        "(line 4 of the manifest) (`y` of sample `b`)",
+        "1 blank row is skipped",
+    ] {
         assert!(report.contains(part), "{report}");
     }
 }

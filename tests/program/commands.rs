@@ -163,7 +163,7 @@ fn same_figures(again: &Value, report: &Value) {
     assert_eq!(figures(again), figures(report));
 }
 
-fn files(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub fn files(root: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
@@ -173,7 +173,7 @@ fn files(root: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+pub fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
     for file in files(from) {
         let target = to.join(file.strip_prefix(from).unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();

@@ -4,6 +4,7 @@
 mod bad_input;
 mod commands;
 mod corpora;
+mod damage;
 mod determinism;
 mod devices;
 mod faces;

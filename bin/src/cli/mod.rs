@@ -145,7 +145,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Save and stop after this time, e.g. 90s, 30m, 2h15m.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_time: Option<Duration>,
 }
 
@@ -548,8 +548,17 @@ Examples:
   mpuc cache clean")]
 pub struct CacheCleanArgs {
     /// Only what was written before this time, e.g. 12h, 30d.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub older_than: Option<Duration>,
+}
+
+/// A time with its unit.
+///
+/// # Errors
+/// What is expected instead.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "expected a number with its unit: 90s, 30m, 2h15m or 30d".to_owned())
 }
 
 #[cfg(test)]
@@ -578,5 +587,10 @@ mod tests {
         assert_eq!((train.seeds, cli.threads), (Some(vec![0, 1]), Some(3)));
         assert_eq!(train.max_time, Some(Duration::from_secs(8100)));
         assert!(Cli::try_parse_from(["mpuc", "train", "--threads", "0"]).is_err());
+        for (value, accepted) in [("soon", false), ("3", false), ("", false), ("1d 2h", true)] {
+            let parsed = Cli::try_parse_from(["mpuc", "cache", "clean", "--older-than", value]);
+            let says = |error: clap::Error| error.to_string().contains("a number with its unit");
+            assert_eq!(parsed.map_err(says).err(), (!accepted).then_some(true), "{value}");
+        }
     }
 }

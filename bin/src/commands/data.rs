@@ -7,6 +7,7 @@ use crate::output;
 use data::corpora::Format;
 use data::corpus::Corpus;
 use data::features::Decoder;
+use data::plain::of_serde;
 use data::synth::checksums::{self, Verified};
 use data::synth::{self, SynthError, WorldSettings};
 use std::collections::BTreeMap;
@@ -113,7 +114,7 @@ fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
     let number = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     levers.insert(key.into(), number);
     serde_json::from_value(levers.into())
-        .map_err(|error| Failure::config(format!("--set {pair}: {error}")))
+        .map_err(|error| Failure::config(format!("--set {pair}: {}", of_serde(error))))
 }
 
 /// A corpus, and a decoder for each of its modalities.

@@ -118,7 +118,7 @@ pub fn run(args: &StatsArgs, context: &Context) -> Result<()> {
     let task = context.progress.task("files", (corpus.samples.len() * decoders.len()) as u64);
     let done = AtomicU64::new(0);
     let mut modalities = Vec::new();
-    for (number, (name, decoder)) in corpus.modalities.iter().zip(decoders).enumerate() {
+    for (number, (name, decoder)) in corpus.modalities.iter().zip(&decoders).enumerate() {
         let look = |sample: &data::corpus::Sample| {
             let seen = sample.files[number].as_ref().map(|source| {
                 if context.stop.asked().is_some() { None } else { look(decoder, source) }

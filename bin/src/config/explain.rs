@@ -3,6 +3,7 @@
 use super::nearest::nearest;
 use super::table::{Builder, Source, join};
 use crate::failure::Failure;
+use data::plain::of_serde;
 use std::collections::BTreeMap;
 use toml::Value;
 
@@ -79,7 +80,7 @@ pub(super) fn explain(
         _ => {
             let key = culprit(builder, &path, message).unwrap_or(path);
             let origin = origin(builder, &key);
-            Failure::config(format!("`{key}`: {message} ({origin})"))
+            Failure::config(format!("`{key}`: {} ({origin})", of_serde(message)))
         }
     }
 }

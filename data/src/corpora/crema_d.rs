@@ -194,6 +194,7 @@ fn corpus_of(clips: &BTreeMap<String, Files>, kinds: &[FeatureKind]) -> Corpus {
             // No actor repeats a sentence with the same emotion and level.
             leak_key: id.clone(),
             part: None,
+            line: None,
         })
     };
     Corpus {

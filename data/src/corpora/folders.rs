@@ -184,6 +184,7 @@ impl Tree {
                 part: part.as_deref().and_then(Part::named),
                 leak_key: id.clone(),
                 id,
+                line: None,
             }
         };
         let mut corpus = Corpus {

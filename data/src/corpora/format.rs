@@ -127,7 +127,9 @@ impl Format {
     pub fn find(&self, path: &Path, wanted: &[Wanted], options: &Options) -> Result<Found> {
         let mut found = self.0.find(path, wanted, options)?;
         let Verified { mut damaged, notices } = checksums::verify(path, &found.corpus)?;
-        if let (OnError::Fail, Some((_, error))) = (options.on_error, damaged.pop_first()) {
+        if options.on_error == OnError::Fail
+            && let Some((_, error)) = damaged.pop_first()
+        {
             return Err(error);
         }
         let files = found.corpus.samples.iter_mut().flat_map(|sample| &mut sample.files);

@@ -13,12 +13,13 @@ use walkdir::WalkDir;
 use super::generate::WORLD_FILE;
 use crate::cache::content;
 use crate::corpus::Corpus;
+use crate::features::Source;
 use crate::{Error, Result};
 
 /// The file with the checksums.
 const FILE: &str = "world.checksums";
-/// A recording lies at most this number of folders below its world.
-const DEPTH: usize = 3;
+/// A recording's folder lies at most this number of folders below its world.
+const DEPTH: usize = 2;
 
 /// The result of [`verify`].
 #[derive(Debug, Default)]
@@ -36,16 +37,29 @@ pub struct Verified {
 /// Input/output errors of reading the files.
 pub fn verify(root: &Path, corpus: &Corpus) -> Result<Verified> {
     let files = corpus.samples.iter().flat_map(|sample| sample.files.iter().flatten());
-    let parents: BTreeSet<&Path> = files.filter_map(|source| source.path().parent()).collect();
-    let above = parents.into_iter().flat_map(|folder| folder.ancestors().take(DEPTH));
+    // A corpus may have a folder for each of 20,000 samples, so only those are looked at where a world can be.
+    let lowest = |source: &Source| match source {
+        Source::File(path) => path.parent().and_then(Path::parent).map(Path::to_owned),
+        Source::Excerpt(excerpt) => excerpt.path().parent().map(Path::to_owned),
+        Source::Member(_) | Source::Text(_) => None,
+    };
+    let lowest: BTreeSet<PathBuf> = files.filter_map(lowest).collect();
+    let above = lowest.iter().flat_map(|folder| folder.ancestors().take(DEPTH));
     let folders: BTreeSet<&Path> = above.chain([root]).collect();
-    let mut verified = Verified::default();
-    for world in folders {
+    let (mut verified, mut known) = (Verified::default(), BTreeSet::new());
+    // `.` before the empty path, which is the same folder: files are found as `./NAME`.
+    for world in folders.into_iter().rev() {
+        if !world.join(WORLD_FILE).is_file() && !world.join(FILE).is_file() {
+            continue;
+        }
+        if !known.insert(fs::canonicalize(world.join(".")).map_err(|e| Error::reading(world, e))?) {
+            continue;
+        }
         if world.join(FILE).is_file() {
             verify_world(world, &mut verified)?;
-        } else if world.join(WORLD_FILE).is_file() {
+        } else {
             verified.notices.push(format!(
-                "{}: a synthetic world without {FILE}, so damage of its files is not noticed; make it again in a new folder",
+                "{}: a synthetic world without {FILE}, so damage of its files is not noticed; remove it and make it again",
                 world.display()
             ));
         }

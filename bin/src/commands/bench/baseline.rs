@@ -4,6 +4,7 @@ use super::case::asked;
 use super::report::Report;
 use crate::failure::{Failure, Kind, Result};
 use crate::progress::Progress;
+use data::plain::of_serde;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ impl Baseline {
         let earlier = serde_json::from_str(&text).map_err(|error| {
             Failure::new(
                 Kind::BadData,
-                format!("{}: is not a report of a bench: {error}", path.display()),
+                format!("{}: is not a report of a bench: {}", path.display(), of_serde(error)),
             )
             .hint("make one with `mpuc bench ... --json > FILE`")
         })?;

@@ -8,7 +8,7 @@ use crate::cli::CheckArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
 use data::corpus::Corpus;
-use data::features::{Decoder, Source};
+use data::features::Source;
 use data::printable::printable;
 use data::values::Values;
 use rayon::prelude::*;
@@ -177,9 +177,7 @@ fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
         if context.stop.asked().is_some() {
             return None;
         }
-        let mut outcome = read_one(&opened.decoders[modality], source, sample, modality);
-        outcome.problem =
-            outcome.problem.map(|problem| problem.of(&opened.corpus, sample, modality));
+        let outcome = read_one(opened, source, sample, modality);
         task.tick(done.fetch_add(1, Ordering::Relaxed) + 1, "");
         Some(outcome)
     };
@@ -193,8 +191,8 @@ fn read_all(opened: &Opened, context: &Context) -> Result<Vec<Outcome>> {
 }
 
 /// Reads one file and keeps only a hash of its values, since a data set may be larger than memory.
-fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) -> Outcome {
-    match decoder.decode(source) {
+fn read_one(opened: &Opened, source: &Source, sample: usize, modality: usize) -> Outcome {
+    match opened.decoders[modality].decode(source) {
         Ok(decoded) => {
             let name = source.path().display();
             let steps = decoded.values.shape().first().copied().unwrap_or(0) as f64;
@@ -215,7 +213,9 @@ fn read_one(decoder: &Decoder, source: &Source, sample: usize, modality: usize) 
             }
         }
         Err(error) => {
-            Outcome { problem: Some(Problem::from(&error)), seen: None, warnings: Vec::new() }
+            let error = error.named_in_line(opened.corpus.samples[sample].line);
+            let problem = Problem::from(&error).of(&opened.corpus, sample, modality);
+            Outcome { problem: Some(problem), seen: None, warnings: Vec::new() }
         }
     }
 }

@@ -276,6 +276,7 @@ mod tests {
             group: Some(group.into()),
             leak_key: id.into(),
             part: None,
+            line: None,
         };
         Corpus {
             modalities: vec!["voice".into(), "landmarks".into()],

@@ -8,6 +8,7 @@ use crate::failure::{Failure, Kind, Result};
 use crate::run_folder::RunFolder;
 use data::corpora::ravdess::{self, Vocal};
 use data::features::Extractor;
+use data::plain::of_serde;
 use models::evaluate::metrics::Summary;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ impl Run {
             _ => Failure::io("read", &file, &error),
         })?;
         let results: Report = earlier::read(&bytes).map_err(|error| {
-            Failure::new(Kind::BadData, format!("{}: {error}", file.display())).hint(
+            Failure::new(Kind::BadData, format!("{}: {}", file.display(), of_serde(error))).hint(
                 "make it again: the same `mpuc train` command takes seconds for a finished run",
             )
         })?;

@@ -20,22 +20,20 @@ pub(super) struct Columns {
     pub group: Option<usize>,
     pub part: Option<usize>,
     pub modalities: Vec<(usize, String)>,
+    /// The line of the header.
+    line: usize,
 }
 
 impl Columns {
     pub fn new(path: &Path, line: usize, header: &[String]) -> Result<Self> {
         let mut names = BTreeSet::new();
         for (column, name) in header.iter().enumerate() {
-            if name.is_empty() || !names.insert(name) {
-                return Err(Error::bad_at(
-                    path,
-                    line,
-                    column + 1,
-                    format!(
-                        "the column name `{name}` is empty or a duplicate; give each column its own name"
-                    ),
-                ));
-            }
+            let wrong = match name.as_str() {
+                "" => "the column has no name; name it in the header".to_owned(),
+                name if names.insert(name) => continue,
+                name => format!("there are two columns `{name}`; give each column its own name"),
+            };
+            return Err(Error::bad_at(path, line, column + 1, wrong));
         }
         let find = |name: &str| header.iter().position(|found| found == name);
         let modalities: Vec<(usize, String)> = header
@@ -59,7 +57,14 @@ impl Columns {
             }
             (one, several) => one.map(|one| (one, false)).or(several.map(|column| (column, true))),
         };
-        Ok(Self { id: find("id"), labels, group: find("group"), part: find("part"), modalities })
+        Ok(Self {
+            id: find("id"),
+            labels,
+            group: find("group"),
+            part: find("part"),
+            modalities,
+            line,
+        })
     }
 
     pub fn kinds(
@@ -80,7 +85,7 @@ impl Columns {
                 .ok_or_else(|| {
                     Error::bad_at(
                         path,
-                        1,
+                        self.line,
                         column + 1,
                         format!("the column `{name}` is empty in every row; remove it"),
                     )

@@ -146,6 +146,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
                 .transpose()?,
             leak_key: id.clone(),
             id,
+            line: Some(*line),
         });
     }
     let modalities = columns.modalities.into_iter().map(|(_, name)| name).collect();

@@ -17,6 +17,7 @@ use crate::corpus::{Corpus, Label, Part, Sample};
 use crate::features::{Extractor, FeatureKind, SequenceSettings, Source};
 use crate::formats::companions::{self, is_companion};
 use crate::formats::csd::Csd;
+use crate::plain::of_serde;
 use crate::{Error, Result};
 pub use segment::{Align, EPSILON, Segment};
 
@@ -286,7 +287,8 @@ fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> R
         }
         let label = Some(Label::Each(bits));
         let part = folds.get(&video).copied();
-        samples.push(Sample { leak_key: id.clone(), id, files, label, group: Some(video), part });
+        let (leak_key, group) = (id.clone(), Some(video));
+        samples.push(Sample { leak_key, id, files, label, group, part, line: None });
     }
     if samples.is_empty() {
         return Err(Error::missing(
@@ -428,7 +430,7 @@ fn lists(root: &Path) -> Result<Vec<List>> {
     let json = root.join("folds.json");
     if let Ok(bytes) = std::fs::read(&json) {
         let lists: BTreeMap<String, Vec<String>> = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::bad(&json, format!("is no object of lists of video ids ({e}); write {{\"train\": [..], \"valid\": [..], \"test\": [..]}}"))
+            Error::bad(&json, format!("is no object of lists of video ids: {}; write {{\"train\": [..], \"valid\": [..], \"test\": [..]}}", of_serde(e)))
         })?;
         let find = |part: Part| {
             let names = part.names();

@@ -80,6 +80,7 @@ mod tests {
             group: None,
             leak_key: String::new(),
             part: None,
+            line: None,
         };
         let mut corpus =
             Corpus { samples: whole(1).iter().map(sample).collect(), ..Corpus::default() };

@@ -236,6 +236,7 @@ fn corpus_of(performances: &BTreeMap<[u8; 6], Files>, kinds: &[FeatureKind]) -> 
             group: Some(format!("{actor:02}")),
             leak_key: format!("{vocal:02}-{emotion:02}-{intensity:02}-{statement:02}-{actor:02}"),
             part: None,
+            line: None,
         });
     }
     samples.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));

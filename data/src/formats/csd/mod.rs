@@ -18,6 +18,7 @@ use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem, StringSize};
 
 use super::foreign;
+use crate::plain::of_serde;
 use crate::{Array, Error, Result, fence};
 
 /// Largest expansion of deflate.
@@ -168,7 +169,7 @@ impl Csd {
         })?;
         let parse = |text: String| {
             serde_json::from_str(&text)
-                .map_err(|e| self.bad(&place, format!("is no JSON ({e}); {ADVICE}")))
+                .map_err(|e| self.bad(&place, format!("is no JSON: {}; {ADVICE}", of_serde(e))))
         };
         text.map(parse).transpose()
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Entry, Number, Rounding, torch};
 use crate::array::element_count;
+use crate::plain::of_serde;
 use crate::{Error, Result};
 
 /// Largest accepted number of tensors.
@@ -54,8 +55,7 @@ pub(super) fn read(path: &Path, text: &[u8]) -> Result<(Vec<u8>, torch::Found)> 
             format!("cannot be read as a manifest of weights: {what}; get it and its files anew"),
         )
     };
-    let groups: Vec<Group> =
-        serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+    let groups: Vec<Group> = serde_json::from_slice(text).map_err(|error| bad(of_serde(error)))?;
     let mut bytes = text.to_vec();
     let mut entries = Vec::new();
     for group in groups {
