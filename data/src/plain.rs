@@ -65,6 +65,12 @@ pub fn of_serde(error: impl Display) -> String {
     };
     let complaint =
         ["invalid type: ", "invalid value: "].iter().find_map(|start| body.strip_prefix(start));
+    let length =
+        body.strip_prefix("invalid length ").and_then(|rest| rest.split_once(", expected "));
+    if let Some((got, expected)) = length {
+        let number = expected.split(' ').rfind(|word| word.bytes().all(|b| b.is_ascii_digit()));
+        return format!("expected {} values, got {got}{place}", number.unwrap_or("other"));
+    }
     let said = match complaint.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((got, expected)) => {
             format!("expected {}, got {}", expected_in_words(expected), got_in_words(got))
@@ -88,9 +94,18 @@ fn got_in_words(got: &str) -> String {
     fit.map_or(got.to_owned(), |(words, rest)| format!("{words}{}", rest.trim_end_matches('`')))
 }
 
-/// A text with the messages of Rust's number parsers in plain words.
+/// A text with the messages of Rust's number parsers, and of clap's ranges at the end of a line, in plain words.
 pub fn of_numbers(text: &str) -> String {
-    NUMBERS.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    let ranges = |line: &str| match line.rsplit_once(" is not in ") {
+        Some((before, range)) if range.contains("..") => {
+            let start = before.rfind(' ').map_or(0, |at| at + 1);
+            let range = range.replace("..=", " to ").replace("..", " to less than ");
+            format!("{}expected a whole number from {range}", &before[..start])
+        }
+        _ => line.to_owned(),
+    };
+    let text = text.split('\n').map(ranges).collect::<Vec<_>>().join("\n");
+    NUMBERS.iter().fold(text, |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]
@@ -137,6 +152,7 @@ mod tests {
             (message::<Settings>("4"), "expected a table, got 4 (in line 1, column 1)"),
             (message::<Settings>("{"), "ends too early (in line 1, column 1)"),
             (message::<Settings>("{}"), "missing field `size` (in line 1, column 2)"),
+            (message::<[f32; 2]>("[1]"), "expected 2 values, got 1 (in line 1, column 3)"),
             (message::<f64>("null"), "expected a number, got nothing (in line 1, column 4)"),
         ] {
             assert_eq!(message, expected);
@@ -150,6 +166,10 @@ mod tests {
             let said = of_numbers(&error);
             assert!(said != error && !said.contains("string") && !said.contains("type"), "{said}");
         }
+        let error = "error: '0' for '--threads <N>': 0 is not in 1..=1024\n\nFor more";
+        let said =
+            "error: '0' for '--threads <N>': expected a whole number from 1 to 1024\n\nFor more";
+        assert_eq!(of_numbers(error), said);
         let error = "x".parse::<f64>().unwrap_err();
         assert_eq!(of_numbers(&format!("--rate: {error}")), "--rate: expected a number");
     }

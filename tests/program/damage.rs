@@ -76,6 +76,8 @@ fn an_archive_is_a_corpus_by_its_names_or_named_as_an_archive() {
         assert_eq!(code, 65, "{message}");
         assert!(message.contains("a.zip: is a ZIP archive, not a manifest; give"), "{message}");
     }
+    fs::write(&path, b"PK\x03\x04junk").unwrap();
+    assert!(said(&["data", "check", root]).1.contains("a.zip: is a ZIP archive, not a manifest"));
     let (code, message) = said(&["data", "check", root, "--format", "folders"]);
     assert_eq!(code, 65, "{message}");
     assert!(message.contains("a.zip: is not a folder; give the folder that contains"), "{message}");
@@ -83,8 +85,17 @@ fn an_archive_is_a_corpus_by_its_names_or_named_as_an_archive() {
 
 #[test]
 fn values_of_flags_are_refused_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    fs::write(&file, "base = 3\n").unwrap();
     for (arguments, wanted) in [
-        (&["cache", "clean", "--older-than", "soon"][..], "expected a number with its unit: 90s"),
+        (
+            &["train", "--config", file.to_str().unwrap()][..],
+            "`base` is 3, not the name of a preset",
+        ),
+        (&["train", "--threads", "0"], "expected a whole number from 1 to 1024"),
+        (&["train", "--set", "training.optimizer.betas=0.9"], "expected 2 values, got 1"),
+        (&["cache", "clean", "--older-than", "soon"], "expected a number with its unit: 90s"),
         (&["train", "--max-time", "5"], "expected a number with its unit: 90s"),
         (&["train", "--threads", "many"], "expected a whole number"),
         (&["train", "--seeds", "0,x"], "expected a whole number"),

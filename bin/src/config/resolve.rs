@@ -48,7 +48,15 @@ impl Resolved {
                 .hint("check the path after --config; --preset names a built-in configuration"),
             _ => failure,
         })?;
-        let base = file.as_ref().and_then(|(table, _)| table.get("base")).and_then(Value::as_str);
+        let base = match file.as_ref().and_then(|(table, _)| table.get("base")) {
+            Some(Value::String(base)) => Some(base.as_str()),
+            None => None,
+            Some(other) => {
+                let path = layers.file.unwrap_or(Path::new("")).display();
+                let what = format!("{path}: `base` is {other}, not the name of a preset");
+                return Err(Failure::config(what).hint("write e.g. base = \"world\""));
+            }
+        };
         let preset = match (layers.preset, base) {
             (Some(preset), Some(base)) if preset != base => {
                 let path = layers.file.unwrap_or(Path::new("")).display();

@@ -52,7 +52,6 @@ impl CorpusFormat for Folders {
     }
 
     fn find(&self, path: &Path, wanted: &[Wanted], _options: &Options) -> Result<Found> {
-        tree::check_folder(path, "give the folder that contains a folder for each class")?;
         let tree = Tree::read(path)?;
         let kinds: Vec<FeatureKind> = wanted.iter().map(|wanted| wanted.feature.kind()).collect();
         let corpus = tree.corpus(wanted, &kinds);
@@ -118,6 +117,7 @@ struct Tree {
 impl Tree {
     /// Finds the files with known extensions. Ignores archives, and files and folders whose names start with a dot.
     fn read(root: &Path) -> Result<Self> {
+        tree::check_folder(root, "give the folder that contains a folder for each class")?;
         let files = tree::files(root)?;
         let mut tree = Self { notices: files.notices(), ..Self::default() };
         let mut found: Vec<(Vec<String>, String, Source)> = Vec::new();

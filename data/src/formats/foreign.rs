@@ -85,7 +85,9 @@ fn kind(bytes: &[u8]) -> Option<&'static str> {
 
 /// The error for a file of a binary format where a text is expected; `None` for a text, which may begin like any of them.
 pub(crate) fn refuse_binary(path: &Path, bytes: &[u8], otherwise: &str) -> Option<Error> {
-    let name = kind(bytes).filter(|_| bytes[..bytes.len().min(SEARCHED)].contains(&0))?;
+    // Below the tab there is no character of a text.
+    let binary = bytes[..bytes.len().min(SEARCHED)].iter().any(|&byte| byte < b'\t');
+    let name = kind(bytes).filter(|_| binary)?;
     Some(Error::bad(path, format!("is {name}, {otherwise}")))
 }
 

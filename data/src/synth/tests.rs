@@ -241,4 +241,12 @@ fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
     assert!(corpus.samples.iter().any(|sample| sample.label != Some(Label::Each(0))));
     let factors = fs::read_to_string(root.join("factors.csv")).unwrap();
     assert!(factors.contains("\nspeaker_02[2],2,"), "{factors}");
+    // The values of a sequence are at the end of its file.
+    let files = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+    let sequence = files.filter(|path| path.extension().is_some_and(|e| e == "csd")).max().unwrap();
+    let mut bytes = fs::read(&sequence).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&sequence, bytes).unwrap();
+    let error = mosei::FORMAT.find(&root, &wanted, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains(&format!("{}: differs from", sequence.display())), "{error}");
 }

@@ -112,7 +112,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
     if rows.is_empty() {
         return Err(Error::bad(
             path,
-            "has no rows; write one row for each sample below the header",
+            "is taken for a manifest (CSV) and has no rows; write one row for each sample below the header",
         ));
     }
     let folder = path.parent().unwrap_or(Path::new(""));

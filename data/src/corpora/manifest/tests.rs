@@ -48,7 +48,7 @@ fn several_labels_parts_and_folders_of_pictures() {
 fn errors_name_the_file_and_the_line() {
     let message = |text: &str| manifest(text, &[]).unwrap_err().to_string();
     for (text, wanted) in [
-        ("voice\n", "m.csv: has no rows"),
+        ("voice\n", "m.csv: is taken for a manifest (CSV) and has no rows"),
         ("", "m.csv:1: is empty"),
         (",,\n\n", "m.csv:1: is empty"),
         ("voice\n\n\n,\na.wav\nnone.wav\n", "m.csv: line 6: `voice` names"),

@@ -141,6 +141,7 @@ struct Files {
 
 impl Files {
     fn open(root: &Path) -> Result<Self> {
+        tree::check_folder(root, "give the folder that contains CMU-MOSEI's .csd files")?;
         let mut by_kind: BTreeMap<String, Vec<Arc<Csd>>> = BTreeMap::new();
         let mut companions = 0;
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
@@ -241,7 +242,6 @@ struct Flaws {
 /// Missing data when `root`, the labels, the sequence of a modality or one of three lists of folds does not exist; bad data
 /// for a damaged file, an empty list, or a video in two lists.
 fn find(root: &Path, modalities: &[Named], align: Align, on_error: OnError) -> Result<Corpus> {
-    tree::check_folder(root, "give the folder that contains CMU-MOSEI's .csd files")?;
     let files = Files::open(root)?;
     let labels = files.need(LABELS, "says which segments there are")?;
     let sequences: Vec<&Arc<Csd>> = modalities
