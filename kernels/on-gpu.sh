@@ -96,6 +96,12 @@ clean() {
     tr -d '\r\033' | sed -e "s|$OUT|OUT|g" -e "s|$root/||g"
 }
 
+# The tables in a file, with an empty line between two of them; fails if there is none.
+tables() {
+    awk '/^\| / { if ($0 ~ /^\| ---/ && count++) print ""; if (held) print held; held = $0 }
+        END { if (!held) exit 1; print held }' "$1"
+}
+
 # Exit code, seconds and date of a part that was run.
 result_of() {
     read -r rc seconds date 2> /dev/null < "$OUT/$1.rc"
@@ -122,7 +128,7 @@ report() {
         result_of "$part" || continue
         printf '\n### %s: %s\n\n' "$part" "$(verdict "$rc")"
         grep '^\$ ' "$OUT/$part.log" | clean | sed 's/^/    /' && echo
-        if grep '^| ' "$OUT/$part.log" | clean; then
+        if tables "$OUT/$part.log" | clean; then
             [[ $rc != 0 ]] || continue
             echo
         fi
