@@ -229,8 +229,11 @@ fn one_of<T: Copy>(name: &str, choices: &[(&str, T)]) -> T {
 }
 
 fn activation(kind: &str) -> Activation {
-    use Activation::{Gelu, Relu, Sigmoid, Tanh};
-    one_of(kind, &[("relu", Relu), ("gelu", Gelu), ("sigmoid", Sigmoid), ("tanh", Tanh)])
+    use Activation::{Gelu, Relu, Sigmoid, Silu, Tanh};
+    one_of(
+        kind,
+        &[("relu", Relu), ("gelu", Gelu), ("sigmoid", Sigmoid), ("tanh", Tanh), ("silu", Silu)],
+    )
 }
 
 fn batch_norm(s: &Value) -> BatchNorm {

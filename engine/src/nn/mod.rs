@@ -2,12 +2,14 @@
 //! the values are in [`Parameters`](crate::Parameters), initialised as in PyTorch's layer of the same name.
 
 mod attention;
+mod conformer;
 mod conv;
 mod linear;
 mod norm;
 mod simple;
 
 pub use attention::{MultiheadAttention, TransformerEncoderLayer, positional_encoding};
+pub use conformer::{ConformerBlock, ConformerSizes, StepMask};
 pub use conv::{Conv, ConvSettings, ConvTranspose, DepthwiseConv, padded_channels};
 pub use linear::Linear;
 pub use norm::{BatchNorm, LayerNorm};

@@ -3,18 +3,19 @@
 //! A step on a GPU does not wait. Its [`Reading`] returns loss and gradient norm; wait for it after the next step was
 //! launched. The GPU itself checks that they are finite, before it changes a parameter.
 
+mod on_gpu;
 mod reading;
 
 pub use reading::{Figures, Reading};
 
-use crate::device::gpu_error;
 use crate::dtype::with_float;
 use crate::{
     DType, Device, Error, Outcome, ParameterGradients, ParameterId, Parameters, Result, Tensor,
 };
 use kernels::Float;
 use kernels::cpu::{parallel, simd};
-use kernels::gpu::{self, Pointer, Table, Verdict};
+use kernels::gpu::Pointer;
+use on_gpu::{OnGpu, step_on_gpu};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -81,22 +82,6 @@ pub struct Optimizer {
     gpu: OnGpu,
 }
 
-/// Buffers on a GPU that steps reuse.
-#[derive(Debug, Default)]
-struct OnGpu {
-    parameters: Table<gpu::Parameter>,
-    statistics: Table<gpu::Statistic>,
-    /// See [`Verdict`].
-    latch: Option<Arc<gpu::Block>>,
-}
-
-impl Clone for OnGpu {
-    /// Empty: another optimiser has other addresses and its own latch.
-    fn clone(&self) -> Self {
-        OnGpu::default()
-    }
-}
-
 impl Optimizer {
     /// An optimiser of all trainable parameters, with zero state.
     ///
@@ -130,6 +115,11 @@ impl Optimizer {
         Ok(Optimizer { rule, memory, names, steps: 0, gpu: OnGpu::default() })
     }
 
+    /// Lets a loss or gradient that is not finite stop the later steps of both optimisers on a GPU.
+    pub fn stop_with(&mut self, other: &Optimizer) {
+        self.gpu.latch = other.gpu.latch.clone();
+    }
+
     /// The number of updates so far, with those whose reading is still pending.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -150,7 +140,7 @@ impl Optimizer {
         rate: f64,
     ) -> Result<Reading> {
         if let Some(gpu) = parameters.device().gpu().cloned() {
-            return self.step_on_gpu(&gpu, parameters, outcome, rate);
+            return step_on_gpu(&mut [self], &gpu, parameters, outcome, rate);
         }
         let Outcome { loss, gradients, statistics, watched } = outcome;
         let loss = loss.item()?;
@@ -204,104 +194,6 @@ impl Optimizer {
             );
         }
         Ok(())
-    }
-
-    /// [`step`](Self::step) on a GPU: launches the check of the loss and gradients, then the updates.
-    fn step_on_gpu(
-        &mut self,
-        gpu: &gpu::Device,
-        parameters: &mut Parameters,
-        outcome: Outcome,
-        rate: f64,
-    ) -> Result<Reading> {
-        let Outcome { loss, gradients, statistics, watched } = outcome;
-        let device = Device::Gpu(gpu.clone());
-        let (loss, watched) = (loss.on(&device)?, on_device(watched, &device)?);
-        self.tabulate(gpu, parameters, &gradients)?;
-        let latch = self.latch(gpu)?;
-        let (shut, update) = (latch.pointer(), self.steps + 1);
-        let lengths: Vec<usize> = watched.iter().map(Tensor::count).collect();
-        let bytes = size_of::<Verdict>() + 4 * lengths.iter().sum::<usize>();
-        let verdict = gpu.allocate(bytes).map_err(gpu_error)?;
-        gpu.judge(&self.gpu.parameters, loss.pointer(), shut, update, verdict.pointer())
-            .map_err(gpu_error)?;
-        statistics.apply_on_gpu(gpu, parameters, &mut self.gpu.statistics, shut)?;
-        self.update_on_gpu(gpu, rate, shut)?;
-        let mut to = verdict.pointer().offset(size_of::<Verdict>());
-        for tensor in &watched {
-            let bytes = 4 * tensor.count();
-            gpu.driver().copy(to.0, tensor.pointer().0, bytes).map_err(gpu_error)?;
-            to = to.offset(bytes);
-        }
-        let reading = gpu.read(verdict.pointer(), bytes).map_err(gpu_error)?;
-        Ok(Reading::late(reading, update, Arc::clone(&self.names), lengths, latch))
-    }
-
-    /// The latch that the first loss or gradient that is not finite shuts.
-    fn latch(&mut self, gpu: &gpu::Device) -> Result<Arc<gpu::Block>> {
-        match &self.gpu.latch {
-            Some(latch) if latch.device().is(gpu) => Ok(Arc::clone(latch)),
-            _ => {
-                let latch = Arc::new(gpu.allocate(Verdict::LATCH).map_err(gpu_error)?);
-                reading::open(&latch)?;
-                Ok(Arc::clone(self.gpu.latch.insert(latch)))
-            }
-        }
-    }
-
-    /// Updates the table of the addresses of parameters, gradients and state.
-    fn tabulate(
-        &mut self,
-        gpu: &gpu::Device,
-        parameters: &mut Parameters,
-        gradients: &ParameterGradients,
-    ) -> Result<()> {
-        let device = Device::Gpu(gpu.clone());
-        let mut table = Vec::new();
-        for (id, memory) in &mut self.memory {
-            let gradient = gradient(parameters, gradients, *id)?.pointer();
-            for tensor in memory.iter_mut() {
-                tensor.make_own(&device)?;
-            }
-            let value = parameters.value_mut(*id);
-            value.make_own(&device)?;
-            table.push(gpu::Parameter {
-                weight: value.pointer(),
-                first: memory[0].pointer(),
-                second: memory.get(1).map_or(Pointer::NULL, Tensor::pointer),
-                gradient,
-                count: value.count() as i64,
-            });
-        }
-        self.gpu.parameters.replace(gpu, table).map_err(gpu_error)
-    }
-
-    /// Launches the update of all parameters of the table, unless the latch is shut.
-    fn update_on_gpu(&mut self, gpu: &gpu::Device, rate: f64, latch: Pointer) -> Result<()> {
-        self.steps += 1;
-        let table = &self.gpu.parameters;
-        let done = match self.rule {
-            Rule::Sgd { momentum, weight_decay } => {
-                let [rate, decay, momentum] = [rate, weight_decay, momentum].map(|x| x as f32);
-                let rates = gpu::Rates { rate, decay, momentum, ..gpu::Rates::default() };
-                gpu.sgd(table, rates, latch)
-            }
-            Rule::Adam { betas, epsilon, weight_decay } => {
-                let correction = betas.map(|beta| 1.0 - beta.powi(self.steps as i32));
-                let [momentum, beta, epsilon, decay, rate, root] = [
-                    betas[0],
-                    betas[1],
-                    epsilon,
-                    weight_decay,
-                    rate / correction[0],
-                    1.0 / correction[1].sqrt(),
-                ]
-                .map(|x| x as f32);
-                let rates = gpu::Rates { rate, decay, momentum, beta, epsilon, root };
-                gpu.adam(table, rates, latch)
-            }
-        };
-        done.map_err(gpu_error)
     }
 
     /// The state by name, for a checkpoint.
@@ -365,17 +257,11 @@ fn gradient<'a>(
     gradients.get(id).ok_or_else(|| Error::NoGradient { names: vec![parameters.name(id).into()] })
 }
 
-/// Copies tensors to a device.
-fn on_device(tensors: Vec<Tensor>, device: &Device) -> Result<Vec<Tensor>> {
-    tensors.iter().map(|tensor| tensor.on(device)).collect()
-}
-
-/// [`Optimizer::step`] of several optimisers with disjoint parameters, on one backward pass.
-///
-/// With more than one optimiser this waits for a GPU: the figures are known when this returns.
+/// [`Optimizer::step`] of several optimisers with disjoint parameters, on one backward pass. Call it with the same
+/// optimisers in the same order each time. Let them [stop together](Optimizer::stop_with).
 ///
 /// # Errors
-/// When a gradient is missing, or the loss or a gradient is not finite. Then nothing is changed.
+/// As [`Optimizer::step`].
 pub fn step_together(
     optimizers: &mut [&mut Optimizer],
     parameters: &mut Parameters,
@@ -384,6 +270,9 @@ pub fn step_together(
 ) -> Result<Reading> {
     if let [one] = optimizers {
         return one.step(parameters, outcome, rate);
+    }
+    if let Some(gpu) = parameters.device().gpu().cloned() {
+        return step_on_gpu(optimizers, &gpu, parameters, outcome, rate);
     }
     let Outcome { loss, gradients, statistics, watched } = outcome;
     let loss = loss.item()?;

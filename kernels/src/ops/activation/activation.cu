@@ -1,9 +1,9 @@
 // Elementwise, bound by memory: one thread for each element.
 
-enum Kind { RELU, GELU, SIGMOID, TANH };
+enum Kind { RELU, GELU, SIGMOID, TANH, SILU };
 
 struct Arguments {
-    const float* kept;         // [count]: forward x; backward the output, or x for GELU
+    const float* kept;         // [count]: forward x; backward the output, or x for GELU and SILU
     const float* grad_output;  // [count]
     float* to;                 // [count]: output or gradient of x
     i64 count;
@@ -20,6 +20,7 @@ KERNEL(THREADS) activation_forward(const Arguments a) {
         case GELU: a.to[i] = 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); break;
         case SIGMOID: a.to[i] = sigmoid(x); break;
         case TANH: a.to[i] = tanhf(x); break;
+        case SILU: a.to[i] = x * sigmoid(x); break;
     }
 }
 
@@ -37,6 +38,11 @@ KERNEL(THREADS) activation_backward(const Arguments a) {
         }
         case SIGMOID: slope = kept * (1.0f - kept); break;
         case TANH: slope = 1.0f - kept * kept; break;
+        case SILU: {
+            const float gate = sigmoid(kept);
+            slope = gate * (1.0f + kept * (1.0f - gate));
+            break;
+        }
     }
     put(a.to, i, slope * a.grad_output[i], a.add);
 }

@@ -13,10 +13,11 @@ impl Activation {
             Activation::Gelu => x * normal_cdf(x),
             Activation::Sigmoid => math::sigmoid(x),
             Activation::Tanh => math::tanh(x),
+            Activation::Silu => x * math::sigmoid(x),
         }
     }
 
-    /// The derivative, from the kept buffer: the output, or the input of GELU.
+    /// The derivative, from the kept buffer: the output, or the input of GELU and SiLU.
     #[inline(always)]
     pub fn derivative<T: Float>(self, kept: T) -> T {
         match self {
@@ -34,6 +35,10 @@ impl Activation {
             }
             Activation::Sigmoid => kept * (T::ONE - kept),
             Activation::Tanh => T::ONE - kept * kept,
+            Activation::Silu => {
+                let gate = math::sigmoid(kept);
+                gate * (T::ONE + kept * (T::ONE - gate))
+            }
         }
     }
 }
@@ -50,6 +55,7 @@ pub(super) fn forward<T: Float>(op: Activation, input: &[T], output: &mut [T]) {
         Activation::Gelu => each(input, input, no_other, |x, _| Activation::Gelu.apply(x)),
         Activation::Sigmoid => each(input, input, no_other, |x, _| Activation::Sigmoid.apply(x)),
         Activation::Tanh => each(input, input, no_other, |x, _| Activation::Tanh.apply(x)),
+        Activation::Silu => each(input, input, no_other, |x, _| Activation::Silu.apply(x)),
     }
 }
 
@@ -71,6 +77,9 @@ pub(super) fn backward<T: Float>(
         }
         Activation::Tanh => {
             each(kept, grad_output, gradient, |k, dy| dy * Activation::Tanh.derivative(k));
+        }
+        Activation::Silu => {
+            each(kept, grad_output, gradient, |k, dy| dy * Activation::Silu.derivative(k));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Elementwise activations: ReLU, GELU (exact), sigmoid, tanh.
+//! Elementwise activations: ReLU, GELU (exact), sigmoid, tanh, SiLU.
 
 mod cpu;
 mod cuda;
@@ -19,10 +19,12 @@ pub enum Activation {
     Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
+    /// x / (1 + e^-x), also called swish (Ramachandran et al. 2017).
+    Silu,
 }
 
-const KINDS: [Activation; 4] =
-    [Activation::Relu, Activation::Gelu, Activation::Sigmoid, Activation::Tanh];
+const KINDS: [Activation; 5] =
+    [Activation::Relu, Activation::Gelu, Activation::Sigmoid, Activation::Tanh, Activation::Silu];
 
 impl Op for Activation {
     const NAME: &'static str = "activation";
@@ -34,7 +36,7 @@ impl Op for Activation {
 
     fn keep(&self) -> Keep {
         match self {
-            Activation::Gelu => Keep::inputs(&[0]),
+            Activation::Gelu | Activation::Silu => Keep::inputs(&[0]),
             _ => Keep::OUTPUT,
         }
     }
