@@ -95,9 +95,6 @@ struct EpochMetrics {
     loss: f64,
     gradient_norm: f64,
     parts: BTreeMap<String, f64>,
-    /// R@1 within the epoch's last batch, the mean over ordered pairs of modalities.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch_retrieval: Option<f64>,
     validation_loss: Option<f64>,
 }
 
@@ -355,11 +352,12 @@ impl Running<'_> {
         100.0 * self.waited.get().as_secs_f64() / self.started.elapsed().as_secs_f64()
     }
 
-    /// Measures R@1 within the last batch.
-    fn measure_retrieval(&self, trainer: &Trainer) -> Result<Option<f64>> {
+    /// Measures R@1 within the last batch, for the step lines alone: a run that continues at the end of an epoch has no
+    /// batch, so that metrics would depend on when it was stopped.
+    fn measure_retrieval(&self, trainer: &Trainer) -> Result<()> {
         let found = trainer.retrieval()?;
         self.retrieval.set(found.map(|found| (Instant::now(), found)));
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -422,8 +420,7 @@ impl Course for Running<'_> {
     fn ended(&self, trainer: &Trainer, record: &EpochRecord) -> Result<ControlFlow<()>> {
         let EpochRecord { epoch, loss, gradient_norm, parts, validation_loss } = record.clone();
         let at = Position { stage: self.stage.name.clone(), epoch: Some(epoch), step: None };
-        let batch_retrieval = self.measure_retrieval(trainer)?;
-        let figures = EpochMetrics { loss, gradient_norm, parts, batch_retrieval, validation_loss };
+        let figures = EpochMetrics { loss, gradient_norm, parts, validation_loss };
         self.metrics.borrow_mut().add(&at, &figures)?;
         self.stage.save(trainer, &self.metrics.borrow())?;
         match self.stage.enough(trainer.epoch() * self.steps_an_epoch) {
