@@ -2,29 +2,56 @@
 
 use crate::features::Source;
 
-/// The class, or the classes, of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The class, the classes or the attributes of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Label {
     /// Exactly one class: an index into [`Corpus::classes`].
     One(usize),
     /// Any number of classes: bit `i` is set when class `i` applies. At most 64 classes.
     Each(u64),
+    /// A number for each attribute, e.g. arousal, valence and dominance.
+    Values(Attributes),
+}
+
+/// The numbers of a sample's attributes, in the order of [`Corpus::classes`], which are then the attributes' names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attributes {
+    count: usize,
+    values: [f32; Attributes::MOST],
+}
+
+impl Attributes {
+    /// The most attributes that a sample can have.
+    pub const MOST: usize = 8;
+
+    /// The attributes with these numbers; `None` when there are none or more than [`MOST`](Self::MOST).
+    pub fn new(numbers: &[f32]) -> Option<Self> {
+        let mut values = [0.0; Self::MOST];
+        values.get_mut(..numbers.len()).filter(|slots| !slots.is_empty())?.copy_from_slice(numbers);
+        Some(Self { count: numbers.len(), values })
+    }
+
+    /// The numbers.
+    pub fn values(&self) -> &[f32] {
+        &self.values[..self.count]
+    }
 }
 
 impl Label {
-    /// Whether `class` applies.
+    /// Whether `class` applies; for attributes, whether there is a number for it.
     pub fn has(self, class: usize) -> bool {
         match self {
             Self::One(one) => one == class,
             Self::Each(bits) => class < 64 && bits >> class & 1 == 1,
+            Self::Values(attributes) => class < attributes.count,
         }
     }
 
-    /// The class of a [`Label::One`]; `None` for [`Label::Each`].
+    /// The class of a [`Label::One`]; `None` for others.
     pub fn class(self) -> Option<usize> {
         match self {
             Self::One(class) => Some(class),
-            Self::Each(_) => None,
+            Self::Each(_) | Self::Values(_) => None,
         }
     }
 }
@@ -83,7 +110,7 @@ impl Part {
 pub struct Corpus {
     /// Names of the modalities, e.g. "voice".
     pub modalities: Vec<String>,
-    /// Names of the classes, indexed by the labels.
+    /// Names of the classes, indexed by the labels, or of the attributes.
     pub classes: Vec<String>,
     /// The samples, in a fixed order.
     pub samples: Vec<Sample>,
@@ -127,6 +154,8 @@ impl Corpus {
                 let has = |(new, old): (usize, &usize)| u64::from(label.has(*old)) << new;
                 Label::Each(kept.iter().enumerate().map(has).sum())
             }
+            // Every labelled sample has all of them.
+            Label::Values(_) => label,
         };
         for sample in &mut self.samples {
             sample.label = sample.label.map(renumbered);

@@ -1,4 +1,4 @@
-//! Standardisation to mean 0 and standard deviation (std) 1, measured on training samples only.
+//! Standardisation to mean 0 and standard deviation (std) 1, or to the range 0 to 1, measured on training samples only.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub enum Spread {
     Each,
     /// All values share the mean of their stds, so that their ratios stay (coordinates).
     Shared,
+    /// Each value is mapped to 0 to 1: the minimum takes the place of the mean, the difference to the maximum that of the
+    /// std.
+    Range,
 }
 
 /// Computes `(x - mean) / std` for each value of a frame, or of its last axis.
@@ -31,6 +34,8 @@ struct Moments {
     count: f64,
     mean: Vec<f64>,
     squares: Vec<f64>,
+    least: Vec<f64>,
+    greatest: Vec<f64>,
 }
 
 impl Moments {
@@ -48,7 +53,13 @@ impl Moments {
         (0..length).for_each(|i| mean[i % width] += at(i) / count);
         let mut squares = vec![0.0; width];
         (0..length).for_each(|i| squares[i % width] += (at(i) - mean[i % width]).powi(2));
-        Self { count, mean, squares }
+        let (mut least, mut greatest) =
+            (vec![f64::INFINITY; width], vec![f64::NEG_INFINITY; width]);
+        for i in 0..length {
+            least[i % width] = least[i % width].min(at(i));
+            greatest[i % width] = greatest[i % width].max(at(i));
+        }
+        Self { count, mean, squares, least, greatest }
     }
 
     /// The moments of both sets together (Chan et al. 1979).
@@ -58,6 +69,8 @@ impl Moments {
             let step = other.mean[i] - self.mean[i];
             self.squares[i] += other.squares[i] + step * step * self.count * other.count / count;
             self.mean[i] += step * other.count / count;
+            self.least[i] = self.least[i].min(other.least[i]);
+            self.greatest[i] = self.greatest[i].max(other.greatest[i]);
         }
         Self { count, ..self }
     }
@@ -103,9 +116,15 @@ impl Standardiser {
             let mean = std.iter().sum::<f64>() / width.max(1) as f64;
             std.fill(mean);
         }
+        let mut mean = total.mean;
+        if spread == Spread::Range {
+            std =
+                total.greatest.iter().zip(&total.least).map(|(most, least)| most - least).collect();
+            mean = total.least;
+        }
         let sound = |std: f64| if std > 1e-12 { std as f32 } else { 1.0 };
         Ok(Self {
-            mean: total.mean.iter().map(|&mean| mean as f32).collect(),
+            mean: mean.iter().map(|&mean| mean as f32).collect(),
             std: std.into_iter().map(sound).collect(),
         })
     }
@@ -159,6 +178,10 @@ mod tests {
         assert!(first.iter().sum::<f32>().abs() < 1e-6);
         assert!((first.iter().map(|x| x * x).sum::<f32>() / 3.0 - 1.0).abs() < 1e-6);
         assert_eq!([values[1], values[3], values[5]], [0.0; 3]);
+        let range = Standardiser::fit(&data, 0, &[0, 1], Spread::Range).unwrap();
+        let mut all = [1.0, 7.0, 8.0, 7.0, 4.5, 7.0];
+        range.apply(&mut all);
+        assert_eq!(all, [0.0, 0.0, 1.0, 0.0, 0.5, 0.0]);
         let shared = Standardiser::fit(&data, 0, &[0, 1], Spread::Shared).unwrap();
         assert_eq!(shared.std[0], shared.std[1]);
         assert!(

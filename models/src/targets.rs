@@ -1,4 +1,4 @@
-//! Targets and tasks: one class for each sample, or several labels that apply or not.
+//! Targets and tasks: one class for each sample, several labels that apply or not, or attributes, which are numbers.
 
 use crate::evaluate::Rows;
 use crate::systems::{Batch, Loss, Outputs};
@@ -6,7 +6,7 @@ use engine::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The true or predicted targets of samples.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
     /// The class of each sample.
     Classes(Vec<usize>),
@@ -17,6 +17,13 @@ pub enum Targets {
         /// `[samples, labels]`, row-major.
         marks: Vec<bool>,
     },
+    /// The attributes of each sample, e.g. arousal, valence and dominance.
+    Values {
+        /// The number of attributes.
+        width: usize,
+        /// `[samples, attributes]`, row-major.
+        values: Vec<f32>,
+    },
 }
 
 impl Targets {
@@ -25,6 +32,7 @@ impl Targets {
         match self {
             Targets::Classes(classes) => classes.len(),
             Targets::Marks { width, marks } => marks.len() / width.max(&1),
+            Targets::Values { width, values } => values.len() / width.max(&1),
         }
     }
 
@@ -46,6 +54,11 @@ impl Targets {
                     marks: samples.iter().flat_map(row).copied().collect(),
                 }
             }
+            Targets::Values { width, values } => {
+                let row = |&i: &usize| &values[i * width..][..*width];
+                let values = samples.iter().flat_map(row).copied().collect();
+                Targets::Values { width: *width, values }
+            }
         }
     }
 
@@ -56,11 +69,14 @@ impl Targets {
             (Targets::Marks { marks, .. }, Targets::Marks { marks: more, .. }) => {
                 marks.extend(more);
             }
+            (Targets::Values { values, .. }, Targets::Values { values: more, .. }) => {
+                values.extend(more);
+            }
             _ => {}
         }
     }
 
-    /// The tensor for a loss: classes `[N]` (u32), or marks `[N, labels]` (0 or 1).
+    /// The tensor for a loss: classes `[N]` (u32), marks `[N, labels]` (0 or 1), or values `[N, attributes]`.
     ///
     /// # Errors
     /// None in practice.
@@ -74,11 +90,14 @@ impl Targets {
                 let marks: Vec<f32> = marks.iter().map(|&mark| f32::from(u8::from(mark))).collect();
                 Tensor::from_slice(&marks, &[marks.len() / width.max(&1), *width])
             }
+            Targets::Values { width, values } => {
+                Tensor::from_slice(values, &[values.len() / width.max(&1), *width])
+            }
         }
     }
 }
 
-/// The task of a classifier.
+/// The task of a head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -86,6 +105,8 @@ pub enum Task {
     OneOf(usize),
     /// Several labels that apply or not: binary cross entropy, with this weight for the positives of each label.
     EachOf(Vec<f32>),
+    /// This number of attributes: the sum of 1 - CCC (Lin 1989) over the batch.
+    Attributes(usize),
 }
 
 impl Task {
@@ -101,20 +122,22 @@ impl Task {
         Task::EachOf((0..labels).map(weight).collect())
     }
 
-    /// The number of logits for each sample.
+    /// The number of logits for each sample; for attributes they are the predicted numbers.
     pub fn outputs(&self) -> usize {
         match self {
             Task::OneOf(classes) => *classes,
             Task::EachOf(weights) => weights.len(),
+            Task::Attributes(count) => *count,
         }
     }
 
-    /// The loss of equal probabilities: ln C for one of C classes; `None` for several labels, where it depends on the
-    /// labels of the batch.
+    /// The loss of equal probabilities, ln C for one of C classes, or of constant attributes, 1 for each; `None` for several
+    /// labels, where it depends on the labels of the batch.
     pub fn chance_loss(&self) -> Option<f64> {
         match self {
             Task::OneOf(classes) => Some((*classes as f64).ln()),
             Task::EachOf(_) => None,
+            Task::Attributes(count) => Some(*count as f64),
         }
     }
 
@@ -129,6 +152,7 @@ impl Task {
                 let weights = Tensor::from_slice(weights, &[weights.len()])?.to(logits.dtype())?;
                 logits.bce(&targets.to(logits.dtype())?, &weights)
             }
+            Task::Attributes(_) => logits.ccc(&targets.to(logits.dtype())?.on(&logits.device())?),
         }
     }
 
@@ -147,7 +171,8 @@ impl Task {
         self.loss(logits, labels).map(Loss::from)
     }
 
-    /// The prediction of logits `[N, outputs]`: the most probable class, or the labels with a probability above 0.5.
+    /// The prediction of logits `[N, outputs]`: the most probable class, the labels with a probability above 0.5, or the
+    /// attributes.
     ///
     /// # Errors
     /// When the logits cannot be copied from a GPU.
@@ -155,7 +180,7 @@ impl Task {
         Ok(self.decide_values(&logits.to_vec()?))
     }
 
-    /// The probabilities of rows of logits: softmax over classes, or the sigmoid of each label.
+    /// The probabilities of rows of logits: softmax over classes, or the sigmoid of each label; attributes stay.
     pub fn probabilities(&self, logits: &Rows) -> Rows {
         let row = |row: &[f32]| -> Vec<f32> {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -168,6 +193,7 @@ impl Task {
                 Task::EachOf(_) => {
                     row.iter().map(|&v| (1.0 / (1.0 + (-f64::from(v)).exp())) as f32).collect()
                 }
+                Task::Attributes(_) => row.to_vec(),
             }
         };
         let values = logits.values.chunks(logits.width.max(1)).flat_map(row).collect();
@@ -180,6 +206,10 @@ impl Task {
             Task::EachOf(weights) => Targets::Marks {
                 width: weights.len(),
                 marks: logits.iter().map(|&logit| logit > 0.0).collect(),
+            },
+            Task::Attributes(count) => Targets::Values {
+                width: *count,
+                values: logits.iter().map(|&value| value as f32).collect(),
             },
         }
     }
@@ -195,6 +225,7 @@ impl Task {
         match self {
             Task::OneOf(_) => Targets::Classes(Vec::new()),
             Task::EachOf(weights) => Targets::Marks { width: weights.len(), marks: Vec::new() },
+            Task::Attributes(count) => Targets::Values { width: *count, values: Vec::new() },
         }
     }
 }

@@ -4,9 +4,10 @@
 use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
 use models::backbones::*;
 use models::systems::{
-    Batch, Definition, EncoderSettings, Encoders, Input, Loss, Mpuc, MpucSettings, Outputs, Parts,
-    Phase, Plateau, System,
+    Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Encoders, Input, Loss, Mpuc,
+    MpucSettings, Outputs, Parts, Phase, Plateau, System, Vavl, VavlSettings,
 };
+use models::targets::Task;
 use models::train::{Trainer, TrainingSettings};
 use std::collections::BTreeMap;
 
@@ -21,10 +22,6 @@ const HEADER: &str = "case,launches,copies,uploads,bytes up,downloads,bytes down
 struct One(Encoders);
 
 impl System for One {
-    fn encoders(&self) -> &Encoders {
-        &self.0
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         Ok(Outputs { features: self.0.forward(pass, batch)?, ..Outputs::default() })
     }
@@ -72,8 +69,15 @@ fn others() -> Vec<EncoderSettings> {
     vec![
         encoder("st_gcn", BackboneSettings::StGcn(graph), &[90, 68, 2]),
         encoder("strided_conv", BackboneSettings::StridedConv(Default::default()), &[128, 80]),
+        conformer("conformer", &[150, 1024]),
         encoder("strided_clip", BackboneSettings::StridedClip(Default::default()), &[8, 48, 48, 1]),
     ]
+}
+
+/// VAVL's encoder of precomputed features.
+fn conformer(name: &str, input: &[usize]) -> EncoderSettings {
+    let settings = ConformerSettings { reduce: Some(50), ..ConformerSettings::default() };
+    encoder(name, BackboneSettings::Conformer(settings), input)
 }
 
 fn tensor(shape: &[usize]) -> Result<Tensor> {
@@ -131,6 +135,26 @@ fn mpuc(settings: &[EncoderSettings]) -> Result<Counts> {
     count(&system, parameters, &batch(settings, None)?)
 }
 
+fn vavl() -> Result<Counts> {
+    let encoders = [conformer("audio", &[150, 1024]), conformer("video", &[90, 1408])];
+    let task = Task::OneOf(6);
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let parts = Parts::new(&encoders, Some(&task));
+    let system = Vavl::new(&VavlSettings::default(), parts, parameters.scope())?;
+    let classes: Vec<u32> = (0..SAMPLES as u32).map(|sample| sample % 6).collect();
+    let labels = Tensor::from_slice(&classes, &[SAMPLES])?;
+    count(&system, parameters, &batch(&encoders, Some(labels))?)
+}
+
+fn cae_lr() -> Result<Counts> {
+    let widths = [("text", 300), ("voice", 74), ("faces", 35)];
+    let encoders = widths.map(|(name, width)| EncoderSettings::strided(name, &[20, width]));
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let parts = Parts::new(&encoders, None);
+    let system = CaeLr::new(&CaeLrSettings::default(), parts, parameters.scope())?;
+    count(&system, parameters, &batch(&encoders, None)?)
+}
+
 fn columns(counts: &Counts) -> [u64; 8] {
     let Counts { copies, uploads, uploaded, downloads, downloaded, waits, fresh, .. } = *counts;
     [counts.launches(), copies, uploads, uploaded, downloads, downloaded, waits, fresh]
@@ -145,6 +169,9 @@ fn a_step_stays_within_its_budget() -> Result<()> {
     let paper = [voice(), landmarks(), faces()];
     found.push(("mpuc_paper".into(), mpuc(&paper)?));
     found.push(("mpuc_four".into(), mpuc(&[paper.as_slice(), &[text()]].concat())?));
+
+    found.push(("vavl".into(), vavl()?));
+    found.push(("cae_lr".into(), cae_lr()?));
 
     let line = |(case, counts): &(String, Counts)| {
         let cells = columns(counts).map(|number| number.to_string());

@@ -1,6 +1,7 @@
 //! The program end to end: commands, resuming, determinism, bad input. In the package of the program, so
 //! that cargo builds it first.
 
+mod attributes;
 mod bad_input;
 mod commands;
 mod corpora;

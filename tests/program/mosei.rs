@@ -29,6 +29,33 @@ fn train(data: &Path, out: &Path, more: &[&str]) -> (Value, String) {
 }
 
 #[test]
+fn an_autoencoder_learns_words_voice_and_faces_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let (data, out) = (segments().to_str().unwrap(), run.to_str().unwrap());
+    let small =
+        ["system.cae_lr.channels=[4,4,8]", "arm.cae_lr.training.epochs=8", "probe.epochs=5"];
+    let mut arguments =
+        vec!["train", "--preset", "mosei_cae", "--data", data, "--out", out, "--json"];
+    small.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    let output = mpuc(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let arm = &report["arms"]["cae_lr"];
+    assert!((0.0..=1.0).contains(&arm["score"]["mean"].as_f64().unwrap()), "{arm}");
+    // Features lie between 0 and 1, so that the first error is below 1 and the last well below that.
+    let (first, last) = (arm["loss_first"].as_f64().unwrap(), arm["loss_last"].as_f64().unwrap());
+    assert!(last < 0.5 * first && last < 0.1, "{arm}");
+
+    // Its features are those of all modalities together.
+    arguments.extend(["--set", "arms=[cae_lr,single]", "--set", "arm.single.features=cae_lr"]);
+    let output = mpuc(&arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(message.contains("features of all modalities together"), "{message}");
+}
+
+#[test]
 fn every_emotion_is_judged() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

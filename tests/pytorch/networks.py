@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from loss import TEMPERATURE, one_way
-from make import graphs, losses, sequences
+from make import conformer, graphs, losses, sequences, systems
 
 FEATURES = 512
 BUDGET = 3.0
+# VAVL's acoustic encoder.
+CONFORMER = {"reduce": 50, "width": FEATURES, "heads": 8, "blocks": 3, "hidden": 2048, "kernel": 31}
 YAN = [64] * 4 + [128] * 3 + [256] * 3
 
 
@@ -36,6 +38,7 @@ NETWORKS = {
                                torch.randn(n, 2, 51, 30).permute(0, 3, 2, 1)),
     "landmarks-yan": lambda n, t: (single(graphs.Yan(68, 2, YAN, "spatial", 9, True, FEATURES)),
                                    torch.randn(n, 30, 68, 2)),
+    "conformer": lambda n, t: (conformer.Conformer(1024, CONFORMER, conformer.by_padding), torch.randn(n, 150, 1024)),
     "face": lambda n, t: (face(), torch.randn(n, 3, t, 112, 112)),
 }
 MPUC = ["face", "landmarks", "voice", "text"]
@@ -57,6 +60,8 @@ def case(name):
     subject, phase, batch, frames = found[1], found[2], int(found[3]), int(found[4] or 10)
     if subject == "mpuc":
         return whole(phase, batch, frames), BUDGET
+    if subject == "cae":
+        return autoencoder(batch), BUDGET
     if subject not in NETWORKS:
         return None
     return alone(subject, phase, batch, frames), BUDGET
@@ -100,6 +105,18 @@ def whole(phase, batch, frames):
         forward().backward()
 
     return {"fwd": quiet, "fwd+bwd": backward, "step": followed_by(backward, optimizer)}[phase]
+
+
+def autoencoder(batch):
+    """The step of CAE-LR on 20 words of 409 features."""
+    net, image = systems.Autoencoder([32, 64, 128], 15), torch.randn(batch, 1, 20, 409)
+    optimizer = sgd(net)
+
+    def backward():
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.mse_loss(net(image)[1], image).backward()
+
+    return followed_by(backward, optimizer)
 
 
 def followed_by(backward, optimizer):

@@ -51,12 +51,12 @@ pub fn only_in_f64(fixture: &Fixture, dtype: DType) -> bool {
     dtype == DType::F32 && ONLY_IN_F64.contains(&text(&fixture.description["name"]))
 }
 
-/// Compares every gradient of a pass, then its new statistics.
+/// Compares every gradient, the sum over several passes, then the new statistics.
 pub fn compare(
     comparison: &mut Comparison,
     fixture: &Fixture,
     parameters: &mut Parameters,
-    outcome: Outcome,
+    outcomes: Vec<Outcome>,
     mode: &str,
     tolerance: f64,
 ) {
@@ -74,8 +74,11 @@ pub fn compare(
             continue;
         }
         let name = format!("{mode}/grad/{}", parameters.name(id));
-        let found =
-            gradient(parameters, &outcome, id).unwrap_or_else(|| panic!("{name} is missing"));
+        let mut of = |outcome| gradient(parameters, outcome, id);
+        let found: Vec<Vec<f64>> = outcomes.iter().filter_map(&mut of).collect();
+        let sum =
+            |sum: Vec<f64>, more: Vec<f64>| sum.iter().zip(more).map(|(a, b)| a + b).collect();
+        let found = found.into_iter().reduce(sum).unwrap_or_else(|| panic!("{name} is missing"));
         let size = match largest(fixture, &name) {
             zero if zero < floor => floor / NOTHING,
             _ if found.len() == 1 => single,
@@ -83,7 +86,7 @@ pub fn compare(
         };
         comparison.tensor(fixture, &name, &found, size, tolerance);
     }
-    outcome.statistics.apply(parameters).unwrap();
+    outcomes.into_iter().for_each(|outcome| outcome.statistics.apply(parameters).unwrap());
     if mode != "train" {
         return;
     }

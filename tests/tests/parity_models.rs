@@ -96,7 +96,14 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
             fixture::uniform(&format!("{name} grad_output"), output.count()).collect();
         let outcome =
             pass.backward(&network::weighted_sum(&output, &grad_output).unwrap()).unwrap();
-        network::compare(&mut comparison, &fixture, &mut parameters, outcome, mode, tolerance);
+        network::compare(
+            &mut comparison,
+            &fixture,
+            &mut parameters,
+            vec![outcome],
+            mode,
+            tolerance,
+        );
     }
     assert_eq!(
         comparison.tensors + comparison.left_out,

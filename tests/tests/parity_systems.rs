@@ -3,7 +3,7 @@
 use crate::comparison::{Comparison, demand_none};
 use crate::fixture::{self, Fixture, list, text};
 use crate::network;
-use engine::{DType, Parameters, Pass, Philox, Tensor};
+use engine::{DType, ParameterId, Parameters, Pass, Philox, Tensor};
 use models::systems::{Batch, EncoderSettings, Input, Parts, SystemSettings};
 use models::targets::Task;
 use serde::de::DeserializeOwned;
@@ -66,13 +66,36 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
     let parts = Parts::new(&encoders, task.as_ref());
     let system = settings.build(parts, parameters.scope()).unwrap();
     network::fill(&mut parameters, d);
-    let before = parameters.clone();
-    let pass = Pass::train(&before, Philox::new(0, "no dropout"));
-    let loss = system.loss(&pass, &batch(d, &encoders, dtype), 0).unwrap().total;
     let mut comparison = Comparison::default();
-    comparison.tensor(&fixture, "train/output", &loss.to_vec().unwrap(), 0.0, tolerance);
-    let outcome = pass.backward(&loss).unwrap();
-    network::compare(&mut comparison, &fixture, &mut parameters, outcome, "train", tolerance);
+    let batch = batch(d, &encoders, dtype);
+    if fixture.get("evaluate/logits").is_some() {
+        let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();
+        let logits = outputs.logits.unwrap().to_vec().unwrap();
+        comparison.tensor(&fixture, "evaluate/logits", &logits, 0.0, tolerance);
+    }
+    if fixture.get("evaluate/joint").is_some() {
+        let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();
+        let joint = outputs.joint.unwrap().to_vec().unwrap();
+        comparison.tensor(&fixture, "evaluate/joint", &joint, 0.0, tolerance);
+    }
+    // Each phase in a pass of its own, without updates of parameters.
+    let mut outcomes = Vec::new();
+    let mut total = 0.0;
+    for (number, phase) in system.phases().iter().enumerate() {
+        let before = parameters.clone();
+        let updated = |id: &ParameterId| {
+            phase.updates.iter().any(|module| before.name(*id).starts_with(module.as_str()))
+        };
+        let ids: Vec<ParameterId> = before.trainable().filter(updated).collect();
+        let pass = Pass::train(&before, Philox::new(0, "no dropout")).updating(&ids);
+        let loss = system.loss(&pass, &batch, number).unwrap().total;
+        total += loss.item().unwrap();
+        let mut outcome = pass.backward(&loss).unwrap();
+        std::mem::take(&mut outcome.statistics).apply(&mut parameters).unwrap();
+        outcomes.push(outcome);
+    }
+    comparison.tensor(&fixture, "train/output", &[total], 0.0, tolerance);
+    network::compare(&mut comparison, &fixture, &mut parameters, outcomes, "train", tolerance);
     assert_eq!(comparison.tensors, fixture.count(), "{file} holds tensors that were not compared");
     comparison.report(&format!("{} in {dtype}", text(&d["name"])), failures);
 }

@@ -101,7 +101,7 @@ Examples:
   mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
       A file of settings. Saves and stops after two hours (exit code 75); the same command continues.
 
-Presets: quick (the default), smoke (seconds), world, paper, authors, mosei, mosei_smoke (seconds).
+Presets: quick (the default), smoke (seconds), world, paper, authors, mosei, mosei_cae, mosei_smoke (seconds).
 A file may have `base = \"world\"` and only the settings that differ. The run folder's config.toml lists every setting
 and its source."
 )]

@@ -35,6 +35,9 @@ pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
     let files: Vec<Sample> = samples.iter().map(|(_, sample)| sample.clone()).collect();
     let ids: Vec<&str> = samples.iter().map(|(id, _)| id.as_str()).collect();
     let features = bundle.outputs(&files)?.features;
+    // A table of its own for each modality, or one of all together.
+    let joint = features.len() < bundle.modalities().count();
+    let names = || bundle.modalities().map(|name| if joint { "joint" } else { name });
     match format {
         EmbedFormat::Npy => {
             let all = Rows::join(&features.iter().collect::<Vec<_>>());
@@ -47,7 +50,7 @@ pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
         }
         EmbedFormat::Safetensors => {
             let mut tensors = Checkpoint::new();
-            for (name, rows) in bundle.modalities().zip(&features) {
+            for (name, rows) in names().zip(&features) {
                 tensors.insert(name, Tensor::from_slice(&rows.values, &[rows.len(), rows.width])?);
             }
             tensors.set("ids", &ids)?;
@@ -55,11 +58,8 @@ pub fn run(args: &EmbedArgs, context: &Context) -> Result<()> {
             tensors.save(&args.out)?;
         }
     }
-    let widths: Vec<String> = bundle
-        .modalities()
-        .zip(&features)
-        .map(|(name, rows)| format!("{name} {}", rows.width))
-        .collect();
+    let widths: Vec<String> =
+        names().zip(&features).map(|(name, rows)| format!("{name} {}", rows.width)).collect();
     output::note(format_args!(
         "{}: {} samples, {} features",
         args.out.display(),

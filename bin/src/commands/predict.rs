@@ -1,4 +1,4 @@
-//! `mpuc predict`: predicts the classes or labels of recordings.
+//! `mpuc predict`: predicts the classes, labels or attributes of recordings.
 
 use crate::Context;
 use crate::bundle::{self, Bundle, Sample};
@@ -16,12 +16,25 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Serialize)]
 struct Prediction {
     id: String,
-    /// The most probable class, or the labels with a probability above 0.5.
+    /// The most probable class, or the labels with a probability above 0.5; empty for attributes.
     predicted: Vec<String>,
+    /// Empty for attributes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     probabilities: BTreeMap<String, f32>,
+    /// Empty for classes and labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, f32>,
     /// The modalities of its files.
     used: Vec<String>,
     missing: Vec<String>,
+}
+
+impl Prediction {
+    /// The probability of a class or label, or the number of an attribute.
+    fn figure(&self, name: &str) -> f32 {
+        let figure = self.probabilities.get(name).or_else(|| self.attributes.get(name));
+        figure.copied().unwrap_or(f32::NAN)
+    }
 }
 
 /// Runs `mpuc predict`.
@@ -61,8 +74,7 @@ pub fn run(args: &PredictArgs, context: &Context) -> Result<()> {
     let rows: Vec<Vec<String>> = predictions
         .iter()
         .map(|prediction| {
-            let figures =
-                classes.iter().map(|class| format!("{:.3}", prediction.probabilities[class]));
+            let figures = classes.iter().map(|class| format!("{:.3}", prediction.figure(class)));
             [prediction.id.clone(), prediction.predicted.join(" ")]
                 .into_iter()
                 .chain(figures)
@@ -91,16 +103,23 @@ fn prediction(
             let marked = classes.iter().zip(row).filter(|(_, p)| **p > 0.5);
             marked.map(|(class, _)| class.clone()).collect()
         }
+        Some(Task::Attributes(_)) => Vec::new(),
         _ => {
             let values: Vec<f64> = row.iter().map(|&p| f64::from(p)).collect();
             vec![classes[models::targets::argmax(&values)].clone()]
         }
     };
+    let figures = classes.iter().cloned().zip(row.iter().copied()).collect();
+    let (probabilities, attributes) = match &bundle.description.task {
+        Some(Task::Attributes(_)) => (BTreeMap::new(), figures),
+        _ => (figures, BTreeMap::new()),
+    };
     let missing = bundle.modalities().filter(|name| !sample.contains_key(*name));
     Prediction {
         id: id.to_owned(),
         predicted,
-        probabilities: classes.iter().cloned().zip(row.iter().copied()).collect(),
+        probabilities,
+        attributes,
         used: sample.keys().cloned().collect(),
         missing: missing.map(str::to_owned).collect(),
     }

@@ -5,10 +5,12 @@ use super::nearest::among;
 use super::table::{Builder, Source};
 use super::{Config, ValidationPart, resolve::deserialize};
 use crate::failure::{Failure, Kind, Result};
+use models::backbones::BackboneSettings;
 use models::evaluate::ProbeSettings;
 use models::systems::{self, Refusal, SystemSettings};
 use models::train::TrainingSettings;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The value of `features` that names the synthetic world's true factors.
@@ -42,6 +44,9 @@ pub struct ArmConfig {
     /// Settings of the system that differ from `[system.NAME]`.
     #[serde(skip_serializing_if = "Table::is_empty")]
     pub settings: Table,
+    /// By modality, settings of its backbone that differ from `[modality.NAME.backbone]`; another `kind` replaces it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub backbones: BTreeMap<String, Table>,
     /// Settings of training that differ from `[training]`.
     #[serde(skip_serializing_if = "Table::is_empty")]
     pub training: Table,
@@ -108,7 +113,8 @@ pub enum EvaluationKind {
 }
 
 /// Where an arm's features come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// It trains a system.
     System(SystemSettings),
@@ -118,20 +124,27 @@ pub enum Origin {
     Factors,
 }
 
-/// An arm with all settings resolved.
-#[derive(Debug, Clone, PartialEq)]
+/// An arm with all settings resolved. Its JSON, without what has no effect, is a part of the hash of its results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Arm {
     /// Its name, also of its checkpoint and results.
     pub name: String,
     /// Its name in tables.
+    #[serde(skip)]
     pub title: String,
     /// Where its features come from.
     pub origin: Origin,
     /// The arm whose trained networks its system takes, frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
     /// Its modalities; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub modalities: Option<Vec<String>>,
+    /// Its own backbones, by modality; others have the modality's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub backbones: BTreeMap<String, BackboneSettings>,
     /// Which samples' modalities stand together in training.
+    #[serde(skip_serializing_if = "Pairing::is_own")]
     pub pairing: Pairing,
     /// How it is evaluated.
     pub evaluation: EvaluationKind,
@@ -139,6 +152,7 @@ pub struct Arm {
     pub training: TrainingSettings,
     /// How its probe is trained.
     pub probe: ProbeSettings,
+    #[serde(skip)]
     each: bool,
 }
 
@@ -236,6 +250,17 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         let own = written.training.contains_key(refusal.key);
         unfit(if own { key("training") } else { "training".into() }, refusal)
     })?;
+    let mut backbones = BTreeMap::new();
+    for (modality, own) in &written.backbones {
+        if !config.modality.contains_key(modality) {
+            let why = format!("names `{modality}`, and there is no [modality.{modality}]");
+            return Err(refuse("backbones", &why));
+        }
+        let base = format!("modality.{modality}.backbone");
+        let laid = over(builder, &base, own, &format!("{}.{modality}", key("backbones")))?.0;
+        backbones
+            .extend(laid.modality.get(modality).map(|m| (modality.clone(), m.backbone.clone())));
+    }
     let probe = over(builder, "probe", &written.probe, &key("probe"))?.0.probe;
     probe.check().map_err(|refusal| unfit("probe".into(), refusal))?;
     let patient = [
@@ -304,6 +329,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         origin,
         teacher: written.teacher.clone(),
         modalities,
+        backbones,
         pairing: written.pairing,
         evaluation,
         training,

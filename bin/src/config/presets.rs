@@ -4,13 +4,14 @@ use super::nearest::among;
 use crate::failure::{Failure, Result};
 
 /// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
-const PRESETS: [(&str, &str); 7] = [
+const PRESETS: [(&str, &str); 8] = [
     ("quick", include_str!("../../presets/quick.toml")),
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("world", include_str!("../../presets/world.toml")),
     ("paper", include_str!("../../presets/paper.toml")),
     ("authors", include_str!("../../presets/authors.toml")),
     ("mosei", include_str!("../../presets/mosei.toml")),
+    ("mosei_cae", include_str!("../../presets/mosei_cae.toml")),
     ("mosei_smoke", include_str!("../../presets/mosei_smoke.toml")),
 ];
 

@@ -90,9 +90,8 @@ impl Resolved {
         let mut table = self.without_paths()?;
         table.remove("arm");
         table.remove("system");
-        let mut untitled = arm.clone();
-        untitled.title.clear();
-        let mut text = format!("{untitled:?}\n");
+        let mut text = serde_json::to_string(arm).map_err(crate::output::no_json)?;
+        text.push('\n');
         write(&table, "", &mut text, &|_| None);
         Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
     }

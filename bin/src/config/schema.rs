@@ -101,6 +101,10 @@ pub struct DataConfig {
     pub validation: ValidationPart,
     /// Seed of the split.
     pub split_seed: u64,
+    /// By modality, the share of samples that it is taken from at random, in every part: to see what a missing modality
+    /// costs. A sample keeps at least one modality.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, f64>,
     /// What to do with a sample that cannot be read.
     pub on_error: data::OnError,
     /// For samples with several labels: the weight of the positives of each label, above 0, in the order of the labels;
@@ -123,6 +127,7 @@ impl Default for DataConfig {
             run_folds: 1,
             validation: ValidationPart::None,
             split_seed: 0,
+            missing: BTreeMap::new(),
             on_error: data::OnError::Fail,
             positive_weights: None,
             cache: PathBuf::new(),
@@ -164,6 +169,10 @@ impl DataConfig {
         if by_group && self.validation == ValidationPart::NextFold && self.folds < 3 {
             let why = "is 2; with data.validation = \"next_fold\" at least 3 are needed";
             return refuse("folds", why.into());
+        }
+        if let Some((name, share)) = self.missing.iter().find(|(_, s)| !(0.0..1.0).contains(*s)) {
+            let why = format!("has {name} = {share}; it must be at least 0 and less than 1");
+            return refuse("missing", why);
         }
         if self.positive_weights.iter().flatten().any(|w| !(*w > 0.0 && w.is_finite())) {
             return refuse("positive_weights", "has a weight that is not above 0".into());
@@ -290,6 +299,8 @@ pub enum Standardise {
     Each,
     /// Each feature by its mean, all by the mean standard deviation, which keeps relative sizes.
     Shared,
+    /// Each feature of a step to 0 to 1, by its least and greatest value in the training part.
+    Range,
     /// Red, green and blue by Kinetics-400's mean and standard deviation, as torchvision's video networks expect.
     Kinetics,
 }

@@ -53,6 +53,9 @@ pub struct Stamp {
     /// Its number of samples.
     #[serde(default)]
     pub samples: Option<usize>,
+    /// By modality, the share of samples that it was taken from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, f64>,
     /// Maximum of steps of each training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -105,6 +108,7 @@ impl Stamp {
             weights,
             corpus: None,
             samples: None,
+            missing: config.data.missing.clone(),
             steps: config.steps,
             limit_train: config.limit_train,
             overfit_batches: config.overfit_batches,
@@ -145,6 +149,9 @@ impl fmt::Display for Stamp {
         }
         if let (Some(corpus), Some(samples)) = (&self.corpus, self.samples) {
             write!(f, ", {corpus} ({samples} samples)")?;
+        }
+        for (modality, share) in &self.missing {
+            write!(f, ", {:.0} % without {modality}", 100.0 * share)?;
         }
         if let Some(steps) = self.steps {
             write!(f, ", AT MOST {steps} STEPS")?;

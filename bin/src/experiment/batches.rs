@@ -9,7 +9,7 @@ use data::loader::{self, Item, Loader, Window};
 use data::standardise::{Spread, Standardiser};
 use engine::{Philox, Tensor};
 use models::sampler::{Augmentation, window_start};
-use models::systems::{Batch, Input};
+use models::systems::{Batch, Input, Needs};
 use std::sync::Arc;
 
 /// Threads that make batches ahead of training.
@@ -47,6 +47,7 @@ impl<'a> Batches<'a> {
                 Standardise::Kinetics => return Ok(Some(Standardiser::kinetics())),
                 Standardise::Each => Spread::Each,
                 Standardise::Shared => Spread::Shared,
+                Standardise::Range => Spread::Range,
             };
             Standardiser::fit(&prepared.dataset, number, train, spread).map(Some)
         };
@@ -101,24 +102,21 @@ impl<'a> Batches<'a> {
     }
 
     /// The plan of an epoch: for each batch the samples and window starts of every row. A batch in which a modality has
-    /// fewer than two samples is left out. With `pairs`, a batch is also left out if no two samples have the same two
-    /// modalities: the contrastive loss has no negatives there.
-    pub fn plan(
-        &self,
-        train: &[usize],
-        size: usize,
-        epoch: u64,
-        views: usize,
-        pairs: bool,
-    ) -> Vec<Vec<Item>> {
+    /// fewer than two samples is left out; for an unpaired system one in which every modality has. For a system that
+    /// compares pairs, a batch is also left out if no two samples have the same two modalities: there are no negatives.
+    pub fn plan(&self, train: &[usize], size: usize, epoch: u64, needs: &Needs) -> Vec<Vec<Item>> {
+        let Needs { views, pairs, unpaired, .. } = *needs;
         let PreparedData { groups, labels, .. } = self.prepared;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
         let labels: Vec<usize> = train.iter().map(class).collect();
         let enough = |batch: &Vec<usize>| {
-            (0..self.chosen.len()).all(|m| {
+            let two = |m: usize| {
                 batch.iter().filter(|&&i| self.dataset.length(train[i], m).is_some()).count() >= 2
-            }) && (!pairs || self.tells_apart(batch.iter().map(|&i| train[i])))
+            };
+            let mut modalities = 0..self.chosen.len();
+            let filled = if unpaired { modalities.any(two) } else { modalities.all(two) };
+            filled && (!pairs || self.tells_apart(batch.iter().map(|&i| train[i])))
         };
         let rows = |batch: Vec<usize>| {
             (0..views)

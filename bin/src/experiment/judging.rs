@@ -63,6 +63,11 @@ impl Features {
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
 
+    /// Whether there is one table of all modalities together, which cannot be told apart.
+    pub fn joint(&self, modalities: usize) -> bool {
+        modalities > 1 && self.parts.iter().any(|part| part.modalities.len() == 1)
+    }
+
     /// These features with labels permuted within each part.
     pub fn permuted(mut self, random: Philox) -> Self {
         for (number, part) in self.parts.iter_mut().enumerate() {

@@ -32,9 +32,9 @@ pub struct PreparedData {
     pub modalities: Vec<ModalityConfig>,
     /// Their features.
     pub dataset: Arc<Dataset>,
-    /// Names of the classes or labels; empty if no sample is labelled.
+    /// Names of the classes, labels or attributes; empty if no sample is labelled.
     pub classes: Vec<String>,
-    /// The class or the labels of each sample.
+    /// The class, the labels or the attributes of each sample.
     pub labels: Vec<Option<Label>>,
     /// The group of each sample, as a number from 0.
     pub groups: Vec<usize>,
@@ -136,12 +136,28 @@ impl PreparedData {
                 let marks = known.iter().flat_map(|l| (0..width).map(|class| l.has(class)));
                 Some(Targets::Marks { width, marks: marks.collect() })
             }
+            Label::Values(first) => {
+                let width = first.values().len();
+                let values = known.iter().flat_map(|label| match label {
+                    Label::Values(attributes) => attributes.values().to_vec(),
+                    _ => Vec::new(),
+                });
+                Some(Targets::Values { width, values: values.collect() })
+            }
         }
     }
 
-    /// The task of classifiers. For several labels, `weights` are those of the positives; default: the ratio of negatives to
+    /// Whether samples have attributes.
+    pub fn attributes(&self) -> bool {
+        self.labels.iter().any(|label| matches!(label, Some(Label::Values(_))))
+    }
+
+    /// The task of heads. For several labels, `weights` are those of the positives; default: the ratio of negatives to
     /// positives in `train`.
     pub fn task(&self, train: &[usize], weights: Option<&[f32]>) -> Task {
+        if self.attributes() {
+            return Task::Attributes(self.classes.len());
+        }
         if !self.several() {
             return Task::OneOf(self.classes.len());
         }
@@ -263,7 +279,8 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
     } else {
         config.data.path.clone()
     };
-    let (corpus, modalities) = find(config, &root)?;
+    let (mut corpus, modalities) = find(config, &root)?;
+    take_away(config, &mut corpus)?;
     corpus.notices.iter().for_each(|notice| progress.line(notice));
     let folder = cache_folder(config).join("features");
     let cache = Cache::open(&folder)?;
@@ -289,6 +306,25 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
     let seconds = started.elapsed().as_secs_f64();
     let decoders = decoders.iter().map(|decoder| decoder.fingerprint().to_owned()).collect();
     Ok(Decoded { root, corpus, modalities, prepared, decoders, seconds })
+}
+
+/// Takes modalities away from random samples, as `data.missing` says.
+fn take_away(config: &Config, corpus: &mut Corpus) -> Result<()> {
+    for (name, &share) in &config.data.missing {
+        let Some(modality) = corpus.modalities.iter().position(|known| known == name) else {
+            let what = format!("`data.missing` names `{name}`, which the data does not have");
+            let known = corpus.modalities.join(", ");
+            return Err(Failure::config(what).hint(format!("the modalities are {known}")));
+        };
+        let random = Philox::new(config.data.split_seed, "missing").at(modality as u64);
+        for (number, sample) in corpus.samples.iter_mut().enumerate() {
+            let others = sample.files.iter().flatten().count() > 1;
+            if others && random.uniform(number as u64) < share {
+                sample.files[modality] = None;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Prints one line for each modality that has remarks.
@@ -459,9 +495,11 @@ fn limit(split: &mut Split, fold: usize, most: usize, seed: u64, labels: &[Optio
 /// Checks settings that need one class a sample, or several labels.
 fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -> Result<()> {
     let several = labels.iter().any(|label| matches!(label, Some(Label::Each(_))));
-    if several && config.sampling.sampler.uses_labels() {
+    let numbers = labels.iter().any(|label| matches!(label, Some(Label::Values(_))));
+    if (several || numbers) && config.sampling.sampler.uses_labels() {
+        let have = if several { "several labels" } else { "attributes" };
         let message =
-            "`sampling.sampler` is `class_balanced`, but these samples have several labels";
+            format!("`sampling.sampler` is `class_balanced`, but these samples have {have}");
         return Err(Failure::config(message).hint("use uniform or within_group"));
     }
     match &config.data.positive_weights {

@@ -5,7 +5,7 @@ use crate::config::{Arm, Resolved, Stamp};
 use crate::output;
 use crate::progress::seconds;
 use indexmap::IndexMap;
-use models::evaluate::metrics::{BinaryCounts, Confusion, Summary};
+use models::evaluate::metrics::{Agreement, BinaryCounts, Confusion, Summary};
 use models::evaluate::{Counts, Evaluation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// figure that was not measured is `null`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// The metric of `score`: `accuracy`, or `weighted_accuracy` for samples with several labels.
+    /// The metric of `score`: `accuracy`, `weighted_accuracy` for samples with several labels, or `ccc` for attributes.
     pub figure: String,
     /// The score of the best constant prediction.
     pub chance: Option<Summary>,
@@ -57,6 +57,9 @@ pub struct ArmReport {
     pub confusion: Option<Confusion>,
     /// The figures of each label; empty for classes.
     pub emotions: Vec<Emotion>,
+    /// The figures of each attribute; empty for classes and labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
     /// Cross-modal retrieval.
     pub retrieval: Option<RetrievalReport>,
     /// Mean loss of the first epoch of training.
@@ -93,12 +96,37 @@ pub struct Emotion {
     pub f1_binary: Summary,
 }
 
+/// Figures of one attribute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// Concordance correlation coefficient.
+    pub ccc: Summary,
+    /// Mean squared error.
+    pub mse: Summary,
+}
+
+impl Attribute {
+    /// The figures of the attribute with this number; `None` if the results are of classes or labels.
+    fn new(results: &[&ArmResult], number: usize, name: &str) -> Option<Self> {
+        let over = |figure: fn(Agreement) -> f64| {
+            over_seeds(results, &|result| match &result.evaluation.as_ref()?.counts {
+                Counts::Attributes(all) => all.get(number).copied().map(figure),
+                _ => None,
+            })
+        };
+        let (ccc, mse) = (over(|found| found.ccc)?, over(|found| found.mse)?);
+        Some(Attribute { name: name.to_owned(), ccc, mse })
+    }
+}
+
 impl Emotion {
     /// The figures of the label with this number; `None` if the results are of classes.
     fn new(results: &[&ArmResult], number: usize, name: &str) -> Option<Self> {
         let counts = |result: &ArmResult| match &result.evaluation.as_ref()?.counts {
             Counts::Labels(labels) => labels.get(number).copied(),
-            Counts::Confusion(_) => None,
+            _ => None,
         };
         let over =
             |figure: fn(BinaryCounts) -> f64| over_seeds(results, &|r| counts(r).map(figure));
@@ -114,10 +142,10 @@ impl Emotion {
 }
 
 impl ArmReport {
-    /// The report of an arm's results; `classes` are the names of classes or labels.
+    /// The report of an arm's results; `classes` are the names of classes, labels or attributes.
     fn new(arm: &Arm, results: &[&ArmResult], classes: &[String]) -> Self {
-        let of = |figure: &dyn Fn(&Evaluation) -> f64| {
-            over_seeds(results, &|result| result.evaluation.as_ref().map(figure))
+        let of = |figure: &dyn Fn(&Evaluation) -> Option<f64>| {
+            over_seeds(results, &|result| result.evaluation.as_ref().and_then(figure))
         };
         let mean = |figure: &dyn Fn(&ArmResult) -> Option<f64>| {
             let figures: Vec<f64> = results.iter().filter_map(|result| figure(result)).collect();
@@ -135,6 +163,8 @@ impl ArmReport {
         let emotions = classes.iter().enumerate();
         let emotions: Vec<Emotion> =
             emotions.filter_map(|(number, name)| Emotion::new(results, number, name)).collect();
+        let attributes = classes.iter().enumerate();
+        let attributes = attributes.filter_map(|(n, name)| Attribute::new(results, n, name));
         let f1 = of(&|evaluation| evaluation.f1_macro);
         let (f1_macro, f1_binary) = if emotions.is_empty() { (f1, None) } else { (None, f1) };
         let retrieval = || {
@@ -154,6 +184,7 @@ impl ArmReport {
             f1_binary,
             confusion,
             emotions,
+            attributes: attributes.collect(),
             retrieval: retrieval(),
             loss_first: mean(&|result| result.loss_first),
             loss_last: mean(&|result| result.loss_last),
@@ -163,7 +194,7 @@ impl ArmReport {
 }
 
 impl Report {
-    /// The report of the arms' results; `classes` are the names of classes or labels.
+    /// The report of the arms' results; `classes` are the names of classes, labels or attributes.
     pub fn new(
         resolved: &Resolved,
         arms: &[Arm],
@@ -187,9 +218,14 @@ impl Report {
         let of_first: Vec<&ArmResult> =
             results.iter().filter(|result| Some(&result.arm) == first).collect();
         let chance = over_seeds(&of_first, &|r| r.evaluation.as_ref().map(Evaluation::chance));
-        let labels = by_name.values().any(|arm: &ArmReport| !arm.emotions.is_empty());
+        let some = |has: fn(&ArmReport) -> bool| by_name.values().any(has);
+        let figure = match () {
+            () if some(|arm| !arm.emotions.is_empty()) => "weighted_accuracy",
+            () if some(|arm| !arm.attributes.is_empty()) => "ccc",
+            () => "accuracy",
+        };
         Report {
-            figure: if labels { "weighted_accuracy" } else { "accuracy" }.into(),
+            figure: figure.into(),
             chance,
             baseline: resolved.config.baseline.clone(),
             arms: by_name,
@@ -228,6 +264,7 @@ impl fmt::Display for Report {
         };
         let (title, chance) = match self.figure.as_str() {
             "accuracy" => ("accuracy, held out", "chance (most frequent class)"),
+            "ccc" => ("CCC, held out", "chance (constant)"),
             _ => ("weighted accuracy, held out", "chance (any one answer)"),
         };
         row(chance, self.chance);
@@ -247,6 +284,21 @@ impl fmt::Display for Report {
             if arm.system.is_some() && arm.loss_last.is_some() {
                 writeln!(f, "{}\n", arm.table_of_emotions())?;
             }
+        }
+        let described: Vec<&ArmReport> =
+            self.arms.values().filter(|arm| !arm.attributes.is_empty()).collect();
+        if let Some(first) = described.first() {
+            let names =
+                first.attributes.iter().flat_map(|a| [format!("{} CCC", a.name), "MSE".into()]);
+            let header: Vec<String> = std::iter::once("attributes".into()).chain(names).collect();
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
+            let cells = |arm: &&ArmReport| {
+                let figures = arm.attributes.iter().flat_map(|a| [a.ccc.mean, a.mse.mean]);
+                let figures = figures.map(|figure| format!("{figure:.3}"));
+                std::iter::once(arm.title.clone()).chain(figures).collect()
+            };
+            let rows: Vec<Vec<String>> = described.iter().map(cells).collect();
+            writeln!(f, "{}\n", output::table(&header, &rows))?;
         }
         for arm in self.arms.values() {
             let (Some(first), Some(last)) = (arm.loss_first, arm.loss_last) else { continue };

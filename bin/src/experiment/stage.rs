@@ -249,9 +249,8 @@ impl Stage<'_> {
     }
 
     fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
-        let Needs { views, pairs, .. } = self.needs;
         let drawn = self.drawn(epoch);
-        let mut plan = self.batches.plan(&self.train, self.settings.batch, drawn, views, pairs);
+        let mut plan = self.batches.plan(&self.train, self.settings.batch, drawn, &self.needs);
         plan.truncate(self.overfit().unwrap_or(plan.len()));
         plan
     }

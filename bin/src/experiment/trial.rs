@@ -239,7 +239,7 @@ impl<'a> Trial<'a> {
     /// Builds a system with its initial parameters, on the device.
     fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
         let modalities = self.modalities(arm)?;
-        let encoders = self.encoders(&modalities);
+        let encoders = self.encoders(arm, &modalities);
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
         let parts = Parts {
@@ -266,13 +266,14 @@ impl<'a> Trial<'a> {
         })
     }
 
-    fn encoders(&self, modalities: &[usize]) -> Vec<EncoderSettings> {
+    fn encoders(&self, arm: &Arm, modalities: &[usize]) -> Vec<EncoderSettings> {
         let shapes = self.batches.select(modalities).shapes();
         let encoder = |(&number, input): (&usize, Vec<usize>)| {
             let modality = &self.prepared.modalities[number];
+            let name = self.prepared.names[number].clone();
             EncoderSettings {
-                name: self.prepared.names[number].clone(),
-                backbone: modality.backbone.clone(),
+                backbone: arm.backbones.get(&name).unwrap_or(&modality.backbone).clone(),
+                name,
                 dropout: modality.dropout,
                 input,
             }
@@ -289,7 +290,7 @@ impl<'a> Trial<'a> {
             return Err(Failure::new(Kind::Bug, format!("arm {} trains no system", arm.name)));
         };
         let modalities = self.modalities(arm)?;
-        let encoders = self.encoders(&modalities);
+        let encoders = self.encoders(arm, &modalities);
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name)?.system());
         let parts = Parts { encoders: &encoders, task: self.task.as_ref(), teacher };
         let batches = self.batches.select(&modalities);
@@ -319,7 +320,8 @@ impl<'a> Trial<'a> {
         let mut networks = self.build(arm, settings)?;
         let batches = self.batches.select(&networks.modalities);
         if arm.training.epochs == 0 {
-            let plan = batches.plan(&self.split.train, arm.training.batch, 0, 1, false);
+            let needs = Needs { views: 1, pairs: false, ..settings.needs() };
+            let plan = batches.plan(&self.split.train, arm.training.batch, 0, &needs);
             let drawn = batches.training(&plan, 0, 0, 1, Pairing::Own)?;
             calibrate(&*networks.system, &mut networks.parameters, drawn)?;
         } else {
@@ -466,6 +468,14 @@ impl<'a> Trial<'a> {
             )));
         }
         let features = self.features(source)?;
+        let part = arm.modalities.is_some() && arm.name != source.name;
+        if part && features.joint(networks.modalities.len()) {
+            return Err(Failure::config(format!(
+                "`arm.{}.modalities` is set, but the arm `{}` has features of all modalities together",
+                arm.name, source.name
+            ))
+            .hint("remove it, or train the system on these modalities"));
+        }
         let permuted;
         let features = match arm.evaluation {
             EvaluationKind::PermutedLabels => {

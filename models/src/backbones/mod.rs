@@ -2,6 +2,7 @@
 
 mod audio;
 mod clip;
+mod conformer;
 mod face;
 mod graph;
 mod landmarks;
@@ -11,6 +12,7 @@ mod text;
 
 pub use audio::{TemporalConvNet, TemporalConvNetSettings};
 pub use clip::{StridedClipNet, StridedClipNetSettings};
+pub use conformer::{Conformer, ConformerSettings};
 pub use face::{R2Plus1d, R2Plus1dSettings};
 pub use graph::{FaceGraph, Partition};
 pub use landmarks::{Stgcn, StgcnSettings};
@@ -39,6 +41,8 @@ pub enum BackboneSettings {
     StridedConv(StridedConvNetSettings),
     /// Strided convolutions on small clips `[N, T, H, W, C]`, pooled by mean and standard deviation.
     StridedClip(StridedClipNetSettings),
+    /// Conformer on any sequence `[N, T, ..]`, pooled by the mean.
+    Conformer(ConformerSettings),
 }
 
 impl BackboneSettings {
@@ -87,6 +91,8 @@ pub enum Backbone {
     StridedConv(StridedConvNet),
     /// See [`BackboneSettings::StridedClip`].
     StridedClip(StridedClipNet),
+    /// See [`BackboneSettings::Conformer`].
+    Conformer(Conformer),
 }
 
 impl Backbone {
@@ -106,6 +112,7 @@ impl Backbone {
                 Backbone::StGcn(SpatialTemporalGraphNet::new(s, scope, input)?)
             }
             BackboneSettings::Tcn(s) => Backbone::Tcn(TemporalConvNet::new(s, scope, input)?),
+            BackboneSettings::Conformer(s) => Backbone::Conformer(Conformer::new(s, scope, input)?),
             BackboneSettings::StridedClip(s) => {
                 Backbone::StridedClip(StridedClipNet::new(s, scope, input)?)
             }
@@ -125,6 +132,7 @@ impl Backbone {
             Backbone::Tcn(net) => net.features(),
             Backbone::StridedConv(net) => net.features(),
             Backbone::StridedClip(net) => net.features(),
+            Backbone::Conformer(net) => net.features(),
         }
     }
 
@@ -135,16 +143,37 @@ impl Backbone {
     /// When x does not have the shape for which the network was made.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let x = &x.on(pass.device())?;
-        let lengths = lengths.map(|lengths| lengths.on(pass.device())).transpose()?;
+        let on_device = || lengths.map(|lengths| lengths.on(pass.device())).transpose();
         match self {
-            Backbone::TextTransformer(net) => net.forward(pass, x, lengths.as_ref()),
+            Backbone::TextTransformer(net) => net.forward(pass, x, on_device()?.as_ref()),
             Backbone::R2plus1d(net) => net.forward(pass, x),
             Backbone::Stgcn(net) => net.forward(pass, x),
             Backbone::StGcn(net) => net.forward(pass, x),
             Backbone::Tcn(net) => net.forward(pass, x),
             Backbone::StridedConv(net) => net.forward(pass, x),
             Backbone::StridedClip(net) => net.forward(pass, x),
+            // Its mask is made on the CPU.
+            Backbone::Conformer(net) => net.forward(pass, x, lengths),
         }
+    }
+
+    /// x `[N, T, ..]` to a sequence of features `[N, T', features]` and the valid steps of each sample. A backbone that
+    /// pools its steps gives one step.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn steps(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if let Backbone::Conformer(net) = self {
+            return Ok((net.steps(pass, &x.on(pass.device())?, lengths)?, lengths.cloned()));
+        }
+        let pooled = self.forward(pass, x, lengths)?;
+        let [n, features] = pooled.extents("backbone")?;
+        Ok((pooled.reshape(&[n, 1, features])?, None))
     }
 }
 

@@ -9,15 +9,57 @@ pub fn accuracy(predicted: &[usize], labels: &[usize]) -> f64 {
     right as f64 / labels.len() as f64
 }
 
-/// The main metric of predictions: the accuracy for classes, the mean weighted accuracy for labels.
+/// The main metric of predictions: the accuracy for classes, the mean weighted accuracy for labels, the mean CCC for
+/// attributes.
 pub fn score(predicted: &Targets, truth: &Targets) -> f64 {
     match (predicted, truth) {
         (Targets::Classes(predicted), Targets::Classes(truth)) => accuracy(predicted, truth),
+        (Targets::Values { .. }, Targets::Values { .. }) => {
+            let found = agreement(predicted, truth);
+            found.iter().map(|attribute| attribute.ccc).sum::<f64>() / found.len() as f64
+        }
         _ => {
             let counts = label_counts(predicted, truth);
             counts.iter().map(|label| label.weighted_accuracy()).sum::<f64>() / counts.len() as f64
         }
     }
+}
+
+/// The agreement of predicted numbers with the true ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Lin's concordance correlation coefficient: 2 cov / (var + var' + (mean - mean')² + 1e-8), with the variances of the
+    /// population; 1 at best, 0 for a constant.
+    pub ccc: f64,
+    /// Mean squared error.
+    pub mse: f64,
+}
+
+/// The agreement of each attribute over all samples; empty for classes and labels.
+pub fn agreement(predicted: &Targets, truth: &Targets) -> Vec<Agreement> {
+    let (Targets::Values { width, values: truth }, Targets::Values { values: predicted, .. }) =
+        (truth, predicted)
+    else {
+        return Vec::new();
+    };
+    let of = |attribute: usize| {
+        let column = |values: &[f32]| -> Vec<f64> {
+            values.iter().skip(attribute).step_by(*width).map(|&v| f64::from(v)).collect()
+        };
+        let (x, y) = (column(predicted), column(truth));
+        let count = y.len() as f64;
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
+        let (mean_x, mean_y) = (mean(&x), mean(&y));
+        let moment = |a: &[f64], mean_a: f64, b: &[f64], mean_b: f64| {
+            a.iter().zip(b).map(|(a, b)| (a - mean_a) * (b - mean_b)).sum::<f64>() / count
+        };
+        let covariance = moment(&x, mean_x, &y, mean_y);
+        let variances = moment(&x, mean_x, &x, mean_x) + moment(&y, mean_y, &y, mean_y);
+        let ccc = 2.0 * covariance / (variances + (mean_x - mean_y).powi(2) + 1e-8);
+        let mse = x.iter().zip(&y).map(|(x, y)| (x - y).powi(2)).sum::<f64>() / count;
+        Agreement { ccc, mse }
+    };
+    (0..*width).map(of).collect()
 }
 
 /// The counts of each label; empty for classes.
@@ -278,6 +320,20 @@ mod tests {
         confusion.add(&confusion.clone());
         assert_eq!(confusion.counts[2], [0, 2, 2]);
         assert_eq!(accuracy(&[0, 1, 1, 2], &[0, 1, 2, 2]), 0.75);
+    }
+
+    #[test]
+    fn attributes_agree_as_lin_says() {
+        let values = |values: &[f32]| Targets::Values { width: 2, values: values.to_vec() };
+        let truth = values(&[1.0, 1.0, 2.0, 5.0, 3.0, 3.0]);
+        // The first column is 1 too large, the second constant.
+        let predicted = values(&[2.0, 3.0, 3.0, 3.0, 4.0, 3.0]);
+        let found = agreement(&predicted, &truth);
+        // cov 2/3, variances 2/3 each, means 1 apart: 4/3 / (4/3 + 1).
+        assert!((found[0].ccc - 4.0 / 7.0).abs() < 1e-8 && (found[0].mse - 1.0).abs() < 1e-12);
+        assert!(found[1].ccc.abs() < 1e-12 && (found[1].mse - 8.0 / 3.0).abs() < 1e-12);
+        assert!((score(&predicted, &truth) - 2.0 / 7.0).abs() < 1e-8);
+        assert!((score(&truth, &truth) - 1.0).abs() < 1e-7);
     }
 
     #[test]

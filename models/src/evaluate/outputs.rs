@@ -46,7 +46,7 @@ impl Rows {
 /// A system's outputs for many samples, on the CPU. Fields that the system does not have are empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostOutputs {
-    /// The features of each modality; zeros for samples without it.
+    /// The features of each modality, with zeros for samples without it; or one table, of all modalities together.
     pub features: Vec<Rows>,
     /// The embeddings of each modality.
     pub embeddings: Vec<Rows>,
@@ -67,8 +67,13 @@ pub fn evaluate<E: From<Error>>(
     for batch in batches {
         let batch = batch?;
         let outputs = system.outputs(&Pass::evaluate(parameters), &batch)?;
-        let filled = outputs.features.iter().zip(&batch.modalities);
-        let filled: Vec<Tensor> = filled.map(|(f, input)| input.fill(f)).collect::<Result<_>>()?;
+        let filled = match outputs.joint {
+            Some(joint) => vec![joint],
+            None => {
+                let filled = outputs.features.iter().zip(&batch.modalities);
+                filled.map(|(f, input)| input.fill(f)).collect::<Result<_>>()?
+            }
+        };
         extend(&mut all.features, &filled)?;
         extend(&mut all.embeddings, &outputs.embeddings)?;
         if let Some(logits) = &outputs.logits {

@@ -3,7 +3,7 @@
 use super::Rows;
 use super::metrics::score;
 use crate::heads::Prediction;
-use crate::systems::{Batch, Encoders, Loss, Outputs, Refusal, System};
+use crate::systems::{Batch, Loss, Outputs, Refusal, System};
 use crate::targets::{Targets, Task};
 use crate::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit};
 use engine::optim::Rule;
@@ -142,19 +142,14 @@ impl Scaling {
     }
 }
 
-/// The head as a system without encoders, whose one input is the features.
+/// The head as a system whose one input is the features.
 #[derive(Debug, Clone)]
 struct Head {
-    encoders: Encoders,
     prediction: Prediction,
     task: Task,
 }
 
 impl System for Head {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let logits = self.prediction.forward(pass, &batch.modalities[0].data)?;
         Ok(Outputs { logits: Some(logits), ..Outputs::default() })
@@ -311,6 +306,6 @@ impl Head {
         let ProbeSettings { hidden, dropout, .. } = *settings;
         let scope = parameters.scope();
         let prediction = Prediction::new(scope, width, hidden, task.outputs(), dropout)?;
-        Ok(Head { encoders: Encoders::empty(), prediction, task: task.clone() })
+        Ok(Head { prediction, task: task.clone() })
     }
 }

@@ -84,7 +84,7 @@ impl Definition for Attention {
     }
 
     fn needs(_: &AttentionSettings) -> Needs {
-        Needs { labels: true, pairs: false, views: 1, modalities: 2..=usize::MAX }
+        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 2..=usize::MAX }
     }
 
     /// Makes `{modality}.*`, `token.{modality}.*` if `width` is set, `attention.*` and `head.*`.
@@ -139,10 +139,6 @@ fn refuse(what: String) -> Error {
 }
 
 impl System for Attention {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let features = self.encoders.forward(pass, batch)?;
         let filled = features.iter().zip(&batch.modalities).map(|(f, input)| input.fill(f));

@@ -1,6 +1,6 @@
 //! A batch of samples: the input of a system in training and evaluation.
 
-use engine::{Result, Tensor};
+use engine::{Device, Result, Tensor};
 
 /// The samples of one step.
 #[derive(Debug, Clone)]
@@ -77,9 +77,57 @@ impl Batch {
         Batch { labels: Some(labels), ..Batch::new(modalities) }
     }
 
+    /// This batch with its data on a device. Lengths and targets stay where they are: they are small, and systems look at
+    /// them.
+    ///
+    /// # Errors
+    /// When a GPU is out of memory.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let mut batch = self.clone();
+        for input in &mut batch.modalities {
+            input.data = input.data.on(device)?;
+        }
+        Ok(batch)
+    }
+
     /// The number of rows, N: samples times views.
     pub fn rows(&self) -> usize {
         self.samples * self.views
+    }
+
+    /// The rows of the batch that have a modality.
+    pub fn rows_with(&self, modality: usize) -> Vec<usize> {
+        let input = &self.modalities[modality];
+        let has = |&row: &usize| input.present.as_ref().is_none_or(|present| present[row] == 1);
+        (0..self.rows()).filter(has).collect()
+    }
+
+    /// The rows of the batch that have every modality.
+    pub fn complete_rows(&self) -> Vec<usize> {
+        let has = |&row: &usize| {
+            let mut flags = self.modalities.iter().map(|input| &input.present);
+            flags.all(|present| present.as_ref().is_none_or(|present| present[row] == 1))
+        };
+        (0..self.rows()).filter(has).collect()
+    }
+
+    /// The targets of these rows; `None` if a sample has no target. Targets on a GPU are copied to the CPU, unless all rows
+    /// are asked for.
+    ///
+    /// # Errors
+    /// When work on a GPU failed.
+    pub fn labels_of(&self, rows: &[usize]) -> Result<Option<Tensor>> {
+        let Some(labels) = &self.labels else { return Ok(None) };
+        if rows.len() == self.rows() {
+            return Ok(Some(labels.clone()));
+        }
+        let (shape, values) = (labels.shape(), labels.to_vec()?);
+        let width: usize = shape[1..].iter().product();
+        let picked = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied();
+        let mut shape = shape.to_vec();
+        shape[0] = rows.len();
+        let picked = Tensor::from_slice(&picked.collect::<Vec<f64>>(), &shape)?;
+        picked.to(labels.dtype()).map(Some)
     }
 
     /// The presence flags `[M, N]` of M modalities and N rows; `None` if every sample has every modality.

@@ -47,11 +47,6 @@ impl Encoders {
         Ok(Encoders { encoders: settings.iter().map(encoder).collect::<Result<_>>()? })
     }
 
-    /// No encoders, for a system whose inputs are features.
-    pub fn empty() -> Self {
-        Encoders { encoders: Vec::new() }
-    }
-
     /// The number of features of each modality.
     pub fn widths(&self) -> Vec<usize> {
         self.encoders.iter().map(|(backbone, _)| backbone.features()).collect()
@@ -71,6 +66,22 @@ impl Encoders {
             dropout.forward(pass, &features)
         };
         self.encoders.iter().zip(&batch.modalities).map(features).collect()
+    }
+
+    /// The sequence of features `[R, T, C]` of one modality, for the rows of the batch that have it, and the valid steps of
+    /// each row. At least one row must have it.
+    ///
+    /// # Errors
+    /// When the backbone does not accept its input's shape.
+    pub fn steps(
+        &self,
+        pass: &Pass<'_>,
+        input: &Input,
+        modality: usize,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (backbone, dropout) = &self.encoders[modality];
+        let (steps, lengths) = backbone.steps(pass, &input.data, input.lengths.as_ref())?;
+        Ok((dropout.forward(pass, &steps)?, lengths))
     }
 
     /// The features `[N, C]` of each modality for every row of the batch; zeros for rows without the modality.

@@ -32,7 +32,7 @@ impl Definition for LateFusion {
     }
 
     fn needs(_: &LateFusionSettings) -> Needs {
-        Needs { labels: true, pairs: false, views: 1, modalities: 1..=usize::MAX }
+        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 1..=usize::MAX }
     }
 
     /// Makes `{modality}.*` and `head.*`.
@@ -46,10 +46,6 @@ impl Definition for LateFusion {
 }
 
 impl System for LateFusion {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let features = self.encoders.forward(pass, batch)?;
         let filled = features.iter().zip(&batch.modalities).map(|(f, input)| input.fill(f));

@@ -102,6 +102,8 @@ systems! {
     late_fusion::LateFusion,
     unimodal::Unimodal,
     attention::Attention,
+    vavl::Vavl,
+    cae_lr::CaeLr,
 }
 
 #[cfg(test)]

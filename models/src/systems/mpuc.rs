@@ -106,7 +106,7 @@ impl Definition for Mpuc {
 
     fn needs(settings: &MpucSettings) -> Needs {
         let views = if settings.loss.denominator == Denominator::Authors { 2 } else { 1 };
-        Needs { labels: false, pairs: true, views, modalities: 2..=usize::MAX }
+        Needs { labels: false, pairs: true, unpaired: false, views, modalities: 2..=usize::MAX }
     }
 
     /// Makes `{modality}.*` and `projection.{modality}.*`.
@@ -124,10 +124,6 @@ impl Definition for Mpuc {
 }
 
 impl System for Mpuc {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let features = self.encoders.forward(pass, batch)?;
         let rows = batch.modalities.iter().map(|input| &input.rows);

@@ -1,6 +1,6 @@
 //! The traits that a system implements.
 
-use super::{Batch, EncoderSettings, Encoders, SystemSettings};
+use super::{Batch, EncoderSettings, SystemSettings};
 use crate::targets::Task;
 use engine::{Error, Pass, Result, Scope, Tensor};
 use serde::Serialize;
@@ -13,9 +13,6 @@ use std::ops::RangeInclusive;
 /// Training, evaluation, bundles and reports use only this trait. A system's structs hold names and sizes; all learned
 /// values are in [`Parameters`](engine::Parameters).
 pub trait System: Debug + Send + Sync {
-    /// The backbones whose features a probe reads.
-    fn encoders(&self) -> &Encoders;
-
     /// Computes the outputs for a batch. Evaluation reads every field that is not empty.
     ///
     /// # Errors
@@ -32,6 +29,11 @@ pub trait System: Debug + Send + Sync {
     /// # Errors
     /// When a backbone does not accept its input's shape, or the loss needs labels that the batch lacks.
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, phase: usize) -> Result<Loss>;
+
+    /// Whether a batch lacks what phase `phase` needs, so that it is left out of the step.
+    fn skips(&self, _batch: &Batch, _phase: usize) -> bool {
+        false
+    }
 
     /// The loss of networks that tell no sample from another: equal embeddings, equal probabilities. The first loss of
     /// training lies near it or above. `None` if no such value is known. `batch` is the number of samples of a batch.
@@ -177,6 +179,9 @@ pub struct Needs {
     pub labels: bool,
     /// Whether the loss compares modalities. A batch then needs at least 2 samples with the same 2 modalities.
     pub pairs: bool,
+    /// Whether the loss leaves out a modality that fewer than 2 samples of a batch have. Other systems get no such batch:
+    /// batch norm has no statistics there.
+    pub unpaired: bool,
     /// Windows of each sample in a training batch.
     pub views: usize,
     /// The accepted numbers of modalities.
@@ -189,6 +194,8 @@ pub struct Outputs {
     /// The features `[R, C]` of each modality, for the rows that have it ([`Input::fill`](super::Input::fill) spreads
     /// them over the batch).
     pub features: Vec<Tensor>,
+    /// Instead of features of each modality: those of all together, `[N, C]`.
+    pub joint: Option<Tensor>,
     /// The embeddings `[N, C]` of each modality in a common space, not normalised. A row without the modality holds the
     /// embedding of another row: do not use it.
     pub embeddings: Vec<Tensor>,

@@ -32,7 +32,7 @@ impl Definition for Unimodal {
     }
 
     fn needs(_: &UnimodalSettings) -> Needs {
-        Needs { labels: true, pairs: false, views: 1, modalities: 1..=1 }
+        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 1..=1 }
     }
 
     /// Makes `{modality}.*` and `head.*`.
@@ -46,10 +46,6 @@ impl Definition for Unimodal {
 }
 
 impl System for Unimodal {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let features = self.encoders.forward(pass, batch)?;
         let filled = batch.modalities[0].fill(&features[0])?;

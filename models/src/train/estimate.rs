@@ -101,7 +101,9 @@ fn batch(
     };
     let labels = task.map(|task| match task {
         Task::OneOf(_) => Tensor::zeros_on(&[samples], DType::U32, device),
-        Task::EachOf(weights) => Tensor::zeros_on(&[samples, weights.len()], DType::F32, device),
+        Task::EachOf(_) | Task::Attributes(_) => {
+            Tensor::zeros_on(&[samples, task.outputs()], DType::F32, device)
+        }
     });
     let modalities = encoders.iter().map(input).collect::<Result<_>>()?;
     Ok(Batch { modalities, labels: labels.transpose()?, samples, views })

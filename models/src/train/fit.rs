@@ -136,7 +136,7 @@ pub fn validate<E: From<Error>>(
     let (mut total, mut count) = (0.0, 0);
     for batch in batches {
         let batch = batch?;
-        for phase in 0..phases {
+        for phase in (0..phases).filter(|&phase| !system.skips(&batch, phase)) {
             let loss = system.loss(&Pass::evaluate(parameters), &batch, phase)?;
             total += loss.total.item()?;
         }

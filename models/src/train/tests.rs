@@ -45,10 +45,6 @@ impl Student {
 }
 
 impl System for Student {
-    fn encoders(&self) -> &Encoders {
-        &self.encoders
-    }
-
     fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
         let logits = self.head.forward(pass, &self.joined(pass, batch)?)?;
         Ok(Outputs { logits: Some(logits), ..Outputs::default() })
@@ -160,9 +156,6 @@ fn modules_must_not_overlap_and_must_hold_every_parameter() -> Result<()> {
     #[derive(Debug)]
     struct Odd(Student, Vec<Phase>);
     impl System for Odd {
-        fn encoders(&self) -> &Encoders {
-            self.0.encoders()
-        }
         fn outputs(&self, pass: &Pass<'_>, batch: &Batch) -> Result<Outputs> {
             self.0.outputs(pass, batch)
         }

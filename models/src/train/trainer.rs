@@ -229,8 +229,13 @@ impl Trainer {
         let steps = self.steps_an_epoch * self.settings.epochs;
         let factor = self.settings.schedule.factor(self.state.epoch, step, steps);
         let learning_rate = self.settings.learning_rate * factor;
+        // Once for all phases.
+        let batch = &batch.on(self.parameters.device())?;
         let mut readings = Vec::new();
         for (number, phase) in system.phases().iter().enumerate() {
+            if system.skips(batch, number) {
+                continue;
+            }
             let mut random = Philox::new(self.seed, self.stream).at(step);
             if number > 0 {
                 random = random.at(number as u64);
@@ -335,10 +340,14 @@ impl Trainer {
             outcome = outcome.watching(&parts.values);
             names = parts.names;
         }
+        // In the order of the phase, so that its own module comes first.
+        let place = |module: &Module| phase.updates.iter().position(|own| *own == module.prefix);
         let modules = self.modules.iter_mut();
-        let modules = modules.filter(|module| phase.updates.contains(&module.prefix));
+        let mut placed: Vec<(usize, &mut Optimizer)> =
+            modules.filter_map(|module| Some((place(module)?, &mut module.optimizer))).collect();
+        placed.sort_by_key(|(place, _)| *place);
         let mut optimizers: Vec<&mut Optimizer> =
-            modules.map(|module| &mut module.optimizer).collect();
+            placed.into_iter().map(|(_, optimizer)| optimizer).collect();
         let reading = step_together(&mut optimizers, &mut self.parameters, outcome, learning_rate)?;
         Ok((reading, names))
     }
@@ -471,7 +480,10 @@ fn modules(phases: &[Phase], rule: Rule, parameters: &Parameters) -> Result<Vec<
                 ),
             });
         }
-        let optimizer = Optimizer::of(rule, parameters, ids.iter().copied())?;
+        let mut optimizer = Optimizer::of(rule, parameters, ids.iter().copied())?;
+        if let Some(first) = modules.first() {
+            optimizer.stop_with(&first.optimizer);
+        }
         modules.push(Module { prefix: prefix.clone(), ids, optimizer });
     }
     let updated = |id: &ParameterId| modules.iter().any(|module| module.ids.contains(id));

@@ -6,11 +6,14 @@ use engine::optim::{Optimizer, Reading, Rule};
 use engine::{DType, Device, Parameters, Pass, Philox, Tensor};
 use kernels::ops::info_nce::{Denominator, InfoNce, Reduction};
 use models::backbones::{
-    Backbone, BackboneSettings, R2Plus1dSettings, SpatialTemporalGraphNetSettings, StgcnSettings,
-    TemporalConvNetSettings, TextTransformerSettings,
+    Backbone, BackboneSettings, ConformerSettings, R2Plus1dSettings,
+    SpatialTemporalGraphNetSettings, StgcnSettings, TemporalConvNetSettings,
+    TextTransformerSettings,
 };
 use models::heads::{Projection, ProjectionSettings};
-use models::systems::{Batch, Definition, EncoderSettings, Mpuc, MpucSettings, Parts, System};
+use models::systems::{
+    Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Mpuc, MpucSettings, Parts, System,
+};
 use std::time::Duration;
 
 /// The time for which a case is repeated.
@@ -29,6 +32,10 @@ enum Subject {
     LandmarksYan,
     /// The Transformer on 30 words.
     Text,
+    /// VAVL's acoustic encoder on 150 steps of 1,024 features.
+    Conformer,
+    /// CAE-LR's autoencoder on 20 words of 409 features.
+    Cae,
     /// R(2+1)D-18 on clips of frames of 112 x 112.
     Face { frames: usize },
     /// MPUC with four modalities.
@@ -42,6 +49,8 @@ impl Subject {
             Subject::Landmarks => "landmarks",
             Subject::LandmarksYan => "landmarks-yan",
             Subject::Text => "text",
+            Subject::Conformer => "conformer",
+            Subject::Cae => "cae",
             Subject::Face { .. } => "face",
             Subject::Mpuc { .. } => "mpuc",
         }
@@ -72,7 +81,8 @@ impl Phase {
 /// All networks for each of these batch sizes; those with face clips also for each of these lengths.
 pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for subject in [Subject::Voice, Subject::Landmarks, Subject::LandmarksYan, Subject::Text] {
+    let sequences = [Subject::Voice, Subject::Landmarks, Subject::LandmarksYan, Subject::Text];
+    for subject in sequences.into_iter().chain([Subject::Conformer, Subject::Cae]) {
         cases.extend(of_subject(subject, batches, ""));
     }
     let clips: [fn(usize) -> Subject; 2] =
@@ -90,7 +100,7 @@ pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
 
 fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
     let phases = match subject {
-        Subject::Mpuc { .. } => &[Phase::Step][..],
+        Subject::Mpuc { .. } | Subject::Cae => &[Phase::Step][..],
         _ => &[Phase::Forward, Phase::Backward, Phase::Step],
     };
     let case = |batch: usize, phase: Phase| {
@@ -126,8 +136,8 @@ struct Network {
 enum Model {
     /// One network, trained against fixed embeddings.
     One { backbone: Box<Backbone>, projection: Box<Projection>, input: Tensor, target: Tensor },
-    /// Four networks, trained against each other.
-    All { system: Box<Mpuc>, batch: Batch },
+    /// A system.
+    Whole { system: Box<dyn System>, batch: Batch },
 }
 
 /// Settings of a network and the shape of a sample.
@@ -149,7 +159,15 @@ fn settings(subject: Subject) -> (BackboneSettings, Vec<usize>) {
         Subject::LandmarksYan => {
             (BackboneSettings::StGcn(SpatialTemporalGraphNetSettings::default()), vec![30, 68, 2])
         }
-        Subject::Voice | Subject::Mpuc { .. } => {
+        Subject::Conformer => {
+            let settings = ConformerSettings {
+                reduce: Some(50),
+                dropout: 0.0,
+                ..ConformerSettings::default()
+            };
+            (BackboneSettings::Conformer(settings), vec![150, 1024])
+        }
+        Subject::Voice | Subject::Cae | Subject::Mpuc { .. } => {
             let settings =
                 TemporalConvNetSettings { dropout: 0.0, ..TemporalConvNetSettings::default() };
             (BackboneSettings::Tcn(settings), vec![128, 80])
@@ -174,6 +192,7 @@ impl Network {
         let mut parameters = Parameters::new(DType::F32, 0);
         let model = match subject {
             Subject::Mpuc { frames } => all(batch, frames, &mut parameters)?,
+            Subject::Cae => autoencoder(batch, &mut parameters)?,
             _ => {
                 let (settings, sample) = settings(subject);
                 let mut scope = parameters.scope();
@@ -201,7 +220,7 @@ impl Network {
             let pass = Pass::calibrate(&self.parameters);
             match &self.model {
                 Model::One { backbone, input, .. } => drop(backbone.forward(&pass, input, None)?),
-                Model::All { system, batch } => drop(system.outputs(&pass, batch)?),
+                Model::Whole { system, batch } => drop(system.outputs(&pass, batch)?),
             }
             return Ok(());
         }
@@ -219,7 +238,7 @@ impl Network {
                 };
                 Tensor::apply(op, &[&embedding, target], &[])?.output
             }
-            Model::All { system, batch } => system.loss(&pass, batch, 0)?.total,
+            Model::Whole { system, batch } => system.loss(&pass, batch, 0)?.total,
         };
         let outcome = pass.backward(&loss)?;
         if phase == Phase::Step {
@@ -253,7 +272,18 @@ fn all(samples: usize, frames: usize, parameters: &mut Parameters) -> Result<Mod
     }
     let parts = Parts::new(&encoders, None);
     let system = Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
-    Ok(Model::All { system: Box::new(system), batch: Batch::new(modalities) })
+    Ok(Model::Whole { system: Box::new(system), batch: Batch::new(modalities) })
+}
+
+/// CAE-LR with GloVe, COVAREP and FACET.
+fn autoencoder(samples: usize, parameters: &mut Parameters) -> Result<Model> {
+    let widths = [("text", 300), ("voice", 74), ("faces", 35)];
+    let encoders = widths.map(|(name, width)| EncoderSettings::strided(name, &[20, width]));
+    let modalities = widths.map(|(name, width)| inputs(&[20, width], samples, name));
+    let modalities = modalities.into_iter().collect::<Result<_>>()?;
+    let parts = Parts::new(&encoders, None);
+    let system = CaeLr::new(&CaeLrSettings::default(), parts, parameters.scope())?;
+    Ok(Model::Whole { system: Box::new(system), batch: Batch::new(modalities) })
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::LITERAL;
+use super::labels::LabelColumns;
 use super::table::Row;
+use crate::corpus::Attributes;
 use crate::features::FeatureKind;
 use crate::formats::video;
 use crate::{Error, Result};
@@ -12,11 +14,13 @@ use crate::{Error, Result};
 /// Names of columns that are not modalities.
 const RESERVED: [&str; 5] = ["id", "label", "labels", "group", "part"];
 
+/// The beginning of the name of an attribute's column.
+const ATTRIBUTE: &str = "attribute:";
+
 /// The meaning of the columns, by index.
 pub(super) struct Columns {
     pub id: Option<usize>,
-    /// The column of labels, and whether it may have several.
-    pub labels: Option<(usize, bool)>,
+    pub labels: LabelColumns,
     pub group: Option<usize>,
     pub part: Option<usize>,
     pub modalities: Vec<(usize, String)>,
@@ -40,7 +44,7 @@ impl Columns {
             .iter()
             .cloned()
             .enumerate()
-            .filter(|(_, name)| !RESERVED.contains(&name.as_str()))
+            .filter(|(_, name)| !RESERVED.contains(&name.as_str()) && !name.starts_with(ATTRIBUTE))
             .collect();
         if modalities.is_empty() {
             return Err(Error::bad_at(
@@ -55,7 +59,30 @@ impl Columns {
                 let what = "`labels` beside `label`; keep `label` for one class a sample, `labels` for several";
                 return Err(Error::bad_at(path, line, column + 1, what));
             }
-            (one, several) => one.map(|one| (one, false)).or(several.map(|column| (column, true))),
+            (Some(column), None) => LabelColumns::One(column),
+            (None, Some(column)) => LabelColumns::Several(column),
+            (None, None) => LabelColumns::None,
+        };
+        let attribute = |(column, name): (usize, &String)| {
+            name.strip_prefix(ATTRIBUTE).map(|name| (column, name.trim().to_owned()))
+        };
+        let attributes: Vec<(usize, String)> =
+            header.iter().enumerate().filter_map(attribute).collect();
+        let labels = match (labels, attributes.first()) {
+            (labels, None) => labels,
+            (LabelColumns::None, Some(_)) if attributes.len() <= Attributes::MOST => {
+                LabelColumns::Attributes(attributes)
+            }
+            (LabelColumns::None, Some((first, _))) => {
+                let (count, most) = (attributes.len(), Attributes::MOST);
+                let what = format!("{count} columns of attributes; at most {most} can be");
+                return Err(Error::bad_at(path, line, first + 1, what));
+            }
+            (_, Some((first, name))) => {
+                let what =
+                    format!("`attribute:{name}` beside a column of classes; keep one of them");
+                return Err(Error::bad_at(path, line, first + 1, what));
+            }
         };
         Ok(Self {
             id: find("id"),

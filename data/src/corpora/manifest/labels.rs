@@ -1,10 +1,10 @@
-//! The classes of a manifest, from its column `label` or `labels`.
+//! The classes of a manifest, from its column `label` or `labels`, or its attributes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::table::Row;
-use crate::corpus::Label;
+use crate::corpus::{Attributes, Label};
 use crate::{Error, Result};
 
 /// Separator of the names in a cell of `labels`, and the cell of a sample without any label.
@@ -13,17 +13,32 @@ const NONE_APPLIES: &str = "-";
 /// Largest number of distinct names in `labels`: the bits of [`Label::Each`].
 const MOST_LABELS: usize = 64;
 
-/// The classes, and the label of a cell.
-pub(super) struct Labels {
-    pub classes: Vec<String>,
-    number_of: HashMap<String, usize>,
-    several: bool,
+/// The columns that hold labels.
+pub(super) enum LabelColumns {
+    /// None: no sample has a label.
+    None,
+    /// `label`: one class a sample.
+    One(usize),
+    /// `labels`: any number of classes a sample.
+    Several(usize),
+    /// `attribute:NAME`: a number a sample; with the names.
+    Attributes(Vec<(usize, String)>),
+}
+
+/// The label of a row.
+pub(super) enum Labels {
+    None,
+    Names { column: usize, several: bool, classes: Vec<String>, number_of: HashMap<String, usize> },
+    Attributes(Vec<(usize, String)>),
 }
 
 impl Labels {
-    pub fn new(path: &Path, column: Option<(usize, bool)>, rows: &[Row]) -> Result<Self> {
-        let Some((column, several)) = column else {
-            return Ok(Self { classes: Vec::new(), number_of: HashMap::new(), several: false });
+    pub fn new(path: &Path, columns: LabelColumns, rows: &[Row]) -> Result<Self> {
+        let (column, several) = match columns {
+            LabelColumns::None => return Ok(Self::None),
+            LabelColumns::Attributes(columns) => return Ok(Self::Attributes(columns)),
+            LabelColumns::One(column) => (column, false),
+            LabelColumns::Several(column) => (column, true),
         };
         let mut distinct = BTreeSet::new();
         for (line, row) in rows {
@@ -51,17 +66,49 @@ impl Labels {
         }
         let classes: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
         let number_of = classes.iter().cloned().zip(0..).collect();
-        Ok(Self { classes, number_of, several })
+        Ok(Self::Names { column, several, classes, number_of })
     }
 
-    pub fn of(&self, cell: &str) -> Option<Label> {
-        let mut numbers =
-            names(cell, self.several).filter_map(|name| self.number_of.get(name).copied());
-        match self.several {
-            false => numbers.next().map(Label::One),
-            true => {
-                (!cell.is_empty()).then(|| Label::Each(numbers.fold(0, |bits, n| bits | 1 << n)))
+    /// The label of a row; `None` where its cell is empty, or that of an attribute.
+    pub fn of(&self, path: &Path, (line, row): &Row) -> Result<Option<Label>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Names { column, several, number_of, .. } => {
+                let cell = &row[*column];
+                let mut numbers =
+                    names(cell, *several).filter_map(|name| number_of.get(name).copied());
+                Ok(match several {
+                    false => numbers.next().map(Label::One),
+                    true => (!cell.is_empty())
+                        .then(|| Label::Each(numbers.fold(0, |bits, n| bits | 1 << n))),
+                })
             }
+            Self::Attributes(columns) => {
+                if columns.iter().any(|(column, _)| row[*column].is_empty()) {
+                    return Ok(None);
+                }
+                let number = |(column, _): &(usize, String)| {
+                    let cell = &row[*column];
+                    let number = cell.trim().parse().ok().filter(|number: &f32| number.is_finite());
+                    number.ok_or_else(|| {
+                        let what = format!(
+                            "`{cell}` is not a number; leave the cell empty where it is not known"
+                        );
+                        Error::bad_at(path, *line, column + 1, what)
+                    })
+                };
+                let numbers: Vec<f32> = columns.iter().map(number).collect::<Result<_>>()?;
+                Ok(Attributes::new(&numbers).map(Label::Values))
+            }
+        }
+    }
+
+    /// The names of the classes or attributes.
+    pub fn classes(self) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Names { classes, .. } => classes,
+            Self::Attributes(columns) => columns.into_iter().map(|(_, name)| name).collect(),
         }
     }
 }

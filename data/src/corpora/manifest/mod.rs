@@ -1,6 +1,7 @@
 //! Manifests: CSV files with one row for each sample and one column for each modality.
 //!
-//! `id`, `label`, `labels`, `group` and `part` are optional columns with fixed meanings. Every other column is a modality.
+//! `id`, `label`, `labels`, `attribute:NAME`, `group` and `part` are optional columns with fixed meanings. Every other
+//! column is a modality.
 //! Its cells are paths relative to the manifest, empty when the sample lacks the modality, or `text:` followed by the text.
 
 mod columns;
@@ -101,7 +102,7 @@ pub struct Manifest {
 ///
 /// Without a column `id`, samples are named by their row, from 1; blank rows are skipped and noted. The classes are the distinct labels, sorted as numbers
 /// when all are integers and else as text. A sample has one `label`, or any number of `labels` separated by `;` (`-` for
-/// none); an empty cell means unknown. `part` is `train`, `valid` or `test`. The leak key of a sample is its id.
+/// none), or numbers in columns `attribute:NAME`; an empty cell means unknown. `part` is `train`, `valid` or `test`. The leak key of a sample is its id.
 ///
 /// # Errors
 /// Bad data with line and column for an invalid or empty table, a duplicate id, an invalid cell of `part` or `labels`, or
@@ -139,7 +140,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
         }
         samples.push(Sample {
             files,
-            label: columns.labels.and_then(|(column, _)| labels.of(&row[column])),
+            label: labels.of(path, &rows[row_number])?,
             group: text(columns.group),
             part: text(columns.part)
                 .map(|name| part(path, (*line, columns.part), &name))
@@ -150,7 +151,7 @@ pub fn read(path: &Path, overrides: &BTreeMap<String, FeatureKind>) -> Result<Ma
         });
     }
     let modalities = columns.modalities.into_iter().map(|(_, name)| name).collect();
-    let mut corpus = Corpus { modalities, classes: labels.classes, samples, notices: Vec::new() };
+    let mut corpus = Corpus { modalities, classes: labels.classes(), samples, notices: Vec::new() };
     corpus.note_missing();
     if blank > 0 {
         let (rows, are) = if blank == 1 { ("row", "is") } else { ("rows", "are") };
