@@ -49,6 +49,8 @@ def labels(row, line):
 
 def main(sheet, folder, out):
     folder = Path(folder)
+    if not folder.is_dir():
+        fail(f"{folder}: is no folder; give the one that contains the folders of recordings or features")
     found = {}
     for path in sorted(folder.rglob("*")):
         ending = path.suffix.lower()
@@ -88,4 +90,7 @@ def main(sheet, folder, out):
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (OSError, UnicodeDecodeError) as error:
+        fail(error)

@@ -11,9 +11,9 @@ constexpr int TEAM = 1024;
 constexpr u32 EVERYONE = 0xffffffffu;
 constexpr float INFINITE = __builtin_bit_cast(float, 0x7f800000);
 
-// A kernel for blocks of up to so many threads: a thread may use the registers that they leave it, and no more. The
-// simulator refuses larger blocks, and a test finds bounds that no launch needs. A second number, of blocks at once on a
-// multiprocessor, lifts a limit of registers at which the compiler would spill.
+// A kernel with launch bounds: the most threads of a block. The compiler limits the registers of a thread so that such a
+// block fits. The simulator refuses larger blocks, and a test finds bounds that no launch needs. The optional second number,
+// the least blocks at once on a multiprocessor, raises a limit of registers at which the compiler would spill.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // The element of this thread, in a launch of Grid::elements.

@@ -90,7 +90,7 @@ static void release(void) {
 #define DO(name, arguments, effect) \
     int name arguments { \
         if (pageable && strcmp(#name, "cuStreamSynchronize") && strcmp(#name, "cuCtxSetCurrent")) { \
-            wrong("pageable memory was sent, and nobody waited before " #name); \
+            wrong("pageable memory was sent without a wait before " #name); \
         } \
         int code = rc(#name); \
         if (!code) { effect; } \

@@ -102,8 +102,9 @@ impl<'a> Batches<'a> {
     }
 
     /// The plan of an epoch: for each batch the samples and window starts of every row. A batch in which a modality has
-    /// fewer than two samples is left out; for an unpaired system one in which every modality has. For a system that
-    /// compares pairs, a batch is also left out if no two samples have the same two modalities: there are no negatives.
+    /// fewer than two samples is left out; for an [unpaired](Needs::unpaired) system only a batch in which all modalities
+    /// have fewer than two. For a system that compares pairs, a batch is also left out if no two samples have the same two
+    /// modalities: there are no negatives.
     pub fn plan(&self, train: &[usize], size: usize, epoch: u64, needs: &Needs) -> Vec<Vec<Item>> {
         let Needs { views, pairs, unpaired, .. } = *needs;
         let PreparedData { groups, labels, .. } = self.prepared;

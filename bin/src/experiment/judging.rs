@@ -63,7 +63,7 @@ impl Features {
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
 
-    /// Whether there is one table of all modalities together, which cannot be told apart.
+    /// Whether the features are one table of all modalities together, in place of one table for each.
     pub fn joint(&self, modalities: usize) -> bool {
         modalities > 1 && self.parts.iter().any(|part| part.modalities.len() == 1)
     }

@@ -106,7 +106,7 @@ impl Device {
     ) -> std::result::Result<(T, f64), E> {
         let from = self.driver().mark()?;
         let result = work();
-        // Both marks are read even after a failure: the driver keeps what nobody reads.
+        // Both marks are read even after a failure: a mark that is not read stays in the driver.
         let seconds = self.driver().mark().and_then(|to| self.driver().seconds(from, to));
         Ok((result?, seconds?))
     }

@@ -119,7 +119,7 @@ fn parse(log: &str, target: &str) -> Vec<Resources> {
 mod tests {
     use super::*;
 
-    /// Blocks may have more shared memory on most GPUs, after `cuFuncSetAttribute`, which nobody calls.
+    /// Most GPUs allow more shared memory for a block after `cuFuncSetAttribute`, which the driver code does not call.
     #[test]
     fn no_kernel_spills_or_needs_more_shared_memory_than_every_gpu_gives() {
         let over: Vec<Resources> = budget()

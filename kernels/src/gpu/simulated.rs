@@ -27,8 +27,8 @@ impl Simulation {
         Simulation { checked: true, order: Order::Forward, blocks: Blocks::All };
     /// Bounds checks only, blocks on all cores.
     pub const FAST: Simulation = Simulation { checked: false, ..Simulation::CHECKED };
-    /// Bounds checks only, of the blocks at the corners of each grid. Large buffers are sparse: memory that nobody
-    /// wrote has the values of a pattern, so that tensors of more elements than 32 bits count can be tried.
+    /// Bounds checks only, of the blocks at the corners of each grid. Large buffers are sparse: memory
+    /// that was never written has the values of a pattern. For tensors of more than 2^32 elements.
     pub const CORNERS: Simulation = Simulation { blocks: Blocks::Corners, ..Simulation::FAST };
 }
 

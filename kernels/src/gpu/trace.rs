@@ -54,7 +54,7 @@ impl Traced {
         let mut trace = Trace { counts: recorder.counts(), seconds: BTreeMap::new() };
         let mut outcome = Ok(());
         for (kernel, from, to) in launches {
-            // All marks are read, even after a failure: the driver keeps what nobody reads.
+            // All marks are read, even after a failure: a mark that is not read stays in the driver.
             match self.driver.seconds(from, to) {
                 Ok(seconds) => *trace.seconds.entry(kernel).or_default() += seconds,
                 Err(error) => outcome = Err(error),

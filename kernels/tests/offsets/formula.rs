@@ -67,7 +67,7 @@ fn a_large_weight_has_its_gradient() {
 
 /// The most columns that a grid of tiles has.
 const COLUMNS: usize = 65_535 * 64;
-/// The depth at which a weight with so many columns has more than 2^32 numbers.
+/// The depth at which a weight with this number of columns has more than 2^32 numbers.
 const DEPTH: usize = 1030;
 
 #[test]

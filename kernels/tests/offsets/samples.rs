@@ -228,7 +228,7 @@ impl<O: Compiled> Call<O> {
     }
 }
 
-/// Samples of so many numbers that there are more than 2^32 of them.
+/// Samples with more than 2^32 numbers in all.
 fn samples(numbers: usize) -> usize {
     (BEYOND as usize).div_ceil(numbers) + 3
 }

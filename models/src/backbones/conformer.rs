@@ -64,11 +64,12 @@ impl Conformer {
         if input.len() < 2 {
             return Err(refuse("conformer", input, "[steps, features..]"));
         }
-        if kernel % 2 == 0 || width % heads != 0 {
-            let what = format!(
-                "got kernel {kernel} and width {width} with {heads} heads, expected an odd kernel and a width that is a multiple of the heads"
-            );
-            return Err(engine::Error::Model { model: "conformer".into(), what });
+        let refused = |what: String| engine::Error::Model { model: "conformer".into(), what };
+        if kernel % 2 == 0 {
+            return Err(refused(format!("`kernel` is {kernel}; it must be odd")));
+        }
+        if width % heads != 0 {
+            return Err(refused(format!("`heads` is {heads}; it must divide the width, {width}")));
         }
         let features: usize = input[1..].iter().product();
         let map = |reduced: usize, scope: &mut Scope<'_>| {
@@ -144,6 +145,6 @@ mod tests {
         let mut parameters = Parameters::planned(DType::F32, &Device::Cpu);
         let settings = ConformerSettings { kernel: 4, ..Default::default() };
         let refused = Conformer::new(&settings, parameters.scope(), &[9, 3]).unwrap_err();
-        assert!(refused.to_string().contains("kernel 4"), "{refused}");
+        assert!(refused.to_string().contains("`kernel` is 4"), "{refused}");
     }
 }

@@ -48,6 +48,11 @@ impl Input {
         })
     }
 
+    /// Whether a row of the batch has this modality.
+    pub fn has(&self, row: usize) -> bool {
+        self.present.as_ref().is_none_or(|present| present[row] == 1)
+    }
+
     /// Spreads features `[R, C]` of the rows that have the modality to `[N, C]`, with zeros for the other rows.
     ///
     /// # Errors
@@ -97,18 +102,13 @@ impl Batch {
 
     /// The rows of the batch that have a modality.
     pub fn rows_with(&self, modality: usize) -> Vec<usize> {
-        let input = &self.modalities[modality];
-        let has = |&row: &usize| input.present.as_ref().is_none_or(|present| present[row] == 1);
-        (0..self.rows()).filter(has).collect()
+        (0..self.rows()).filter(|&row| self.modalities[modality].has(row)).collect()
     }
 
     /// The rows of the batch that have every modality.
     pub fn complete_rows(&self) -> Vec<usize> {
-        let has = |&row: &usize| {
-            let mut flags = self.modalities.iter().map(|input| &input.present);
-            flags.all(|present| present.as_ref().is_none_or(|present| present[row] == 1))
-        };
-        (0..self.rows()).filter(has).collect()
+        let complete = |&row: &usize| self.modalities.iter().all(|input| input.has(row));
+        (0..self.rows()).filter(complete).collect()
     }
 
     /// The targets of these rows; `None` if a sample has no target. Targets on a GPU are copied to the CPU, unless all rows

@@ -61,7 +61,15 @@ impl Definition for CaeLr {
 
     /// Makes `encoder.{i}.conv.*`, `encoder.{i}.norm.*`, `decoder.{i}.conv.*` and `decoder.{i}.norm.*`.
     fn new(settings: &CaeLrSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
-        let steps = parts.encoders.iter().map(|encoder| encoder.input[0]).max().unwrap_or(0);
+        let steps = parts.encoders.first().map_or(0, |encoder| encoder.input[0]);
+        if parts.encoders.iter().any(|encoder| encoder.input[0] != steps) {
+            let windows = parts.encoders.iter().map(|e| format!("{} {}", e.name, e.input[0]));
+            let windows: Vec<String> = windows.collect();
+            return Err(refuse(format!(
+                "got windows of other lengths ({}), expected word-aligned features with one number of steps; set modality.NAME.window and evaluation_window",
+                windows.join(", ")
+            )));
+        }
         let features = parts.encoders.iter().map(|e| e.input[1..].iter().product::<usize>()).sum();
         if code_extent(steps).is_none() || code_extent(features).is_none() {
             return Err(refuse(format!(
@@ -223,6 +231,14 @@ mod tests {
         assert_eq!(outputs.joint.map(|joint| joint.shape().to_vec()), Some(vec![2, 15]));
         let refused = system.outputs(&pass, &Batch::new(vec![zeros(20, 12), zeros(21, 9)]));
         assert!(refused.unwrap_err().to_string().contains("20 and 21 steps"));
+        let odd =
+            [EncoderSettings::strided("a", &[20, 12]), EncoderSettings::strided("b", &[21, 9])];
+        let odd = CaeLr::new(
+            &CaeLrSettings::default(),
+            Parts::new(&odd, None),
+            Parameters::new(DType::F32, 0).scope(),
+        );
+        assert!(odd.unwrap_err().to_string().contains("a 20, b 21"));
         let short = [EncoderSettings::strided("a", &[6, 40])];
         let short = CaeLr::new(
             &CaeLrSettings::default(),

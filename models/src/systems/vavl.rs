@@ -103,9 +103,8 @@ impl Definition for Vavl {
             return Err(Refusal::new(key, "is 0; it must be at least 1"));
         }
         if shared.width % shared.heads != 0 {
-            let why =
-                format!("is {}; it must be a multiple of heads = {}", shared.width, shared.heads);
-            return Err(Refusal::new("shared.width", why));
+            let why = format!("is {}; it must divide the width, {}", shared.heads, shared.width);
+            return Err(Refusal::new("shared.heads", why));
         }
         if shared.kernel % 2 == 0 {
             return Err(Refusal::new(

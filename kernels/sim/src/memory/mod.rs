@@ -66,7 +66,7 @@ impl Memory {
     }
 
     /// Allocates `bytes` bytes of which only the touched pages exist, and returns their address. Each
-    /// word that nobody wrote has the value of [`pattern`] of this seed at the word's index. Only
+    /// word that was never written has the value of [`pattern`] of this seed at the word's index. Only
     /// for [`Mode::Values`](crate::Mode::Values).
     ///
     /// # Panics

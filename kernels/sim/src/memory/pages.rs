@@ -8,7 +8,7 @@ use crate::lanes::mix;
 /// Words of a page: a multiple of 32.
 const WORDS: usize = 1 << 13;
 
-/// The pages. A word that nobody wrote has the value of [`pattern`].
+/// The pages. A word that was never written has the value of [`pattern`].
 pub(crate) struct Pages {
     pages: Box<[OnceLock<Page>]>,
     seed: u64,

@@ -201,7 +201,7 @@ fn declare_registers(
         ".b64" | ".u64" | ".s64" | ".f64" => (Bank::Long, 1),
         _ => return Err(fail(format!("registers of type `{class}` are not supported"))),
     };
-    let scope = scopes.last_mut().expect("the body is open while statements are read");
+    let scope = scopes.last_mut().ok_or_else(|| fail("a register outside of a body".to_owned()))?;
     for name in names.split(',').map(str::trim) {
         let first = body.banks[counter];
         let slot =

@@ -133,7 +133,7 @@ impl<E: Engine> Ring<E> {
             // `advance` has succeeded before: there is a last block.
             let Some((block, event)) = self.blocks.back_mut() else { return Ok(false) };
             let at = self.filled;
-            // Taken before the copy starts: after a failure nobody knows whether it runs.
+            // Taken before the copy starts: a copy that failed may still run.
             self.filled = (at + piece.len()).next_multiple_of(ALIGNMENT);
             engine.send(block, at, piece, to)?;
             if let Some(old) = event.replace(engine.event()?) {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn without_pinned_memory_nothing_is_copied_and_nobody_asks_again() {
+    fn without_pinned_memory_nothing_is_copied_and_it_is_not_asked_for_again() {
         let gpu = Late::default();
         let mut ring = Ring::new(4096, 4);
         assert!(!ring.upload(&gpu, 0, &[1, 2, 3]).unwrap());
