@@ -47,6 +47,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of another process's exit code.
+    pub fn of_code(code: u8) -> Self {
+        let all = [
+            Kind::Usage,
+            Kind::Diverged,
+            Kind::CheckFailed,
+            Kind::BadData,
+            Kind::MissingData,
+            Kind::NoDevice,
+            Kind::Bug,
+            Kind::Locked,
+            Kind::Io,
+            Kind::TryAgain,
+            Kind::Config,
+            Kind::Interrupted,
+            Kind::Terminated,
+        ];
+        all.into_iter().find(|kind| kind.code() == code).unwrap_or(Kind::Other)
+    }
+
     /// The exit code.
     pub fn code(self) -> u8 {
         match self {

@@ -9,9 +9,12 @@ mod experiment;
 mod failure;
 mod output;
 mod panics;
+mod plot;
 mod progress;
+mod published;
 mod run_folder;
 mod signals;
+mod study;
 
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -41,6 +41,31 @@ impl Targets {
         self.len() == 0
     }
 
+    /// These targets, with those of `other` for the samples that `which` marks. Both must be of the same kind.
+    pub fn mixed(&self, other: &Targets, which: &[bool]) -> Targets {
+        let mut both = self.clone();
+        let marked = which.iter().enumerate().filter(|(_, marked)| **marked).map(|(i, _)| i);
+        match (&mut both, other) {
+            (Targets::Classes(own), Targets::Classes(other)) => {
+                marked.for_each(|i| own[i] = other[i]);
+            }
+            (Targets::Marks { width, marks }, Targets::Marks { marks: other, .. }) => {
+                let width = *width;
+                marked.for_each(|i| {
+                    marks[i * width..][..width].copy_from_slice(&other[i * width..][..width]);
+                });
+            }
+            (Targets::Values { width, values }, Targets::Values { values: other, .. }) => {
+                let width = *width;
+                marked.for_each(|i| {
+                    values[i * width..][..width].copy_from_slice(&other[i * width..][..width]);
+                });
+            }
+            _ => {}
+        }
+        both
+    }
+
     /// The targets of these samples, in this order.
     pub fn pick(&self, samples: &[usize]) -> Targets {
         match self {

@@ -14,5 +14,6 @@ mod mosei;
 mod predict;
 mod resume;
 mod signals;
+mod study;
 mod weights;
 mod world;

@@ -3,11 +3,13 @@
 mod bench;
 mod faces;
 mod predict;
+mod study;
 mod weights;
 
 pub use bench::*;
 pub use faces::*;
 pub use predict::*;
+pub use study::*;
 pub use weights::*;
 
 use crate::device::Choice;
@@ -46,6 +48,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Evaluate a trained run again, from its checkpoints.
     Eval(EvalArgs),
+    /// Run a configuration on several data sets and under several conditions, and compare its arms.
+    Study(StudyArgs),
     /// Predict the emotion of recordings with a trained run.
     Predict(PredictArgs),
     /// Compute the frozen features of recordings with a trained run.

@@ -21,6 +21,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
         progress: &context.progress,
         stop: &context.stop,
         training: Training::Restore { unfinished: args.unfinished },
+        announce: true,
         overall: std::cell::OnceCell::new(),
     };
     let report = experiment::judge_again(&session)?;

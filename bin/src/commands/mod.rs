@@ -15,6 +15,7 @@ mod prepare;
 mod presets;
 mod report;
 mod stats;
+mod study;
 mod train;
 mod weights;
 
@@ -33,6 +34,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args, context),
         Command::Eval(args) => eval::run(&args, context),
+        Command::Study(args) => study::run(&args, &context),
         Command::Predict(args) => predict::run(&args, &context),
         Command::Embed(args) => embed::run(&args, &context),
         Command::Presets(args) => presets::run(&args),

@@ -84,6 +84,7 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         progress: &context.progress,
         stop: &stop,
         training: Training::Continue,
+        announce: true,
         overall: OnceCell::new(),
     };
     let report = experiment::run(&session)?;
@@ -103,7 +104,9 @@ fn dry_run(
     let (run, _) = RunFolder::create(&folder.path().join("run"), resolved, false)?;
     let training = Training::Continue;
     let overall = OnceCell::new();
-    let session = Session { resolved, run: &run, device, progress, stop, training, overall };
+    let announce = false;
+    let session =
+        Session { resolved, run: &run, device, progress, stop, training, announce, overall };
     let preview = experiment::preview(&session)?;
     if args.json { output::json(&preview) } else { output::text_lines(preview) }
 }

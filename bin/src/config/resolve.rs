@@ -43,23 +43,37 @@ impl Resolved {
     /// # Errors
     /// When a file cannot be read, a key is unknown, a value is of the wrong type or a setting cannot work.
     pub fn new(layers: &Layers<'_>) -> Result<Self> {
-        let file = layers.file.map(read).transpose().map_err(|failure| match failure.kind() {
+        let file = layers.file.map(FileLayer::read).transpose();
+        let file = file.map_err(|failure| match failure.kind() {
             Kind::MissingData => failure
                 .hint("check the path after --config; --preset names a built-in configuration"),
             _ => failure,
         })?;
-        let base = match file.as_ref().and_then(|(table, _)| table.get("base")) {
-            Some(Value::String(base)) => Some(base.as_str()),
+        if let Some(study) = file.as_ref().filter(|file| file.table.contains_key("study")) {
+            let what = format!("{}: has a table `study`, so it is a study", study.path.display());
+            return Err(Failure::config(what).hint("run it with `mpuc study`"));
+        }
+        Resolved::of(layers, file.as_ref(), &[])
+    }
+
+    /// As [`new`](Self::new), with a file that was read before, and tables that are laid over it.
+    pub(super) fn of(
+        layers: &Layers<'_>,
+        file: Option<&FileLayer>,
+        over: &[Overlay],
+    ) -> Result<Self> {
+        let base = match file.and_then(|file| Some((file, file.table.get("base")?))) {
+            Some((_, Value::String(base))) => Some(base.as_str()),
             None => None,
-            Some(other) => {
-                let path = layers.file.unwrap_or(Path::new("")).display();
+            Some((file, other)) => {
+                let path = file.path.display();
                 let what = format!("{path}: `base` is {other}, not the name of a preset");
                 return Err(Failure::config(what).hint("write e.g. base = \"world\""));
             }
         };
         let preset = match (layers.preset, base) {
             (Some(preset), Some(base)) if preset != base => {
-                let path = layers.file.unwrap_or(Path::new("")).display();
+                let path = file.map_or(Path::new(""), |file| &file.path).display();
                 return Err(Failure::config(format!(
                     "{path} has base = \"{base}\", but --preset is `{preset}`"
                 ))
@@ -72,12 +86,15 @@ impl Resolved {
         let mut builder = Builder::default();
         lay_preset(&mut builder, presets::ARMS, 0)?;
         lay_preset(&mut builder, preset, 0)?;
-        if let (Some((mut table, lines)), Some(path)) = (file.clone(), layers.file) {
+        if let Some(file) = file {
+            let mut table = file.table.clone();
             table.remove("base");
             migrate::migrate(&mut table);
-            let source =
-                |key: &str| Source::File(path.into(), lines.get(key).copied().unwrap_or(0));
-            builder.lay(table, &source);
+            builder.lay(table, &|key| file.source(key));
+            for overlay in over {
+                let source = |key: &str| file.source(&join(&overlay.at, key));
+                builder.lay(overlay.table.clone(), &source);
+            }
         }
         // Which modalities there are may depend on the data.
         let of_modality = |pair: &&String| pair.trim_start().starts_with("modality.");
@@ -109,7 +126,7 @@ impl Resolved {
     /// # Errors
     /// When the file is not there, or is not what [`save`](Self::save) writes.
     pub fn load(path: &Path, preset: &str) -> Result<Self> {
-        let (mut table, lines) = read(path)?;
+        let FileLayer { mut table, lines, .. } = FileLayer::read(path)?;
         let mut builder = Builder::default();
         // Runs of version 1 name controls, which the built-in arms define.
         if migrate::migrate(&mut table) {
@@ -157,26 +174,56 @@ pub fn path_value(flag: &str, path: &Path) -> Result<Value> {
 /// The largest configuration, in bytes.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// The values of a TOML file, and the line of each key.
-fn read(path: &Path) -> Result<(Table, BTreeMap<String, usize>)> {
-    let file = std::fs::File::open(path);
-    let mut text = String::new();
-    let read = file.and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| Failure::io("read the configuration", path, &error))?;
-    if text.len() as u64 > MOST_BYTES {
-        let what = format!("{}: is longer than {} MB", path.display(), MOST_BYTES >> 20);
-        return Err(Failure::config(what).hint("give a configuration in TOML"));
+/// A TOML file of settings.
+#[derive(Debug, Clone)]
+pub(super) struct FileLayer {
+    pub(super) path: PathBuf,
+    pub(super) table: Table,
+    /// The line of each key.
+    pub(super) lines: BTreeMap<String, usize>,
+}
+
+/// Settings that are laid over those of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Overlay {
+    /// The settings.
+    pub(super) table: Table,
+    /// The key of the table that has them in the file.
+    pub(super) at: String,
+}
+
+impl FileLayer {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path);
+        let mut text = String::new();
+        let read = file.and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+        read.map_err(|error| Failure::io("read the configuration", path, &error))?;
+        Self::parse(path, &text)
     }
-    let table: Table = toml::from_str(&text).map_err(|error| {
-        let line =
-            error.span().map_or(String::new(), |span| format!(":{}", line_of(&text, span.start)));
-        Failure::config(format!("{}{line}: {}", path.display(), error.message()))
-    })?;
-    let mut lines = BTreeMap::new();
-    if let Ok(document) = toml::de::DeTable::parse(&text) {
-        note_lines(&text, document.get_ref(), "", &mut lines);
+
+    /// The settings in a file's text.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        if text.len() as u64 > MOST_BYTES {
+            let what = format!("{}: is longer than {} MB", path.display(), MOST_BYTES >> 20);
+            return Err(Failure::config(what).hint("give a configuration in TOML"));
+        }
+        let table: Table = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map_or(String::new(), |span| format!(":{}", line_of(text, span.start)));
+            Failure::config(format!("{}{line}: {}", path.display(), error.message()))
+        })?;
+        let mut lines = BTreeMap::new();
+        if let Ok(document) = toml::de::DeTable::parse(text) {
+            note_lines(text, document.get_ref(), "", &mut lines);
+        }
+        Ok(FileLayer { path: path.into(), table, lines })
     }
-    Ok((table, lines))
+
+    /// The line of a key.
+    pub(super) fn source(&self, key: &str) -> Source {
+        Source::File(self.path.clone(), self.lines.get(key).copied().unwrap_or(0))
+    }
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -193,6 +240,12 @@ fn note_lines(
         let path = join(prefix, key.get_ref());
         if let Some(inner) = value.get_ref().as_table() {
             note_lines(text, inner, &path, lines);
+        }
+        // The tables of an array bear its key and their numbers.
+        for (number, inner) in value.get_ref().as_array().into_iter().flatten().enumerate() {
+            if let Some(inner) = inner.get_ref().as_table() {
+                note_lines(text, inner, &join(&path, &number.to_string()), lines);
+            }
         }
         lines.insert(path, line_of(text, key.span().start));
     }

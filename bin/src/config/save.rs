@@ -40,6 +40,16 @@ impl Resolved {
         Ok(())
     }
 
+    /// The number at a key; `None` if there is no number.
+    ///
+    /// # Errors
+    /// As [`to_text`](Self::to_text).
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
+        let table = Value::Table(to_table(&self.config)?);
+        let value = key.split('.').try_fold(&table, |value, part| value.get(part));
+        Ok(value.and_then(|v| v.as_float().or_else(|| v.as_integer().map(|n| n as f64))))
+    }
+
     /// A hash of all settings that the figures of a run depend on: 10 hexadecimal digits.
     ///
     /// # Errors
@@ -47,6 +57,9 @@ impl Resolved {
     pub fn hash(&self) -> Result<String> {
         let mut text = format!("{:?} {:?}\n", self.config.seeds, self.config.arms);
         text += &format!("{}\n", self.config.data.run_folds);
+        if let Some(fold) = self.config.only_fold {
+            text += &format!("{fold}\n");
+        }
         write(&self.essence()?, "", &mut text, &|_| None);
         Ok(blake3::hash(text.as_bytes()).to_hex()[..10].to_owned())
     }
@@ -55,7 +68,7 @@ impl Resolved {
     /// folder.
     fn essence(&self) -> Result<Table> {
         let mut table = to_table(&self.config)?;
-        for key in ["version", "seeds", "arms", "baseline"] {
+        for key in ["version", "seeds", "arms", "baseline", "only_fold"] {
             table.remove(key);
         }
         if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {

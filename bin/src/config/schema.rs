@@ -2,6 +2,7 @@
 
 use super::arms::ArmConfig;
 use super::migrate::VERSION;
+use super::missing::MissingConfig;
 use data::corpora::mosei::Align;
 use data::corpora::ravdess::{self, Vocal};
 use data::corpora::{FORMATS, Format, OwnSplit};
@@ -29,6 +30,8 @@ pub struct Config {
     pub arms: Vec<String>,
     /// The arm that the table compares the others with, if it is run.
     pub baseline: Option<String>,
+    /// The fold to run alone, from 1; default: the first `data.run_folds`.
+    pub only_fold: Option<usize>,
     /// Maximum of steps of each training; default: no limit.
     pub steps: Option<u64>,
     /// Maximum of training samples of a fold, drawn at random, one of each class first; default: no limit.
@@ -51,6 +54,8 @@ pub struct Config {
     pub probe: ProbeSettings,
     /// Cross-modal retrieval.
     pub retrieval: RetrievalConfig,
+    /// The evaluation of samples without a modality.
+    pub missing: MissingConfig,
     /// The arms that `arms` can name.
     pub arm: BTreeMap<String, ArmConfig>,
 }
@@ -62,6 +67,7 @@ impl Default for Config {
             seeds: vec![0],
             arms: Vec::new(),
             baseline: None,
+            only_fold: None,
             steps: None,
             limit_train: None,
             overfit_batches: None,
@@ -72,6 +78,7 @@ impl Default for Config {
             training: TrainingSettings::default(),
             probe: ProbeSettings::default(),
             retrieval: RetrievalConfig::default(),
+            missing: MissingConfig::default(),
             arm: BTreeMap::new(),
         }
     }

@@ -31,6 +31,9 @@ pub struct Stamp {
     pub folds: usize,
     /// Number of folds that were run.
     pub run_folds: usize,
+    /// The fold that was run alone, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_fold: Option<usize>,
     /// A hash of the samples of each part of each fold: 16 hexadecimal digits.
     pub split_hash: String,
     /// The preset the configuration started from.
@@ -74,6 +77,9 @@ pub struct Stamp {
     pub configuration: String,
     /// The program's version.
     pub version: String,
+    /// The commit that the program was built from, with `-dirty` if files differed; absent if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 impl Stamp {
@@ -95,6 +101,7 @@ impl Stamp {
             protocol: config.data.protocol,
             folds: config.data.folds,
             run_folds: config.data.run_folds,
+            only_fold: config.only_fold,
             split_hash: split_hash.into(),
             preset: resolved.preset.clone(),
             systems: resolved
@@ -116,6 +123,7 @@ impl Stamp {
             unfinished: Vec::new(),
             configuration: resolved.hash()?,
             version: env!("CARGO_PKG_VERSION").into(),
+            commit: option_env!("MPUC_COMMIT").map(str::to_owned),
         })
     }
 }
@@ -129,11 +137,11 @@ impl fmt::Display for Stamp {
         };
         let labels = if self.labels_in_pretraining { "labels used" } else { "no labels" };
         let protocol = word(&self.protocol);
-        write!(
-            f,
-            "{learning}, {labels} in pretraining, {protocol} {} of {} folds",
-            self.run_folds, self.folds
-        )?;
+        write!(f, "{learning}, {labels} in pretraining, {protocol} ")?;
+        match self.only_fold {
+            Some(fold) => write!(f, "fold {fold} of {}", self.folds)?,
+            None => write!(f, "{} of {} folds", self.run_folds, self.folds)?,
+        }
         write!(
             f,
             " (split {}), {} seeds, preset {}",
@@ -163,6 +171,9 @@ impl fmt::Display for Stamp {
             write!(f, ", OVERFIT: {batches} batches in every epoch")?;
         }
         write!(f, ", {}, mpuc {}", self.device, self.version)?;
+        if let Some(commit) = &self.commit {
+            write!(f, " ({commit})")?;
+        }
         for unfinished in &self.unfinished {
             write!(f, ", NOT FINISHED: {unfinished}")?;
         }

@@ -26,6 +26,14 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     if config.seeds.is_empty() {
         return refuse("seeds", "is empty; name at least one, e.g. [0]");
     }
+    if let Some(fold) = config.only_fold.filter(|fold| !(1..=config.data.run_folds).contains(fold))
+    {
+        let run = config.data.run_folds;
+        return refuse(
+            "only_fold",
+            &format!("is {fold}; it must lie between 1 and data.run_folds = {run}"),
+        );
+    }
     let limits = [
         ("steps", config.steps == Some(0)),
         ("limit_train", config.limit_train == Some(0)),
@@ -41,5 +49,6 @@ pub(super) fn check(resolved: &Resolved) -> Result<()> {
     for (name, modality) in &config.modality {
         modality.check().map_err(|refusal| unfit(format!("modality.{name}"), refusal))?;
     }
+    config.missing.check().map_err(|refusal| unfit("missing".into(), refusal))?;
     config.retrieval.check().map_err(|refusal| unfit("retrieval".into(), refusal))
 }

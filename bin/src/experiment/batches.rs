@@ -200,13 +200,43 @@ impl<'a> Batches<'a> {
         samples: &[usize],
         size: usize,
     ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
+        self.evaluation_without(samples, size, None)
+    }
+
+    /// As [`evaluation`](Self::evaluation), without one modality, by its number among those of the batches, where a sample
+    /// has another one.
+    ///
+    /// # Errors
+    /// When the plan does not fit the data.
+    pub fn evaluation_without(
+        &'a self,
+        samples: &[usize],
+        size: usize,
+        hidden: Option<usize>,
+    ) -> Result<impl Iterator<Item = Result<Batch>> + 'a> {
         let starts = vec![0; self.chosen.len()];
         let item = |&sample: &usize| Item { sample, starts: starts.clone() };
         let plan: Vec<Vec<Item>> =
             samples.chunks(size).map(|rows| rows.iter().map(item).collect()).collect();
         let windows = self.windows(|modality| modality.evaluation_window);
-        let loader = Loader::new(Arc::clone(&self.dataset), windows, plan, WORKERS, AHEAD)?;
+        let loader = Loader::finishing(
+            Arc::clone(&self.dataset),
+            windows,
+            plan,
+            WORKERS,
+            AHEAD,
+            move |batch| hidden.iter().for_each(|&modality| hide(batch, modality)),
+        )?;
         Ok(loader.map(|batch| self.assemble(batch?, 1)))
+    }
+
+    /// Whether each of these samples has a modality, by its number among those of the batches, and whether it has another.
+    pub fn has(&self, samples: &[usize], modality: usize) -> Vec<(bool, bool)> {
+        let has = |sample: usize, modality| self.dataset.length(sample, modality).is_some();
+        let others = |sample: usize| {
+            (0..self.chosen.len()).any(|other| other != modality && has(sample, other))
+        };
+        samples.iter().map(|&sample| (has(sample, modality), others(sample))).collect()
     }
 
     /// Batches for the validation loss. With one view, windows start at 0; with more, they are drawn as in training, but
@@ -325,6 +355,16 @@ pub fn input(stacked: loader::Stacked) -> Result<Input> {
         rows: Some(Tensor::from_slice(&rows, &[rows.len()])?),
         present: Some(present.iter().map(|&p| u32::from(p)).collect()),
     })
+}
+
+/// Takes a modality away from the rows that have another one.
+fn hide(batch: &mut loader::Batch, modality: usize) {
+    for row in 0..batch.samples.len() {
+        let mut others = batch.modalities.iter().enumerate();
+        if others.any(|(other, stacked)| other != modality && stacked.present[row]) {
+            batch.modalities[modality].present[row] = false;
+        }
+    }
 }
 
 /// Permutes the rows of every modality but the first.

@@ -63,6 +63,16 @@ impl Features {
         Features { parts: split.parts().map(|(_, samples)| part(samples)) }
     }
 
+    /// The features of each modality in a part: 0 training, 1 validation, 2 test.
+    pub fn tables(&self, part: usize) -> Vec<Rows> {
+        self.parts[part].modalities.clone()
+    }
+
+    /// The targets of a part.
+    pub fn targets(&self, part: usize) -> Option<&Targets> {
+        self.parts[part].targets.as_ref()
+    }
+
     /// Whether the features are one table of all modalities together, in place of one table for each.
     pub fn joint(&self, modalities: usize) -> bool {
         modalities > 1 && self.parts.iter().any(|part| part.modalities.len() == 1)

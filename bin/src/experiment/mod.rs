@@ -3,6 +3,8 @@
 mod batches;
 mod corpora;
 mod judging;
+mod missing;
+mod missing_report;
 mod overall;
 mod prepared_data;
 mod pretrained;
@@ -13,6 +15,7 @@ mod trial;
 
 pub use batches::{AHEAD, WORKERS, input};
 
+pub use missing_report::{MissingFigure, missing_tables};
 pub use overall::Overall;
 pub use prepared_data::{Decoded, PreparedData, decode, user_folder};
 pub use pretrained::{lacking, matched};
@@ -26,7 +29,8 @@ use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
 use engine::Device;
 use std::cell::OnceCell;
-use trial::{ArmResult, Trial};
+pub use trial::ArmResult;
+use trial::Trial;
 
 /// The context of an experiment, shared by all its parts.
 pub struct Session<'a> {
@@ -42,6 +46,8 @@ pub struct Session<'a> {
     pub stop: &'a Stop,
     /// The source of trained networks.
     pub training: Training,
+    /// Whether [`run`] prints what it will train.
+    pub announce: bool,
     /// The progress of all trainings, once they are known.
     pub overall: OnceCell<Overall>,
 }
@@ -85,7 +91,9 @@ fn train_all(session: &Session<'_>) -> Result<Report> {
     prepared.hold_to(session.run)?;
     let first = Trial::first(session, &prepared)?;
     let preview = Preview::new(session, &prepared, &first)?;
-    session.progress.line(&preview);
+    if session.announce {
+        session.progress.line(&preview);
+    }
     session.run.write_json("splits/splits.json", &prepared.splits_by_id())?;
     let overall = session.overall.get_or_init(|| Overall::new(&preview));
     let results = each(session, &prepared, Some(first), |trial, arm| {
@@ -131,14 +139,10 @@ fn each<'a>(
 ) -> Result<Vec<ArmResult>> {
     let (training, derived): (Vec<Arm>, Vec<Arm>) =
         arms(session.resolved, prepared).into_iter().partition(|arm| arm.system().is_some());
-    let folds = prepared.splits.len();
-    let trials: Vec<(u64, usize)> = session
-        .resolved
-        .config
-        .seeds
-        .iter()
-        .flat_map(|&seed| (0..folds).map(move |fold| (seed, fold)))
-        .collect();
+    let config = &session.resolved.config;
+    let folds = prepared.folds(config.only_fold)?;
+    let trials: Vec<(u64, usize)> =
+        config.seeds.iter().flat_map(|&seed| folds.clone().map(move |fold| (seed, fold))).collect();
     let mut results = Vec::new();
     for (done, &(seed, fold)) in trials.iter().enumerate() {
         let name = format!("seed {seed}, fold {}", fold + 1);

@@ -113,6 +113,21 @@ impl PreparedData {
         self.ids.len()
     }
 
+    /// The folds to run, from 0: all, or one alone, whose number counts from 1.
+    ///
+    /// # Errors
+    /// When there is no such fold.
+    pub fn folds(&self, only: Option<usize>) -> Result<std::ops::Range<usize>> {
+        match (only, self.splits.len()) {
+            (None, count) => Ok(0..count),
+            (Some(fold), count) if fold <= count => Ok(fold - 1..fold),
+            (Some(fold), count) => {
+                let what = format!("`only_fold` is {fold}, but the data has {count} folds");
+                Err(Failure::config(what).hint(format!("set data.run_folds = {count}")))
+            }
+        }
+    }
+
     /// Whether a sample may have several labels.
     pub fn several(&self) -> bool {
         self.labels.iter().any(|label| matches!(label, Some(Label::Each(_))))

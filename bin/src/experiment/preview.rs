@@ -110,7 +110,7 @@ impl Preview {
             arms: previews,
             rows: all.len(),
             seeds: seeds.len(),
-            folds: prepared.splits.len(),
+            folds: prepared.folds(session.resolved.config.only_fold)?.len(),
             samples: prepared.len(),
             parts: prepared.splits[0].parts().map(|(_, samples)| samples.len()),
             device: session.device.to_string(),

@@ -1,5 +1,6 @@
 //! The report of an experiment: means and standard deviations over seeds, by arm, as a table and as JSON.
 
+use super::missing_report::{MissingFigure, missing_tables};
 use super::trial::ArmResult;
 use crate::config::{Arm, Resolved, Stamp};
 use crate::output;
@@ -60,6 +61,9 @@ pub struct ArmReport {
     /// The figures of each attribute; empty for classes and labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<Attribute>,
+    /// The scores when samples lack a modality.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingFigure>,
     /// Cross-modal retrieval.
     pub retrieval: Option<RetrievalReport>,
     /// Mean loss of the first epoch of training.
@@ -185,6 +189,14 @@ impl ArmReport {
             confusion,
             emotions,
             attributes: attributes.collect(),
+            missing: MissingFigure::of(
+                results.iter().flat_map(|result| &result.missing),
+                |score| {
+                    over_seeds(results, &|result| {
+                        Some(result.missing.iter().find(|other| other.matches(score))?.score)
+                    })
+                },
+            ),
             retrieval: retrieval(),
             loss_first: mean(&|result| result.loss_first),
             loss_last: mean(&|result| result.loss_last),
@@ -298,6 +310,13 @@ impl fmt::Display for Report {
                 std::iter::once(arm.title.clone()).chain(figures).collect()
             };
             let rows: Vec<Vec<String>> = described.iter().map(cells).collect();
+            writeln!(f, "{}\n", output::table(&header, &rows))?;
+        }
+        let missing = self.arms.values().map(|arm| (arm.title.as_str(), arm.missing.as_slice()));
+        let figure = self.figure.replace('_', " ");
+        for (title, mut header, rows) in missing_tables(&figure, missing) {
+            header[0] = title;
+            let header: Vec<&str> = header.iter().map(String::as_str).collect();
             writeln!(f, "{}\n", output::table(&header, &rows))?;
         }
         for arm in self.arms.values() {

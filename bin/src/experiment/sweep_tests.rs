@@ -51,7 +51,9 @@ fn measure(folder: &Path, resolved: &Resolved) {
     let (progress, stop) = (Progress::new(true), Stop::default());
     let (device, training) = (&Device::Cpu, Training::Continue);
     let (progress, stop, overall) = (&progress, &stop, Default::default());
-    let session = Session { resolved, run: &run, device, progress, stop, training, overall };
+    let announce = false;
+    let session =
+        Session { resolved, run: &run, device, progress, stop, training, announce, overall };
     let _ = preview(&session);
 }
 

@@ -2,6 +2,7 @@
 
 use super::batches::Batches;
 use super::judging::{Features, ROWS, cross_modal, own_head};
+use super::missing::{Missing, MissingScore, Probed};
 use super::stage::{Stage, Trained, Unfinished, samples_to_learn_from};
 use super::{PreparedData, Session, Training};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
@@ -39,6 +40,9 @@ pub struct ArmResult {
     pub retrieval: Option<Retrieval>,
     /// R@1 of random guessing.
     pub retrieval_chance: Option<f64>,
+    /// The scores when samples lack a modality; see `[missing]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingScore>,
     /// Mean loss of the first epoch of training.
     pub loss_first: Option<f64>,
     /// Mean loss of the last epoch.
@@ -118,7 +122,8 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn first(session: &'a Session<'a>, prepared: &'a PreparedData) -> Result<Self> {
-        Trial::new(session, prepared, session.resolved.config.seeds[0], 0)
+        let config = &session.resolved.config;
+        Trial::new(session, prepared, config.seeds[0], prepared.folds(config.only_fold)?.start)
     }
 
     /// Warns of labels by which an evaluation says nothing: none at all, or of one class alone.
@@ -431,28 +436,45 @@ impl<'a> Trial<'a> {
         result.unfinished = source.and_then(|networks| networks.unfinished.clone());
         let mut probe = None;
         if let Some(task) = &self.task {
-            let (evaluation, trained) = self.evaluate(arm, task)?;
+            let (evaluation, missing, trained) = self.evaluate(arm, task)?;
             result.evaluation = Some(evaluation);
+            result.missing = missing;
             probe = trained;
         }
         Ok((result, probe))
     }
 
-    /// Evaluates an arm on the test part. Returns the probe too, if one was trained.
-    fn evaluate(&self, arm: &Arm, task: &Task) -> Result<(Evaluation, Option<Probe>)> {
+    /// Evaluates an arm on the test part, also without each modality. Returns the probe too, if one was trained.
+    fn evaluate(
+        &self,
+        arm: &Arm,
+        task: &Task,
+    ) -> Result<(Evaluation, Vec<MissingScore>, Option<Probe>)> {
         if let (Origin::Factors, Some(factors)) = (&arm.origin, &self.prepared.factors) {
             let features = Features::from_factors(factors, self.prepared, self.split);
-            return Ok((features.probe(&[0], &arm.probe, task, self.seed)?.0, None));
+            return Ok((features.probe(&[0], &arm.probe, task, self.seed)?.0, Vec::new(), None));
         }
         let Some(source) = self.source(arm) else {
             return Err(Failure::new(Kind::Bug, format!("arm {} has no networks", arm.name)));
         };
         let networks = self.networks(source)?;
+        let batches = self.batches.select(&networks.modalities);
+        let config = &self.session.resolved.config.missing;
+        let missing = Missing {
+            config,
+            prepared: self.prepared,
+            split: self.split,
+            batches: &batches,
+            networks: &networks,
+            task,
+        };
+        let measured = !config.shares.is_empty() && networks.modalities.len() > 1;
         if arm.evaluation == EvaluationKind::Head {
-            let batches = self.batches.select(&networks.modalities);
             let (system, parameters) = (&*networks.system, &networks.parameters);
             let test = &self.split.test;
-            return Ok((own_head(system, parameters, &batches, self.prepared, test, task)?, None));
+            let evaluation = own_head(system, parameters, &batches, self.prepared, test, task)?;
+            let missing = if measured { missing.of_head()? } else { Vec::new() };
+            return Ok((evaluation, missing, None));
         }
         // The columns of the arm's modalities in the networks' features.
         let wanted = self.modalities(arm)?;
@@ -486,7 +508,17 @@ impl<'a> Trial<'a> {
             _ => &*features,
         };
         let (evaluation, probe) = features.probe(&columns, &arm.probe, task, self.seed)?;
-        Ok((evaluation, Some(probe)))
+        let measured =
+            measured && columns.len() > 1 && arm.evaluation != EvaluationKind::PermutedLabels;
+        let missing = match measured {
+            false => Vec::new(),
+            true => {
+                let (settings, seed) = (&arm.probe, self.seed);
+                let (probe, columns) = (&probe, &columns[..]);
+                missing.of_probe(&Probed { probe, settings, features, columns, seed })?
+            }
+        };
+        Ok((evaluation, missing, Some(probe)))
     }
 
     /// Writes the bundle of an arm that was trained.

@@ -4,7 +4,9 @@ mod evaluation;
 pub mod metrics;
 mod outputs;
 mod probe;
+mod retrieval;
 
 pub use evaluation::{Counts, Evaluation};
 pub use outputs::{HostOutputs, Rows, evaluate};
-pub use probe::{Examples, Probe, ProbeSettings, Scaling};
+pub use probe::{Dropped, Examples, Probe, ProbeSettings, Scaling};
+pub use retrieval::{Found, Neighbour, Query, Store, TooFew, Weights};

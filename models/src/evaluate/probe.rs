@@ -81,6 +81,16 @@ impl ProbeSettings {
     }
 }
 
+/// Modality dropout of a probe's training: for a random share of the samples of each epoch, the features of one modality
+/// are replaced by the means that the probe's scaling subtracts (without scaling, by zeros).
+#[derive(Debug, Clone, Copy)]
+pub struct Dropped<'a> {
+    /// The number of features of each modality, in their order; at least two.
+    pub widths: &'a [usize],
+    /// The share of samples, from 0 to 1.
+    pub share: f64,
+}
+
 /// Features and targets of samples.
 #[derive(Debug, Clone, Copy)]
 pub struct Examples<'a> {
@@ -131,14 +141,18 @@ impl Scaling {
         }
     }
 
-    /// The standardised features `[rows, width]` of these rows.
-    fn tensor(&self, features: &Rows, rows: &[usize]) -> Result<Tensor> {
+    /// The standardised features of these rows.
+    fn values(&self, features: &Rows, rows: &[usize]) -> Vec<f32> {
         let scaled = |i: &usize| {
             let row = features.row(*i).iter().zip(&self.mean).zip(&self.factor);
             row.map(|((v, m), f)| (v - m) * f)
         };
-        let values: Vec<f32> = rows.iter().flat_map(scaled).collect();
-        Tensor::from_slice(&values, &[rows.len(), self.mean.len()])
+        rows.iter().flat_map(scaled).collect()
+    }
+
+    /// Standardised features as a tensor `[rows, width]`.
+    fn tensor_of(&self, values: &[f32], rows: usize) -> Result<Tensor> {
+        Tensor::from_slice(values, &[rows, self.mean.len()])
     }
 }
 
@@ -165,6 +179,7 @@ struct Epochs<'a> {
     examples: Examples<'a>,
     validation: Option<Examples<'a>>,
     scaling: &'a Scaling,
+    dropped: Option<Dropped<'a>>,
     task: &'a Task,
     size: usize,
     seed: u64,
@@ -178,8 +193,13 @@ impl Course for Epochs<'_> {
         let count = self.examples.targets.len();
         let order = Philox::new(self.seed, "probe").at(epoch).permutation(count);
         let batches: Vec<Vec<usize>> = order.chunks(self.size).map(<[usize]>::to_vec).collect();
-        Ok(batches.into_iter().skip(done).map(|rows| {
-            let features = self.scaling.tensor(self.examples.features, &rows)?;
+        Ok(batches.into_iter().skip(done).map(move |rows| {
+            let mut features = self.scaling.values(self.examples.features, &rows);
+            if let Some(dropped) = self.dropped {
+                let random = Philox::new(self.seed, "modality dropout").at(epoch);
+                dropped.apply(&mut features, &rows, random);
+            }
+            let features = self.scaling.tensor_of(&features, rows.len())?;
             Ok(Batch::labelled(vec![features], self.examples.targets.pick(&rows).tensor()?))
         }))
     }
@@ -211,9 +231,27 @@ fn logits(
     features: &Rows,
 ) -> Result<Tensor> {
     let rows: Vec<usize> = (0..features.len()).collect();
-    let batch = Batch::new(vec![scaling.tensor(features, &rows)?]);
+    let values = scaling.values(features, &rows);
+    let batch = Batch::new(vec![scaling.tensor_of(&values, rows.len())?]);
     let outputs = system.outputs(&Pass::evaluate(parameters), &batch)?;
     outputs.logits.ok_or(Error::Tape("a probe has logits"))
+}
+
+impl Dropped<'_> {
+    /// Drops modalities from standardised features of the samples `rows`.
+    fn apply(&self, features: &mut [f32], rows: &[usize], random: Philox) {
+        let width: usize = self.widths.iter().sum();
+        for (row, &sample) in features.chunks_mut(width).zip(rows) {
+            let random = random.at(sample as u64);
+            if random.uniform(0) >= self.share {
+                continue;
+            }
+            let count = self.widths.len();
+            let modality = ((random.uniform(1) * count as f64) as usize).min(count - 1);
+            let start: usize = self.widths[..modality].iter().sum();
+            row[start..start + self.widths[modality]].fill(0.0);
+        }
+    }
 }
 
 impl Probe {
@@ -228,6 +266,21 @@ impl Probe {
         validation: Option<Examples<'_>>,
         seed: u64,
     ) -> Result<Self> {
+        Probe::train_dropping(settings, task, train, validation, seed, None)
+    }
+
+    /// As [`train`](Self::train), with modality dropout.
+    ///
+    /// # Errors
+    /// When the loss is not finite.
+    pub fn train_dropping(
+        settings: &ProbeSettings,
+        task: &Task,
+        train: Examples<'_>,
+        validation: Option<Examples<'_>>,
+        seed: u64,
+        dropped: Option<Dropped<'_>>,
+    ) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, seed);
         let head = Head::new(settings, task, train.features.width, &mut parameters)?;
         let scaling = Scaling::fit(&train, settings.standardise);
@@ -236,6 +289,7 @@ impl Probe {
             examples: train,
             validation,
             scaling: &scaling,
+            dropped,
             task,
             size,
             seed,

@@ -1,14 +1,13 @@
 //! `mpuc report --paper`: the paper's tables with rows for runs of this program.
 
 mod earlier;
-mod published;
 mod runs;
 
 use crate::cli::ReportArgs;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use crate::published::TABLES;
 use models::evaluate::metrics::Summary;
-use published::TABLES;
 use runs::{Figures, Run};
 use serde::Serialize;
 use std::path::PathBuf;

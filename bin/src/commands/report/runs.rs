@@ -1,13 +1,12 @@
 //! Runs of this program as rows of the paper's tables.
 
 use super::earlier;
-use super::published::{EMOTIONS, Place};
 use crate::config::{Arm, Config, Pairing, Protocol, Stamp};
 use crate::experiment::{ArmReport, Report};
 use crate::failure::{Failure, Kind, Result};
+use crate::published::{EMOTIONS, Place, word};
 use crate::run_folder::RunFolder;
 use data::corpora::ravdess::{self, Vocal};
-use data::features::Extractor;
 use data::plain::of_serde;
 use models::evaluate::metrics::Summary;
 use std::path::{Path, PathBuf};
@@ -126,16 +125,5 @@ impl Run {
             }
             Place::MoseiOverall => overall.to_vec(),
         }
-    }
-}
-
-/// The paper's word for a modality, otherwise its name.
-fn word(name: &str, feature: &Extractor) -> String {
-    match feature {
-        Extractor::Voice(_) => "audio".into(),
-        Extractor::Landmarks(_) => "landmarks".into(),
-        Extractor::Clip(_) => "face images".into(),
-        Extractor::Words(_) => "text".into(),
-        _ => name.to_owned(),
     }
 }

@@ -1,5 +1,8 @@
 //! Tables I to IV of Franceschini et al. (ICPR 2022), with the figures that are known here and captions of this program.
 
+use crate::config::{Config, Protocol};
+use data::features::Extractor;
+
 /// The kinds of tables, by the runs and figures that belong in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -133,3 +136,92 @@ pub const TABLES: [Table; 4] = [
         note: "These papers define F1 differently: do not compare the rows of its column.",
     },
 ];
+
+/// The paper's word for a modality, otherwise its name.
+pub fn word(name: &str, feature: &Extractor) -> String {
+    match feature {
+        Extractor::Voice(_) => "audio".into(),
+        Extractor::Landmarks(_) => "landmarks".into(),
+        Extractor::Clip(_) => "face images".into(),
+        Extractor::Words(_) => "text".into(),
+        _ => name.to_owned(),
+    }
+}
+
+/// The paper's score, from 0 to 1, of a system that is trained on these modalities of a configuration, where the paper has
+/// one for this corpus and protocol: the accuracy for RAVDESS, the overall weighted accuracy for CMU-MOSEI.
+pub fn score(corpus: &str, config: &Config, system: &str, modalities: &[String]) -> Option<f64> {
+    let of = |table: usize, row: &str, column: usize| {
+        let (_, figures) = TABLES[table].rows.iter().find(|(name, _)| *name == row)?;
+        Some(figures.get(column)? / 100.0)
+    };
+    let words =
+        modalities.iter().filter_map(|name| Some(word(name, &config.modality.get(name)?.feature)));
+    let mut words: Vec<String> = words.collect();
+    words.sort();
+    let has: Vec<&str> = words.iter().map(String::as_str).collect();
+    match corpus {
+        "ravdess" => {
+            let column = match config.data.protocol {
+                Protocol::ByGroup => 0,
+                Protocol::Stratified => 1,
+                _ => return None,
+            };
+            let row = match (system, &has[..]) {
+                ("unimodal", [one]) => format!("{one}, trained with labels"),
+                ("late_fusion", ["audio", "face images", "landmarks"]) => {
+                    "late fusion of all three".into()
+                }
+                ("attention", ["audio", "face images", "landmarks"]) => {
+                    "attention over all three".into()
+                }
+                ("mpuc", ["audio", "face images"]) => "MPUC: face images, audio".into(),
+                ("mpuc", ["audio", "landmarks"]) => "MPUC: audio, landmarks".into(),
+                ("mpuc", ["audio", "face images", "landmarks"]) => "MPUC: all three".into(),
+                _ => return None,
+            };
+            of(0, &row, column)
+        }
+        "mosei" => {
+            let overall = BY_EMOTION.len() - 2;
+            match (system, has.len()) {
+                ("late_fusion", 4) => of(1, "late fusion", overall),
+                ("attention", 4) => of(1, "attention", overall),
+                ("mpuc", 3) if !modalities.iter().any(|name| name == "text") => {
+                    of(1, "MPUC without text", overall)
+                }
+                ("mpuc", 4) => of(1, "MPUC: all four", overall),
+                ("cae_lr", _) => of(2, "CAE-LR", overall),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, Resolved};
+
+    #[test]
+    fn the_papers_rows_are_found_by_system_and_modalities() -> crate::failure::Result<()> {
+        let of =
+            |preset: &str| Resolved::new(&Layers { preset: Some(preset), ..Layers::default() });
+        let (ravdess, mosei) = (of("paper")?.config, of("mosei")?.config);
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let of_ravdess = |system: &str, of: &[&str]| score("ravdess", &ravdess, system, &names(of));
+        let all = ["voice", "landmarks", "faces"];
+        assert_eq!(of_ravdess("mpuc", &all), Some(78.54 / 100.0));
+        assert_eq!(of_ravdess("mpuc", &["voice", "landmarks"]), Some(77.10 / 100.0));
+        assert_eq!(of_ravdess("unimodal", &["faces"]), Some(60.80 / 100.0));
+        assert_eq!(of_ravdess("late_fusion", &all), Some(64.10 / 100.0));
+        assert_eq!(of_ravdess("vavl", &all), None);
+        let of_mosei = |system: &str, of: &[&str]| score("mosei", &mosei, system, &names(of));
+        assert_eq!(of_mosei("mpuc", &["text", "voice", "landmarks", "faces"]), Some(66.70 / 100.0));
+        assert_eq!(of_mosei("mpuc", &all), Some(55.50 / 100.0));
+        assert_eq!(of_mosei("cae_lr", &["text", "voice", "faces"]), Some(61.03 / 100.0));
+        assert_eq!(score("synthetic world", &ravdess, "mpuc", &names(&all)), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! A study's tables inside a document, between two comment lines.
+
+use crate::failure::{Failure, Kind, Result};
+use engine::checkpoint::write_whole;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Replaces the text between the comment lines of a study and returns the figures that moved.
+///
+/// # Errors
+/// When the file cannot be read or written, or has no such lines.
+pub fn write(path: &Path, study: &str, tables: &str) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+    let (first, last) = (format!("<!-- study {study} -->"), "<!-- end of study -->");
+    let found = text.split_once(&first).and_then(|(before, rest)| {
+        let (old, after) = rest.split_once(last)?;
+        Some((before, old, after))
+    });
+    let Some((before, old, after)) = found else {
+        let what = format!("{}: has no lines `{first}` and `{last}`", path.display());
+        return Err(
+            Failure::new(Kind::BadData, what).hint("add the two lines where the tables belong")
+        );
+    };
+    let moved = moved(old, tables);
+    let new = format!("{before}{first}\n{}\n{last}{after}", tables.trim_end());
+    write_whole(path, new.as_bytes())?;
+    Ok(moved)
+}
+
+/// The cells of tables that differ: `TABLE, ROW, COLUMN: .820 is now .818`.
+fn moved(old: &str, new: &str) -> Vec<String> {
+    let (old, new) = (cells(old), cells(new));
+    let mut moved = Vec::new();
+    for (place, value) in &new {
+        let (table, row, column) = place;
+        match old.get(place) {
+            Some(before) if before != value => {
+                moved.push(format!("{table}, {row}, {column}: {before} is now {value}"));
+            }
+            _ => {}
+        }
+    }
+    let rows = |all: &BTreeMap<(String, String, String), String>| {
+        let mut rows: Vec<(String, String)> =
+            all.keys().map(|(table, row, _)| (table.clone(), row.clone())).collect();
+        rows.dedup();
+        rows
+    };
+    let (before, now) = (rows(&old), rows(&new));
+    let gone = before.iter().filter(|row| !now.contains(row));
+    moved.extend(gone.map(|(table, row)| format!("{table}, {row}: is gone")));
+    moved
+}
+
+/// The cells of the tables in a text: by the line above a table, the first cell of a row and the header of a column.
+fn cells(text: &str) -> BTreeMap<(String, String, String), String> {
+    let mut found = BTreeMap::new();
+    let (mut title, mut header) = (String::new(), Vec::new());
+    for line in text.lines() {
+        let Some(row) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
+            if !line.trim().is_empty() {
+                title = line.trim_matches('*').to_owned();
+            }
+            header.clear();
+            continue;
+        };
+        let row: Vec<&str> = row.split(" | ").collect();
+        match header.is_empty() {
+            true => header = row.iter().map(|&cell| cell.to_owned()).collect(),
+            false if row.iter().all(|&cell| cell == "---") => {}
+            false => {
+                for (column, cell) in header.iter().zip(&row).skip(1) {
+                    let place = (title.clone(), row[0].to_owned(), column.clone());
+                    found.insert(place, (*cell).to_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "**A**\n\n| system | mean | std |\n| --- | --- | --- |\n| MPUC | .820 | .008 |\n| late | .8 | .1 |\n\nnotes";
+
+    #[test]
+    fn figures_that_moved_are_named() {
+        let new = OLD.replace(".820", ".818").replace("| late | .8 | .1 |\n", "| new | 1 | 2 |\n");
+        assert_eq!(moved(OLD, &new), ["A, MPUC, mean: .820 is now .818", "A, late: is gone"]);
+        assert!(moved(OLD, OLD).is_empty());
+    }
+
+    #[test]
+    fn only_the_text_between_the_lines_is_replaced() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("README.md");
+        let whole = |inside: &str| {
+            format!("before\n<!-- study mine -->{inside}<!-- end of study -->\nafter\n")
+        };
+        std::fs::write(&path, whole("\nold\n"))?;
+        write(&path, "mine", OLD)?;
+        assert_eq!(std::fs::read_to_string(&path)?, whole(&format!("\n{OLD}\n")));
+        assert_eq!(write(&path, "other", OLD).map_err(|f| f.kind()), Err(Kind::BadData));
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! Studies: many runs of one configuration, on several data sets and under several conditions, and their report.
+
+mod page;
+mod plots;
+mod report;
+mod results;
+mod run;
+mod statistics;
+mod table;
+
+pub use report::StudyReport;
+pub use results::finished;
+pub use run::{Job, run};
