@@ -37,9 +37,14 @@ fn batch(d: &Value, encoders: &[EncoderSettings], dtype: DType) -> Batch {
             let numbers: Vec<u32> = present.iter().map(row).collect();
             Tensor::from_slice(&numbers, &[numbers.len()]).unwrap()
         });
+        let lengths = d["lengths"][position].as_array().map(|_| {
+            let lengths: Vec<u32> =
+                list(&d["lengths"][position]).iter().map(|&length| length as u32).collect();
+            Tensor::from_slice(&lengths, &[held]).unwrap()
+        });
         Input {
             data: Tensor::from_slice(&numbers, &shape).unwrap().to(dtype).unwrap(),
-            lengths: None,
+            lengths,
             rows,
             present,
         }
@@ -68,15 +73,16 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
     network::fill(&mut parameters, d);
     let mut comparison = Comparison::default();
     let batch = batch(d, &encoders, dtype);
-    if fixture.get("evaluate/logits").is_some() {
-        let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();
-        let logits = outputs.logits.unwrap().to_vec().unwrap();
-        comparison.tensor(&fixture, "evaluate/logits", &logits, 0.0, tolerance);
-    }
-    if fixture.get("evaluate/joint").is_some() {
-        let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();
-        let joint = outputs.joint.unwrap().to_vec().unwrap();
-        comparison.tensor(&fixture, "evaluate/joint", &joint, 0.0, tolerance);
+    let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();
+    let features = encoders.iter().zip(&outputs.features);
+    let features = features.map(|(encoder, found)| (format!("features/{}", encoder.name), found));
+    let whole = [("logits", &outputs.logits), ("joint", &outputs.joint)].into_iter();
+    let whole = whole.filter_map(|(name, found)| Some((name.to_owned(), found.as_ref()?)));
+    for (name, found) in whole.chain(features) {
+        let name = format!("evaluate/{name}");
+        if fixture.get(&name).is_some() {
+            comparison.tensor(&fixture, &name, &found.to_vec().unwrap(), 0.0, tolerance);
+        }
     }
     // Each phase in a pass of its own, without updates of parameters.
     let mut outcomes = Vec::new();

@@ -129,7 +129,27 @@ impl TransformerEncoderLayer {
     /// # Errors
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
-        let attended = self.dropout.forward(pass, &self.attention.forward(pass, x, lengths)?)?;
+        self.finish(pass, x, &self.attention.forward(pass, x, lengths)?)
+    }
+
+    /// As [`forward`](Self::forward), but the attention is from x `[N, T, width]` to `keys` `[N, S, width]`, of which the
+    /// first `lengths` `[N]` are used. Where a length is 0, the attention is 0 before its output layer.
+    ///
+    /// # Errors
+    /// When the shapes do not match.
+    pub fn forward_cross(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        keys: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        self.finish(pass, x, &self.attention.forward_cross(pass, x, keys, keys, lengths)?)
+    }
+
+    /// The layer after its attention.
+    fn finish(&self, pass: &Pass<'_>, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let attended = self.dropout.forward(pass, attended)?;
         let x = self.norm1.forward(pass, &x.add(&attended)?)?;
         let hidden = self.dropout.forward(pass, &self.linear1.forward(pass, &x)?)?;
         let fed = self.dropout.forward(pass, &self.linear2.forward(pass, &hidden)?)?;

@@ -1,4 +1,5 @@
 use crate::{Init, ParameterId, Pass, Result, Scope, Tensor};
+use kernels::ops::Matmul;
 
 /// y = x W + b over the last axis, optionally with ReLU.
 #[derive(Debug, Clone)]
@@ -63,6 +64,14 @@ impl Linear {
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| pass.get(bias));
         x.linear(&pass.get(self.weight), bias.as_ref(), self.relu)
+    }
+
+    /// x `[.., outputs]` times the transposed weight, without bias: `[.., inputs]`. A layer with tied weights uses it.
+    ///
+    /// # Errors
+    /// When the features of x are not `outputs`.
+    pub fn transposed(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        x.matmul(Matmul::TRANSPOSE_RIGHT, &pass.get(self.weight))
     }
 
     /// Columns `start..start + count` of the output of [`forward`](Self::forward), for x `[.., inputs]`.

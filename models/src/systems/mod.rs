@@ -104,6 +104,7 @@ systems! {
     attention::Attention,
     vavl::Vavl,
     cae_lr::CaeLr,
+    masked::Masked,
 }
 
 #[cfg(test)]

@@ -225,6 +225,20 @@ pub struct LossParts {
     pub names: Vec<(usize, String)>,
 }
 
+impl Loss {
+    /// A loss with named parts of one element each.
+    ///
+    /// # Errors
+    /// When there is no part, or a part has several elements.
+    pub fn with_parts(total: Tensor, named: &[(Tensor, String)]) -> Result<Self> {
+        let values = named.iter().map(|(value, _)| value.detached().reshape(&[1]));
+        let values: Vec<Tensor> = values.collect::<Result<_>>()?;
+        let values = Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)?;
+        let names = named.iter().enumerate().map(|(at, (_, name))| (at, name.clone())).collect();
+        Ok(Loss { parts: Some(LossParts { values, names }), ..Loss::from(total) })
+    }
+}
+
 impl From<Tensor> for Loss {
     fn from(total: Tensor) -> Self {
         Loss { total, parts: None, embeddings: Vec::new() }

@@ -1,7 +1,7 @@
 //! VAVL: versatile audio-visual learning (Goncalves et al. 2024), for any modalities. Each modality has an encoder, a head
 //! and a reconstruction; shared layers serve all; a fusion head joins the modalities where all are present.
 
-use super::{Batch, Definition, EncoderSettings, Encoders, Input, Loss, LossParts, Needs, Outputs};
+use super::{Batch, Definition, EncoderSettings, Encoders, Input, Loss, Needs, Outputs};
 use super::{Parts, Phase, Refusal, System};
 use crate::backbones::{Conformer, ConformerSettings};
 use crate::targets::Task;
@@ -245,7 +245,10 @@ impl Vavl {
         let reconstruction = rebuilt.mse(&mean)?;
         let total = task.add(&reconstruction.affine(self.reconstruction, 0.0)?)?;
         let name = &self.names[modality];
-        parts(total, &[(&task, name.clone()), (&reconstruction, format!("{name} rebuilt"))])
+        Loss::with_parts(
+            total,
+            &[(task, name.clone()), (reconstruction, format!("{name} rebuilt"))],
+        )
     }
 
     /// The loss of the fusion head on the rows that have every modality. Nothing else learns from it.
@@ -278,7 +281,7 @@ impl Vavl {
         let joined = Tensor::concat(&features.iter().collect::<Vec<_>>(), 1)?;
         let logits = fusion.forward(pass, &joined)?;
         let total = self.task.loss(&logits, &self.labels(batch, &complete)?)?;
-        parts(total.clone(), &[(&total, "fusion".into())])
+        Loss::with_parts(total.clone(), &[(total, "fusion".into())])
     }
 
     fn labels(&self, batch: &Batch, rows: &[usize]) -> Result<Tensor> {
@@ -324,15 +327,6 @@ impl Vavl {
         }
         Ok(logits)
     }
-}
-
-/// A loss with named parts.
-fn parts(total: Tensor, named: &[(&Tensor, String)]) -> Result<Loss> {
-    let values = named.iter().map(|(value, _)| value.detached().reshape(&[1]));
-    let values: Vec<Tensor> = values.collect::<Result<_>>()?;
-    let values = Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)?;
-    let names = named.iter().enumerate().map(|(at, (_, name))| (at, name.clone())).collect();
-    Ok(Loss { parts: Some(LossParts { values, names }), ..Loss::from(total) })
 }
 
 /// Linear, ReLU, dropout, linear, linear.
