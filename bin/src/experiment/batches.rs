@@ -106,7 +106,7 @@ impl<'a> Batches<'a> {
     /// have fewer than two. For a system that compares pairs, a batch is also left out if no two samples have the same two
     /// modalities: there are no negatives.
     pub fn plan(&self, train: &[usize], size: usize, epoch: u64, needs: &Needs) -> Vec<Vec<Item>> {
-        let Needs { views, pairs, unpaired, .. } = *needs;
+        let Needs { views, pairs, unpaired, aligned, .. } = *needs;
         let PreparedData { groups, labels, .. } = self.prepared;
         let groups: Vec<usize> = train.iter().map(|&sample| groups[sample]).collect();
         let class = |&sample: &usize| labels[sample].and_then(Label::class).unwrap_or(0);
@@ -122,7 +122,7 @@ impl<'a> Batches<'a> {
         let rows = |batch: Vec<usize>| {
             (0..views)
                 .flat_map(|view| batch.iter().map(move |&i| (view, i)))
-                .map(|(view, i)| self.item(train[i], epoch, view))
+                .map(|(view, i)| self.item(train[i], epoch, view, aligned))
                 .collect()
         };
         let batches = self.sampling.sampler.batches(&groups, &labels, size, self.seed, epoch);
@@ -138,13 +138,13 @@ impl<'a> Batches<'a> {
         })
     }
 
-    fn item(&self, sample: usize, epoch: u64, view: usize) -> Item {
+    fn item(&self, sample: usize, epoch: u64, view: usize, aligned: bool) -> Item {
         // Windows and noise depend on the modality's number in the data, not on which modalities are chosen.
         let start = |&number: &usize| {
             let modality = &self.prepared.modalities[number];
             let length = self.prepared.dataset.length(sample, number).unwrap_or(0);
             let places = (length + 1).saturating_sub(modality.window).max(1);
-            let independent = self.sampling.independent_windows;
+            let independent = self.sampling.independent_windows && !aligned;
             let share = window_start(self.seed, epoch, sample, view, number, independent);
             (share * places as f64) as usize
         };
@@ -240,7 +240,7 @@ impl<'a> Batches<'a> {
     }
 
     /// Batches for the validation loss. With one view, windows start at 0; with more, they are drawn as in training, but
-    /// equal in every epoch. With `pairs`, batches are left out as in [`plan`](Self::plan).
+    /// equal in every epoch. For a system that compares pairs, batches are left out as in [`plan`](Self::plan).
     ///
     /// # Errors
     /// When the plan does not fit the data.
@@ -248,9 +248,9 @@ impl<'a> Batches<'a> {
         &'a self,
         samples: &[usize],
         size: usize,
-        views: usize,
-        pairs: bool,
+        needs: &Needs,
     ) -> Result<Box<dyn Iterator<Item = Result<Batch>> + 'a>> {
+        let Needs { views, pairs, aligned, .. } = *needs;
         let useful = |batch: &&[usize]| !pairs || self.tells_apart(batch.iter().copied());
         let batches = samples.chunks(size).filter(useful);
         if views == 1 {
@@ -259,7 +259,7 @@ impl<'a> Batches<'a> {
         }
         let rows = |batch: &[usize]| {
             (0..views)
-                .flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view)))
+                .flat_map(|view| batch.iter().map(move |&s| self.item(s, u64::MAX, view, aligned)))
                 .collect()
         };
         let plan = batches.map(rows).collect();

@@ -274,7 +274,7 @@ impl Stage<'_> {
     fn validation_batches(&self) -> Result<Box<dyn Iterator<Item = Result<Batch>> + '_>> {
         let size = self.settings.batch.min(self.validation.len());
         let samples = &self.validation[..self.validation.len() / size * size];
-        self.batches.validation(samples, size, self.needs.views, self.needs.pairs)
+        self.batches.validation(samples, size, &self.needs)
     }
 
     fn seconds(&self) -> f64 {

@@ -132,11 +132,25 @@ impl TemporalConvNet {
     /// # Errors
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
+        let mean = self.convolved(pass, mel)?.mean_over_steps(None)?;
+        self.output.forward(pass, &self.prelu.forward(pass, &mean)?)
+    }
+
+    /// Log-mels `[N, T, F]` to `[N, T, features]`: the last layers on each step, not on their mean.
+    ///
+    /// # Errors
+    /// When the shapes do not match.
+    pub fn steps(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
+        self.output.forward(pass, &self.prelu.forward(pass, &self.convolved(pass, mel)?)?)
+    }
+
+    /// Log-mels `[N, T, F]` to `[N, T, channels]`.
+    fn convolved(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
         let x = self.bottleneck.forward(pass, &self.norm.forward(pass, mel)?)?;
         let mut x = self.dropout.forward(pass, &x)?;
         for block in &self.blocks {
             x = x.add(&self.dropout.forward(pass, &block.forward(pass, &x)?)?)?;
         }
-        self.output.forward(pass, &self.prelu.forward(pass, &x.mean_over_steps(None)?)?)
+        Ok(x)
     }
 }

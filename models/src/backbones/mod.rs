@@ -46,6 +46,16 @@ pub enum BackboneSettings {
 }
 
 impl BackboneSettings {
+    /// Whether [`Backbone::steps`] gives a sequence; the others pool time inside their layers, and give one step.
+    pub fn has_steps(&self) -> bool {
+        matches!(
+            self,
+            BackboneSettings::Tcn(_)
+                | BackboneSettings::StridedConv(_)
+                | BackboneSettings::Conformer(_)
+        )
+    }
+
     /// Refuses what no network can have: an integer of 0 or a number below 0.
     ///
     /// # Errors
@@ -157,8 +167,16 @@ impl Backbone {
         }
     }
 
-    /// x `[N, T, ..]` to a sequence of features `[N, T', features]` and the valid steps of each sample. A backbone that
-    /// pools its steps gives one step.
+    /// The number of features of a step of [`steps`](Self::steps).
+    pub fn step_features(&self) -> usize {
+        match self {
+            Backbone::StridedConv(net) => net.step_features(),
+            _ => self.features(),
+        }
+    }
+
+    /// x `[N, T, ..]` to a sequence of features `[N, T', step_features]` and the valid steps of each sample. A backbone
+    /// that [has no steps](BackboneSettings::has_steps) gives one.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -168,8 +186,17 @@ impl Backbone {
         x: &Tensor,
         lengths: Option<&Tensor>,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        if let Backbone::Conformer(net) = self {
-            return Ok((net.steps(pass, &x.on(pass.device())?, lengths)?, lengths.cloned()));
+        let x = &x.on(pass.device())?;
+        match self {
+            Backbone::Conformer(net) => {
+                return Ok((net.steps(pass, x, lengths)?, lengths.cloned()));
+            }
+            Backbone::Tcn(net) => return Ok((net.steps(pass, x)?, lengths.cloned())),
+            Backbone::StridedConv(net) => {
+                let lengths = lengths.map(|lengths| net.lengths(lengths)).transpose()?;
+                return Ok((net.steps(pass, x)?, lengths));
+            }
+            _ => {}
         }
         let pooled = self.forward(pass, x, lengths)?;
         let [n, features] = pooled.extents("backbone")?;

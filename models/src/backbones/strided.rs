@@ -60,16 +60,39 @@ impl StridedConvNet {
         2 * self.width
     }
 
+    /// Features of a step of [`steps`](Self::steps).
+    pub fn step_features(&self) -> usize {
+        self.width
+    }
+
     /// x `[N, T, ..]` to `[N, features]`.
     ///
     /// # Errors
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+        self.steps(pass, x)?.mean_and_std_over_steps()
+    }
+
+    /// x `[N, T, ..]` to `[N, T', width]`, where every layer halves the steps, rounded up.
+    ///
+    /// # Errors
+    /// When the shapes do not match.
+    pub fn steps(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         let shape = x.shape();
         let mut x = x.reshape(&[shape[0], shape[1], shape[2..].iter().product()])?;
         for (conv, norm) in &self.layers {
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
-        x.mean_and_std_over_steps()
+        Ok(x)
+    }
+
+    /// The valid steps of [`steps`](Self::steps) for lengths `[N]` of its input.
+    ///
+    /// # Errors
+    /// When work on a GPU failed.
+    pub fn lengths(&self, lengths: &Tensor) -> Result<Tensor> {
+        let halved = |length: f64| self.layers.iter().fold(length as u32, |l, _| l.div_ceil(2));
+        let halved: Vec<u32> = lengths.to_vec()?.into_iter().map(halved).collect();
+        Tensor::from_slice(&halved, &[halved.len()])
     }
 }

@@ -84,7 +84,14 @@ impl Definition for Attention {
     }
 
     fn needs(_: &AttentionSettings) -> Needs {
-        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 2..=usize::MAX }
+        Needs {
+            labels: true,
+            pairs: false,
+            unpaired: false,
+            aligned: false,
+            views: 1,
+            modalities: 2..=usize::MAX,
+        }
     }
 
     /// Makes `{modality}.*`, `token.{modality}.*` if `width` is set, `attention.*` and `head.*`.

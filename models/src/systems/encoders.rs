@@ -52,6 +52,11 @@ impl Encoders {
         self.encoders.iter().map(|(backbone, _)| backbone.features()).collect()
     }
 
+    /// The number of features of a step of each modality.
+    pub fn step_widths(&self) -> Vec<usize> {
+        self.encoders.iter().map(|(backbone, _)| backbone.step_features()).collect()
+    }
+
     /// The features `[R, C]` of each modality, for the rows of the batch that have it; one row of zeros if none has it.
     ///
     /// # Errors

@@ -32,7 +32,14 @@ impl Definition for LateFusion {
     }
 
     fn needs(_: &LateFusionSettings) -> Needs {
-        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 1..=usize::MAX }
+        Needs {
+            labels: true,
+            pairs: false,
+            unpaired: false,
+            aligned: false,
+            views: 1,
+            modalities: 1..=usize::MAX,
+        }
     }
 
     /// Makes `{modality}.*` and `head.*`.

@@ -105,6 +105,7 @@ systems! {
     vavl::Vavl,
     cae_lr::CaeLr,
     masked::Masked,
+    voice_to_face::VoiceToFace,
 }
 
 #[cfg(test)]

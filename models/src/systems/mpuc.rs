@@ -106,7 +106,14 @@ impl Definition for Mpuc {
 
     fn needs(settings: &MpucSettings) -> Needs {
         let views = if settings.loss.denominator == Denominator::Authors { 2 } else { 1 };
-        Needs { labels: false, pairs: true, unpaired: false, views, modalities: 2..=usize::MAX }
+        Needs {
+            labels: false,
+            pairs: true,
+            unpaired: false,
+            aligned: false,
+            views,
+            modalities: 2..=usize::MAX,
+        }
     }
 
     /// Makes `{modality}.*` and `projection.{modality}.*`.

@@ -182,6 +182,8 @@ pub struct Needs {
     /// Whether the loss leaves out a modality that fewer than 2 samples of a batch have. Other systems get no such batch:
     /// batch norm has no statistics there.
     pub unpaired: bool,
+    /// Whether the windows of all modalities must start at one time, also if the configuration draws them independently.
+    pub aligned: bool,
     /// Windows of each sample in a training batch.
     pub views: usize,
     /// The accepted numbers of modalities.

@@ -32,7 +32,14 @@ impl Definition for Unimodal {
     }
 
     fn needs(_: &UnimodalSettings) -> Needs {
-        Needs { labels: true, pairs: false, unpaired: false, views: 1, modalities: 1..=1 }
+        Needs {
+            labels: true,
+            pairs: false,
+            unpaired: false,
+            aligned: false,
+            views: 1,
+            modalities: 1..=1,
+        }
     }
 
     /// Makes `{modality}.*` and `head.*`.

@@ -122,7 +122,14 @@ impl Definition for Vavl {
     }
 
     fn needs(_: &VavlSettings) -> Needs {
-        Needs { labels: true, pairs: false, unpaired: true, views: 1, modalities: 1..=usize::MAX }
+        Needs {
+            labels: true,
+            pairs: false,
+            unpaired: true,
+            aligned: false,
+            views: 1,
+            modalities: 1..=usize::MAX,
+        }
     }
 
     /// Makes `{modality}.*`, `shared.*`, `head.{modality}.*`, `reconstruction.{modality}.*` and `fusion.*`.
@@ -135,7 +142,8 @@ impl Definition for Vavl {
             let mut inside = scope.sub(&encoder.name);
             (features != width).then(|| Linear::new(inside.sub("map"), features, width)).transpose()
         };
-        let maps = parts.encoders.iter().zip(encoders.widths()).map(map).collect::<Result<_>>()?;
+        let maps =
+            parts.encoders.iter().zip(encoders.step_widths()).map(map).collect::<Result<_>>()?;
         let mut common = scope.sub("shared");
         let norm = LayerNorm::new(common.sub("norm"), width)?;
         let shared = Conformer::new(&shared.conformer(), common, &[1, width])?;

@@ -130,7 +130,14 @@ impl Definition for Masked {
     fn needs(settings: &MaskedSettings) -> Needs {
         let pairs = settings.contrast > 0.0;
         let least = if pairs || settings.attention == MaskedAttention::Cross { 2 } else { 1 };
-        Needs { labels: false, pairs, unpaired: false, views: 1, modalities: least..=usize::MAX }
+        Needs {
+            labels: false,
+            pairs,
+            unpaired: false,
+            aligned: settings.contrast < 1.0,
+            views: 1,
+            modalities: least..=usize::MAX,
+        }
     }
 
     /// Makes `{modality}.*`, `transformer.*`, with masks `{modality}.regression.*` and with contrast `projection.{modality}.*`.
