@@ -4,8 +4,9 @@
 use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
 use models::backbones::*;
 use models::systems::{
-    Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Encoders, Input, Loss, Mpuc,
-    MpucSettings, Outputs, Parts, Phase, Plateau, System, Vavl, VavlSettings,
+    Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Encoders, Input, Loss, Masked,
+    MaskedAttention, MaskedSettings, Mpuc, MpucSettings, Outputs, Parts, Phase, Plateau, System,
+    Vavl, VavlSettings, VoiceToFace, VoiceToFaceSettings,
 };
 use models::targets::Task;
 use models::train::{Trainer, TrainingSettings};
@@ -155,6 +156,22 @@ fn cae_lr() -> Result<Counts> {
     count(&system, parameters, &batch(&encoders, None)?)
 }
 
+fn masked(attention: MaskedAttention, contrast: f64) -> Result<Counts> {
+    let encoders = [voice(), landmarks(), text()];
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let settings = MaskedSettings { attention, contrast, ..MaskedSettings::default() };
+    let system = Masked::new(&settings, Parts::new(&encoders, None), parameters.scope())?;
+    count(&system, parameters, &batch(&encoders, None)?)
+}
+
+fn voice_to_face() -> Result<Counts> {
+    let encoders = [voice(), landmarks()];
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let parts = Parts::new(&encoders, None);
+    let system = VoiceToFace::new(&VoiceToFaceSettings::default(), parts, parameters.scope())?;
+    count(&system, parameters, &batch(&encoders, None)?)
+}
+
 fn columns(counts: &Counts) -> [u64; 8] {
     let Counts { copies, uploads, uploaded, downloads, downloaded, waits, fresh, .. } = *counts;
     [counts.launches(), copies, uploads, uploaded, downloads, downloaded, waits, fresh]
@@ -172,6 +189,10 @@ fn a_step_stays_within_its_budget() -> Result<()> {
 
     found.push(("vavl".into(), vavl()?));
     found.push(("cae_lr".into(), cae_lr()?));
+    found.push(("masked".into(), masked(MaskedAttention::Joint, 0.0)?));
+    found.push(("masked_both".into(), masked(MaskedAttention::Joint, 0.5)?));
+    found.push(("masked_cross".into(), masked(MaskedAttention::Cross, 0.0)?));
+    found.push(("voice_to_face".into(), voice_to_face()?));
 
     let line = |(case, counts): &(String, Counts)| {
         let cells = columns(counts).map(|number| number.to_string());

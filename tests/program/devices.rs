@@ -11,7 +11,7 @@ fn smoke<'a>(out: &'a Path, device: &'a str) -> Vec<&'a str> {
 }
 
 /// The loss of each step of a run.
-fn losses(run: &Path) -> Vec<f64> {
+pub fn losses(run: &Path) -> Vec<f64> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines

@@ -12,6 +12,7 @@ mod faces;
 mod golden;
 mod mosei;
 mod predict;
+mod pretraining;
 mod resume;
 mod signals;
 mod study;

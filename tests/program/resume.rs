@@ -4,7 +4,8 @@ use super::world::{checkpoints, command, mpuc, short_run, text, world};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-fn metrics(run: &Path) -> Vec<u8> {
+/// The bytes of a run's `metrics.jsonl`.
+pub fn metrics(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("metrics.jsonl")).unwrap()
 }
 
@@ -22,7 +23,7 @@ fn kills_at_random_moments_change_no_bit() {
     let mut kills = 0;
     while kills < 20 {
         let run = folder.path().join(format!("killed-{}", runs.len()));
-        kills += kill_until_done(&run, length, 20 - kills, random.at(runs.len() as u64));
+        kills += kill_until_done(&run, &[], length, 20 - kills, random.at(runs.len() as u64));
         runs.push(run);
     }
     for run in &runs {
@@ -33,9 +34,15 @@ fn kills_at_random_moments_change_no_bit() {
 
 /// Starts a run repeatedly and kills each process at a random time, until one ends by itself or `most` were killed;
 /// then lets one end. Returns the number of kills.
-fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Philox) -> u32 {
+pub fn kill_until_done(
+    run: &Path,
+    more: &[&str],
+    length: Duration,
+    most: u32,
+    random: engine::Philox,
+) -> u32 {
     for kills in 0..most {
-        let mut child = command(&short_run(run, &[]))
+        let mut child = command(&short_run(run, more))
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -52,7 +59,7 @@ fn kill_until_done(run: &Path, length: Duration, most: u32, random: engine::Phil
             return kills;
         }
     }
-    let output = mpuc(&short_run(run, &[]));
+    let output = mpuc(&short_run(run, more));
     assert!(output.status.success(), "after {most} kills: {}", text(&output.stderr));
     most
 }

@@ -3,6 +3,9 @@
 use engine::{DType, Parameters, Scope};
 use models::backbones::*;
 use models::heads::{Prediction, Projection, ProjectionSettings};
+use models::systems::{
+    Definition, EncoderSettings, Masked, MaskedSettings, Parts, VoiceToFace, VoiceToFaceSettings,
+};
 
 /// Features of every backbone.
 const FEATURES: usize = 512;
@@ -62,4 +65,30 @@ fn prediction() {
         let features = modalities * FEATURES;
         assert_eq!(count(|scope| Prediction::new(scope, features, 512, classes, 0.0)), expected);
     }
+}
+
+#[test]
+fn masked() {
+    // A layer: attention 263,168, feed-forward 525,568, norms 1,024. A modality of C features: 258 C + 67,328, of which
+    // 2 C + 66,304 are for its reconstruction.
+    let shapes: [(&str, &[usize]); 3] =
+        [("voice", &[128, 80]), ("landmarks", &[90, 51, 2]), ("text", &[30, 300])];
+    let encoders = shapes.map(|(name, shape)| EncoderSettings::strided(name, shape));
+    let parts = Parts::new(&encoders, None);
+    let found = count(|scope| Masked::new(&MaskedSettings::default(), parts, scope));
+    assert_eq!(found, 4 * 789_760 + 258 * (80 + 102 + 300) + 3 * 67_328);
+    assert_eq!(found, 3_485_380);
+}
+
+#[test]
+fn voice_to_face() {
+    let voice = EncoderSettings {
+        backbone: BackboneSettings::Tcn(TemporalConvNetSettings::default()),
+        ..EncoderSettings::strided("voice", &[90, 80])
+    };
+    let encoders = [voice, EncoderSettings::strided("landmarks", &[90, 51, 2])];
+    let parts = Parts::new(&encoders, None);
+    let found = count(|scope| VoiceToFace::new(&VoiceToFaceSettings::default(), parts, scope));
+    // The TCN, then linear maps of 512 and of 102 features to 256, and of 256 to 102.
+    assert_eq!(found, 214_645 + 131_328 + 26_368 + 26_214);
 }
