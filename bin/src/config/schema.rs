@@ -318,7 +318,8 @@ pub enum Standardise {
 pub struct Sampling {
     /// How batches are drawn.
     pub sampler: Sampler,
-    /// Whether windows are drawn independently for each modality, or one for all.
+    /// Whether windows are drawn independently for each modality, or one for all. A system that predicts one
+    /// modality from another at the same time always has one for all.
     pub independent_windows: bool,
     /// Whether systems that need no labels are also trained on the validation and test samples, as the authors' code
     /// does.
