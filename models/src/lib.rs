@@ -3,6 +3,7 @@
 //! This crate reads no files: data comes as tensors of [`engine`].
 
 pub mod backbones;
+pub mod contrast;
 pub mod evaluate;
 pub mod faces;
 pub mod heads;

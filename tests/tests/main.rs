@@ -2,6 +2,7 @@
 
 mod comparison;
 mod composed_losses;
+mod contrast;
 mod fixture;
 mod network;
 mod parameter_counts;

@@ -316,7 +316,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
             return Err(refused(&builder.sources, &at, &why));
         }
     }
-    let head = needs.as_ref().is_some_and(|needs| needs.labels) && training.epochs > 0;
+    let head = needs.as_ref().is_some_and(|needs| needs.head) && training.epochs > 0;
     let default = if head { EvaluationKind::Head } else { EvaluationKind::Probe };
     let evaluation = written.evaluation.unwrap_or(default);
     if evaluation == EvaluationKind::Head && !head {

@@ -1,9 +1,9 @@
 //! The protocol of a run: split, seeds, sampler, weights, device; printed with every result.
 
-use super::{Protocol, Resolved};
+use super::{Arm, Protocol, Resolved};
 use engine::Device;
 use models::sampler::Sampler;
-use models::systems::SystemSettings;
+use models::systems::{Needs, SystemSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,8 +23,14 @@ pub enum Learning {
 pub struct Stamp {
     /// Whether pretraining used held-out samples.
     pub learning: Learning,
-    /// Whether pretraining read labels; a sampler that draws by class counts too.
+    /// Whether pretraining read labels: that of an arm below, or a sampler that draws by class.
     pub labels_in_pretraining: bool,
+    /// The arms that learn features with labels, without a head of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms_with_labels: Vec<String>,
+    /// The arms that learn features with the groups of training samples, e.g. their actors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups_in_pretraining: Vec<String>,
     /// How the data was split.
     pub protocol: Protocol,
     /// Number of folds.
@@ -95,9 +101,17 @@ impl Stamp {
     ) -> crate::failure::Result<Self> {
         let config = &resolved.config;
         let transductive = config.sampling.transductive;
+        let with = |reads: fn(&Needs) -> bool| -> Vec<String> {
+            let trained = |arm: &&Arm| arm.system().is_some_and(|system| reads(&system.needs()));
+            resolved.arms.iter().filter(trained).map(|arm| arm.name.clone()).collect()
+        };
+        let arms_with_labels = with(|needs| needs.labels && !needs.head);
         Ok(Stamp {
             learning: if transductive { Learning::Transductive } else { Learning::Inductive },
-            labels_in_pretraining: config.sampling.sampler.uses_labels(),
+            labels_in_pretraining: config.sampling.sampler.uses_labels()
+                || !arms_with_labels.is_empty(),
+            arms_with_labels,
+            groups_in_pretraining: with(|needs| needs.groups),
             protocol: config.data.protocol,
             folds: config.data.folds,
             run_folds: config.data.run_folds,
@@ -136,8 +150,15 @@ impl fmt::Display for Stamp {
             Learning::Transductive => "TRANSDUCTIVE: pretraining saw held-out samples",
         };
         let labels = if self.labels_in_pretraining { "labels used" } else { "no labels" };
+        write!(f, "{learning}, {labels} in pretraining")?;
+        if !self.arms_with_labels.is_empty() && !self.sampler.uses_labels() {
+            write!(f, " of {}", self.arms_with_labels.join(", "))?;
+        }
+        if !self.groups_in_pretraining.is_empty() {
+            write!(f, ", groups used in pretraining of {}", self.groups_in_pretraining.join(", "))?;
+        }
         let protocol = word(&self.protocol);
-        write!(f, "{learning}, {labels} in pretraining, {protocol} ")?;
+        write!(f, ", {protocol} ")?;
         match self.only_fold {
             Some(fold) => write!(f, "fold {fold} of {}", self.folds)?,
             None => write!(f, "{} of {} folds", self.run_folds, self.folds)?,
@@ -204,8 +225,24 @@ mod tests {
             line.starts_with("inductive, labels used in pretraining, by_group 10 of 10 folds"),
             "{line}"
         );
+        assert_eq!(stamp.arms_with_labels, [""; 0]);
         let back: Stamp = serde_json::from_str(&serde_json::to_string(&stamp).unwrap()).unwrap();
         assert_eq!(back, stamp);
+        Ok(())
+    }
+
+    #[test]
+    fn arms_that_learn_features_with_labels_are_named() -> crate::failure::Result<()> {
+        let set = ["arms=[mpuc,label_positives,late_fusion]".to_owned()];
+        let resolved =
+            Resolved::new(&Layers { preset: Some("smoke"), set: &set, ..Layers::default() })?;
+        let stamp = Stamp::new(&resolved, "0123", BTreeMap::new(), &Device::Cpu)?;
+        assert_eq!(stamp.arms_with_labels, ["label_positives"]);
+        let line = stamp.to_string();
+        assert!(
+            line.starts_with("inductive, labels used in pretraining of label_positives, by_"),
+            "{line}"
+        );
         Ok(())
     }
 }

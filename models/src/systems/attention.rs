@@ -84,14 +84,7 @@ impl Definition for Attention {
     }
 
     fn needs(_: &AttentionSettings) -> Needs {
-        Needs {
-            labels: true,
-            pairs: false,
-            unpaired: false,
-            aligned: false,
-            views: 1,
-            modalities: 2..=usize::MAX,
-        }
+        Needs { labels: true, head: true, modalities: 2..=usize::MAX, ..Needs::default() }
     }
 
     /// Makes `{modality}.*`, `token.{modality}.*` if `width` is set, `attention.*` and `head.*`.

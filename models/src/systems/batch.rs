@@ -130,17 +130,21 @@ impl Batch {
         picked.to(labels.dtype()).map(Some)
     }
 
-    /// The presence flags `[M, N]` of M modalities and N rows; `None` if every sample has every modality.
+    /// The presence flags `[M, samples]` of M modalities; `None` if every sample has every modality. All views of a sample
+    /// have the same modalities.
     ///
     /// # Errors
-    /// When an input's flags are not `[N]`.
+    /// When an input's flags are fewer than the samples.
     pub fn presence(&self) -> Result<Option<Tensor>> {
         if self.modalities.iter().all(|input| input.present.is_none()) {
             return Ok(None);
         }
-        let rows = self.rows();
-        let flags = |input: &Input| input.present.clone().unwrap_or_else(|| vec![1; rows]);
+        let samples = self.samples;
+        let flags = |input: &Input| {
+            let present = input.present.clone().unwrap_or_else(|| vec![1; samples]);
+            present.into_iter().take(samples)
+        };
         let flags: Vec<u32> = self.modalities.iter().flat_map(flags).collect();
-        Tensor::from_slice(&flags, &[self.modalities.len(), rows]).map(Some)
+        Tensor::from_slice(&flags, &[self.modalities.len(), samples]).map(Some)
     }
 }

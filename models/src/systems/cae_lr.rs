@@ -56,14 +56,7 @@ impl Definition for CaeLr {
     }
 
     fn needs(_: &CaeLrSettings) -> Needs {
-        Needs {
-            labels: false,
-            pairs: false,
-            unpaired: true,
-            aligned: false,
-            views: 1,
-            modalities: 1..=usize::MAX,
-        }
+        Needs { unpaired: true, ..Needs::default() }
     }
 
     /// Makes `encoder.{i}.conv.*`, `encoder.{i}.norm.*`, `decoder.{i}.conv.*` and `decoder.{i}.norm.*`.

@@ -32,14 +32,7 @@ impl Definition for LateFusion {
     }
 
     fn needs(_: &LateFusionSettings) -> Needs {
-        Needs {
-            labels: true,
-            pairs: false,
-            unpaired: false,
-            aligned: false,
-            views: 1,
-            modalities: 1..=usize::MAX,
-        }
+        Needs { labels: true, head: true, ..Needs::default() }
     }
 
     /// Makes `{modality}.*` and `head.*`.

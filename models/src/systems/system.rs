@@ -177,6 +177,10 @@ impl Refusal {
 pub struct Needs {
     /// Whether the loss reads labels.
     pub labels: bool,
+    /// Whether the system predicts labels with a head of its own, so that it needs no probe.
+    pub head: bool,
+    /// Whether the loss reads the group of each sample, e.g. its actor.
+    pub groups: bool,
     /// Whether the loss compares modalities. A batch then needs at least 2 samples with the same 2 modalities.
     pub pairs: bool,
     /// Whether the loss leaves out a modality that fewer than 2 samples of a batch have. Other systems get no such batch:
@@ -188,6 +192,22 @@ pub struct Needs {
     pub views: usize,
     /// The accepted numbers of modalities.
     pub modalities: RangeInclusive<usize>,
+}
+
+impl Default for Needs {
+    /// No labels, no groups, one window of each sample, any number of modalities.
+    fn default() -> Self {
+        Needs {
+            labels: false,
+            head: false,
+            groups: false,
+            pairs: false,
+            unpaired: false,
+            aligned: false,
+            views: 1,
+            modalities: 1..=usize::MAX,
+        }
+    }
 }
 
 /// The outputs of a system for a batch. Fields that the system does not have are empty.

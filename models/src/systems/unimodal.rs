@@ -32,14 +32,7 @@ impl Definition for Unimodal {
     }
 
     fn needs(_: &UnimodalSettings) -> Needs {
-        Needs {
-            labels: true,
-            pairs: false,
-            unpaired: false,
-            aligned: false,
-            views: 1,
-            modalities: 1..=1,
-        }
+        Needs { labels: true, head: true, modalities: 1..=1, ..Needs::default() }
     }
 
     /// Makes `{modality}.*` and `head.*`.

@@ -122,14 +122,7 @@ impl Definition for Vavl {
     }
 
     fn needs(_: &VavlSettings) -> Needs {
-        Needs {
-            labels: true,
-            pairs: false,
-            unpaired: true,
-            aligned: false,
-            views: 1,
-            modalities: 1..=usize::MAX,
-        }
+        Needs { labels: true, head: true, unpaired: true, ..Needs::default() }
     }
 
     /// Makes `{modality}.*`, `shared.*`, `head.{modality}.*`, `reconstruction.{modality}.*` and `fusion.*`.

@@ -99,10 +99,19 @@ fn batch(
         let shape = [&[samples.saturating_mul(views)], &encoder.input[..]].concat();
         Tensor::zeros_on(&shape, DType::F32, device).map(Input::new)
     };
+    // On the CPU, as in training: losses look at labels. They alternate, so that samples have others of the same label.
     let labels = task.map(|task| match task {
-        Task::OneOf(_) => Tensor::zeros_on(&[samples], DType::U32, device),
+        Task::OneOf(classes) => {
+            let classes = (*classes).max(1);
+            let labels: Vec<u32> =
+                (0..samples).map(|sample| (sample % 2 % classes) as u32).collect();
+            Tensor::from_slice(&labels, &[samples])
+        }
         Task::EachOf(_) | Task::Attributes(_) => {
-            Tensor::zeros_on(&[samples, task.outputs()], DType::F32, device)
+            let width = task.outputs();
+            let mark = |at: usize| (at / width % 2) as f32;
+            let labels: Vec<f32> = (0..samples * width).map(mark).collect();
+            Tensor::from_slice(&labels, &[samples, width])
         }
     });
     let modalities = encoders.iter().map(input).collect::<Result<_>>()?;

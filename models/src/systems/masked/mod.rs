@@ -131,12 +131,10 @@ impl Definition for Masked {
         let pairs = settings.contrast > 0.0;
         let least = if pairs || settings.attention == MaskedAttention::Cross { 2 } else { 1 };
         Needs {
-            labels: false,
             pairs,
-            unpaired: false,
             aligned: settings.contrast < 1.0,
-            views: 1,
             modalities: least..=usize::MAX,
+            ..Needs::default()
         }
     }
 

@@ -64,14 +64,7 @@ impl Definition for VoiceToFace {
     }
 
     fn needs(_: &VoiceToFaceSettings) -> Needs {
-        Needs {
-            labels: false,
-            pairs: false,
-            unpaired: true,
-            aligned: true,
-            views: 1,
-            modalities: 2..=usize::MAX,
-        }
+        Needs { unpaired: true, aligned: true, modalities: 2..=usize::MAX, ..Needs::default() }
     }
 
     /// Makes `{source}.*`, `decoder.source.*`, `decoder.first.*` and `decoder.output.*`.
