@@ -91,6 +91,7 @@ fn batch(snippets: &[&Snippet], width: usize) -> engine::Result<Batch> {
     Ok(Batch {
         modalities: vec![input],
         labels: Some(Tensor::from_slice(&labels, &[n])?),
+        groups: None,
         samples: n,
         views: 1,
     })
@@ -145,7 +146,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut parameters = Parameters::new(DType::F32, 0);
     let head = ClassifierSettings { hidden: 0, dropout: 0.0 };
     let parts = Parts::new(&encoders, Some(&Task::OneOf(2)));
-    let system = LateFusion::new(&LateFusionSettings { head }, parts, parameters.scope())?;
+    let settings = LateFusionSettings { head, ..LateFusionSettings::default() };
+    let system = LateFusion::new(&settings, parts, parameters.scope())?;
     let settings = TrainingSettings {
         epochs: 8,
         batch: 32,

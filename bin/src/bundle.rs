@@ -42,6 +42,9 @@ pub struct Description {
     /// The system of its teacher, if it has one.
     #[serde(default)]
     pub teacher: Option<SystemSettings>,
+    /// The number of training groups, e.g. of actors, if the system tells them apart; otherwise 0.
+    #[serde(default)]
+    pub groups: usize,
     /// Its encoders.
     pub encoders: Vec<EncoderSettings>,
     /// The modalities, in the order of the encoders.
@@ -135,6 +138,7 @@ impl Bundle {
         let parts = Parts {
             encoders: &description.encoders,
             task: description.task.as_ref(),
+            groups: description.groups,
             teacher: description.teacher.as_ref(),
         };
         let system = description.system.build(parts, parameters.scope())?;
@@ -283,7 +287,7 @@ impl Bundle {
                 }
             });
             let modalities = inputs.collect::<Result<_>>()?;
-            Ok(Batch { modalities, labels: None, samples: count, views: 1 })
+            Ok(Batch { modalities, labels: None, groups: None, samples: count, views: 1 })
         }))
     }
 

@@ -82,6 +82,7 @@ fn batch(sequences: &[&Sequence]) -> engine::Result<Batch> {
     };
     Ok(Batch {
         modalities: vec![input],
+        groups: None,
         labels: Some(Tensor::from_slice(&labels, &[n])?),
         samples: n,
         views: 1,
@@ -113,7 +114,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let head = ClassifierSettings { hidden: 0, dropout: 0.0 };
     let task = Task::OneOf(CLASSES);
     let parts = Parts::new(&encoders, Some(&task));
-    let system = LateFusion::new(&LateFusionSettings { head }, parts, parameters.scope())?;
+    let settings = LateFusionSettings { head, ..LateFusionSettings::default() };
+    let system = LateFusion::new(&settings, parts, parameters.scope())?;
     let settings = TrainingSettings {
         epochs: 120,
         batch: 27,

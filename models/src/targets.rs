@@ -186,14 +186,13 @@ impl Task {
     /// # Errors
     /// When the system has no logits, the batch has no labels, or the shapes do not match.
     pub fn loss_of(&self, system: &str, outputs: &Outputs, batch: &Batch) -> Result<Loss> {
-        let missing = |what: &str| Error::Model { model: system.into(), what: what.into() };
-        let logits = outputs.logits.as_ref();
-        let logits = logits.ok_or_else(|| missing("has no logits; its outputs must have them"))?;
-        let labels = batch.labels.as_ref();
-        let labels = labels.ok_or_else(|| {
-            missing("got a batch without labels; leave samples without a label out of its training")
+        let logits = outputs.logits.as_ref().ok_or_else(|| Error::Model {
+            model: system.into(),
+            what: "has no logits; its outputs must have them".into(),
         })?;
-        self.loss(logits, labels).map(Loss::from)
+        let all: Vec<usize> = (0..batch.rows()).collect();
+        let labels = batch.labels_of(system, &all)?;
+        self.loss(logits, &labels).map(Loss::from)
     }
 
     /// The prediction of logits `[N, outputs]`: the most probable class, the labels with a probability above 0.5, or the

@@ -3,10 +3,12 @@
 
 use engine::{Counting, Counts, DType, Device, Parameters, Pass, Result, Tensor};
 use models::backbones::*;
+use models::contrast::{ContrastiveSettings, LossKind, Positives};
 use models::systems::{
-    Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Encoders, Input, Loss, Masked,
-    MaskedAttention, MaskedSettings, Mpuc, MpucSettings, Outputs, Parts, Phase, Plateau, System,
-    Vavl, VavlSettings, VoiceToFace, VoiceToFaceSettings,
+    Batch, CaeLr, CaeLrSettings, CclSettings, Definition, EncoderSettings, Encoders, Fusion, Input,
+    LateFusionSettings, Loss, Masked, MaskedAttention, MaskedSettings, Mpuc, MpucSettings, Outputs,
+    Parts, Phase, Plateau, SpeakerSettings, System, SystemSettings, Vavl, VavlSettings,
+    VoiceToFace, VoiceToFaceSettings,
 };
 use models::targets::Task;
 use models::train::{Trainer, TrainingSettings};
@@ -98,7 +100,7 @@ fn batch(encoders: &[EncoderSettings], labels: Option<Tensor>) -> Result<Batch> 
         })
     };
     let modalities = encoders.iter().map(input).collect::<Result<_>>()?;
-    Ok(Batch { modalities, labels, samples: SAMPLES, views: 1 })
+    Ok(Batch { modalities, labels, groups: None, samples: SAMPLES, views: 1 })
 }
 
 /// The counts of one warm step.
@@ -172,6 +174,40 @@ fn voice_to_face() -> Result<Counts> {
     count(&system, parameters, &batch(&encoders, None)?)
 }
 
+/// Systems of small networks with labels and groups: the losses that are composed of several ops.
+fn composed() -> Result<Vec<(String, Counts)>> {
+    let encoders = ["a", "b", "c"].map(|name| EncoderSettings::strided(name, &[20, 30]));
+    let task = Task::OneOf(6);
+    let classes: Vec<u32> = (0..SAMPLES as u32).map(|sample| sample % 6).collect();
+    let classes = Tensor::from_slice(&classes, &[SAMPLES])?;
+    let batch = Batch { groups: Some(classes.clone()), ..batch(&encoders, Some(classes))? };
+    let teacher = SystemSettings::LateFusion(LateFusionSettings::default());
+    let parts = Parts { groups: 6, teacher: Some(&teacher), ..Parts::new(&encoders, Some(&task)) };
+    let contrast = |kind, positives| {
+        let loss = ContrastiveSettings { kind, positives, ..ContrastiveSettings::default() };
+        SystemSettings::Mpuc(MpucSettings { loss, ..MpucSettings::default() })
+    };
+    let fusion = LateFusionSettings { fusion: Fusion::ScoreMean, ..Default::default() };
+    let ccl = CclSettings { student: "a".into(), ..CclSettings::default() };
+    let systems = [
+        ("mpuc_label", contrast(LossKind::Pairs, Positives::Label)),
+        ("mpuc_clip", contrast(LossKind::Clip, Positives::Own)),
+        ("mpuc_siglip", contrast(LossKind::Siglip, Positives::Own)),
+        ("mpuc_triplet", contrast(LossKind::Triplet, Positives::Own)),
+        ("mpuc_m2fnet", contrast(LossKind::M2fnetPrinted, Positives::Own)),
+        ("score_mean", SystemSettings::LateFusion(fusion)),
+        ("speaker", SystemSettings::Speaker(SpeakerSettings::default())),
+        ("ccl", SystemSettings::Ccl(ccl)),
+    ];
+    let measure = |(name, settings): (&str, SystemSettings)| {
+        let mut parameters = Parameters::new(DType::F32, 0);
+        let system = settings.build(parts, parameters.scope())?;
+        parameters.freeze("teacher.");
+        Ok((name.to_owned(), count(&*system, parameters, &batch)?))
+    };
+    systems.into_iter().map(measure).collect()
+}
+
 fn columns(counts: &Counts) -> [u64; 8] {
     let Counts { copies, uploads, uploaded, downloads, downloaded, waits, fresh, .. } = *counts;
     [counts.launches(), copies, uploads, uploaded, downloads, downloaded, waits, fresh]
@@ -193,6 +229,7 @@ fn a_step_stays_within_its_budget() -> Result<()> {
     found.push(("masked_both".into(), masked(MaskedAttention::Joint, 0.5)?));
     found.push(("masked_cross".into(), masked(MaskedAttention::Cross, 0.0)?));
     found.push(("voice_to_face".into(), voice_to_face()?));
+    found.extend(composed()?);
 
     let line = |(case, counts): &(String, Counts)| {
         let cells = columns(counts).map(|number| number.to_string());

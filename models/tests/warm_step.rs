@@ -39,7 +39,7 @@ fn batch(encoders: &[EncoderSettings], samples: usize) -> engine::Result<Batch> 
         })
     };
     let modalities = encoders.iter().map(input).collect::<engine::Result<_>>()?;
-    Ok(Batch { modalities, labels: None, samples, views: 1 })
+    Ok(Batch { modalities, labels: None, groups: None, samples, views: 1 })
 }
 
 #[test]

@@ -58,11 +58,9 @@ system = "vavl"
 modalities = ["seeing"]
 "#;
 
-#[test]
-fn unpaired_features_train_to_attributes() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = manifest(folder.path());
-    let configuration = folder.path().join("attributes.toml");
+/// A configuration for the manifest, as a file.
+fn configuration(folder: &Path) -> PathBuf {
+    let configuration = folder.join("attributes.toml");
     let modality = CONFIGURATION.split("[modality.sequence]").nth(1).unwrap();
     let modality = modality.split("[system.vavl]").next().unwrap();
     // The world's own modalities are not in this manifest.
@@ -72,6 +70,14 @@ fn unpaired_features_train_to_attributes() {
         1,
     );
     std::fs::write(&configuration, text_of).unwrap();
+    configuration
+}
+
+#[test]
+fn unpaired_features_train_to_attributes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = manifest(folder.path());
+    let configuration = configuration(folder.path());
     let out = folder.path().join("run");
     let cache = format!("data.cache={}", folder.path().join("cache").display());
     let train = [
@@ -154,4 +160,39 @@ fn attributes_that_cannot_be_are_refused() {
     refused(with("nan"), &["`nan` is not a number"]);
     let beside = table.replacen(",group\n", ",label\n", 1);
     refused(beside, &["`attribute:arousal` beside a column of classes"]);
+}
+
+#[test]
+fn speakers_are_told_apart_where_samples_have_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = manifest(folder.path());
+    let configuration = configuration(folder.path());
+    let cache = format!("data.cache={}", folder.path().join("cache").display());
+    let train = |out: &str| {
+        let out = folder.path().join(out);
+        let [configuration, data, out] =
+            [&configuration, &data, &out].map(|path| path.to_str().unwrap());
+        let paths = ["train", "--config", configuration, "--data", data, "--out", out, "--json"];
+        let settings = ["--set", &cache, "--set", "arms=[speaker]", "--set", "training.epochs=2"];
+        mpuc(&[&paths[..], &settings].concat())
+    };
+    let output = train("groups");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // 64 of 96 samples in groups of 4, each told apart in two modalities.
+    let first = report["arms"]["speaker"]["loss_first"].as_f64().unwrap();
+    assert!((first - 2.0 * 16f64.ln()).abs() < 1.5, "{first}");
+    assert_eq!(report["protocol"]["groups_in_pretraining"], serde_json::json!(["speaker"]));
+
+    let table = std::fs::read_to_string(&data).unwrap();
+    let without: Vec<&str> = table.lines().map(|row| row.rsplit_once(',').unwrap().0).collect();
+    std::fs::write(&data, without.join("\n")).unwrap();
+    let output = train("none");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert!(
+        message.contains("`arm.speaker` tells the groups of training samples apart, but the"),
+        "{message}"
+    );
+    assert!(message.contains("training samples have no groups"), "{message}");
 }

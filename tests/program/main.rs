@@ -16,5 +16,6 @@ mod pretraining;
 mod resume;
 mod signals;
 mod study;
+mod systems;
 mod weights;
 mod world;

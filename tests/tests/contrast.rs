@@ -34,7 +34,7 @@ fn batch(d: &Value, labels: Option<Tensor>) -> Batch {
         ..Input::new(Tensor::zeros(&[samples, 1], DType::F32))
     };
     let modalities = d["present"].as_array().unwrap().iter().map(input).collect();
-    Batch { modalities, labels, samples, views: 1 }
+    Batch { modalities, labels, groups: None, samples, views: 1 }
 }
 
 fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>) {

@@ -66,7 +66,7 @@ pub fn compare(
     // the largest of its kind.
     let single = fixture.largest_single(&format!("{mode}/grad/"));
     for id in parameters.ids() {
-        if parameters.kind(id) == Kind::Statistic {
+        if parameters.kind(id) != Kind::Trainable {
             continue;
         }
         if skip {

@@ -49,14 +49,16 @@ fn batch(d: &Value, encoders: &[EncoderSettings], dtype: DType) -> Batch {
             present,
         }
     };
-    let labels = d["classes"].as_u64().map(|classes| {
-        let labels: Vec<u32> = (0..rows).map(|row| (row % classes as usize) as u32).collect();
-        Tensor::from_slice(&labels, &[rows]).unwrap()
-    });
+    let cycle = |count: u64| {
+        let numbers: Vec<u32> = (0..rows).map(|row| (row % count as usize) as u32).collect();
+        Tensor::from_slice(&numbers, &[rows]).unwrap()
+    };
+    let labels = d["classes"].as_u64().map(cycle);
+    let groups = d["groups"].as_u64().map(cycle);
     // The two views of the authors' loss are rows like any others here.
     let views = if d["settings"]["loss"]["denominator"] == "authors" { 2 } else { 1 };
     let modalities = encoders.iter().enumerate().map(input).collect();
-    Batch { modalities, labels, samples: rows / views, views }
+    Batch { modalities, labels, groups, samples: rows / views, views }
 }
 
 fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>) {
@@ -68,9 +70,12 @@ fn compare(file: &str, dtype: DType, tolerance: f64, failures: &mut Vec<String>)
     settings["system"] = d["system"].clone();
     let settings: SystemSettings = parse(&settings);
     let task = d["classes"].as_u64().map(|classes| Task::OneOf(classes as usize));
-    let parts = Parts::new(&encoders, task.as_ref());
+    let teacher: Option<SystemSettings> = d.get("teacher").map(parse);
+    let groups = d["groups"].as_u64().unwrap_or(0) as usize;
+    let parts = Parts { groups, teacher: teacher.as_ref(), ..Parts::new(&encoders, task.as_ref()) };
     let system = settings.build(parts, parameters.scope()).unwrap();
     network::fill(&mut parameters, d);
+    parameters.freeze("teacher.");
     let mut comparison = Comparison::default();
     let batch = batch(d, &encoders, dtype);
     let outputs = system.outputs(&Pass::evaluate(&parameters), &batch).unwrap();

@@ -90,7 +90,8 @@ pub enum Pairing {
     /// Modalities of the same sample are paired.
     #[default]
     Own,
-    /// Each modality but the first is permuted over the batch: a control whose pairs share nothing.
+    /// Each modality but one is permuted over the batch: a control whose pairs share nothing. The one is the first, or the
+    /// student of `ccl`, which keeps its labels.
     Shuffled,
 }
 

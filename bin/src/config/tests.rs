@@ -246,7 +246,7 @@ fn an_arm_has_what_it_says_and_else_what_all_have() -> Result<()> {
     let resolved = resolve("world", &set)?;
     let [mpuc, clip, unimodal] = &resolved.arms[..] else { panic!("{:?}", resolved.arms) };
     let loss = |arm: &Arm| match arm.system() {
-        Some(models::systems::SystemSettings::Mpuc(settings)) => settings.loss,
+        Some(models::systems::SystemSettings::Mpuc(settings)) => settings.loss.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!((loss(mpuc).temperature, loss(clip).temperature), (0.2, 0.2));

@@ -2,7 +2,7 @@
 
 use super::PreparedData;
 use crate::config::{Config, ModalityConfig, Pairing, Sampling, Standardise};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use data::corpus::Label;
 use data::dataset::Dataset;
 use data::loader::{self, Item, Loader, Window};
@@ -10,6 +10,7 @@ use data::standardise::{Spread, Standardiser};
 use engine::{Philox, Tensor};
 use models::sampler::{Augmentation, window_start};
 use models::systems::{Batch, Input, Needs};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Threads that make batches ahead of training.
@@ -27,6 +28,8 @@ pub struct Batches<'a> {
     dataset: Arc<Dataset>,
     /// By modality of the batches.
     standardisers: Vec<Option<Standardiser>>,
+    /// The number of each group of the training samples.
+    groups: Arc<BTreeMap<usize, u32>>,
     seed: u64,
 }
 
@@ -59,7 +62,20 @@ impl<'a> Batches<'a> {
             .collect::<std::result::Result<_, _>>()?;
         let chosen = (0..prepared.names.len()).collect();
         let dataset = Arc::clone(&prepared.dataset);
-        Ok(Batches { prepared, sampling: config.sampling, chosen, dataset, standardisers, seed })
+        let mut groups = BTreeMap::new();
+        for &sample in train {
+            let next = groups.len() as u32;
+            groups.entry(prepared.groups[sample]).or_insert(next);
+        }
+        Ok(Batches {
+            prepared,
+            sampling: config.sampling,
+            chosen,
+            dataset,
+            standardisers,
+            groups: Arc::new(groups),
+            seed,
+        })
     }
 
     /// Batches of these modalities alone, by their numbers in the data.
@@ -70,7 +86,27 @@ impl<'a> Batches<'a> {
         };
         let standardisers = modalities.iter().map(|&m| self.standardisers[m].clone()).collect();
         let chosen = modalities.to_vec();
-        Batches { chosen, dataset, standardisers, ..*self }
+        let groups = Arc::clone(&self.groups);
+        Batches { chosen, dataset, standardisers, groups, ..*self }
+    }
+
+    /// The number of groups of the training samples, which a system tells apart.
+    ///
+    /// # Errors
+    /// 78 when there is one group, or each sample is a group by itself.
+    pub fn groups(&self, arm: &str, train: &[usize]) -> Result<usize> {
+        let count = self.groups.len();
+        let what = match (count, train.len()) {
+            (0 | 1, _) => "all training samples are of one group".to_owned(),
+            (groups, samples) if groups == samples => {
+                format!(
+                    "the {samples} training samples have no groups, or each is a group by itself"
+                )
+            }
+            _ => return Ok(count),
+        };
+        Err(Failure::config(format!("`arm.{arm}` tells the groups of training samples apart, but {what}"))
+            .hint("use a corpus with at least two groups of several samples, e.g. actors, or remove the arm"))
     }
 
     /// The standardiser of each modality.
@@ -168,9 +204,12 @@ impl<'a> Batches<'a> {
         plan: &[Vec<Item>],
         done: usize,
         epoch: u64,
-        views: usize,
+        needs: &Needs,
         pairing: Pairing,
     ) -> Result<impl Iterator<Item = Result<Batch>> + use<'a>> {
+        let views = needs.views;
+        let named = |number: &usize| needs.anchor.as_ref() == Some(&self.prepared.names[*number]);
+        let anchor = self.chosen.iter().position(named).unwrap_or(0);
         let augmentations = self.chosen.iter().zip(self.modalities());
         let augmentations = augmentations.map(|(&number, m)| (number, m.augmentation)).collect();
         let noise = Noise { augmentations, seed: self.seed, epoch, views };
@@ -184,7 +223,7 @@ impl<'a> Batches<'a> {
             move |batch| {
                 noise.add(batch);
                 if pairing == Pairing::Shuffled {
-                    shuffle(batch, random.at((done + batch.index) as u64));
+                    shuffle(batch, anchor, random.at((done + batch.index) as u64));
                 }
             },
         )?;
@@ -283,7 +322,12 @@ impl<'a> Batches<'a> {
         let targets = self.prepared.targets(&batch.samples[..rows / views]);
         let labels = targets.map(|targets| targets.tensor()).transpose()?;
         let modalities = batch.modalities.into_iter().map(input).collect::<Result<_>>()?;
-        Ok(Batch { modalities, labels, samples: rows / views, views })
+        let samples = &batch.samples[..rows / views];
+        let number = |sample: &usize| self.groups.get(&self.prepared.groups[*sample]).copied();
+        let groups: Option<Vec<u32>> = samples.iter().map(number).collect();
+        let groups = groups.map(|groups| Tensor::from_slice(&groups, &[groups.len()]));
+        let groups = groups.transpose()?;
+        Ok(Batch { modalities, labels, groups, samples: rows / views, views })
     }
 }
 
@@ -367,9 +411,10 @@ fn hide(batch: &mut loader::Batch, modality: usize) {
     }
 }
 
-/// Permutes the rows of every modality but the first.
-fn shuffle(batch: &mut loader::Batch, random: Philox) {
-    for (number, stacked) in batch.modalities.iter_mut().enumerate().skip(1) {
+/// Permutes the rows of every modality but `anchor`.
+fn shuffle(batch: &mut loader::Batch, anchor: usize, random: Philox) {
+    let others = batch.modalities.iter_mut().enumerate().filter(|(number, _)| *number != anchor);
+    for (number, stacked) in others {
         let order = random.at(number as u64).permutation(batch.samples.len());
         let row: usize = stacked.values.shape()[1..].iter().product();
         let before = stacked.values.data().to_vec();

@@ -99,13 +99,17 @@ struct EpochMetrics {
 }
 
 /// The training and validation samples of a system. A system whose loss reads labels gets only labelled ones; another is,
-/// with `transductive`, also trained on the held-out ones.
+/// with `transductive`, also trained on the held-out ones. A system whose loss reads groups gets the training part alone:
+/// the groups of other parts are not among those that it tells apart.
 pub fn samples_to_learn_from(
     prepared: &PreparedData,
     split: &Split,
     needs: &Needs,
     transductive: bool,
 ) -> (Vec<usize>, Vec<usize>) {
+    if needs.groups {
+        return (split.train.clone(), Vec::new());
+    }
     if needs.labels {
         return (prepared.labelled(&split.train), prepared.labelled(&split.validation));
     }
@@ -367,7 +371,7 @@ impl Course for Running<'_> {
         let Stage { batches, needs, pairing, .. } = self.stage;
         let plan = self.stage.plan(epoch);
         let drawn = self.stage.drawn(epoch);
-        let mut batches = batches.training(&plan, done, drawn, needs.views, *pairing)?;
+        let mut batches = batches.training(&plan, done, drawn, needs, *pairing)?;
         self.saved.set(Instant::now());
         Ok(std::iter::from_fn(move || {
             let asked = Instant::now();

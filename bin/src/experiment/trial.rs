@@ -250,6 +250,7 @@ impl<'a> Trial<'a> {
         let parts = Parts {
             encoders: &encoders,
             task: self.task.as_ref(),
+            groups: self.groups(arm, settings)?,
             teacher: teacher.and_then(Arm::system),
         };
         let system = settings.build(parts, parameters.scope())?;
@@ -269,6 +270,14 @@ impl<'a> Trial<'a> {
             history: Vec::new(),
             unfinished: None,
         })
+    }
+
+    /// The number of training groups, if the system tells them apart; otherwise 0.
+    fn groups(&self, arm: &Arm, settings: &SystemSettings) -> Result<usize> {
+        match settings.needs().groups {
+            true => self.batches.groups(&arm.name, &self.split.train),
+            false => Ok(0),
+        }
     }
 
     fn encoders(&self, arm: &Arm, modalities: &[usize]) -> Vec<EncoderSettings> {
@@ -297,7 +306,8 @@ impl<'a> Trial<'a> {
         let modalities = self.modalities(arm)?;
         let encoders = self.encoders(arm, &modalities);
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name)?.system());
-        let parts = Parts { encoders: &encoders, task: self.task.as_ref(), teacher };
+        let groups = self.groups(arm, system)?;
+        let parts = Parts { encoders: &encoders, task: self.task.as_ref(), groups, teacher };
         let batches = self.batches.select(&modalities);
         let evaluated = Evaluated { rows: ROWS, shapes: &batches.evaluation_shapes() };
         let gpu = self.session.device.gpu().is_some();
@@ -327,7 +337,7 @@ impl<'a> Trial<'a> {
         if arm.training.epochs == 0 {
             let needs = Needs { views: 1, pairs: false, ..settings.needs() };
             let plan = batches.plan(&self.split.train, arm.training.batch, 0, &needs);
-            let drawn = batches.training(&plan, 0, 0, 1, Pairing::Own)?;
+            let drawn = batches.training(&plan, 0, 0, &needs, Pairing::Own)?;
             calibrate(&*networks.system, &mut networks.parameters, drawn)?;
         } else {
             let stage = self.stage(arm, settings.needs(), batches);
@@ -542,6 +552,7 @@ impl<'a> Trial<'a> {
             fold: self.fold + 1,
             system: networks.settings.clone(),
             teacher: arm.teacher.as_ref().and_then(|name| self.arm(name)?.system().cloned()),
+            groups: self.groups(arm, &networks.settings)?,
             encoders: networks.encoders.clone(),
             modalities: modalities.map(modality).collect::<Result<_>>()?,
             task: self.task.clone(),
@@ -559,12 +570,20 @@ impl<'a> Trial<'a> {
 
 /// Copies a teacher's parameters into a student's and freezes them.
 fn install(teacher: &Parameters, student: &mut Parameters) -> Result<()> {
-    for id in teacher.ids() {
-        let name = format!("{}.{}", Teacher::SCOPE, teacher.name(id));
-        if let Some(own) = student.find(&name) {
-            student.import(own, &teacher.export(id)?)?;
-        }
+    let prefix = format!("{}.", Teacher::SCOPE);
+    let owns: Vec<_> = student.ids().filter(|id| student.name(*id).starts_with(&prefix)).collect();
+    for own in owns {
+        let name = &student.name(own)[prefix.len()..];
+        let Some(id) = teacher.find(name) else {
+            return Err(Failure::config(format!(
+                "the teacher's networks have no `{name}`, which the student's copy of them has"
+            ))
+            .hint(
+                "train the arm and its teacher on the same modalities, with the same backbones",
+            ));
+        };
+        student.import(own, &teacher.export(id)?)?;
     }
-    student.freeze(&format!("{}.", Teacher::SCOPE));
+    student.freeze(&prefix);
     Ok(())
 }

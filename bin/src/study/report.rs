@@ -114,6 +114,8 @@ pub enum LabelsRead {
     None,
     /// The labels of the training part.
     Labels,
+    /// The groups of the training part, e.g. its actors.
+    Groups,
     /// It has no networks.
     NoNetworks,
 }
@@ -385,6 +387,7 @@ fn labels_read(arm: &Arm, all: &[Arm]) -> LabelsRead {
     match source.and_then(|arm| Some((arm.system()?, arm.training.epochs))) {
         None => LabelsRead::NoNetworks,
         Some((system, epochs)) if epochs > 0 && system.needs().labels => LabelsRead::Labels,
+        Some((system, epochs)) if epochs > 0 && system.needs().groups => LabelsRead::Groups,
         Some(_) => LabelsRead::None,
     }
 }
@@ -394,6 +397,7 @@ impl std::fmt::Display for LabelsRead {
         f.write_str(match self {
             LabelsRead::None => "none",
             LabelsRead::Labels => "labels",
+            LabelsRead::Groups => "groups",
             LabelsRead::NoNetworks => "-",
         })
     }

@@ -1,9 +1,11 @@
 //! Contrastive losses between the embeddings of modalities: MPUC's, and those it is compared with.
 
+mod adversary;
 mod columns;
 mod distances;
 mod settings;
 
+pub use adversary::{Adversary, AdversarySettings};
 pub use columns::{Columns, PairRows};
 pub use distances::{Squares, adaptive_triplet, m2fnet, siglip, triplet};
 pub use settings::*;
@@ -172,11 +174,12 @@ impl Contrast {
             total = Some(total.map_or(Ok(term.clone()), |sum| sum.add(&term))?);
         }
         let total = total.ok_or(Error::Tape("a contrastive loss needs at least one modality"))?;
-        Ok((self.anchor_learned(pass, total)?, self.parts(&found)?))
+        let total = if found.is_empty() { self.with_learned(pass, total)? } else { total };
+        Ok((total, self.parts(&found)?))
     }
 
-    /// The total with gradients of 0 for learned numbers, where a batch has no pair.
-    fn anchor_learned(&self, pass: &Pass<'_>, total: Tensor) -> Result<Tensor> {
+    /// The total of a batch without pairs, with gradients of 0 for learned numbers.
+    fn with_learned(&self, pass: &Pass<'_>, total: Tensor) -> Result<Tensor> {
         let learned = self.learned.iter().flatten();
         learned
             .into_iter()
@@ -202,10 +205,8 @@ impl Contrast {
         let labels = match self.settings.positives {
             Positives::Own => None,
             Positives::Label => {
-                let labels = batch.labels.as_ref().ok_or_else(|| Error::Model {
-                    model: "contrastive loss".into(),
-                    what: "got a batch without labels; leave samples without a label out of its training".into(),
-                })?;
+                let all: Vec<usize> = (0..batch.rows()).collect();
+                let labels = batch.labels_of("contrastive loss", &all)?;
                 let width = labels.count() / batch.samples;
                 Some(labels.to_vec()?.chunks(width).map(<[f64]>::to_vec).collect())
             }
@@ -337,7 +338,10 @@ impl Contrast {
 }
 
 /// Embeddings `[N, D]` divided by their norms; 0 stays 0.
-fn unit(embeddings: &Tensor) -> Result<Tensor> {
+///
+/// # Errors
+/// When they have other axes.
+pub fn unit(embeddings: &Tensor) -> Result<Tensor> {
     let squares = embeddings.square()?.sum_keeping(&[1])?;
     embeddings.divide(&squares.affine(1.0, 1e-24)?.sqrt()?)
 }

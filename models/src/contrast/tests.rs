@@ -15,7 +15,13 @@ fn batch(samples: usize, views: usize, present: Option<&[[u32; 6]]>) -> Result<B
         present: present.map(|flags| [&flags[m][..samples]; 2][..views].concat()),
         ..Input::new(Tensor::zeros(&[samples * views, 1], DType::F32))
     };
-    Ok(Batch { modalities: (0..NAMES.len()).map(input).collect(), labels: None, samples, views })
+    Ok(Batch {
+        modalities: (0..NAMES.len()).map(input).collect(),
+        labels: None,
+        groups: None,
+        samples,
+        views,
+    })
 }
 
 /// The loss, its parts and the gradients of embeddings that are a fixed function of their position.

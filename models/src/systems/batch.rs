@@ -1,6 +1,6 @@
 //! A batch of samples: the input of a system in training and evaluation.
 
-use engine::{Device, Result, Tensor};
+use engine::{Device, Error, Result, Tensor};
 
 /// The samples of one step.
 #[derive(Debug, Clone)]
@@ -9,6 +9,9 @@ pub struct Batch {
     pub modalities: Vec<Input>,
     /// The targets, from [`Targets::tensor`](crate::targets::Targets::tensor); `None` if a sample has no target.
     pub labels: Option<Tensor>,
+    /// The number of each sample's group among the training groups `[samples]` (u32), e.g. of its actor; `None` if it is
+    /// not known, or a sample is of no training group.
+    pub groups: Option<Tensor>,
     /// The number of samples; each has `views` rows.
     pub samples: usize,
     /// Windows of each sample. The rows of the second view follow all rows of the first.
@@ -74,7 +77,7 @@ impl Batch {
     pub fn new(modalities: Vec<Tensor>) -> Self {
         let samples = modalities.first().map_or(0, |data| data.shape()[0]);
         let modalities = modalities.into_iter().map(Input::new).collect();
-        Batch { modalities, labels: None, samples, views: 1 }
+        Batch { modalities, labels: None, groups: None, samples, views: 1 }
     }
 
     /// A batch with targets whose samples have every modality: classes `[N]` (u32) or marks `[N, labels]` (0 or 1).
@@ -111,23 +114,35 @@ impl Batch {
         (0..self.rows()).filter(complete).collect()
     }
 
-    /// The targets of these rows; `None` if a sample has no target. Targets on a GPU are copied to the CPU, unless all rows
-    /// are asked for.
+    /// The targets of these rows, for the loss of `system`. Targets on a GPU are copied to the CPU, unless all rows are asked
+    /// for.
     ///
     /// # Errors
-    /// When work on a GPU failed.
-    pub fn labels_of(&self, rows: &[usize]) -> Result<Option<Tensor>> {
-        let Some(labels) = &self.labels else { return Ok(None) };
-        if rows.len() == self.rows() {
-            return Ok(Some(labels.clone()));
-        }
-        let (shape, values) = (labels.shape(), labels.to_vec()?);
-        let width: usize = shape[1..].iter().product();
-        let picked = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied();
-        let mut shape = shape.to_vec();
-        shape[0] = rows.len();
-        let picked = Tensor::from_slice(&picked.collect::<Vec<f64>>(), &shape)?;
-        picked.to(labels.dtype()).map(Some)
+    /// When the batch has no targets, or work on a GPU failed.
+    pub fn labels_of(&self, system: &str, rows: &[usize]) -> Result<Tensor> {
+        let Some(labels) = &self.labels else {
+            return Err(Error::Model {
+                model: system.into(),
+                what:
+                    "got a batch without labels; leave samples without a label out of its training"
+                        .into(),
+            });
+        };
+        if rows.len() == self.rows() { Ok(labels.clone()) } else { pick(labels, rows) }
+    }
+
+    /// The groups of these rows, for the loss of `system`.
+    ///
+    /// # Errors
+    /// When the batch has no groups, or work on a GPU failed.
+    pub fn groups_of(&self, system: &str, rows: &[usize]) -> Result<Tensor> {
+        let Some(groups) = &self.groups else {
+            return Err(Error::Model {
+                model: system.into(),
+                what: "got a batch without groups, or with a sample of no training group; train it on samples of the training part".into(),
+            });
+        };
+        if rows.len() == self.rows() { Ok(groups.clone()) } else { pick(groups, rows) }
     }
 
     /// The presence flags `[M, samples]` of M modalities; `None` if every sample has every modality. All views of a sample
@@ -147,4 +162,15 @@ impl Batch {
         let flags: Vec<u32> = self.modalities.iter().flat_map(flags).collect();
         Tensor::from_slice(&flags, &[self.modalities.len(), samples]).map(Some)
     }
+}
+
+/// These rows of a tensor, on the CPU.
+fn pick(tensor: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let (shape, values) = (tensor.shape(), tensor.to_vec()?);
+    let width: usize = shape[1..].iter().product();
+    let picked = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied();
+    let mut shape = shape.to_vec();
+    shape[0] = rows.len();
+    let picked = Tensor::from_slice(&picked.collect::<Vec<f64>>(), &shape)?;
+    picked.to(tensor.dtype())
 }

@@ -106,6 +106,8 @@ systems! {
     cae_lr::CaeLr,
     masked::Masked,
     voice_to_face::VoiceToFace,
+    speaker::Speaker,
+    ccl::Ccl,
 }
 
 #[cfg(test)]

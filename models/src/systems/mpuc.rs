@@ -3,7 +3,7 @@
 
 use super::{Batch, Definition, EncoderSettings, Encoders, Loss, Needs, Outputs, Parts};
 use super::{Plateau, Refusal, System};
-use crate::contrast::{Contrast, LossKind, Positives};
+use crate::contrast::{Adversary, AdversarySettings, Contrast, LossKind, Positives};
 use crate::heads::{Projection, ProjectionSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub struct MpucSettings {
     pub projection: ProjectionSettings,
     /// The contrastive loss.
     pub loss: ContrastiveSettings,
+    /// A classifier of modalities with a reversed gradient, in place of AR-IIGCN's adversary (Shou et al. 2023).
+    pub adversary: AdversarySettings,
 }
 
 /// Encoders, a projection head for each, and the loss between every ordered pair of modalities.
@@ -26,6 +28,7 @@ pub struct Mpuc {
     encoders: Encoders,
     projections: Vec<Projection>,
     contrast: Contrast,
+    adversary: Option<Adversary>,
     loss: ContrastiveSettings,
 }
 
@@ -35,6 +38,7 @@ impl Definition for Mpuc {
 
     fn check(settings: &MpucSettings) -> std::result::Result<(), Refusal> {
         settings.loss.check()?;
+        settings.adversary.check()?;
         let ProjectionSettings { hidden, output, .. } = settings.projection;
         for (key, width) in [("projection.hidden", hidden), ("projection.output", output)] {
             if width == 0 {
@@ -54,7 +58,8 @@ impl Definition for Mpuc {
         }
     }
 
-    /// Makes `{modality}.*`, `projection.{modality}.*`, and `loss.*` if the loss has learned numbers.
+    /// Makes `{modality}.*`, `projection.{modality}.*`, `loss.*` if the loss has learned numbers, and `adversary.*` if there
+    /// is one.
     fn new(settings: &MpucSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
         let encoders = Encoders::new(parts.encoders, &mut scope)?;
         let mut heads = scope.sub("projection");
@@ -64,7 +69,10 @@ impl Definition for Mpuc {
         let projections =
             parts.encoders.iter().zip(encoders.widths()).map(head).collect::<Result<_>>()?;
         let contrast = Contrast::new(&settings.loss, parts, Self::NAME, scope.sub("loss"))?;
-        Ok(Mpuc { encoders, projections, contrast, loss: settings.loss.clone() })
+        let width = settings.projection.output;
+        let count = parts.encoders.len();
+        let adversary = Adversary::new(&settings.adversary, scope.sub("adversary"), width, count)?;
+        Ok(Mpuc { encoders, projections, contrast, adversary, loss: settings.loss.clone() })
     }
 }
 
@@ -89,11 +97,20 @@ impl System for Mpuc {
 
     fn loss(&self, pass: &Pass<'_>, batch: &Batch, _phase: usize) -> Result<Loss> {
         let embeddings = self.outputs(pass, batch)?.embeddings;
-        self.contrast.loss(pass, batch, embeddings)
+        let loss = self.contrast.loss(pass, batch, embeddings)?;
+        match &self.adversary {
+            None => Ok(loss),
+            Some(adversary) => {
+                let modality = adversary.loss(pass, batch, &loss.embeddings)?;
+                loss.plus(modality, "modality")
+            }
+        }
     }
 
     fn chance_loss(&self, batch: usize) -> Option<f64> {
-        self.loss.chance(batch, self.projections.len())
+        let count = self.projections.len();
+        let adversary = self.adversary.as_ref().map_or(0.0, |_| (count as f64).ln());
+        Some(self.loss.chance(batch, count)? + adversary)
     }
 
     fn plateau(&self, batch: usize) -> Option<Plateau> {

@@ -79,6 +79,8 @@ pub struct Parts<'a> {
     pub encoders: &'a [EncoderSettings],
     /// The task of the labels; `None` without labels.
     pub task: Option<&'a Task>,
+    /// The number of groups of the training samples, e.g. of actors; 0 if it is not known.
+    pub groups: usize,
     /// The system of the arm that the configuration names as `teacher`; `None` if it names no teacher.
     pub teacher: Option<&'a SystemSettings>,
 }
@@ -101,9 +103,9 @@ impl Teacher {
 }
 
 impl<'a> Parts<'a> {
-    /// Parts without a teacher.
+    /// Parts without groups and without a teacher.
     pub fn new(encoders: &'a [EncoderSettings], task: Option<&'a Task>) -> Self {
-        Parts { encoders, task, teacher: None }
+        Parts { encoders, task, groups: 0, teacher: None }
     }
 
     /// Makes the teacher's networks in the scope `teacher`. The caller of [`Definition::new`] must then load and freeze
@@ -188,6 +190,8 @@ pub struct Needs {
     pub unpaired: bool,
     /// Whether the windows of all modalities must start at one time, also if the configuration draws them independently.
     pub aligned: bool,
+    /// The modality that keeps its place beside the labels where pairs are shuffled, a control; `None` for the first.
+    pub anchor: Option<String>,
     /// Windows of each sample in a training batch.
     pub views: usize,
     /// The accepted numbers of modalities.
@@ -204,6 +208,7 @@ impl Default for Needs {
             pairs: false,
             unpaired: false,
             aligned: false,
+            anchor: None,
             views: 1,
             modalities: 1..=usize::MAX,
         }
@@ -258,6 +263,34 @@ impl Loss {
         let values = Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)?;
         let names = named.iter().enumerate().map(|(at, (_, name))| (at, name.clone())).collect();
         Ok(Loss { parts: Some(LossParts { values, names }), ..Loss::from(total) })
+    }
+
+    /// The sum of scalar losses, which are its parts under these names. There must be at least one.
+    ///
+    /// # Errors
+    /// When a loss is not one number.
+    pub fn sum(losses: &[Tensor], names: &[String]) -> Result<Self> {
+        let total = losses[1..].iter().try_fold(losses[0].clone(), |sum, loss| sum.add(loss))?;
+        let named: Vec<(Tensor, String)> =
+            losses.iter().cloned().zip(names.iter().cloned()).collect();
+        Loss::with_parts(total, &named)
+    }
+
+    /// This loss and another scalar, which is a part under this name.
+    ///
+    /// # Errors
+    /// When the other loss is not one number.
+    pub fn plus(self, other: Tensor, name: &str) -> Result<Loss> {
+        let value = other.detached().reshape(&[1])?;
+        let parts = match self.parts {
+            None => LossParts { values: value, names: vec![(0, name.into())] },
+            Some(LossParts { values, mut names }) => {
+                let flat = values.reshape(&[values.count()])?;
+                names.push((values.count(), name.into()));
+                LossParts { values: Tensor::concat(&[&flat, &value], 0)?, names }
+            }
+        };
+        Ok(Loss { total: self.total.add(&other)?, parts: Some(parts), ..self })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Parts, Phase, Refusal, System};
 use crate::backbones::{Conformer, ConformerSettings};
 use crate::targets::Task;
 use engine::nn::{Dropout, LayerNorm, Linear};
-use engine::{Error, Pass, Result, Scope, Tensor};
+use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The settings of [`Vavl`]; the defaults are the authors'.
@@ -230,7 +230,7 @@ impl Vavl {
     fn modality_loss(&self, pass: &Pass<'_>, batch: &Batch, modality: usize) -> Result<Loss> {
         let input = &batch.modalities[modality];
         let representation = self.represent(pass, input, modality)?;
-        let labels = self.labels(batch, &batch.rows_with(modality))?;
+        let labels = batch.labels_of(Self::NAME, &batch.rows_with(modality))?;
         let logits = self.heads[modality].forward(pass, &representation)?;
         let task = self.task.loss(&logits, &labels)?;
         let [rows, steps] = [input.data.shape()[0], input.data.shape()[1]];
@@ -281,16 +281,8 @@ impl Vavl {
         let features: Vec<Tensor> = features.iter().map(whole).collect::<Result<_>>()?;
         let joined = Tensor::concat(&features.iter().collect::<Vec<_>>(), 1)?;
         let logits = fusion.forward(pass, &joined)?;
-        let total = self.task.loss(&logits, &self.labels(batch, &complete)?)?;
+        let total = self.task.loss(&logits, &batch.labels_of(Self::NAME, &complete)?)?;
         Loss::with_parts(total.clone(), &[(total, "fusion".into())])
-    }
-
-    fn labels(&self, batch: &Batch, rows: &[usize]) -> Result<Tensor> {
-        batch.labels_of(rows)?.ok_or_else(|| Error::Model {
-            model: Self::NAME.into(),
-            what: "got a batch without labels; leave samples without a label out of its training"
-                .into(),
-        })
     }
 
     /// `[N, outputs]`: of the fusion head where a row has every modality, else the mean of the heads of those it has.

@@ -1,7 +1,7 @@
 //! The memory that training and evaluation need, without doing either: a step on a device that executes nothing.
 
 use super::{Trainer, TrainingSettings};
-use crate::systems::{Batch, EncoderSettings, Input, Parts, System, SystemSettings};
+use crate::systems::{Batch, EncoderSettings, Input, Parts, System, SystemSettings, Teacher};
 use crate::targets::Task;
 use engine::{Counting, DType, Device, Parameters, Pass, Result, Tensor};
 use std::collections::BTreeMap;
@@ -48,10 +48,11 @@ pub fn estimate(
     gpu: bool,
 ) -> Result<Estimate> {
     let views = system.needs().views;
-    let Parts { encoders, task, .. } = parts;
+    let Parts { encoders, task, groups, .. } = parts;
     let device = Device::counting(&if gpu { Counting::default() } else { Counting::recomputing() });
     let mut parameters = Parameters::planned(DType::F32, &device);
     let system = system.build(parts, parameters.scope())?;
+    parameters.freeze(&format!("{}.", Teacher::SCOPE));
     let mut networks: BTreeMap<String, usize> = BTreeMap::new();
     for id in parameters.ids() {
         let name = parameters.name(id).split('.').next().unwrap_or_default();
@@ -61,7 +62,7 @@ pub fn estimate(
     let chance_loss = system.chance_loss(settings.batch);
     outputs(&*system, &parameters, evaluated, &device)?;
     if settings.epochs > 0 {
-        let batch = batch(encoders, task, settings.batch, views, &device)?;
+        let batch = batch(encoders, (task, groups), settings.batch, views, &device)?;
         let mut trainer = Trainer::new(settings, &*system, parameters, 0, 2)?;
         // The second step has the optimiser's state.
         for _ in 0..2 {
@@ -90,7 +91,7 @@ fn outputs(
 
 fn batch(
     encoders: &[EncoderSettings],
-    task: Option<&Task>,
+    (task, groups): (Option<&Task>, usize),
     samples: usize,
     views: usize,
     device: &Device,
@@ -100,13 +101,12 @@ fn batch(
         Tensor::zeros_on(&shape, DType::F32, device).map(Input::new)
     };
     // On the CPU, as in training: losses look at labels. They alternate, so that samples have others of the same label.
+    let alternating = |classes: usize| {
+        let number = |sample: usize| (sample % 2 % classes.max(1)) as u32;
+        Tensor::from_slice(&(0..samples).map(number).collect::<Vec<u32>>(), &[samples])
+    };
     let labels = task.map(|task| match task {
-        Task::OneOf(classes) => {
-            let classes = (*classes).max(1);
-            let labels: Vec<u32> =
-                (0..samples).map(|sample| (sample % 2 % classes) as u32).collect();
-            Tensor::from_slice(&labels, &[samples])
-        }
+        Task::OneOf(classes) => alternating(*classes),
         Task::EachOf(_) | Task::Attributes(_) => {
             let width = task.outputs();
             let mark = |at: usize| (at / width % 2) as f32;
@@ -115,7 +115,8 @@ fn batch(
         }
     });
     let modalities = encoders.iter().map(input).collect::<Result<_>>()?;
-    Ok(Batch { modalities, labels: labels.transpose()?, samples, views })
+    let groups = (groups > 0).then(|| alternating(groups)).transpose()?;
+    Ok(Batch { modalities, labels: labels.transpose()?, groups, samples, views })
 }
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
 
     fn of(steps: usize, width: usize, batch: usize) -> Result<Estimate> {
         let encoders = [encoder("a", steps, width), encoder("b", steps, width)];
-        let parts = Parts { encoders: &encoders, task: None, teacher: None };
+        let parts = Parts::new(&encoders, None);
         let settings = TrainingSettings { batch, ..TrainingSettings::default() };
         let shapes = [vec![steps, 80], vec![steps, 80]];
         let evaluated = Evaluated { rows: 2, shapes: &shapes };
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn an_estimate_has_the_parameters_of_the_system_and_grows_with_the_batch() -> Result<()> {
         let encoders = [encoder("a", 64, 32), encoder("b", 64, 32)];
-        let parts = Parts { encoders: &encoders, task: None, teacher: None };
+        let parts = Parts::new(&encoders, None);
         let mut parameters = Parameters::new(DType::F32, 0);
         Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
         let count: usize = parameters.ids().map(|id| parameters.logical(id).count()).sum();
@@ -228,7 +229,7 @@ mod tests {
                         input: input.clone(),
                     };
                     let encoders = [encoder("a"), encoder("b")];
-                    let parts = Parts { encoders: &encoders, task: None, teacher: None };
+                    let parts = Parts::new(&encoders, None);
                     let shapes = [input.clone(), input.clone()];
                     let evaluated = Evaluated { rows: 2, shapes: &shapes };
                     let (system, settings) = (
