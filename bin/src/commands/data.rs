@@ -90,31 +90,34 @@ fn world_settings(args: &SynthArgs) -> Result<WorldSettings> {
         Some(Voice::Espeak) => synth::Voice::Espeak,
         None => settings.voice,
     };
-    settings.check()?;
+    settings.check(match args.shape {
+        Shape::Ravdess => synth::Shape::Ravdess,
+        Shape::Mosei => synth::Shape::Mosei,
+    })?;
     Ok(settings)
 }
 
+/// The settings with one of them replaced; `segments.slips` is a setting of the table `segments`.
 fn with_lever(settings: &WorldSettings, pair: &str) -> Result<WorldSettings> {
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Failure::new(Kind::Usage, format!("--set {pair}: there is no `=`"))
             .hint("write --set key=value, e.g. --set face_size=16"));
     };
-    let bug = |error: serde_json::Error| {
-        Failure::new(Kind::Bug, format!("the world's settings: {error}"))
-    };
-    let mut levers = match serde_json::to_value(settings).map_err(bug)? {
-        serde_json::Value::Object(levers) => levers,
-        _ => return Err(Failure::new(Kind::Bug, "the world's settings are not a table")),
-    };
-    if !levers.contains_key(key) {
-        let all: Vec<&str> = levers.keys().map(String::as_str).collect();
-        return Err(Failure::config(format!("--set {pair}: the world has no setting `{key}`"))
-            .hint(format!("there are {}", all.join(", "))));
+    let mut levers = serde_json::to_value(settings)
+        .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    let refuse = |why: String| Failure::config(format!("--set {pair}: {why}"));
+    let mut table = levers.as_object_mut();
+    let (tables, last) = key.rsplit_once('.').map_or((None, key), |(t, last)| (Some(t), last));
+    for name in tables.into_iter().flat_map(|tables| tables.split('.')) {
+        table = table.and_then(|table| {
+            table.entry(name).or_insert_with(|| serde_json::json!({})).as_object_mut()
+        });
     }
-    let number = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    levers.insert(key.into(), number);
-    serde_json::from_value(levers.into())
-        .map_err(|error| Failure::config(format!("--set {pair}: {}", of_serde(error))))
+    let table =
+        table.ok_or_else(|| refuse(format!("`{key}` is in no table; leave out its `.`")))?;
+    table.insert(last.into(), value);
+    serde_json::from_value(levers).map_err(|error| refuse(of_serde(error)))
 }
 
 /// A corpus, and a decoder for each of its modalities.
@@ -168,9 +171,20 @@ mod tests {
     fn levers() -> Result<()> {
         let settings = world_settings(&args(&["face_size=16", "identity=0.25"]))?;
         assert_eq!((settings.actors, settings.face_size, settings.identity), (3, 16, 0.25));
-        assert_eq!(world_settings(&args(&["facesize=16"])).unwrap_err().code(), 78);
-        assert_eq!(world_settings(&args(&["face_size=big"])).unwrap_err().code(), 78);
-        assert_eq!(world_settings(&args(&["face_size=3"])).unwrap_err().code(), 78);
+        for (pair, message) in [
+            ("facesize=16", "unknown field `facesize`, expected one of `seed`"),
+            ("face_size=big", "expected a whole number"),
+            ("face_size=3", "it must be 16 to 256"),
+            ("segments.slip=0.4", "unknown field `slip`, expected one of `voice_nuisance`"),
+            ("seed.slips=0.4", "leave out its `.`"),
+            ("segments.slips=0.4", "must be left out with RAVDESS's shape"),
+        ] {
+            let failure = world_settings(&args(&[pair])).unwrap_err();
+            assert_eq!(failure.code(), 78);
+            assert!(failure.to_string().contains(message), "{failure}");
+        }
+        let segments = SynthArgs { shape: Shape::Mosei, ..args(&["segments.slips=0.4"]) };
+        assert_eq!(world_settings(&segments)?.segments.slips, 0.4);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: presets, files and single settings, laid over each other.
 
 mod arms;
+mod data;
 mod explain;
 mod limits;
 mod migrate;
@@ -17,6 +18,7 @@ mod table;
 mod validate;
 
 pub use arms::{Arm, EvaluationKind, Origin, Pairing};
+pub use data::*;
 pub use missing::{MissingConfig, Replacement};
 pub use resolve::{Layers, Resolved, path_value};
 pub use schema::*;

@@ -2,7 +2,9 @@
 
 use super::corpora::find;
 use super::pretrained::Pretrained;
-use crate::config::{Config, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word};
+use crate::config::{
+    Config, DataConfig, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word,
+};
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::{Progress, seconds};
 use crate::run_folder::RunFolder;
@@ -14,14 +16,14 @@ use data::dataset::Dataset;
 use data::feature::Feature;
 use data::folds::{self, GroupOrder, Split, Validation};
 use data::prepare::{Prepared, Remark, prepare};
-use data::synth::{World, WorldSettings, generate};
+use data::synth::{self, Shape, World, generate, generate_segments};
 use engine::{Device, Philox};
 use models::targets::{Targets, Task};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Samples, decoded features, labels and splits, which all trials share.
@@ -284,15 +286,9 @@ pub struct Decoded {
 /// # Errors
 /// When a file or a setting is wrong.
 pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
-    let root = if config.data.path.as_os_str().is_empty() {
-        if config.data.format != ravdess::FORMAT {
-            return Err(Failure::config("`data.path` is empty: there is no data")
-                .hint("name the folder or the manifest with --data"));
-        }
-        let settings = config.data.world.clone().unwrap_or_default();
-        synthetic_world(&settings, progress, stop)?
-    } else {
-        config.data.path.clone()
+    let root = match config.data.path.as_os_str().is_empty() {
+        true => synthetic_world(&config.data, progress, stop)?,
+        false => config.data.path.clone(),
     };
     let (mut corpus, modalities) = find(config, &root)?;
     take_away(config, &mut corpus)?;
@@ -305,10 +301,10 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
         .collect::<std::result::Result<_, _>>()?;
     let started = Instant::now();
     let task = progress.task("features", 0);
-    let task = std::sync::Mutex::new(task);
+    let task = Mutex::new(task);
     let prepared =
         prepare(&corpus, &decoders, Some(&cache), config.data.on_error, &|done, total| {
-            let mut task = task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut task = task.lock().unwrap_or_else(PoisonError::into_inner);
             task.set_total(total as u64);
             task.tick(done as u64, "");
         });
@@ -373,11 +369,22 @@ pub fn user_folder() -> PathBuf {
 }
 
 /// The folder of the synthetic world, which is made on first use.
-fn synthetic_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+fn synthetic_world(data: &DataConfig, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
+    let (Some(shape), Some(settings)) = (data.world_shape(), data.world()) else {
+        let hint = match data.world_shape() {
+            Some(_) => "name the folder with --data, or set data.world for a synthetic world",
+            None => "name the folder or the manifest with --data",
+        };
+        return Err(Failure::config("`data.path` is empty: there is no data").hint(hint));
+    };
+    let settings = &settings;
     let mut text = serde_json::to_string(settings)
         .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
     // Another version of espeak-ng makes another world.
-    text.push_str(World::new(settings)?.speaker().unwrap_or_default());
+    text.push_str(World::new(settings, shape)?.speaker().unwrap_or_default());
+    if shape != Shape::Ravdess {
+        text.push_str(&word(&shape));
+    }
     let hash = blake3::hash(text.as_bytes()).to_hex();
     let root = user_folder().join(format!("world-{}", &hash[..10]));
     if !root.exists() {
@@ -387,17 +394,22 @@ fn synthetic_world(settings: &WorldSettings, progress: &Progress, stop: &Stop) -
         std::fs::create_dir_all(folder)
             .map_err(|error| Failure::io("make the folder", folder, &error))?;
     }
-    let clips = (settings.actors + settings.extra_actors) * settings.clips_per_actor;
-    let task = progress.task("synthetic world", clips as u64);
+    let task = Mutex::new(progress.task("synthetic world", 0));
     let told = AtomicBool::new(false);
-    generate(settings, &root, &|at| {
+    let made = |at: synth::Progress| {
         if at.waiting && !told.swap(true, Ordering::Relaxed) {
             progress
                 .line(format_args!("waiting for another process that makes {}", root.display()));
         }
+        let mut task = task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.set_total(at.total as u64);
         task.tick(at.done as u64, "");
         if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    };
+    match shape {
+        Shape::Ravdess => generate(settings, &root, &made)?,
+        Shape::Mosei => generate_segments(settings, &root, &made)?,
+    };
     Ok(root)
 }
 

@@ -77,7 +77,8 @@ impl Actor {
         let tract = if male { 1.0 } else { SHORT_TRACT } + stream.normal() * TRACT_SPREAD;
         let coordinates = stream.normals::<SHAPE_MODES>().map(|normal| normal * identity);
         let shape = combine(mean, modes, &coordinates);
-        let errors = stream.normals::<TRACKER_MODES>().map(|normal| normal * identity);
+        let bias = identity * settings.tracker_bias;
+        let errors = stream.normals::<TRACKER_MODES>().map(|normal| normal * bias);
         let tracker_bias = combine(&[[0.0; 2]; POINTS], biases, &errors);
         Self {
             pitch,

@@ -179,8 +179,8 @@ mod tests {
         let paths = tree.map(|entry| entry.unwrap().into_path()).filter(|path| path.is_file());
         let files: Vec<(PathBuf, Vec<u8>)> =
             paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
-        // 4 recordings with 3 files each, the factors, the settings and the checksums.
-        assert_eq!(files.len(), 4 * 3 + 3);
+        // 4 recordings with 3 files each, the factors, the attributes, the settings and the checksums.
+        assert_eq!(files.len(), 4 * 3 + 4);
         assert_eq!(find(&root, OnError::Fail).unwrap().notices, [""; 0]);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut draw = |below: usize| random.random_range(0..below);
@@ -218,7 +218,7 @@ mod tests {
         assert!(corpus.notices[0].starts_with("left out: "), "{:?}", corpus.notices);
         fs::remove_file(&voice).unwrap();
         let corpus = find(&root, OnError::Fail).unwrap();
-        let absent = |notice: &String| notice.ends_with("1 of the world's 14 files are absent");
+        let absent = |notice: &String| notice.ends_with("1 of the world's 15 files are absent");
         assert!(corpus.notices.iter().any(absent), "{:?}", corpus.notices);
         fs::remove_file(root.join(FILE)).unwrap();
         let corpus = find(&root, OnError::Fail).unwrap();

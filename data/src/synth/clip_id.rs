@@ -24,8 +24,13 @@ impl ClipId {
 
     /// RAVDESS's file stem for a modality (1 audio-video, 2 video only, 3 audio only), e.g. `03-01-05-02-01-01-12`.
     pub fn stem(&self, modality: u8) -> String {
+        format!("{modality:02}-{}", self.performance())
+    }
+
+    /// Its sample's id: the fields of the stem behind the modality, e.g. `01-05-02-01-01-12`.
+    pub fn performance(&self) -> String {
         format!(
-            "{modality:02}-01-{:02}-{:02}-{:02}-{:02}-{:02}",
+            "01-{:02}-{:02}-{:02}-{:02}-{:02}",
             self.emotion + 1,
             if self.strong { 2 } else { 1 },
             self.statement + 1,

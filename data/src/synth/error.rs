@@ -55,6 +55,11 @@ pub enum SynthError {
 }
 
 impl SynthError {
+    /// The error of a setting with this value.
+    pub(super) fn setting(name: &'static str, value: impl ToString, rule: &'static str) -> Self {
+        Self::Setting { name, value: value.to_string(), rule }
+    }
+
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }

@@ -139,7 +139,7 @@ pub(super) fn track(
             point[1] += error[1];
         }
         tracked.push(observe(
-            &shape,
+            &biased,
             rotation,
             scale,
             place,

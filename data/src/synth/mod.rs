@@ -17,6 +17,7 @@
 
 mod actor;
 mod aside;
+pub mod attributes;
 mod canvas;
 pub mod checksums;
 mod clip_id;
@@ -29,7 +30,9 @@ mod performance;
 mod portrait;
 mod prosody;
 mod random;
+mod segment_settings;
 mod segments;
+mod sequences;
 mod settings;
 mod spoken;
 mod tables;
@@ -39,6 +42,8 @@ mod voice;
 mod world;
 mod write;
 
+#[cfg(test)]
+mod segment_tests;
 #[cfg(all(test, unix))]
 mod speech_tests;
 #[cfg(test)]
@@ -46,8 +51,9 @@ mod tests;
 
 pub use clip_id::ClipId;
 pub use error::SynthError;
-pub use generate::{FORMAT_VERSION, Progress, Summary, generate, generate_segments};
+pub use generate::{Progress, Summary, generate, generate_segments};
 pub use landmarks::LandmarkFrame;
+pub use segment_settings::SegmentSettings;
 pub use settings::{Shape, Voice, WorldSettings};
 pub use tables::{ACTION_UNITS, AFFECT, EMOTIONS};
 pub use world::{Clip, Factors, World};

@@ -72,6 +72,8 @@ pub(super) struct Timeline {
 pub(super) struct Performance {
     /// Share of each emotion, before the actor's style.
     pub(super) mixture: [f64; 8],
+    /// Arousal, valence, dominance, tension, novelty, common to all views.
+    pub(super) affect: [f64; 5],
     pub(super) voice_affect: [f64; 5],
     pub(super) units: [f64; UNITS],
     pub(super) skin: SkinCues,
@@ -144,6 +146,7 @@ impl Performance {
         let timeline = Timeline::new(settings, clip.statement, rate, &affect, &mut shared);
         Self {
             mixture,
+            affect,
             voice_affect,
             units,
             skin,

@@ -20,6 +20,11 @@ pub(super) enum Purpose {
     Facet = 11,
     Segments = 12,
     Mixing = 13,
+    VoiceNuisance = 14,
+    FacesNuisance = 15,
+    VoiceAbsent = 16,
+    LandmarksAbsent = 17,
+    FacesAbsent = 18,
 }
 
 /// One stream of random numbers.

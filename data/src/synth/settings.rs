@@ -1,6 +1,6 @@
 //! Settings of the synthetic world, and constants that several of its parts share.
 
-use super::SynthError;
+use super::{SegmentSettings, SynthError};
 use serde::{Deserialize, Serialize};
 
 /// Sample rate of the voice's synthesis, Hz: speech cues end below 8 kHz. Written files have a multiple of it.
@@ -82,11 +82,15 @@ pub struct WorldSettings {
     pub skin_noise: f64,
     /// Strength of identity: styles, habits, expressivity, face shape.
     pub identity: f64,
-    /// Channel nuisance of the voice: microphone, level, room noise.
+    /// Constant error of the tracker on each actor's landmarks, as a factor on `identity`; 1 moves a point by about 0.08
+    /// of half a face's width.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tracker_bias: f64,
+    /// Channel nuisance of the voice: microphone, level, room noise; the noise of COVAREP.
     pub channel: f64,
-    /// Nuisance of the landmarks: head pose, drift, tracker noise.
+    /// Nuisance of the landmarks: head pose, drift, tracker noise; the noise of OpenFace's action units.
     pub pose: f64,
-    /// Nuisance of the face frames: light, exposure, crop, sensor noise.
+    /// Nuisance of the face frames: light, exposure, crop, sensor noise; the noise of FACET.
     pub light: f64,
     /// Share of clips in which one random modality shows little of the affect.
     pub weak_modality: f64,
@@ -97,6 +101,13 @@ pub struct WorldSettings {
     /// The speech synthesiser.
     #[serde(skip_serializing_if = "Voice::is_default")]
     pub voice: Voice,
+    /// Settings of CMU-MOSEI's shape alone.
+    #[serde(skip_serializing_if = "SegmentSettings::is_default")]
+    pub segments: SegmentSettings,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Default for WorldSettings {
@@ -119,6 +130,7 @@ impl Default for WorldSettings {
             face_noise: 0.5,
             skin_noise: 0.5,
             identity: 0.7,
+            tracker_bias: 0.0,
             channel: 1.0,
             pose: 1.0,
             light: 1.0,
@@ -126,30 +138,27 @@ impl Default for WorldSettings {
             accent_sync: 0.3,
             jaw_coupling: 0.9,
             voice: Voice::default(),
+            segments: SegmentSettings::default(),
         }
     }
 }
 
 impl WorldSettings {
-    /// Checks the range of every setting.
+    /// Checks the range of every setting, and that none is set that a world of this shape does not have.
     ///
     /// # Errors
-    /// [`SynthError::Setting`] for the first setting out of range.
-    pub fn check(&self) -> Result<(), SynthError> {
+    /// [`SynthError::Setting`] for the first setting that is refused.
+    pub fn check(&self, shape: Shape) -> Result<(), SynthError> {
         let whole = |name, value: usize, low: usize, high: usize, rule| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(SynthError::Setting { name, value: value.to_string(), rule })
-            }
+            let inside = (low..=high).contains(&value);
+            inside.then_some(()).ok_or_else(|| SynthError::setting(name, value, rule))
         };
         let real = |name, value: f64, low: f64, high: f64, rule| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(SynthError::Setting { name, value: value.to_string(), rule })
-            }
+            let inside = (low..=high).contains(&value);
+            inside.then_some(()).ok_or_else(|| SynthError::setting(name, value, rule))
         };
+        self.check_shape(shape)?;
+        self.segments.check()?;
         whole("actors", self.actors, 1, MOST_ACTORS, "1 to 99")?;
         whole("clips_per_actor", self.clips_per_actor, 1, CLIPS_OF_ACTOR, "1 to 60")?;
         let everyone = self.actors.saturating_add(self.extra_actors);
@@ -157,16 +166,14 @@ impl WorldSettings {
         whole("face_size", self.face_size, 16, 256, "16 to 256 pixels")?;
         let factor = (self.sample_rate / VOICE_RATE) as usize;
         if !self.sample_rate.is_multiple_of(VOICE_RATE) || !(1..=6).contains(&factor) {
-            let value = self.sample_rate.to_string();
-            return Err(SynthError::Setting {
-                name: "sample_rate",
-                value,
-                rule: "16000 Hz times a whole number up to 6",
-            });
+            let rule = "16000 Hz times a whole number up to 6";
+            return Err(SynthError::setting("sample_rate", self.sample_rate, rule));
         }
         real("seconds", self.seconds, 1.0, 10.0, "1 to 10 seconds")?;
         real("landmark_fps", self.landmark_fps, 5.0, 120.0, "5 to 120 frames a second")?;
-        real("video_fps", self.video_fps, 1.0, self.landmark_fps, "1 to `landmark_fps`")?;
+        if shape == Shape::Ravdess {
+            real("video_fps", self.video_fps, 1.0, self.landmark_fps, "1 to `landmark_fps`")?;
+        }
         for (name, value) in [
             ("difficulty", self.difficulty),
             ("second_emotion", self.second_emotion),
@@ -176,6 +183,7 @@ impl WorldSettings {
             ("face_noise", self.face_noise),
             ("skin_noise", self.skin_noise),
             ("identity", self.identity),
+            ("tracker_bias", self.tracker_bias),
             ("channel", self.channel),
             ("pose", self.pose),
             ("light", self.light),
@@ -185,6 +193,32 @@ impl WorldSettings {
             real(name, value, 0.0, 3.0, "0 to 3")?;
         }
         real("weak_modality", self.weak_modality, 0.0, 1.0, "0 to 1")
+    }
+
+    /// Refuses settings that have no effect on a world of this shape.
+    fn check_shape(&self, shape: Shape) -> Result<(), SynthError> {
+        const NO_AUDIO: &str = "left out with CMU-MOSEI's shape, which has no audio";
+        const NO_FRAMES: &str = "left out with CMU-MOSEI's shape, which has no face frames";
+        let Self { sample_rate, video_fps, face_size, .. } = Self::default();
+        match shape {
+            Shape::Ravdess if !self.segments.is_default() => {
+                let rule = "left out with RAVDESS's shape, which has no segments";
+                Err(SynthError::setting("segments", "set", rule))
+            }
+            Shape::Mosei if self.voice != Voice::Formants => {
+                Err(SynthError::setting("voice", "espeak", NO_AUDIO))
+            }
+            Shape::Mosei if self.sample_rate != sample_rate => {
+                Err(SynthError::setting("sample_rate", self.sample_rate, NO_AUDIO))
+            }
+            Shape::Mosei if self.video_fps != video_fps => {
+                Err(SynthError::setting("video_fps", self.video_fps, NO_FRAMES))
+            }
+            Shape::Mosei if self.face_size != face_size => {
+                Err(SynthError::setting("face_size", self.face_size, NO_FRAMES))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Landmark frames of a clip.
@@ -223,6 +257,7 @@ impl WorldSettings {
         ] {
             *lever *= self.difficulty;
         }
+        scaled.segments = self.segments.scaled(self.difficulty);
         scaled.weak_modality = (scaled.weak_modality * self.difficulty).min(1.0);
         scaled
     }

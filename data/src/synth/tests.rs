@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Hash of two actors with three clips each in the default world. A change here is a new world: raise
-/// `FORMAT_VERSION` and calibrate again.
+/// `format_version` and calibrate again.
 const FROZEN: &str = "d730f41be2d8f008de43dbff1dd26c10be794eec38691b578e1a44f790b8d02f";
 
 /// Hash of these actors as segments, three each.
@@ -44,8 +44,10 @@ fn one_and_two_threads_write_the_frozen_bytes() {
 
 #[test]
 fn a_part_equals_the_whole() {
-    let whole = World::new(&WorldSettings { actors: 5, extra_actors: 2, ..small() }).unwrap();
-    let part = World::new(&small()).unwrap();
+    let whole =
+        World::new(&WorldSettings { actors: 5, extra_actors: 2, ..small() }, Shape::Ravdess)
+            .unwrap();
+    let part = World::new(&small(), Shape::Ravdess).unwrap();
     let header = openface_header();
     for id in part.clips() {
         let hash = |world: &World| {
@@ -82,7 +84,7 @@ fn tree_has_the_names_of_ravdess() {
 
 #[test]
 fn full_world_has_ravdess_counts() {
-    let world = World::new(&WorldSettings::default()).unwrap();
+    let world = World::new(&WorldSettings::default(), Shape::Ravdess).unwrap();
     let clips = world.clips();
     assert_eq!(clips.len(), 1440);
     let of_emotion = |emotion| clips.iter().filter(|id| id.emotion == emotion).count();
@@ -127,7 +129,7 @@ fn openface_header_is_the_712_column_form() {
 
 #[test]
 fn files_hold_what_the_clip_holds() {
-    let world = World::new(&small()).unwrap();
+    let world = World::new(&small(), Shape::Ravdess).unwrap();
     let id = world.clips()[2];
     let clip = world.clip(id).unwrap();
     let files = ClipFiles::new(&clip, world.settings(), &openface_header()).unwrap();
@@ -155,7 +157,7 @@ fn values_are_sane() {
     // Difficulty 2 stretches every nuisance.
     for difficulty in [0.0, 1.0, 2.0] {
         let settings = WorldSettings { actors: 6, clips_per_actor: 15, difficulty, ..small() };
-        let world = World::new(&settings).unwrap();
+        let world = World::new(&settings, Shape::Ravdess).unwrap();
         for id in world.clips() {
             let clip = world.clip(id).unwrap();
             assert_eq!(clip.voice.len(), settings.samples());
@@ -213,9 +215,15 @@ fn errors_name_the_place_and_the_setting() {
     fs::write(&file, "x").unwrap();
     let error = generate(&small(), &file.join("world"), &go).unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
-    let error = WorldSettings { sample_rate: 44_100, ..small() }.check().unwrap_err().to_string();
+    let error = WorldSettings { sample_rate: 44_100, ..small() }
+        .check(Shape::Ravdess)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("sample_rate") && error.contains("44100"), "{error}");
-    let error = WorldSettings { seconds: f64::NAN, ..small() }.check().unwrap_err().to_string();
+    let error = WorldSettings { seconds: f64::NAN, ..small() }
+        .check(Shape::Ravdess)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("seconds"), "{error}");
 }
 

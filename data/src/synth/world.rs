@@ -7,7 +7,7 @@ use super::filter::Upsampler;
 use super::landmarks::{LandmarkFrame, track};
 use super::performance::Performance;
 use super::portrait::paint;
-use super::settings::Voice;
+use super::settings::{Shape as CorpusShape, Voice};
 use super::spoken;
 use super::tables::{ACTION_UNITS, EMOTIONS, UNITS};
 use super::template::{Shape, mean_face, shape_modes, tracker_modes, unit_moves};
@@ -52,6 +52,8 @@ pub struct Clip {
     pub frames: Vec<u8>,
     /// The true factors.
     pub factors: Factors,
+    /// The affect of the performance, which its views share: arousal, valence, dominance, tension, novelty.
+    pub affect: [f64; 5],
 }
 
 /// A synthetic world: settings and the actors that they determine.
@@ -67,25 +69,21 @@ pub struct World {
 }
 
 impl World {
-    /// Checks the settings, draws the actors, and finds espeak-ng when it is the voice.
+    /// Checks the settings for this shape, draws the actors, and finds espeak-ng when it is the voice.
     ///
     /// # Errors
     /// A setting out of range; espeak-ng that is not installed or fails.
-    pub fn new(settings: &WorldSettings) -> Result<Self, SynthError> {
-        settings.check()?;
+    pub fn new(settings: &WorldSettings, shape: CorpusShape) -> Result<Self, SynthError> {
+        settings.check(shape)?;
         let speaker = match settings.voice {
             Voice::Formants => None,
             Voice::Espeak => Some(Speaker::find()?),
         };
-        Self::with_speaker(settings, speaker)
+        Ok(Self::with_speaker(settings, speaker))
     }
 
-    /// A world with this speech synthesiser.
-    pub(super) fn with_speaker(
-        settings: &WorldSettings,
-        speaker: Option<Speaker>,
-    ) -> Result<Self, SynthError> {
-        settings.check()?;
+    /// A world with this speech synthesiser and settings that were checked.
+    pub(super) fn with_speaker(settings: &WorldSettings, speaker: Option<Speaker>) -> Self {
         let modes = shape_modes(settings.seed);
         let biases = tracker_modes(settings.seed);
         let mean = mean_face();
@@ -95,19 +93,24 @@ impl World {
             .map(|number| Actor::new(&scaled, &modes, &biases, &mean, number))
             .collect();
         let factor = settings.samples() / settings.voice_samples();
-        Ok(Self {
+        Self {
             settings: settings.clone(),
             scaled,
             actors,
             moves: unit_moves(),
             upsampler: Upsampler::new(factor),
             speaker,
-        })
+        }
     }
 
     /// Its settings.
     pub fn settings(&self) -> &WorldSettings {
         &self.settings
+    }
+
+    /// Its settings with noise multiplied by the difficulty.
+    pub(super) fn scaled(&self) -> &WorldSettings {
+        &self.scaled
     }
 
     /// The names of all clips, actor by actor. Emotions vary fastest, so that the first clips of an actor are balanced.
@@ -167,6 +170,7 @@ impl World {
             landmarks,
             frames,
             factors: Factors::of(&performance),
+            affect: performance.affect,
         })
     }
 
