@@ -258,3 +258,18 @@ fn segments_are_the_frozen_bytes_of_a_corpus_that_is_read() {
     let error = mosei::FORMAT.find(&root, &wanted, &Options::default()).unwrap_err().to_string();
     assert!(error.contains(&format!("{}: differs from", sequence.display())), "{error}");
 }
+
+#[test]
+fn every_actor_of_a_world_is_read() {
+    use crate::corpora::{Options, ravdess};
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("world");
+    let settings =
+        WorldSettings { actors: 26, extra_actors: 1, clips_per_actor: 1, face_size: 16, ..small() };
+    generate(&settings, &root, &go).unwrap();
+    let wanted = ravdess::FORMAT.modalities(&root, None).unwrap();
+    let mut corpus = ravdess::FORMAT.find(&root, &wanted, &Options::default()).unwrap().corpus;
+    assert_eq!((corpus.samples.len(), corpus.notices.len()), (27, 0), "{:?}", corpus.notices);
+    attributes::label(&root, &mut corpus).unwrap();
+    assert!(corpus.samples.iter().all(|sample| sample.label.is_some()));
+}

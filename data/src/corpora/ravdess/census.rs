@@ -7,7 +7,7 @@ use crate::corpora::Census;
 use crate::corpus::Corpus;
 
 /// Number of actors; odd numbers are male.
-const ACTORS: u8 = 24;
+pub(super) const ACTORS: u8 = 24;
 /// The actor without songs.
 const NO_SONGS: u8 = 18;
 

@@ -187,6 +187,13 @@ fn find(root: &Path, kinds: &[FeatureKind], vocal: Vocal) -> Result<Corpus> {
         ));
     }
     note(&mut corpus, &performances, kinds, &counts);
+    let others = performances.keys().filter(|codes| codes[5] > census::ACTORS).count();
+    if others > 0 && !root.join(SyntheticWorld::FILE).exists() {
+        corpus.notices.push(format!(
+            "{others} performances are of actors above {}, whom RAVDESS does not have",
+            census::ACTORS
+        ));
+    }
     corpus.notices.extend(notices);
     Ok(corpus)
 }
@@ -281,7 +288,7 @@ fn note(
     }
     if counts.out_of_range > 0 {
         corpus.notices.push(format!(
-            "{} files have names like RAVDESS's with codes out of range and are not used",
+            "{} files have names like RAVDESS's with codes out of range (actors: 01 to 99) and are not used",
             counts.out_of_range
         ));
     }

@@ -41,6 +41,27 @@ fn files_of_one_performance_meet_in_one_sample() {
 }
 
 #[test]
+fn actors_above_24_are_read_and_noted() {
+    let folder = tree(&[
+        "Audio/03-01-01-01-01-01-24.wav",
+        "Audio/03-01-01-01-01-01-25.wav",
+        "Audio/03-01-01-01-01-01-99.wav",
+        "Audio/03-01-01-01-01-01-00.wav",
+    ]);
+    let find = || find(folder.path(), &[FeatureKind::Voice], Vocal::Speech).unwrap();
+    let corpus = find();
+    let groups: Vec<&str> = corpus.samples.iter().filter_map(|s| s.group.as_deref()).collect();
+    assert_eq!(groups, ["24", "25", "99"]);
+    let notes = corpus.notices.join("; ");
+    assert!(
+        notes.contains("1 files have names") && notes.contains("2 performances are"),
+        "{notes}"
+    );
+    std::fs::write(folder.path().join("world.json"), "{}").unwrap();
+    assert_eq!(find().notices.len(), 1, "{:?}", find().notices);
+}
+
+#[test]
 fn videos_without_sound_are_of_those_with() {
     assert_eq!(with_sound("02-01-06-01-02-01-12").as_deref(), Some("01-01-06-01-02-01-12"));
     assert_eq!(with_sound("01-01-06-01-02-01-12"), None);
