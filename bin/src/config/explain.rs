@@ -98,23 +98,26 @@ fn unknown(
         return failure.hint(format!("did you mean `{}`?", join(table, near)));
     }
     // It may be in the wrong table: search for the same last part.
-    match elsewhere(name, default_keys()) {
-        Some(other) => failure.hint(format!("did you mean `{other}`?")),
-        None if expected.is_empty() => failure,
-        None => {
-            let place =
-                if table.is_empty() { "at the top".into() } else { format!("in `{table}`") };
-            failure.hint(format!("{place} there are `{}`", expected.join("`, `")))
-        }
+    let others = elsewhere(name, default_keys());
+    if !others.is_empty() {
+        return failure.hint(format!("did you mean `{}`?", others.join("` or `")));
     }
+    if expected.is_empty() {
+        return failure;
+    }
+    let place = if table.is_empty() { "at the top".into() } else { format!("in `{table}`") };
+    failure.hint(format!("{place} there are `{}`", expected.join("`, `")))
 }
 
-/// The key of the default configuration that ends in this name.
-fn elsewhere(name: &str, keys: Vec<String>) -> Option<String> {
+/// The keys of the default configuration that end in this name, or else in one most like it; at most five.
+fn elsewhere(name: &str, keys: Vec<String>) -> Vec<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    keys.into_iter()
-        .filter(|key| strsim::jaro_winkler(&last(key), name) > 0.92)
-        .min_by_key(|key| key.matches('.').count())
+    let likeness = |key: &String| strsim::jaro_winkler(&last(key), name);
+    let most = keys.iter().map(likeness).fold(0.92, f64::max);
+    let mut found: Vec<String> = keys.into_iter().filter(|key| likeness(key) >= most).collect();
+    found.sort_by_key(|key| key.matches('.').count());
+    found.truncate(5);
+    found
 }
 
 /// The failure of a setting that cannot work: its key, why, and its source.

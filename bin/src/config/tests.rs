@@ -79,10 +79,11 @@ fn suggestions() {
     let message = refused("world", &["trainin.epochs=3"]);
     assert_eq!(message, "unknown key `trainin` (--set)\nhint: did you mean `training`?");
     let message = refused("world", &["temperature=0.1"]);
-    assert_eq!(
-        message,
-        "unknown key `temperature` (--set)\nhint: did you mean `system.mpuc.loss.temperature`?"
-    );
+    // Every table that has such a key.
+    assert!(message.starts_with("unknown key `temperature` (--set)\nhint: did you mean `system."));
+    for key in ["`system.masked.temperature`", "`system.mpuc.loss.temperature`"] {
+        assert!(message.contains(key), "{message}");
+    }
     let message = refused("world", &["modality.voic.window=3"]);
     assert_eq!(
         message,
