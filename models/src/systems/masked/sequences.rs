@@ -136,13 +136,7 @@ mod tests {
             present: Some(vec![1, 0, 1]),
         };
         let second = Input::new(Tensor::zeros(&[3, 2, 1], DType::F32));
-        Ok(Batch {
-            modalities: vec![first, second],
-            labels: None,
-            groups: None,
-            samples: 3,
-            views: 1,
-        })
+        Ok(Batch { modalities: vec![first, second], samples: 3, ..Batch::new(Vec::new()) })
     }
 
     #[test]
