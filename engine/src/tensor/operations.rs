@@ -378,6 +378,11 @@ impl Tensor {
         one(SequencePool { std: true, masked: false }, &[self], &[])
     }
 
+    /// As [`mean_and_std_over_steps`](Self::mean_and_std_over_steps), over the first `lengths` `[N]` steps of each sample.
+    pub fn mean_and_std_over_valid_steps(&self, lengths: &Tensor) -> Result<Tensor> {
+        one(SequencePool { std: true, masked: true }, &[self], &[lengths])
+    }
+
     /// [`Embedding`]: rows of this table `[V, C]` by index.
     pub fn embedding(&self, rows: &Tensor) -> Result<Tensor> {
         one(Embedding, &[self], &[rows])

@@ -147,7 +147,7 @@ impl Backbone {
     }
 
     /// x `[N, T, ..]` to features `[N, features]`. `lengths` `[N]` is the number of valid steps of each sample, at
-    /// most T. Convolutional networks ignore it and treat padding as data, as in the paper.
+    /// most T. Convolutional networks treat padding as data, as in the paper, but for a strided one that is masked.
     ///
     /// # Errors
     /// When x does not have the shape for which the network was made.
@@ -160,9 +160,9 @@ impl Backbone {
             Backbone::Stgcn(net) => net.forward(pass, x),
             Backbone::StGcn(net) => net.forward(pass, x),
             Backbone::Tcn(net) => net.forward(pass, x),
-            Backbone::StridedConv(net) => net.forward(pass, x),
+            // Their masks are made on the CPU.
+            Backbone::StridedConv(net) => net.forward(pass, x, lengths),
             Backbone::StridedClip(net) => net.forward(pass, x),
-            // Its mask is made on the CPU.
             Backbone::Conformer(net) => net.forward(pass, x, lengths),
         }
     }
@@ -193,8 +193,8 @@ impl Backbone {
             }
             Backbone::Tcn(net) => return Ok((net.steps(pass, x)?, lengths.cloned())),
             Backbone::StridedConv(net) => {
-                let lengths = lengths.map(|lengths| net.lengths(lengths)).transpose()?;
-                return Ok((net.steps(pass, x)?, lengths));
+                let valid = lengths.map(|lengths| net.lengths(lengths)).transpose()?;
+                return Ok((net.steps(pass, x, lengths)?, valid));
             }
             _ => {}
         }

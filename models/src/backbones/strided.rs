@@ -14,11 +14,15 @@ pub struct StridedConvNetSettings {
     pub width: usize,
     /// Number of layers. The first has 5 taps, the others 3; all have stride 2.
     pub layers: usize,
+    /// Whether the steps after the end of a sample are left out, so that padding changes no feature; otherwise they are data.
+    /// In training, batch norm also measures them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl Default for StridedConvNetSettings {
     fn default() -> Self {
-        StridedConvNetSettings { width: 64, layers: 3 }
+        StridedConvNetSettings { width: 64, layers: 3, masked: false }
     }
 }
 
@@ -27,6 +31,7 @@ impl Default for StridedConvNetSettings {
 pub struct StridedConvNet {
     layers: Vec<(Conv, BatchNorm)>,
     width: usize,
+    masked: bool,
 }
 
 impl StridedConvNet {
@@ -52,7 +57,7 @@ impl StridedConvNet {
             layers.push((conv, BatchNorm::new(inner.sub("norm"), settings.width)?));
             channels = settings.width;
         }
-        Ok(StridedConvNet { layers, width: channels })
+        Ok(StridedConvNet { layers, width: channels, masked: settings.masked })
     }
 
     /// Features of the output.
@@ -65,22 +70,36 @@ impl StridedConvNet {
         self.width
     }
 
-    /// x `[N, T, ..]` to `[N, features]`.
+    /// x `[N, T, ..]` to `[N, features]`. If the network is masked, steps after the first `lengths` `[N]` change nothing;
+    /// lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        self.steps(pass, x)?.mean_and_std_over_steps()
+    pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        match lengths.filter(|_| self.masked) {
+            None => self.steps(pass, x, None)?.mean_and_std_over_steps(),
+            Some(lengths) => {
+                let valid = self.lengths(lengths)?.on(pass.device())?;
+                self.steps(pass, x, Some(lengths))?.mean_and_std_over_valid_steps(&valid)
+            }
+        }
     }
 
-    /// x `[N, T, ..]` to `[N, T', width]`, where every layer halves the steps, rounded up.
+    /// x `[N, T, ..]` to `[N, T', width]`, where every layer halves the steps, rounded up. If the network is masked, steps
+    /// after the first `lengths` `[N]` do not change those before.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn steps(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+    pub fn steps(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
         let shape = x.shape();
         let mut x = x.reshape(&[shape[0], shape[1], shape[2..].iter().product()])?;
+        let mut lengths = lengths.filter(|_| self.masked).map(Tensor::to_vec).transpose()?;
         for (conv, norm) in &self.layers {
+            if let Some(lengths) = &mut lengths {
+                // A convolution reads zeros beyond the end of a sequence: so it must beyond the end of a sample.
+                x = x.multiply(&keep(pass, lengths, x.shape()[1])?)?;
+                lengths.iter_mut().for_each(|length| *length = (*length / 2.0).ceil());
+            }
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
         Ok(x)
@@ -94,5 +113,55 @@ impl StridedConvNet {
         let halved = |length: f64| self.layers.iter().fold(length as u32, |l, _| l.div_ceil(2));
         let halved: Vec<u32> = lengths.to_vec()?.into_iter().map(halved).collect();
         Tensor::from_slice(&halved, &[halved.len()])
+    }
+}
+
+/// `[N, steps, 1]`: 1 for the first `lengths` steps of each sample, 0 for the others.
+fn keep(pass: &Pass<'_>, lengths: &[f64], steps: usize) -> Result<Tensor> {
+    let of = |&length: &f64| (0..steps).map(move |t| f64::from(u8::from((t as f64) < length)));
+    let values: Vec<f64> = lengths.iter().flat_map(of).collect();
+    Tensor::from_slice(&values, &[lengths.len(), steps, 1])?.to(pass.dtype())?.on(pass.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{DType, Parameters};
+
+    const FEATURES: usize = 3;
+
+    /// The features of samples with these numbers of steps, cut to `steps` and padded with `fill`.
+    fn features(masked: bool, samples: &[usize], steps: usize, fill: f64) -> Result<Vec<f64>> {
+        let mut parameters = Parameters::new(DType::F64, 5);
+        let settings = StridedConvNetSettings { width: 4, layers: 3, masked };
+        let net = StridedConvNet::new(&settings, parameters.scope(), &[steps, FEATURES])?;
+        let mut values = Vec::new();
+        for (sample, &length) in samples.iter().enumerate() {
+            let number = |i: usize| ((i + 1) as f64 * (sample + 2) as f64 * 0.7).sin();
+            values.extend((0..length * FEATURES).map(number));
+            values.resize((sample + 1) * steps * FEATURES, fill);
+        }
+        let x = Tensor::from_slice(&values, &[samples.len(), steps, FEATURES])?;
+        let lengths: Vec<u32> = samples.iter().map(|&length| length as u32).collect();
+        let lengths = Tensor::from_slice(&lengths, &[lengths.len()])?;
+        net.forward(&Pass::evaluate(&parameters), &x, Some(&lengths))?.to_vec()
+    }
+
+    #[test]
+    fn padding_changes_no_feature_of_a_masked_network_alone() -> Result<()> {
+        for length in 1..=11 {
+            for steps in [11, 16] {
+                let padded = features(true, &[11, length], steps, 9.0)?;
+                let plain = features(true, &[11], 11, 0.0)?;
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
+                assert!(padded[..8].iter().zip(&plain).all(close), "{steps}: {padded:?} {plain:?}");
+                let other = features(true, &[11, length], steps, -2.0)?;
+                assert!(padded.iter().zip(&other).all(close), "{length} of {steps}");
+            }
+        }
+        let whole = features(true, &[11, 11], 11, 0.0)?;
+        assert_eq!(whole, features(false, &[11, 11], 11, 0.0)?, "without padding nothing changes");
+        assert_ne!(features(false, &[7], 11, 9.0)?, features(false, &[7], 11, -2.0)?);
+        Ok(())
     }
 }

@@ -71,7 +71,11 @@ impl System for Student {
 fn encoders() -> Vec<EncoderSettings> {
     vec![EncoderSettings {
         name: "voice".into(),
-        backbone: BackboneSettings::StridedConv(StridedConvNetSettings { width: 4, layers: 1 }),
+        backbone: BackboneSettings::StridedConv(StridedConvNetSettings {
+            width: 4,
+            layers: 1,
+            ..Default::default()
+        }),
         dropout: 0.0,
         input: SHAPE.to_vec(),
     }]

@@ -6,7 +6,11 @@ use engine::schedule::Schedule;
 use engine::{DType, Parameters, Philox};
 
 fn encoders() -> [EncoderSettings; 2] {
-    let backbone = BackboneSettings::StridedConv(StridedConvNetSettings { width: 32, layers: 1 });
+    let backbone = BackboneSettings::StridedConv(StridedConvNetSettings {
+        width: 32,
+        layers: 1,
+        masked: false,
+    });
     let strided = EncoderSettings::strided;
     [strided("landmarks", &[12, 2, 2]), EncoderSettings { backbone, ..strided("voice", &[24, 3]) }]
 }
