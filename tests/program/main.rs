@@ -9,6 +9,7 @@ mod damage;
 mod determinism;
 mod devices;
 mod faces;
+mod few_labels;
 mod golden;
 mod mosei;
 mod predict;

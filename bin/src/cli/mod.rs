@@ -105,7 +105,8 @@ Examples:
   mpuc train --config my.toml --seeds 0,1,2 --max-time 2h
       A file of settings. Saves and stops after two hours (exit code 75); the same command continues.
 
-Presets: quick (the default), smoke (seconds), world, paper, authors, mosei, mosei_cae, mosei_smoke (seconds).
+Presets: quick (the default), smoke (seconds), world, hard, h5, paper, authors, mosei, mosei_cae, mosei_smoke
+(seconds).
 A file may have `base = \"world\"` and only the settings that differ. The run folder's config.toml lists every setting
 and its source."
 )]
@@ -230,7 +231,8 @@ Examples:
   mpuc data synth --shape mosei worlds/segments
   mpuc data synth --voice espeak worlds/spoken
   mpuc data synth worlds/hard --difficulty 1.5 --seed 3
-  mpuc data synth worlds/tiny --actors 3 --clips 8 --set face_size=16"
+  mpuc data synth worlds/tiny --actors 3 --clips 8 --set face_size=16
+  mpuc data synth --shape mosei worlds/hard --set segments.slips=0.4 --set segments.absent_voice=0.15"
 )]
 pub struct SynthArgs {
     /// The folder to make.
@@ -254,7 +256,7 @@ pub struct SynthArgs {
     /// Factor of all noise: 0 for prototypes without noise, 1 for the calibrated level.
     #[arg(long, value_name = "X")]
     pub difficulty: Option<f64>,
-    /// Another setting of the world, e.g. identity=0.5; may be given several times.
+    /// Another setting of the world, e.g. identity=0.5 or segments.slips=0.4; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print what was made as one JSON object.

@@ -34,6 +34,12 @@ pub struct DataConfig {
     pub validation: ValidationPart,
     /// Seed of the split.
     pub split_seed: u64,
+    /// Number of groups of each fold's training part that keep their labels, drawn at random by `split_seed`; the others are
+    /// for training without labels, and the other parts keep all. Default: all.
+    pub labelled: Option<usize>,
+    /// What is predicted.
+    #[serde(skip_serializing_if = "DataTargets::is_default")]
+    pub targets: DataTargets,
     /// By modality, the share of samples that it is taken from at random, in every part: to see what a missing modality
     /// costs. A sample keeps at least one modality.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -60,6 +66,8 @@ impl Default for DataConfig {
             run_folds: 1,
             validation: ValidationPart::None,
             split_seed: 0,
+            labelled: None,
+            targets: DataTargets::default(),
             missing: BTreeMap::new(),
             on_error: data::OnError::Fail,
             positive_weights: None,
@@ -99,6 +107,16 @@ impl DataConfig {
             let (run, folds) = (self.run_folds, self.folds);
             let why = format!("is {run}; it must lie between 1 and data.folds = {folds}");
             return refuse("run_folds", why);
+        }
+        if self.labelled == Some(0) {
+            return refuse(
+                "labelled",
+                "is 0; give 1 or more, or remove it with `data.labelled=`".into(),
+            );
+        }
+        if self.targets == DataTargets::Attributes && self.world_shape().is_none() {
+            let why = "is \"attributes\", which only a synthetic world has; a manifest has columns `attribute:NAME`, which need no setting";
+            return refuse("targets", why.into());
         }
         if self.vocal.is_some() && self.format != ravdess::FORMAT {
             return refuse("vocal", "is for data.format = \"ravdess\"; remove it".into());
@@ -162,4 +180,21 @@ pub enum ValidationPart {
     None,
     /// The fold after the test fold (by group), or a tenth of each class (stratified).
     NextFold,
+}
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataTargets {
+    /// The labels of the corpus.
+    #[default]
+    Labels,
+    /// Arousal, valence and dominance of each performance of a synthetic world.
+    Attributes,
+}
+
+impl DataTargets {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }

@@ -4,10 +4,12 @@ use super::nearest::among;
 use crate::failure::{Failure, Result};
 
 /// Name and text of every preset. One may say `base = "NAME"` and give only what differs.
-const PRESETS: [(&str, &str); 8] = [
+const PRESETS: [(&str, &str); 10] = [
     ("quick", include_str!("../../presets/quick.toml")),
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("world", include_str!("../../presets/world.toml")),
+    ("hard", include_str!("../../presets/hard.toml")),
+    ("h5", include_str!("../../presets/h5.toml")),
     ("paper", include_str!("../../presets/paper.toml")),
     ("authors", include_str!("../../presets/authors.toml")),
     ("mosei", include_str!("../../presets/mosei.toml")),

@@ -62,6 +62,9 @@ pub struct Stamp {
     /// Its number of samples.
     #[serde(default)]
     pub samples: Option<usize>,
+    /// Number of groups of each training part that kept their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<usize>,
     /// By modality, the share of samples that it was taken from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, f64>,
@@ -129,6 +132,7 @@ impl Stamp {
             weights,
             corpus: None,
             samples: None,
+            labelled: config.data.labelled,
             missing: config.data.missing.clone(),
             steps: config.steps,
             limit_train: config.limit_train,
@@ -178,6 +182,9 @@ impl fmt::Display for Stamp {
         }
         if let (Some(corpus), Some(samples)) = (&self.corpus, self.samples) {
             write!(f, ", {corpus} ({samples} samples)")?;
+        }
+        if let Some(groups) = self.labelled {
+            write!(f, ", LABELS OF {groups} TRAINING GROUPS")?;
         }
         for (modality, share) in &self.missing {
             write!(f, ", {:.0} % without {modality}", 100.0 * share)?;

@@ -187,6 +187,13 @@ impl<'a> Batches<'a> {
         Item { sample, starts: self.chosen.iter().map(start).collect() }
     }
 
+    /// The number of these samples in the largest group.
+    pub fn largest_group(&self, samples: &[usize]) -> usize {
+        let mut sizes = BTreeMap::<usize, usize>::new();
+        samples.iter().for_each(|&s| *sizes.entry(self.prepared.groups[s]).or_default() += 1);
+        sizes.into_values().max().unwrap_or(0)
+    }
+
     /// The samples among these that have every modality.
     pub fn complete(&self, samples: &[usize]) -> Vec<usize> {
         let all = |&&sample: &&usize| {

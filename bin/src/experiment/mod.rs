@@ -3,6 +3,7 @@
 mod batches;
 mod corpora;
 mod judging;
+mod labels;
 mod missing;
 mod missing_report;
 mod overall;
@@ -12,15 +13,17 @@ mod preview;
 mod report;
 mod stage;
 mod trial;
+mod world;
 
 pub use batches::{AHEAD, WORKERS, input};
 
 pub use missing_report::{MissingFigure, missing_tables};
 pub use overall::Overall;
-pub use prepared_data::{Decoded, PreparedData, decode, user_folder};
+pub use prepared_data::{Decoded, PreparedData, decode};
 pub use pretrained::{lacking, matched};
 pub use preview::Preview;
 pub use report::{ArmReport, Report};
+pub use world::user_folder;
 
 use crate::config::{Arm, Resolved};
 use crate::failure::Result;

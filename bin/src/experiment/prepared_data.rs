@@ -2,31 +2,31 @@
 
 use super::corpora::find;
 use super::pretrained::Pretrained;
+use super::{labels, world};
 use crate::config::{
-    Config, DataConfig, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart, word,
+    Config, DataTargets, ModalityConfig, Protocol, Resolved, Stamp, ValidationPart,
 };
-use crate::failure::{Context, Failure, Kind, Result};
+use crate::failure::{Context, Failure, Result};
 use crate::progress::{Progress, seconds};
 use crate::run_folder::RunFolder;
 use crate::signals::Stop;
 use data::cache::Cache;
-use data::corpora::{OwnSplit, crema_d, ravdess};
-use data::corpus::{Corpus, Label, Part};
+use data::corpora::OwnSplit;
+use data::corpus::{Corpus, Label};
 use data::dataset::Dataset;
 use data::feature::Feature;
 use data::folds::{self, GroupOrder, Split, Validation};
 use data::prepare::{Prepared, Remark, prepare};
-use data::synth::{self, Shape, World, generate, generate_segments};
+use data::synth;
 use engine::{Device, Philox};
 use models::targets::{Targets, Task};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Samples, decoded features, labels and splits, which all trials share.
+#[derive(Clone)]
 pub struct PreparedData {
     /// The modalities' names.
     pub names: Vec<String>,
@@ -47,12 +47,14 @@ pub struct PreparedData {
     /// The protocol of the split, and its number of folds.
     pub protocol: (Protocol, usize),
     /// Initial weights from files.
-    pub pretrained: Pretrained,
+    pub pretrained: Arc<Pretrained>,
     /// The fingerprint of each modality's decoder.
     pub decoders: Vec<String>,
     ids: Vec<String>,
     /// As [`Stamp::corpus`].
     origin: String,
+    /// By fold, the same data with few labels; empty without `data.labelled`.
+    of_folds: Vec<PreparedData>,
 }
 
 impl PreparedData {
@@ -82,32 +84,51 @@ impl PreparedData {
                 limit(split, fold, most, seed, &labels);
             }
         }
-        warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
-        check_labels(config, &labels, &corpus.classes)?;
+        labels::warn_of_absent_classes(config, &splits, &labels, &corpus.classes, progress)?;
         let mut numbers = BTreeMap::new();
-        let groups = groups_of(&corpus)
+        let groups: Vec<usize> = groups_of(&corpus)
             .into_iter()
             .map(|group| {
                 let next = numbers.len();
                 *numbers.entry(group).or_insert(next)
             })
             .collect();
-        let origin = origin(config, &root, &prepared.dataset);
-        Ok(PreparedData {
+        let few = |count: usize| -> Result<Vec<_>> {
+            let seed = config.data.split_seed;
+            let keep = |fold: (usize, &Split)| {
+                labels::keep_few(count, seed, fold, &groups, &labels, &corpus.classes)
+            };
+            splits.iter().enumerate().map(keep).collect()
+        };
+        let few = config.data.labelled.map(few).transpose()?.unwrap_or_default();
+        for labels in std::iter::once(&labels).chain(&few) {
+            labels::check(config, &splits, labels, &corpus.classes)?;
+        }
+        let origin = world::origin(config, &root, &prepared.dataset);
+        let mut all = PreparedData {
             names: corpus.modalities.clone(),
             modalities,
             dataset: Arc::new(prepared.dataset),
             classes: corpus.classes.clone(),
             labels,
             groups,
-            factors: factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
+            factors: world::factors(&root, samples.iter().map(|sample| sample.id.as_str()))?,
             splits,
             protocol,
-            pretrained,
+            pretrained: Arc::new(pretrained),
             decoders,
             origin,
             ids: samples.iter().map(|sample| sample.id.clone()).collect(),
-        })
+            of_folds: Vec::new(),
+        };
+        let of_fold = |labels| PreparedData { labels, ..all.clone() };
+        all.of_folds = few.into_iter().map(of_fold).collect();
+        Ok(all)
+    }
+
+    /// The data with the labels that training on a fold may read.
+    pub fn of_fold(&self, fold: usize) -> &Self {
+        self.of_folds.get(fold).unwrap_or(self)
     }
 
     /// The number of samples.
@@ -287,10 +308,13 @@ pub struct Decoded {
 /// When a file or a setting is wrong.
 pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decoded> {
     let root = match config.data.path.as_os_str().is_empty() {
-        true => synthetic_world(&config.data, progress, stop)?,
+        true => world::synthetic_world(&config.data, progress, stop)?,
         false => config.data.path.clone(),
     };
     let (mut corpus, modalities) = find(config, &root)?;
+    if config.data.targets == DataTargets::Attributes {
+        synth::attributes::label(&root, &mut corpus)?;
+    }
     take_away(config, &mut corpus)?;
     corpus.notices.iter().for_each(|notice| progress.line(notice));
     let folder = cache_folder(config).join("features");
@@ -358,76 +382,7 @@ fn cache_folder(config: &Config) -> PathBuf {
     if !config.data.cache.as_os_str().is_empty() {
         return config.data.cache.clone();
     }
-    user_folder()
-}
-
-/// The cache folder of the user: `mpuc` in `$XDG_CACHE_HOME` or `~/.cache`.
-pub fn user_folder() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("mpuc")
-}
-
-/// The folder of the synthetic world, which is made on first use.
-fn synthetic_world(data: &DataConfig, progress: &Progress, stop: &Stop) -> Result<PathBuf> {
-    let (Some(shape), Some(settings)) = (data.world_shape(), data.world()) else {
-        let hint = match data.world_shape() {
-            Some(_) => "name the folder with --data, or set data.world for a synthetic world",
-            None => "name the folder or the manifest with --data",
-        };
-        return Err(Failure::config("`data.path` is empty: there is no data").hint(hint));
-    };
-    let settings = &settings;
-    let mut text = serde_json::to_string(settings)
-        .map_err(|error| Failure::new(Kind::Bug, format!("the world's settings: {error}")))?;
-    // Another version of espeak-ng makes another world.
-    text.push_str(World::new(settings, shape)?.speaker().unwrap_or_default());
-    if shape != Shape::Ravdess {
-        text.push_str(&word(&shape));
-    }
-    let hash = blake3::hash(text.as_bytes()).to_hex();
-    let root = user_folder().join(format!("world-{}", &hash[..10]));
-    if !root.exists() {
-        progress.line(format_args!("making a synthetic world in {} (once)", root.display()));
-    }
-    if let Some(folder) = root.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::io("make the folder", folder, &error))?;
-    }
-    let task = Mutex::new(progress.task("synthetic world", 0));
-    let told = AtomicBool::new(false);
-    let made = |at: synth::Progress| {
-        if at.waiting && !told.swap(true, Ordering::Relaxed) {
-            progress
-                .line(format_args!("waiting for another process that makes {}", root.display()));
-        }
-        let mut task = task.lock().unwrap_or_else(PoisonError::into_inner);
-        task.set_total(at.total as u64);
-        task.tick(at.done as u64, "");
-        if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    match shape {
-        Shape::Ravdess => generate(settings, &root, &made)?,
-        Shape::Mosei => generate_segments(settings, &root, &made)?,
-    };
-    Ok(root)
-}
-
-/// The corpus, for the stamp. A synthetic world has RAVDESS's names and may have lost its own files, so it is also
-/// recognised by its clips: all have exactly the same length, which recordings of people never have.
-fn origin(config: &Config, root: &Path, dataset: &Dataset) -> String {
-    let named = ["world.json", "factors.csv"].iter().any(|name| root.join(name).exists());
-    let equal = |modality: usize| {
-        let mut lengths = (0..dataset.len()).filter_map(|sample| dataset.length(sample, modality));
-        let first = lengths.next();
-        dataset.len() > 1 && lengths.all(|length| Some(length) == first)
-    };
-    let performed = [ravdess::FORMAT, crema_d::FORMAT].contains(&config.data.format);
-    let equal = performed && (0..dataset.modalities().len()).all(equal);
-    if config.data.path.as_os_str().is_empty() || named || equal {
-        return "synthetic world".into();
-    }
-    word(&config.data.format)
+    world::user_folder()
 }
 
 /// Each sample's group; a sample without one is a group by itself.
@@ -517,93 +472,4 @@ fn limit(split: &mut Split, fold: usize, most: usize, seed: u64, labels: &[Optio
     chosen.truncate(most);
     chosen.sort_unstable();
     split.train = chosen.into_iter().map(|i| split.train[i]).collect();
-}
-
-/// Checks settings that need one class a sample, or several labels.
-fn check_labels(config: &Config, labels: &[Option<Label>], classes: &[String]) -> Result<()> {
-    let several = labels.iter().any(|label| matches!(label, Some(Label::Each(_))));
-    let numbers = labels.iter().any(|label| matches!(label, Some(Label::Values(_))));
-    if (several || numbers) && config.sampling.sampler.uses_labels() {
-        let have = if several { "several labels" } else { "attributes" };
-        let message =
-            format!("`sampling.sampler` is `class_balanced`, but these samples have {have}");
-        return Err(Failure::config(message).hint("use uniform or within_group"));
-    }
-    match &config.data.positive_weights {
-        Some(weights) if !several || weights.len() != classes.len() => {
-            let message = format!(
-                "`data.positive_weights` has {} numbers, where {} are needed",
-                weights.len(),
-                if several { classes.len() } else { 0 }
-            );
-            Err(Failure::config(message).hint(format!("the labels are {}", classes.join(", "))))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a class without training samples, and warns of one that another part lacks.
-fn warn_of_absent_classes(
-    config: &Config,
-    splits: &[Split],
-    labels: &[Option<Label>],
-    classes: &[String],
-    progress: &Progress,
-) -> Result<()> {
-    for (fold, split) in splits.iter().enumerate() {
-        for absent in split.absent_classes(fold, labels, classes) {
-            if absent.part == Part::Train {
-                let failure = Failure::new(Kind::BadData, absent);
-                return Err(match config.limit_train {
-                    Some(most) => failure.hint(format!("limit_train is {most}: raise it")),
-                    None => failure.hint(format!("data.folds is {}", config.data.folds)),
-                });
-            }
-            progress.warn(absent);
-        }
-    }
-    Ok(())
-}
-
-/// The true factors of a synthetic world, from its `factors.csv` with the columns id, actor, class, and then numbers.
-fn factors<'a>(root: &Path, ids: impl Iterator<Item = &'a str>) -> Result<Option<Vec<Vec<f32>>>> {
-    let path = root.join("factors.csv");
-    if !root.is_dir() || !path.exists() {
-        return Ok(None);
-    }
-    let bad = |what: String| Failure::new(Kind::BadData, format!("{}: {what}", path.display()));
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))?;
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
-    let id_column = header
-        .iter()
-        .position(|name| *name == "id")
-        .ok_or_else(|| bad("has no column `id`".into()))?;
-    let is_factor = |name: &str| !["id", "actor", "class"].contains(&name);
-    let mut by_id = BTreeMap::new();
-    for (number, line) in lines.enumerate() {
-        let cells: Vec<&str> = line.split(',').collect();
-        let numbers = header
-            .iter()
-            .zip(&cells)
-            .filter(|(name, _)| is_factor(name))
-            .map(|(_, cell)| cell.parse());
-        let numbers: std::result::Result<Vec<f32>, _> = numbers.collect();
-        let (Ok(numbers), Some(id)) = (numbers, cells.get(id_column)) else {
-            return Err(bad(format!("line {} is not a row of numbers", number + 2)));
-        };
-        // A file's name without its modality is the performance.
-        by_id.insert(
-            id.split_once('-').map_or(*id, |(_, performance)| performance).to_owned(),
-            numbers,
-        );
-    }
-    let find = |id: &str| {
-        by_id
-            .get(id)
-            .cloned()
-            .ok_or_else(|| bad(format!("has no row for {id}; make the world again")))
-    };
-    ids.map(find).collect::<Result<_>>().map(Some)
 }

@@ -11,6 +11,7 @@ use data::folds::Split;
 use data::loader::Item;
 use engine::Parameters;
 use engine::checkpoint::Checkpoint;
+use models::sampler::Sampler;
 use models::systems::{Batch, Needs, System};
 use models::train::{Course, EpochRecord, StepRecord, Trainer, TrainingSettings, fit, validate};
 use serde::{Deserialize, Serialize};
@@ -239,6 +240,15 @@ impl Stage<'_> {
         let steps = self.plan(0).len() as u64;
         if steps == 0 {
             let (count, size) = (self.train.len(), self.settings.batch);
+            let largest = self.batches.largest_group(&self.train);
+            let sampler = self.session.resolved.config.sampling.sampler;
+            if sampler == Sampler::WithinGroup && largest < size {
+                let message = format!(
+                    "`sampling.sampler` is `within_group`, but the largest group has {largest} training samples and `{}` is {size}",
+                    self.batch_key
+                );
+                return Err(Failure::config(message).hint("use uniform, or smaller batches"));
+            }
             let pairs = match self.needs.pairs {
                 true => " in which two have the same two modalities",
                 false => "",

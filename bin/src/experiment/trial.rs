@@ -98,6 +98,7 @@ impl<'a> Trial<'a> {
         fold: usize,
     ) -> Result<Self> {
         let config = &session.resolved.config;
+        let prepared = prepared.of_fold(fold);
         let split = &prepared.splits[fold];
         let batches = Batches::new(config, prepared, &split.train, seed)?;
         let some = |part: &[usize]| !prepared.labelled(part).is_empty();

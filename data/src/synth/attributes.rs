@@ -1,5 +1,5 @@
 //! The attributes of a synthetic world's performances, in `attributes.csv` beside its files: arousal, valence and dominance
-//! from 1 to 5, 3 at a neutral affect.
+//! from -1 to 1, 0 at a neutral affect.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ pub(super) const FILE: &str = "attributes.csv";
 /// The number of attributes: the first of [`AFFECT`].
 const COUNT: usize = 3;
 /// The lowest and the highest rating.
-const SCALE: [f64; 2] = [1.0, 5.0];
+const SCALE: [f64; 2] = [-1.0, 1.0];
 
 /// Header of the file.
 pub(super) fn header() -> String {
@@ -25,15 +25,15 @@ pub(super) fn header() -> String {
 /// A performance's line of the file. `id` is that of its sample.
 pub(super) fn line(id: &str, affect: &[f64; AFFECT.len()]) -> String {
     let [low, high] = SCALE;
-    let rating = |value: &f64| (3.0 + 2.0 * value).clamp(low, high);
-    let ratings: String = affect[..COUNT].iter().map(|x| format!(",{:.5}", rating(x))).collect();
+    let rating = |x: &f64| format!(",{:.5}", x.clamp(low, high));
+    let ratings: String = affect[..COUNT].iter().map(rating).collect();
     format!("{id}{ratings}\n")
 }
 
 /// Replaces the labels of a corpus that was read from the synthetic world at `root` by attributes.
 ///
 /// # Errors
-/// Bad settings when `root` is no synthetic world with attributes; bad data for a damaged file, a rating outside 1 to 5, or a
+/// Bad settings when `root` is no synthetic world with attributes; bad data for a damaged file, a rating outside -1 to 1, or a
 /// sample without a row.
 pub fn label(root: &Path, corpus: &mut Corpus) -> Result<()> {
     let path = root.join(FILE);
