@@ -13,7 +13,11 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The studies that come with the program, with their texts.
-const STUDIES: &[(&str, &str)] = &[];
+const STUDIES: &[(&str, &str)] = &[
+    ("h5", include_str!("../../studies/h5.toml")),
+    ("hard", include_str!("../../studies/hard.toml")),
+    ("vavl", include_str!("../../studies/vavl.toml")),
+];
 
 /// The table `study` of a study file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -112,7 +116,6 @@ impl Study {
         let file = match built_in.filter(|_| !name.is_file()) {
             Some((known, text)) => FileLayer::parse(Path::new(known), text)?,
             None => FileLayer::read(name).map_err(|failure| match failure.kind() {
-                Kind::MissingData if known.is_empty() => failure.hint("name a study file"),
                 Kind::MissingData => {
                     failure.hint(among(&name.to_string_lossy(), &known) + "; or name a study file")
                 }
@@ -264,6 +267,15 @@ mod tests {
         );
         // What is finished first is comparable: all conditions and units of the first seed and fold.
         assert!(study.cells[..6].iter().all(|cell| cell.seed == 3 && cell.fold == 1));
+        Ok(())
+    }
+
+    #[test]
+    fn built_in_studies_can_run() -> Result<()> {
+        for (name, _) in STUDIES {
+            let study = Study::read(Path::new(name), &[])?;
+            assert!(study.name == *name && !study.cells.is_empty(), "{name}");
+        }
         Ok(())
     }
 
