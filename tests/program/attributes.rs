@@ -174,7 +174,9 @@ fn speakers_are_told_apart_where_samples_have_groups() {
             [&configuration, &data, &out].map(|path| path.to_str().unwrap());
         let paths = ["train", "--config", configuration, "--data", data, "--out", out, "--json"];
         let settings = ["--set", &cache, "--set", "arms=[speaker]", "--set", "training.epochs=2"];
-        mpuc(&[&paths[..], &settings].concat())
+        // Held-out samples are of no training group, so that a transductive run must leave them out too.
+        let transductive = ["--set", "sampling.transductive=true"];
+        mpuc(&[&paths[..], &settings, &transductive].concat())
     };
     let output = train("groups");
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -42,7 +42,7 @@ impl Columns {
             _ => i == j,
         };
         let column = |i: usize, j: usize| match settings.denominator {
-            Denominator::ExcludePositive => !positive(i, j) && !(rows.within && i == j),
+            Denominator::ExcludePositive => !(positive(i, j) || rows.within && i == j),
             Denominator::IncludePositive => !(rows.within && i == j),
             Denominator::Authors => i != j,
         };

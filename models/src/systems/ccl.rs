@@ -25,7 +25,7 @@ pub struct CclSettings {
     /// What the student learns from besides the labels.
     pub distillation: Distillation,
     /// The divisor of the cosine similarities.
-    pub temperature: f64,
+    pub nce_temperature: f64,
     /// The student's classifier.
     pub head: ClassifierSettings,
 }
@@ -49,7 +49,7 @@ impl Default for CclSettings {
             student: "faces".into(),
             teachers: Vec::new(),
             distillation: Distillation::Ccl,
-            temperature: 0.5,
+            nce_temperature: 0.5,
             head: ClassifierSettings::default(),
         }
     }
@@ -93,7 +93,7 @@ impl Definition for Ccl {
             let why = format!("names the student, `{}`; name other modalities", settings.student);
             return Err(Refusal::new("teachers", why));
         }
-        Refusal::positive("temperature", settings.temperature)?;
+        Refusal::positive("nce_temperature", settings.nce_temperature)?;
         Refusal::dropout("head.dropout", settings.head.dropout)
     }
 
@@ -110,7 +110,7 @@ impl Definition for Ccl {
 
     /// Makes `{student}.*`, `head.*`, and with teachers `composer.{modality}.*` and `teacher.*`.
     fn new(settings: &CclSettings, parts: Parts<'_>, mut scope: Scope<'_>) -> Result<Self> {
-        let CclSettings { distillation, temperature, .. } = *settings;
+        let CclSettings { distillation, nce_temperature: temperature, .. } = *settings;
         let task = parts.task(Self::NAME)?.clone();
         let Task::OneOf(classes) = task else {
             return Err(refuse("got several labels or attributes, expected one class for each sample; use late_fusion".into()));

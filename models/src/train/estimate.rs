@@ -100,7 +100,7 @@ fn batch(
         let shape = [&[samples.saturating_mul(views)], &encoder.input[..]].concat();
         Tensor::zeros_on(&shape, DType::F32, device).map(Input::new)
     };
-    // On the CPU, as in training: losses look at labels. They alternate, so that samples have others of the same label.
+    // On the CPU, as in training: losses read labels. They alternate, so that samples have others of the same label.
     let alternating = |classes: usize| {
         let number = |sample: usize| (sample % 2 % classes.max(1)) as u32;
         Tensor::from_slice(&(0..samples).map(number).collect::<Vec<u32>>(), &[samples])
