@@ -39,8 +39,9 @@ pub fn label(root: &Path, corpus: &mut Corpus) -> Result<()> {
     let path = root.join(FILE);
     let bytes = fs::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::config(format!(
-            "{}: there are no attributes; give a synthetic world that this version made, or a manifest with columns `attribute:NAME`",
-            path.display()
+            "{}: there are no attributes; if this is a synthetic world of an earlier version, remove {} and make it again; a manifest has columns `attribute:NAME`",
+            path.display(),
+            root.display()
         )),
         _ => Error::reading(&path, error),
     })?;
