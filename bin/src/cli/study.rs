@@ -14,7 +14,8 @@ use std::time::Duration;
         one table for each condition: means, deviations, paired differences with their intervals, and tests.\n\n\
         A study file is a configuration with a table [study]. Each cell (condition, data set, seed, fold) is a run of its \
         own in the study's folder. The same command continues a stopped study; a finished one is printed from its \
-        results. It writes study.json, study.md, study.html and plots (SVG, PNG).",
+        results. It writes study.json, study.md, study.html and plots (SVG, PNG).\n\n\
+        Built-in studies: h5 (five worlds in CMU-MOSEI's shape), hard (five in RAVDESS's shape), vavl (a missing modality).",
     after_help = "\
 Examples:
   mpuc study mine.toml
@@ -26,6 +27,7 @@ Examples:
       The table of the cells that are finished; nothing is trained.
   mpuc study mine.toml --into README.md
       Replaces the text between the lines <!-- study mine --> and <!-- end of study --> and names the figures that moved.
+      <!-- study mine missing mpuc all --> takes the scores of the arm mpuc without a modality, under the condition all.
 
 A study file:
   base = \"world\"

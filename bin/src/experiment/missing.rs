@@ -6,21 +6,16 @@
 use super::PreparedData;
 use super::batches::Batches;
 use super::judging::{Features, ROWS};
+use super::retriever::Retriever;
 use super::trial::Networks;
 use crate::config::{MissingConfig, Replacement};
 use crate::failure::Result;
 use data::folds::Split;
 use engine::Philox;
 use models::evaluate::metrics::score;
-use models::evaluate::{
-    Dropped, Examples, Found, HostOutputs, Probe, ProbeSettings, Query, Rows, Store, Weights,
-    evaluate,
-};
+use models::evaluate::{Dropped, Examples, HostOutputs, Probe, ProbeSettings, Rows, evaluate};
 use models::targets::{Targets, Task};
 use serde::{Deserialize, Serialize};
-
-/// The most training samples on which the number of neighbours is chosen.
-const CHOOSING: usize = 500;
 
 /// The score of an arm when a share of the test samples lacks a modality.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +104,7 @@ impl Missing<'_> {
             true => Some(self.outputs(&self.split.train, None)?),
             false => None,
         };
+        let whole = probed.joined(&probed.features.tables(2));
         let mut scores = Vec::new();
         for &modality in probed.columns {
             let hidden = self.outputs(&test, Some(modality))?;
@@ -118,45 +114,46 @@ impl Missing<'_> {
                 .iter()
                 .map(|&(own, other)| own && other)
                 .collect();
+            let replaced = |row: &dyn Fn(usize) -> Vec<f32>| {
+                probed.joined(&replace(&hidden.features, modality, &lost, row))
+            };
             for &replacement in &self.config.replacements {
-                let replaced = |row: &dyn Fn(usize) -> Vec<f32>| {
-                    probed.joined(&replace(&hidden.features, modality, &lost, row))
-                };
-                let (full, features) = match replacement {
-                    Replacement::Zeros => (full.clone(), probed.joined(&hidden.features)),
-                    Replacement::Mean => {
+                let (probe, features) = match (replacement, &dropping, &known) {
+                    (Replacement::Zeros, ..) => (probed.probe, probed.joined(&hidden.features)),
+                    (Replacement::Mean, ..) => {
                         let mean = self.mean(probed.features, modality);
-                        (full.clone(), replaced(&|_| mean.clone()))
+                        (probed.probe, replaced(&|_| mean.clone()))
                     }
-                    Replacement::Dropout => {
-                        let Some(dropping) = &dropping else { continue };
+                    (Replacement::Dropout, Some(dropping), _) => {
                         let mean = probed.means(dropping, modality);
-                        let whole = probed.joined(&probed.features.tables(2));
-                        let features = replaced(&|_| mean.clone());
-                        let full = dropping.predict(&whole)?;
-                        let without = dropping.predict(&features)?;
-                        scores.extend(self.shares(modality, Some(replacement), &full, &without));
-                        continue;
+                        (dropping, replaced(&|_| mean.clone()))
                     }
-                    Replacement::Retrieval | Replacement::CrossModal => {
-                        let Some(known) = &known else { continue };
+                    (Replacement::Retrieval | Replacement::CrossModal, _, Some(known)) => {
                         let cross = replacement == Replacement::CrossModal;
-                        let Some(found) =
-                            self.retrieved(probed, known, &hidden, modality, cross)?
-                        else {
-                            continue;
-                        };
-                        (full.clone(), replaced(&|row| found.row(row).to_vec()))
+                        let retriever = Retriever::new(self, probed, known, modality, cross);
+                        let Some(retriever) = retriever else { continue };
+                        let Some(found) = retriever.features(&hidden, &test)? else { continue };
+                        (probed.probe, replaced(&|row| found.row(row).to_vec()))
                     }
+                    _ => continue,
                 };
-                let without = probed.probe.predict(&features)?;
+                let (full, without) = (probe.predict(&whole)?, probe.predict(&features)?);
                 scores.extend(self.shares(modality, Some(replacement), &full, &without));
             }
         }
         Ok(scores)
     }
 
-    fn outputs(&self, samples: &[usize], hidden: Option<usize>) -> Result<HostOutputs> {
+    /// Whether each of these samples has a modality, by its number in the networks.
+    pub fn has(&self, samples: &[usize], modality: usize) -> Vec<bool> {
+        self.batches.has(samples, modality).iter().map(|has| has.0).collect()
+    }
+
+    /// The networks' outputs for these samples, without one modality where they have another.
+    ///
+    /// # Errors
+    /// When a feature cannot be read.
+    pub fn outputs(&self, samples: &[usize], hidden: Option<usize>) -> Result<HostOutputs> {
         let Networks { system, parameters, .. } = self.networks;
         evaluate(&**system, parameters, self.batches.evaluation_without(samples, ROWS, hidden)?)
     }
@@ -206,108 +203,11 @@ impl Missing<'_> {
         }
         sum.iter().map(|sum| (sum / count.max(1.0)) as f32).collect()
     }
-
-    /// The features of a missing modality from the nearest training samples, for each test sample. `None` if the system
-    /// has no common space, or too few training samples have the modalities.
-    fn retrieved(
-        &self,
-        probed: &Probed<'_>,
-        known: &HostOutputs,
-        hidden: &HostOutputs,
-        modality: usize,
-        cross: bool,
-    ) -> Result<Option<Rows>> {
-        let train = &self.split.train;
-        let test = self.prepared.labelled(&self.split.test);
-        if cross && known.embeddings.len() <= modality {
-            return Ok(None);
-        }
-        // The stores, and the vectors of queries, of each other modality.
-        let others: Vec<usize> =
-            probed.columns.iter().copied().filter(|&other| other != modality).collect();
-        let has = |samples: &[usize], m: usize| -> Vec<bool> {
-            self.batches.has(samples, m).iter().map(|has| has.0).collect()
-        };
-        let own = has(train, modality);
-        let store = |other: usize| match cross {
-            true => Store::new(&known.embeddings[modality], |row| own[row]),
-            false => {
-                let both = has(train, other);
-                Store::new(&known.features[other], |row| own[row] && both[row])
-            }
-        };
-        let stores: Vec<Store> = others.iter().map(|&other| store(other)).collect();
-        let fewest = stores.iter().map(Store::len).min().unwrap_or(0);
-        let counts: Vec<usize> =
-            self.config.neighbours.iter().copied().filter(|&count| count < fewest).collect();
-        let Some(&most) = counts.iter().max() else { return Ok(None) };
-        let vectors = |outputs: &HostOutputs| match cross {
-            true => outputs.embeddings.clone(),
-            false => outputs.features.clone(),
-        };
-        let search = |outputs: &HostOutputs, samples: &[usize], training: bool| {
-            let (tables, rows) = (vectors(outputs), samples.len());
-            let present: Vec<Vec<bool>> = others.iter().map(|&m| has(samples, m)).collect();
-            let tables: Vec<Rows> = others.iter().map(|&m| first(&tables[m], rows)).collect();
-            let queries: Vec<Query<'_>> = (0..others.len())
-                .map(|i| Query { vectors: &tables[i], present: &present[i], store: &stores[i] })
-                .collect();
-            Found::search(&queries, most, training)
-        };
-        let values = &known.features[modality];
-        let (count, weights) = {
-            // Chosen on the validation part; without one, on training samples, none its own neighbour.
-            let held_out = self.prepared.labelled(&self.split.validation);
-            let training = held_out.is_empty();
-            let samples: Vec<usize> = match training {
-                true => train.iter().copied().take(CHOOSING).collect(),
-                false => held_out.into_iter().take(CHOOSING).collect(),
-            };
-            let outputs = match training {
-                true => known.clone(),
-                false => self.outputs(&samples, None)?,
-            };
-            let Ok(found) = search(&outputs, &samples, training) else { return Ok(None) };
-            let labelled: Vec<usize> = (0..samples.len())
-                .filter(|&row| self.prepared.labels[samples[row]].is_some())
-                .collect();
-            let chosen: Vec<usize> = labelled.iter().map(|&row| samples[row]).collect();
-            let Some(truth) = self.prepared.targets(&chosen) else { return Ok(None) };
-            let mut best = None;
-            for (&count, weights) in counts
-                .iter()
-                .flat_map(|count| [Weights::Mean, Weights::Softmax].map(|w| (count, w)))
-            {
-                let features = found.features(values, count, weights);
-                let tables: Vec<Rows> =
-                    (0..outputs.features.len())
-                        .map(|m| {
-                            if m == modality {
-                                features.clone()
-                            } else {
-                                outputs.features[m].clone()
-                            }
-                        })
-                        .map(|rows| pick(&rows, &labelled))
-                        .collect();
-                let figure = score(&probed.probe.predict(&probed.joined(&tables))?, &truth);
-                if best.is_none_or(|(highest, _)| figure > highest) {
-                    best = Some((figure, (count, weights)));
-                }
-            }
-            match best {
-                Some((_, choice)) => choice,
-                None => return Ok(None),
-            }
-        };
-        let Ok(found) = search(hidden, &test, false) else { return Ok(None) };
-        Ok(Some(found.features(values, count, weights)))
-    }
 }
 
 impl Probed<'_> {
     /// The features of the probe's modalities side by side.
-    fn joined(&self, tables: &[Rows]) -> Rows {
+    pub fn joined(&self, tables: &[Rows]) -> Rows {
         // A part without samples has no tables.
         let tables = self.columns.iter().filter_map(|&column| tables.get(column));
         Rows::join(&tables.collect::<Vec<_>>())
@@ -355,17 +255,4 @@ fn replace(
         }
     }
     tables
-}
-
-/// The first rows of a table.
-fn first(rows: &Rows, count: usize) -> Rows {
-    Rows { values: rows.values[..count * rows.width].to_vec(), width: rows.width }
-}
-
-/// These rows of a table.
-fn pick(rows: &Rows, chosen: &[usize]) -> Rows {
-    Rows {
-        values: chosen.iter().flat_map(|&row| rows.row(row)).copied().collect(),
-        width: rows.width,
-    }
 }

@@ -11,6 +11,7 @@ mod prepared_data;
 mod pretrained;
 mod preview;
 mod report;
+mod retriever;
 mod stage;
 mod trial;
 mod world;

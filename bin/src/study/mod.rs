@@ -1,5 +1,6 @@
 //! Studies: many runs of one configuration, on several data sets and under several conditions, and their report.
 
+mod arm;
 mod page;
 mod plots;
 mod report;

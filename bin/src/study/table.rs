@@ -1,6 +1,7 @@
 //! A study's tables, as text and as Markdown.
 
-use super::report::{ConditionReport, PairedBy, StudyArm, StudyReport};
+use super::arm::StudyArm;
+use super::report::{ConditionReport, PairedBy, StudyReport};
 use super::statistics::Paired;
 use crate::experiment::missing_tables;
 use crate::output;
@@ -10,25 +11,48 @@ use std::fmt::{self, Display, Write};
 impl StudyReport {
     /// The tables in Markdown, with what is needed to read them.
     pub fn markdown(&self) -> String {
-        self.text(output::markdown)
+        self.text(output::markdown, true)
     }
 
-    fn text(&self, table: fn(&[&str], &[Vec<String>]) -> String) -> String {
+    /// The texts for a document, each with the words of its comment line: the tables without those of missing modalities,
+    /// and for each arm and condition that was measured without modalities, its table.
+    pub fn sections(&self) -> Vec<(String, String)> {
+        let mut sections = vec![(self.study.clone(), self.text(output::markdown, false))];
+        for condition in &self.conditions {
+            for (name, arm) in condition.arms.iter().filter(|(_, arm)| !arm.missing.is_empty()) {
+                let alone = std::iter::once((arm.title.as_str(), arm.missing.as_slice()));
+                let tables = missing_tables(&self.metric(), alone);
+                let (_, header, _) = &tables[0];
+                let header: Vec<&str> = header.iter().map(String::as_str).collect();
+                let rows = tables.iter().flat_map(|(title, _, rows)| {
+                    rows.iter().map(move |row| {
+                        let mut row = row.clone();
+                        let with = row[0].strip_prefix(&arm.title).unwrap_or_default();
+                        row[0] = format!("{title}{with}");
+                        row
+                    })
+                });
+                let table = output::markdown(&header, &rows.collect::<Vec<_>>());
+                let title = format!("**{}: {}, {}**", self.title, arm.title, condition.title);
+                let words = format!("{} missing {name} {}", self.study, condition.name);
+                sections.push((words, format!("{title}\n\n{table}")));
+            }
+        }
+        sections
+    }
+
+    fn text(&self, table: fn(&[&str], &[Vec<String>]) -> String, missing: bool) -> String {
         let mut text = String::new();
         for condition in &self.conditions {
             let (header, rows) = self.rows(condition);
             let header: Vec<&str> = header.iter().map(String::as_str).collect();
             let _ = write!(text, "{}\n\n{}\n\n", self.heading(condition), table(&header, &rows));
-            let arms = condition.arms.values();
-            let missing = arms.map(|arm| (arm.title.as_str(), arm.missing.as_slice()));
-            for (title, header, rows) in missing_tables(&self.metric(), missing) {
+            let arms = condition.arms.values().filter(|_| missing);
+            let figures = arms.map(|arm| (arm.title.as_str(), arm.missing.as_slice()));
+            for (title, header, rows) in missing_tables(&self.metric(), figures) {
                 let header: Vec<&str> = header.iter().map(String::as_str).collect();
-                let _ = write!(
-                    text,
-                    "**{}: {title}**\n\n{}\n\n",
-                    condition.title,
-                    table(&header, &rows)
-                );
+                let table = table(&header, &rows);
+                let _ = write!(text, "**{}: {title}**\n\n{table}\n\n", condition.title);
             }
         }
         text + &self.notes()
@@ -171,6 +195,6 @@ fn comparison(paired: Option<&Paired>) -> [String; 3] {
 
 impl Display for StudyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text(output::table).replace("**", ""))
+        f.write_str(&self.text(output::table, true).replace("**", ""))
     }
 }

@@ -18,6 +18,12 @@ impl Rows {
         &self.values[i * self.width..][..self.width]
     }
 
+    /// These rows, in this order.
+    pub fn pick(&self, rows: &[usize]) -> Rows {
+        let values = rows.iter().flat_map(|&row| self.row(row)).copied().collect();
+        Rows { values, width: self.width }
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.values.len() / self.width.max(1)

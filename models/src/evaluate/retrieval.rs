@@ -123,15 +123,20 @@ pub struct Query<'a> {
 pub struct Found(Vec<Vec<Vec<Neighbour>>>);
 
 impl Found {
-    /// Finds the `count` nearest of each query. With `own`, query i is training sample i, and is no neighbour of itself.
+    /// Finds the `count` nearest of each query. `own` has the training sample that each query is, and that is no neighbour
+    /// of itself.
     ///
     /// # Errors
     /// When a store has fewer samples.
-    pub fn search(queries: &[Query<'_>], count: usize, own: bool) -> Result<Self, TooFew> {
+    pub fn search(
+        queries: &[Query<'_>],
+        count: usize,
+        own: Option<&[usize]>,
+    ) -> Result<Self, TooFew> {
         let rows = queries.first().map_or(0, |query| query.present.len());
         let one = |row: usize| {
             let present = queries.iter().filter(|query| query.present[row]);
-            let but = own.then_some(row);
+            let but = own.map(|own| own[row]);
             present.map(|query| query.store.nearest(query.vectors.row(row), count, but)).collect()
         };
         (0..rows).into_par_iter().map(one).collect::<Result<_, _>>().map(Found)
@@ -253,16 +258,16 @@ mod tests {
         let queries: Vec<Query<'_>> = (0..2)
             .map(|m| Query { vectors: &query[m], present: &presents[m], store: &stores[m] })
             .collect();
-        let search = |queries: &[Query<'_>], count: usize, own: bool| {
+        let search = |queries: &[Query<'_>], count: usize, own: Option<&[usize]>| {
             Found::search(queries, count, own).unwrap()
         };
-        let found = search(&queries, 3, false).features(&values, 2, Weights::Mean);
+        let found = search(&queries, 3, None).features(&values, 2, Weights::Mean);
         // The second query lacks the second modality: samples 0 and 1 are nearest by the first.
         assert_eq!(found.values, [15.0, 15.0]);
-        let own = search(&queries[..1], 1, true).features(&values, 1, Weights::Mean);
+        let own = search(&queries[..1], 1, Some(&[0, 1])).features(&values, 1, Weights::Mean);
         // Query 1 is sample 1, so its neighbour is sample 0, which is exact.
         assert_eq!(own.values[1], 10.0);
-        let soft = search(&queries[..1], 3, false).features(&values, 3, Weights::Softmax);
+        let soft = search(&queries[..1], 3, None).features(&values, 3, Weights::Softmax);
         let expected = {
             let norm = 1.01f64.sqrt();
             let weights = [1.0, 1.0 / norm, 1.0 / norm].map(|s: f64| ((s - 1.0) / 0.1).exp());

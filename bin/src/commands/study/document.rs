@@ -5,27 +5,36 @@ use engine::checkpoint::write_whole;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Replaces the text between the comment lines of a study and returns the figures that moved.
+/// Replaces the texts between the comment lines of a study's sections and returns the figures that moved. The first section
+/// must have its lines in the document.
 ///
 /// # Errors
 /// When the file cannot be read or written, or has no such lines.
-pub fn write(path: &Path, study: &str, tables: &str) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
-    let (first, last) = (format!("<!-- study {study} -->"), "<!-- end of study -->");
-    let found = text.split_once(&first).and_then(|(before, rest)| {
-        let (old, after) = rest.split_once(last)?;
-        Some((before, old, after))
-    });
-    let Some((before, old, after)) = found else {
-        let what = format!("{}: has no lines `{first}` and `{last}`", path.display());
-        return Err(
-            Failure::new(Kind::BadData, what).hint("add the two lines where the tables belong")
-        );
-    };
-    let moved = moved(old, tables);
-    let new = format!("{before}{first}\n{}\n{last}{after}", tables.trim_end());
-    write_whole(path, new.as_bytes())?;
-    Ok(moved)
+pub fn write(path: &Path, sections: &[(String, String)]) -> Result<Vec<String>> {
+    let mut text =
+        std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+    let mut figures = Vec::new();
+    for (number, (words, tables)) in sections.iter().enumerate() {
+        let (first, last) = (format!("<!-- study {words} -->"), "<!-- end of study -->");
+        let found = text.split_once(&first).and_then(|(before, rest)| {
+            let (old, after) = rest.split_once(last)?;
+            Some((before, old, after))
+        });
+        match found {
+            Some((before, old, after)) => {
+                figures.extend(moved(old, tables));
+                text = format!("{before}{first}\n{}\n{last}{after}", tables.trim_end());
+            }
+            None if number > 0 => {}
+            None => {
+                let what = format!("{}: has no lines `{first}` and `{last}`", path.display());
+                return Err(Failure::new(Kind::BadData, what)
+                    .hint("add the two lines where the tables belong"));
+            }
+        }
+    }
+    write_whole(path, text.as_bytes())?;
+    Ok(figures)
 }
 
 /// The cells of tables that differ: `TABLE, ROW, COLUMN: .820 is now .818`.
@@ -101,9 +110,14 @@ mod tests {
             format!("before\n<!-- study mine -->{inside}<!-- end of study -->\nafter\n")
         };
         std::fs::write(&path, whole("\nold\n"))?;
-        write(&path, "mine", OLD)?;
+        let sections = |words: &str| [(words.to_owned(), OLD.to_owned())];
+        write(&path, &sections("mine"))?;
         assert_eq!(std::fs::read_to_string(&path)?, whole(&format!("\n{OLD}\n")));
-        assert_eq!(write(&path, "other", OLD).map_err(|f| f.kind()), Err(Kind::BadData));
+        let failed = write(&path, &sections("other")).map_err(|failure| failure.kind());
+        assert_eq!(failed, Err(Kind::BadData));
+        // A section besides the first may be left out of the document.
+        write(&path, &[sections("mine"), sections("other")].concat())?;
+        assert_eq!(std::fs::read_to_string(&path)?, whole(&format!("\n{OLD}\n")));
         Ok(())
     }
 }

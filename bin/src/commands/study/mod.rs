@@ -38,6 +38,10 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
     }
     let results = finished(&folder, &study)?;
     let Some(report) = StudyReport::new(&study, &results)? else {
+        // More jobs than cells: this one had nothing to do.
+        if args.job.is_some() {
+            return Ok(());
+        }
         let what = format!("{}: no cell of the study is finished", folder.display());
         return Err(Failure::new(Kind::TryAgain, what).hint("run `mpuc study` without --print"));
     };
@@ -49,7 +53,7 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
             return Err(Failure::new(Kind::TryAgain, what)
                 .hint(format!("finish it before its tables are written into {}", path.display())));
         }
-        for moved in document::write(path, &study.name, &report.markdown())? {
+        for moved in document::write(path, &report.sections())? {
             context.progress.warn(format_args!("moved: {moved}"));
         }
     }
