@@ -42,7 +42,7 @@ pub struct Description {
     /// The system of its teacher, if it has one.
     #[serde(default)]
     pub teacher: Option<SystemSettings>,
-    /// The number of training groups, e.g. of actors, if the system tells them apart; otherwise 0.
+    /// The number of training groups, e.g. of actors, if the system classifies them; otherwise 0.
     #[serde(default)]
     pub groups: usize,
     /// Its encoders.

@@ -181,7 +181,7 @@ fn speakers_are_told_apart_where_samples_have_groups() {
     let output = train("groups");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // 64 of 96 samples in groups of 4, each told apart in two modalities.
+    // 64 of 96 samples in groups of 4, each classified in two modalities.
     let first = report["arms"]["speaker"]["loss_first"].as_f64().unwrap();
     assert!((first - 2.0 * 16f64.ln()).abs() < 1.5, "{first}");
     assert_eq!(report["protocol"]["groups_in_pretraining"], serde_json::json!(["speaker"]));
@@ -193,7 +193,7 @@ fn speakers_are_told_apart_where_samples_have_groups() {
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{message}");
     assert!(
-        message.contains("`arm.speaker` tells the groups of training samples apart, but the"),
+        message.contains("`arm.speaker` classifies the groups of training samples, but the"),
         "{message}"
     );
     assert!(message.contains("training samples have no groups"), "{message}");

@@ -90,7 +90,7 @@ impl<'a> Batches<'a> {
         Batches { chosen, dataset, standardisers, groups, ..*self }
     }
 
-    /// The number of groups of the training samples, which a system tells apart.
+    /// The number of groups of the training samples, which a system classifies.
     ///
     /// # Errors
     /// 78 when there is one group, or each sample is a group by itself.
@@ -105,7 +105,7 @@ impl<'a> Batches<'a> {
             }
             _ => return Ok(count),
         };
-        Err(Failure::config(format!("`arm.{arm}` tells the groups of training samples apart, but {what}"))
+        Err(Failure::config(format!("`arm.{arm}` classifies the groups of training samples, but {what}"))
             .hint("use a corpus with at least two groups of several samples, e.g. actors, or remove the arm"))
     }
 

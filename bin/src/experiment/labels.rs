@@ -1,4 +1,4 @@
-//! The labels of an experiment: how many groups have them, and settings that they cannot serve.
+//! The labels of an experiment: how many groups have them, and settings that they do not allow.
 
 use crate::config::Config;
 use crate::failure::{Failure, Kind, Result};
@@ -52,7 +52,7 @@ pub fn keep_few(
 /// Checks settings that need one class a sample, or several labels.
 ///
 /// # Errors
-/// 78 for the first setting that the labels cannot serve.
+/// 78 for the first setting that the labels do not allow.
 pub fn check(
     config: &Config,
     splits: &[Split],

@@ -93,12 +93,12 @@ impl Missing<'_> {
             }
             return Ok(scores);
         }
-        let wants = |replacement| self.config.replacements.contains(&replacement);
-        let dropping = match wants(Replacement::Dropout) {
+        let asked = |replacement| self.config.replacements.contains(&replacement);
+        let dropping = match asked(Replacement::Dropout) {
             true => Some(probed.dropping(self.task, self.config.dropout)?),
             false => None,
         };
-        let retrieves = wants(Replacement::Retrieval) || wants(Replacement::CrossModal);
+        let retrieves = asked(Replacement::Retrieval) || asked(Replacement::CrossModal);
         // The stores may also hold training samples without a label.
         let known = match retrieves {
             true => Some(self.outputs(&self.split.train, None)?),

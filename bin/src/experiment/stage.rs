@@ -101,7 +101,7 @@ struct EpochMetrics {
 
 /// The training and validation samples of a system. A system whose loss reads labels gets only labelled ones; another is,
 /// with `transductive`, also trained on the held-out ones. A system whose loss reads groups gets the training part alone:
-/// the groups of other parts are not among those that it tells apart.
+/// the groups of other parts are not among those that it classifies.
 pub fn samples_to_learn_from(
     prepared: &PreparedData,
     split: &Split,

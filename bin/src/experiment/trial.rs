@@ -273,7 +273,7 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// The number of training groups, if the system tells them apart; otherwise 0.
+    /// The number of training groups, if the system classifies them; otherwise 0.
     fn groups(&self, arm: &Arm, settings: &SystemSettings) -> Result<usize> {
         match settings.needs().groups {
             true => self.batches.groups(&arm.name, &self.split.train),

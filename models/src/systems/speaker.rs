@@ -1,4 +1,4 @@
-//! Speaker transfer: networks that tell the training groups (actors) apart, frozen and probed for emotions (after Padi et
+//! Speaker transfer: networks that classify the training groups (actors), frozen and probed for emotions (after Padi et
 //! al. 2022). A negative control: it shows how much of a score the identity of the speaker gives.
 
 use super::{Batch, Definition, EncoderSettings, Encoders, Loss, Needs, Outputs, Parts};
