@@ -95,9 +95,14 @@ impl Plot {
     }
 
     fn size(&self) -> (u32, u32) {
-        let panels = self.panels.len().max(1) as u32;
-        let legend = LEGEND_LINE * self.names().len() as u32 + 10;
-        (PANEL.0 * panels.max(2), TITLE + PANEL.1 + legend)
+        let columns = self.columns();
+        let lines = (self.names().len() as u32).div_ceil(columns);
+        (PANEL.0 * columns, TITLE + PANEL.1 + LEGEND_LINE * lines + 10)
+    }
+
+    /// The columns of panels, and of the legend below them.
+    fn columns(&self) -> u32 {
+        self.panels.len().max(2) as u32
     }
 
     /// The ranges of both axes over all panels, a little wider than the points.
@@ -169,11 +174,15 @@ impl Plot {
         }
         let top = (TITLE + PANEL.1) as i32;
         for (place, name) in names.iter().enumerate() {
-            let y = top + 4 + place as i32 * LEGEND_LINE as i32;
+            let (line, column) = (place as u32 / self.columns(), place as u32 % self.columns());
+            let (x, y) = ((column * PANEL.0) as i32, top + 4 + (line * LEGEND_LINE) as i32);
             let colour = COLOURS[place % COLOURS.len()];
-            area.draw(&PathElement::new([(16, y + 8), (44, y + 8)], colour.stroke_width(2)))?;
-            area.draw(&mark((30, y + 8), place, colour))?;
-            area.draw_text(name, &(FONT, 13).into_text_style(area), (52, y + 1))?;
+            area.draw(&PathElement::new(
+                [(x + 16, y + 8), (x + 44, y + 8)],
+                colour.stroke_width(2),
+            ))?;
+            area.draw(&mark((x + 30, y + 8), place, colour))?;
+            area.draw_text(name, &(FONT, 13).into_text_style(area), (x + 52, y + 1))?;
         }
         area.present()
     }

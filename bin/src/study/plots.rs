@@ -1,6 +1,8 @@
 //! A study's plots: scores against the share of samples without a modality, and against a setting.
 
 use super::report::{ConditionReport, StudyReport};
+use crate::config::Replacement;
+use crate::experiment::MissingFigure;
 use crate::plot::{Curve, Panel, Plot};
 
 impl StudyReport {
@@ -16,11 +18,16 @@ impl StudyReport {
         plots
     }
 
-    /// The score against the share of samples without a modality: a panel for each.
+    /// The score against the share of samples without a modality: a panel for each. The baseline has a curve for each
+    /// replacement, other arms have one for zeros: more cannot be read.
     fn missing(&self, condition: &ConditionReport) -> Option<Plot> {
         let mut panels: Vec<Panel> = Vec::new();
-        for arm in condition.arms.values() {
-            for found in &arm.missing {
+        for (name, arm) in &condition.arms {
+            let whole = condition.baseline.as_ref() == Some(name);
+            let shown = |found: &&MissingFigure| {
+                whole || matches!(found.replacement, None | Some(Replacement::Zeros))
+            };
+            for found in arm.missing.iter().filter(shown) {
                 let place = panels.iter().position(|panel| panel.title == found.modality);
                 let place = place.unwrap_or_else(|| {
                     panels.push(Panel { title: found.modality.clone(), curves: Vec::new() });
