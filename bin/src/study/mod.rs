@@ -11,4 +11,4 @@ mod table;
 
 pub use report::StudyReport;
 pub use results::finished;
-pub use run::{Job, run};
+pub use run::{Job, Runner};

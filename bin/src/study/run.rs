@@ -52,72 +52,20 @@ impl std::fmt::Display for Job {
     }
 }
 
-/// What every cell needs.
+/// A study that runs in its folder.
 pub struct Runner<'a> {
-    study: &'a Study,
-    folder: &'a Path,
-    device: &'a Device,
-    progress: &'a Progress,
-    stop: &'a Stop,
-    fresh: bool,
-}
-
-/// Runs the cells of a job that are not finished. Cells in which another process works are left to it.
-///
-/// # Errors
-/// When a configuration cannot work on its data, before anything is trained; when a stop was requested; at the end, the
-/// first failure of a cell, or 75 if cells were left to other processes.
-pub fn run(
-    study: &Study,
-    folder: &Path,
-    job: Job,
-    fresh: bool,
-    device: &Device,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<()> {
-    let runner = Runner { study, folder, device, progress, stop, fresh };
-    let own = study.cells.iter().enumerate().filter(|(number, _)| job.has(*number));
-    let mut left = Vec::new();
-    for (_, cell) in own {
-        if fresh || CellResult::read(folder, cell)?.is_none() {
-            left.push(cell);
-        }
-    }
-    runner.check(&left)?;
-    let (began, count) = (Instant::now(), left.len());
-    let (mut failed, mut locked) = (None, 0);
-    for (done, cell) in left.into_iter().enumerate() {
-        progress.line(format_args!(
-            "cell {} of {count}: {}{}",
-            done + 1,
-            cell.folder.display(),
-            time_left(began, done, count)
-        ));
-        match runner.run(cell) {
-            Ok(()) => {}
-            Err(failure) if failure.kind() == Kind::Locked => {
-                progress.warn(format_args!("{failure}"));
-                locked += 1;
-            }
-            Err(failure) if stop.asked().is_some() || failure.kind() == Kind::Config => {
-                return Err(failure.context(cell.folder.display()));
-            }
-            Err(failure) => {
-                progress.warn(format_args!("{}: {failure}", cell.folder.display()));
-                failed.get_or_insert(failure.context(cell.folder.display()));
-            }
-        }
-    }
-    match failed {
-        Some(failure) => Err(failure),
-        None if locked > 0 => {
-            let what = format!("other processes work in {locked} cells of this study");
-            Err(Failure::new(Kind::TryAgain, what)
-                .hint("the same command merges the results when they have finished"))
-        }
-        None => Ok(()),
-    }
+    /// The study.
+    pub study: &'a Study,
+    /// Its folder.
+    pub folder: &'a Path,
+    /// The device of the networks.
+    pub device: &'a Device,
+    /// The progress display.
+    pub progress: &'a Progress,
+    /// The request to stop.
+    pub stop: &'a Stop,
+    /// Whether the runs of finished cells are removed first.
+    pub fresh: bool,
 }
 
 /// `, 12 min left`, once a cell was measured.
@@ -130,6 +78,55 @@ fn time_left(began: Instant, done: usize, count: usize) -> String {
 }
 
 impl Runner<'_> {
+    /// Runs the cells of a job that are not finished. Cells in which another process works are left to it.
+    ///
+    /// # Errors
+    /// When a configuration cannot work on its data, before anything is trained; when a stop was requested; at the end,
+    /// the first failure of a cell, or 75 if cells were left to other processes.
+    pub fn run(&self, job: Job) -> Result<()> {
+        let own = self.study.cells.iter().enumerate().filter(|(number, _)| job.has(*number));
+        let mut left = Vec::new();
+        for (_, cell) in own {
+            if self.fresh || CellResult::read(self.folder, cell)?.is_none() {
+                left.push(cell);
+            }
+        }
+        self.check(&left)?;
+        let (began, count) = (Instant::now(), left.len());
+        let (mut failed, mut locked) = (None, 0);
+        for (done, cell) in left.into_iter().enumerate() {
+            self.progress.line(format_args!(
+                "cell {} of {count}: {}{}",
+                done + 1,
+                cell.folder.display(),
+                time_left(began, done, count)
+            ));
+            match self.run_cell(cell) {
+                Ok(()) => {}
+                Err(failure) if failure.kind() == Kind::Locked => {
+                    self.progress.warn(format_args!("{failure}"));
+                    locked += 1;
+                }
+                Err(failure) if self.stop.asked().is_some() || failure.kind() == Kind::Config => {
+                    return Err(failure.context(cell.folder.display()));
+                }
+                Err(failure) => {
+                    self.progress.warn(format_args!("{}: {failure}", cell.folder.display()));
+                    failed.get_or_insert(failure.context(cell.folder.display()));
+                }
+            }
+        }
+        match failed {
+            Some(failure) => Err(failure),
+            None if locked > 0 => {
+                let what = format!("other processes work in {locked} cells of this study");
+                Err(Failure::new(Kind::TryAgain, what)
+                    .hint("the same command merges the results when they have finished"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Prepares the first of these cells under each condition, so that a setting or data that cannot work is refused
     /// before anything is trained.
     fn check(&self, cells: &[&Cell]) -> Result<()> {
@@ -150,7 +147,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn run(&self, cell: &Cell) -> Result<()> {
+    fn run_cell(&self, cell: &Cell) -> Result<()> {
         let path = self.folder.join(&cell.folder);
         let (run, _) = RunFolder::create(&path, &cell.resolved, self.fresh)?;
         if let Some(status) = run.status() {

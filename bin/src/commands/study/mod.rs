@@ -8,7 +8,7 @@ use crate::cli::StudyArgs;
 use crate::config::Study;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
-use crate::study::{Job, StudyReport, finished, run as run_cells};
+use crate::study::{Job, Runner, StudyReport, finished};
 use engine::checkpoint::write_whole;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +32,15 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
             jobs::run(args, &study, &folder, context, &stop)?;
         } else {
             let device = args.device.open(&context.progress)?;
-            let job = args.job.unwrap_or(Job::ALL);
-            run_cells(&study, &folder, job, args.fresh, &device, &context.progress, &stop)?;
+            let runner = Runner {
+                study: &study,
+                folder: &folder,
+                device: &device,
+                progress: &context.progress,
+                stop: &stop,
+                fresh: args.fresh,
+            };
+            runner.run(args.job.unwrap_or(Job::ALL))?;
         }
     }
     let results = finished(&folder, &study)?;
