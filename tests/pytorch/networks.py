@@ -62,6 +62,8 @@ def case(name):
         return whole(phase, batch, frames), BUDGET
     if subject == "cae":
         return autoencoder(batch), BUDGET
+    if subject == "vavl":
+        return vavl(batch), BUDGET
     if subject not in NETWORKS:
         return None
     return alone(subject, phase, batch, frames), BUDGET
@@ -117,6 +119,46 @@ def autoencoder(batch):
         nn.functional.mse_loss(net(image)[1], image).backward()
 
     return followed_by(backward, optimizer)
+
+
+def vavl(batch, classes=6):
+    """The step of VAVL in its published size: a pass for each modality, then one for the fusion head, whose inputs are
+    frozen. Each module has an Adam of its own."""
+    encoders, inputs = [], [torch.randn(batch, 150, width) for width in (1024, 1408)]
+    for x in inputs:
+        encoders.append(conformer.Conformer(x.shape[2], CONFORMER, conformer.by_padding))
+    shared = conformer.Shared(CONFORMER | {"reduce": None, "blocks": 2}, conformer.by_padding)
+    heads = [conformer.Layers(FEATURES, [512, 256], classes) for _ in inputs]
+    rebuilders = [conformer.Layers(FEATURES, [512, 256], x.shape[2]) for x in inputs]
+    fusion = conformer.Layers(2 * FEATURES, [512, 256], classes)
+    labels = torch.arange(batch) % classes
+
+    def adam(module):
+        return torch.optim.Adam(module.parameters(), lr=5e-5, betas=(0.95, 0.999), weight_decay=5e-7)
+
+    common, last = adam(shared), adam(fusion)
+    passes = list(zip(inputs, encoders, heads, rebuilders,
+                      [[adam(module) for module in modules] for modules in zip(encoders, heads, rebuilders)]))
+
+    def step():
+        for x, encoder, head, rebuilder, own in passes:
+            optimizers = [*own, common]
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            found = shared(encoder.train().steps(x))
+            loss = nn.functional.cross_entropy(head(found), labels)
+            (loss + 2.0 * nn.functional.mse_loss(rebuilder(found), x.mean(1))).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        last.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            shared.eval()
+            found = torch.cat([shared(encoder.eval().steps(x)) for x, encoder, *_ in passes], dim=1)
+            shared.train()
+        nn.functional.cross_entropy(fusion(found), labels).backward()
+        last.step()
+
+    return step
 
 
 def followed_by(backward, optimizer):

@@ -3,6 +3,7 @@
 use super::case::{Case, Ready};
 use crate::failure::Result;
 use engine::optim::{Optimizer, Reading, Rule};
+use engine::schedule::Schedule;
 use engine::{DType, Device, Parameters, Pass, Philox, Tensor};
 use kernels::ops::info_nce::{Denominator, InfoNce, Reduction};
 use models::backbones::{
@@ -13,7 +14,10 @@ use models::backbones::{
 use models::heads::{Projection, ProjectionSettings};
 use models::systems::{
     Batch, CaeLr, CaeLrSettings, Definition, EncoderSettings, Mpuc, MpucSettings, Parts, System,
+    Vavl, VavlSettings,
 };
+use models::targets::Task;
+use models::train::{Trainer, TrainingSettings};
 use std::time::Duration;
 
 /// The time for which a case is repeated.
@@ -36,6 +40,8 @@ enum Subject {
     Conformer,
     /// CAE-LR's autoencoder on 20 words of 409 features.
     Cae,
+    /// VAVL on 150 steps of 1,024 features of the voice and 150 of 1,408 of the face: three passes, an Adam for each module.
+    Vavl,
     /// R(2+1)D-18 on clips of frames of 112 x 112.
     Face { frames: usize },
     /// MPUC with four modalities.
@@ -51,6 +57,7 @@ impl Subject {
             Subject::Text => "text",
             Subject::Conformer => "conformer",
             Subject::Cae => "cae",
+            Subject::Vavl => "vavl",
             Subject::Face { .. } => "face",
             Subject::Mpuc { .. } => "mpuc",
         }
@@ -82,7 +89,8 @@ impl Phase {
 pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
     let mut cases = Vec::new();
     let sequences = [Subject::Voice, Subject::Landmarks, Subject::LandmarksYan, Subject::Text];
-    for subject in sequences.into_iter().chain([Subject::Conformer, Subject::Cae]) {
+    let others = [Subject::Conformer, Subject::Cae, Subject::Vavl];
+    for subject in sequences.into_iter().chain(others) {
         cases.extend(of_subject(subject, batches, ""));
     }
     let clips: [fn(usize) -> Subject; 2] =
@@ -100,7 +108,7 @@ pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
 
 fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
     let phases = match subject {
-        Subject::Mpuc { .. } | Subject::Cae => &[Phase::Step][..],
+        Subject::Mpuc { .. } | Subject::Cae | Subject::Vavl => &[Phase::Step][..],
         _ => &[Phase::Forward, Phase::Backward, Phase::Step],
     };
     let case = |batch: usize, phase: Phase| {
@@ -112,10 +120,24 @@ fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
 }
 
 fn ready(subject: Subject, phase: Phase, batch: usize, device: &Device) -> Result<Ready> {
-    let mut network = Network::new(subject, batch, device)?;
+    let whole = match subject {
+        Subject::Mpuc { frames } => Some(mpuc(batch, frames, device)?),
+        Subject::Cae => Some(autoencoder(batch, device)?),
+        Subject::Vavl => Some(vavl(batch, device)?),
+        _ => None,
+    };
     // Trainable parameters, with heads.
-    let parameters = network.parameters.count();
-    let ready = Ready::new(move || network.run(phase));
+    let (ready, parameters) = match whole {
+        Some(mut whole) => {
+            let parameters = whole.trainer.parameters().count();
+            (Ready::new(move || whole.step()), parameters)
+        }
+        None => {
+            let mut network = Network::new(subject, batch, device)?;
+            let parameters = network.parameters.count();
+            (Ready::new(move || network.run(phase)), parameters)
+        }
+    };
     let ready = ready.detail("batch", batch).detail("parameters", parameters);
     Ok(match subject {
         Subject::Face { frames } | Subject::Mpuc { frames } => ready.detail("frames", frames),
@@ -123,21 +145,17 @@ fn ready(subject: Subject, phase: Phase, batch: usize, device: &Device) -> Resul
     })
 }
 
-/// A network with head, loss and optimiser, as in the comparison with PyTorch: no dropout, SGD with momentum 0.9,
-/// weight decay 1e-3 and learning rate 1e-3, a 512-1024-512 head.
+/// A network with head, loss and optimiser, trained against fixed embeddings, as in the comparison with PyTorch: no
+/// dropout, SGD with momentum 0.9, weight decay 1e-3 and learning rate 1e-3, a 512-1024-512 head.
 struct Network {
-    model: Model,
+    backbone: Backbone,
+    projection: Projection,
+    input: Tensor,
+    target: Tensor,
     parameters: Parameters,
     optimizer: Optimizer,
     reading: Option<Reading>,
     steps: u64,
-}
-
-enum Model {
-    /// One network, trained against fixed embeddings.
-    One { backbone: Box<Backbone>, projection: Box<Projection>, input: Tensor, target: Tensor },
-    /// A system.
-    Whole { system: Box<dyn System>, batch: Batch },
 }
 
 /// Settings of a network and the shape of a sample.
@@ -167,7 +185,7 @@ fn settings(subject: Subject) -> (BackboneSettings, Vec<usize>) {
             };
             (BackboneSettings::Conformer(settings), vec![150, 1024])
         }
-        Subject::Voice | Subject::Cae | Subject::Mpuc { .. } => {
+        Subject::Voice | Subject::Cae | Subject::Vavl | Subject::Mpuc { .. } => {
             let settings =
                 TemporalConvNetSettings { dropout: 0.0, ..TemporalConvNetSettings::default() };
             (BackboneSettings::Tcn(settings), vec![128, 80])
@@ -190,56 +208,45 @@ fn inputs(sample: &[usize], batch: usize, name: &str) -> Result<Tensor> {
 impl Network {
     fn new(subject: Subject, batch: usize, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::new(DType::F32, 0);
-        let model = match subject {
-            Subject::Mpuc { frames } => all(batch, frames, &mut parameters)?,
-            Subject::Cae => autoencoder(batch, &mut parameters)?,
-            _ => {
-                let (settings, sample) = settings(subject);
-                let mut scope = parameters.scope();
-                let backbone = Backbone::new(&settings, scope.sub("backbone"), &sample)?;
-                let head = ProjectionSettings::default();
-                let target = random(&[batch, head.output], "target")?;
-                let projection = Projection::new(&head, scope.sub("head"), backbone.features())?;
-                let input = inputs(&sample, batch, "input")?;
-                Model::One {
-                    backbone: Box::new(backbone),
-                    projection: Box::new(projection),
-                    input,
-                    target,
-                }
-            }
-        };
+        let (settings, sample) = settings(subject);
+        let mut scope = parameters.scope();
+        let backbone = Backbone::new(&settings, scope.sub("backbone"), &sample)?;
+        let head = ProjectionSettings::default();
+        let target = random(&[batch, head.output], "target")?;
+        let projection = Projection::new(&head, scope.sub("head"), backbone.features())?;
+        let input = inputs(&sample, batch, "input")?;
         parameters.move_to(device)?;
         let optimizer = Optimizer::new(Rule::sgd(0.9, 1e-3), &parameters)?;
-        Ok(Network { model, parameters, optimizer, reading: None, steps: 0 })
+        Ok(Network {
+            backbone,
+            projection,
+            input,
+            target,
+            parameters,
+            optimizer,
+            reading: None,
+            steps: 0,
+        })
     }
 
     /// Runs once.
     fn run(&mut self, phase: Phase) -> Result<()> {
         if phase == Phase::Forward {
             let pass = Pass::calibrate(&self.parameters);
-            match &self.model {
-                Model::One { backbone, input, .. } => drop(backbone.forward(&pass, input, None)?),
-                Model::Whole { system, batch } => drop(system.outputs(&pass, batch)?),
-            }
+            self.backbone.forward(&pass, &self.input, None)?;
             return Ok(());
         }
         let pass = Pass::train(&self.parameters, Philox::new(0, "bench").at(self.steps));
         self.steps += 1;
-        let loss = match &self.model {
-            Model::One { backbone, projection, input, target } => {
-                let embedding =
-                    projection.forward(&pass, &backbone.forward(&pass, input, None)?)?;
-                let op = InfoNce {
-                    temperature: 0.07,
-                    denominator: Denominator::ExcludePositive,
-                    reduction: Reduction::Mean,
-                    masked: false,
-                };
-                Tensor::apply(op, &[&embedding, target], &[])?.output
-            }
-            Model::Whole { system, batch } => system.loss(&pass, batch, 0)?.total,
+        let features = self.backbone.forward(&pass, &self.input, None)?;
+        let embedding = self.projection.forward(&pass, &features)?;
+        let op = InfoNce {
+            temperature: 0.07,
+            denominator: Denominator::ExcludePositive,
+            reduction: Reduction::Mean,
+            masked: false,
         };
+        let loss = Tensor::apply(op, &[&embedding, &self.target], &[])?.output;
         let outcome = pass.backward(&loss)?;
         if phase == Phase::Step {
             let reading = self.optimizer.step(&mut self.parameters, outcome, 1e-3)?;
@@ -250,8 +257,42 @@ impl Network {
     }
 }
 
-/// MPUC with face, landmarks, voice and text.
-fn all(samples: usize, frames: usize, parameters: &mut Parameters) -> Result<Model> {
+/// A system in training, without dropout.
+struct Whole {
+    system: Box<dyn System>,
+    batch: Batch,
+    trainer: Trainer,
+}
+
+impl Whole {
+    fn new(
+        system: impl System + 'static,
+        batch: Batch,
+        mut parameters: Parameters,
+        (optimizer, learning_rate): (Rule, f64),
+        device: &Device,
+    ) -> Result<Self> {
+        parameters.move_to(device)?;
+        let settings = TrainingSettings {
+            epochs: 1,
+            optimizer,
+            learning_rate,
+            schedule: Schedule::Constant,
+            ..TrainingSettings::default()
+        };
+        // More steps than any measurement has.
+        let trainer = Trainer::new(&settings, &system, parameters, 0, 1 << 40)?;
+        Ok(Whole { system: Box::new(system), batch, trainer })
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.trainer.step(&*self.system, &self.batch)?;
+        Ok(())
+    }
+}
+
+/// MPUC with face, landmarks, voice and text, by the optimiser of the single networks.
+fn mpuc(samples: usize, frames: usize, device: &Device) -> Result<Whole> {
     let subjects = [
         ("face", Subject::Face { frames }),
         ("landmarks", Subject::Landmarks),
@@ -262,28 +303,53 @@ fn all(samples: usize, frames: usize, parameters: &mut Parameters) -> Result<Mod
     let mut modalities = Vec::new();
     for (name, subject) in subjects {
         let (backbone, sample) = settings(subject);
-        encoders.push(EncoderSettings {
-            name: name.into(),
-            backbone,
-            dropout: 0.0,
-            input: sample.clone(),
-        });
-        modalities.push(inputs(&sample, samples, name)?);
+        let (name, input) = (name.to_owned(), sample.clone());
+        modalities.push(inputs(&sample, samples, &name)?);
+        encoders.push(EncoderSettings { name, backbone, dropout: 0.0, input });
     }
+    let mut parameters = Parameters::new(DType::F32, 0);
     let parts = Parts::new(&encoders, None);
     let system = Mpuc::new(&MpucSettings::default(), parts, parameters.scope())?;
-    Ok(Model::Whole { system: Box::new(system), batch: Batch::new(modalities) })
+    Whole::new(system, Batch::new(modalities), parameters, (Rule::sgd(0.9, 1e-3), 1e-3), device)
 }
 
-/// CAE-LR with GloVe, COVAREP and FACET.
-fn autoencoder(samples: usize, parameters: &mut Parameters) -> Result<Model> {
+/// CAE-LR with GloVe, COVAREP and FACET, by the optimiser of the single networks.
+fn autoencoder(samples: usize, device: &Device) -> Result<Whole> {
     let widths = [("text", 300), ("voice", 74), ("faces", 35)];
     let encoders = widths.map(|(name, width)| EncoderSettings::strided(name, &[20, width]));
     let modalities = widths.map(|(name, width)| inputs(&[20, width], samples, name));
     let modalities = modalities.into_iter().collect::<Result<_>>()?;
+    let mut parameters = Parameters::new(DType::F32, 0);
     let parts = Parts::new(&encoders, None);
     let system = CaeLr::new(&CaeLrSettings::default(), parts, parameters.scope())?;
-    Ok(Model::Whole { system: Box::new(system), batch: Batch::new(modalities) })
+    Whole::new(system, Batch::new(modalities), parameters, (Rule::sgd(0.9, 1e-3), 1e-3), device)
+}
+
+/// VAVL in its published size, with six classes.
+fn vavl(samples: usize, device: &Device) -> Result<Whole> {
+    const CLASSES: usize = 6;
+    let (backbone, _) = settings(Subject::Conformer);
+    let widths = [("voice", 1024), ("faces", 1408)];
+    let encoder = |(name, width): (&str, usize)| EncoderSettings {
+        name: name.into(),
+        backbone: backbone.clone(),
+        dropout: 0.0,
+        input: vec![150, width],
+    };
+    let encoders = widths.map(encoder);
+    let modalities = widths.map(|(name, width)| inputs(&[150, width], samples, name));
+    let labels: Vec<u32> = (0..samples).map(|sample| (sample % CLASSES) as u32).collect();
+    let batch = Batch {
+        labels: Some(Tensor::from_slice(&labels, &[samples])?),
+        ..Batch::new(modalities.into_iter().collect::<Result<_>>()?)
+    };
+    let mut settings = VavlSettings { dropout: 0.0, ..VavlSettings::default() };
+    settings.shared.dropout = 0.0;
+    let task = Task::OneOf(CLASSES);
+    let mut parameters = Parameters::new(DType::F32, 0);
+    let system = Vavl::new(&settings, Parts::new(&encoders, Some(&task)), parameters.scope())?;
+    let rule = Rule::Adam { betas: [0.95, 0.999], epsilon: 1e-8, weight_decay: 5e-7 };
+    Whole::new(system, batch, parameters, (rule, 5e-5), device)
 }
 
 #[cfg(test)]
