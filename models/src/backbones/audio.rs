@@ -26,6 +26,10 @@ pub struct TemporalConvNetSettings {
     pub dropout: f64,
     /// Features of the output.
     pub features: usize,
+    /// Whether the mean leaves out the steps after the end of a sample. Convolutions and norms read them in any case: the last
+    /// step, repeated, or zeros, by `padding`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl Default for TemporalConvNetSettings {
@@ -38,6 +42,7 @@ impl Default for TemporalConvNetSettings {
             kernel: 3,
             dropout: 0.1,
             features: 512,
+            masked: false,
         }
     }
 }
@@ -52,6 +57,7 @@ pub struct TemporalConvNet {
     output: Linear,
     dropout: Dropout,
     features: usize,
+    masked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +125,7 @@ impl TemporalConvNet {
             output: Linear::new(scope.sub("output"), settings.channels, settings.features)?,
             dropout: Dropout { probability: settings.dropout },
             features: settings.features,
+            masked: settings.masked,
         })
     }
 
@@ -127,12 +134,19 @@ impl TemporalConvNet {
         self.features
     }
 
-    /// Log-mels `[N, T, F]` to `[N, features]`.
+    /// Log-mels `[N, T, F]` to `[N, features]`. A masked network averages the first `lengths` `[N]` frames alone.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn forward(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
-        let mean = self.convolved(pass, mel)?.mean_over_steps(None)?;
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        mel: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let lengths = lengths.filter(|_| self.masked);
+        let valid = lengths.map(|lengths| lengths.on(pass.device())).transpose()?;
+        let mean = self.convolved(pass, mel)?.mean_over_steps(valid.as_ref())?;
         self.output.forward(pass, &self.prelu.forward(pass, &mean)?)
     }
 

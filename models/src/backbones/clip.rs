@@ -1,7 +1,7 @@
 //! Backbone for small face clips: strided convolutions over space and time, pooled by mean and standard deviation.
 //! It is enough for the faces of the synthetic world, at a hundredth of R(2+1)D-18's cost.
 
-use super::refuse;
+use super::{refuse, valid_positions};
 use engine::nn::{BatchNorm, Conv, ConvSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,15 @@ pub struct StridedClipNetSettings {
     /// Channels of the last layer, a multiple of 4; the first layer has a quarter of them. The output has 2 width
     /// features.
     pub width: usize,
+    /// Whether the mean and the deviation leave out the frames after the end of a sample. Convolutions and norms read them in any case: the last
+    /// frame, repeated, or zeros, by `padding`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl Default for StridedClipNetSettings {
     fn default() -> Self {
-        StridedClipNetSettings { width: 64 }
+        StridedClipNetSettings { width: 64, masked: false }
     }
 }
 
@@ -27,6 +31,7 @@ impl Default for StridedClipNetSettings {
 pub struct StridedClipNet {
     layers: Vec<(Conv, BatchNorm)>,
     width: usize,
+    masked: bool,
 }
 
 impl StridedClipNet {
@@ -63,7 +68,7 @@ impl StridedClipNet {
             let conv = Conv::new(inner.sub("conv"), geometry, inputs, outputs, false)?;
             layers.push((conv, BatchNorm::new(inner.sub("norm"), outputs)?));
         }
-        Ok(StridedClipNet { layers, width })
+        Ok(StridedClipNet { layers, width, masked: settings.masked })
     }
 
     /// Features of the output.
@@ -71,16 +76,29 @@ impl StridedClipNet {
         2 * self.width
     }
 
-    /// Clips `[N, T, H, W, C]` to `[N, features]`.
+    /// Clips `[N, T, H, W, C]` to `[N, features]`. A masked network pools what the first `lengths` `[N]` frames became; lengths
+    /// on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn forward(&self, pass: &Pass<'_>, clip: &Tensor) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        clip: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let mut x = clip.clone();
         for (conv, norm) in &self.layers {
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
         let [n, t, h, w, c] = x.extents("strided_clip")?;
-        x.reshape(&[n, t * h * w, c])?.mean_and_std_over_steps()
+        let x = x.reshape(&[n, t * h * w, c])?;
+        match lengths.filter(|_| self.masked) {
+            None => x.mean_and_std_over_steps(),
+            // One layer has stride 2 over time.
+            Some(lengths) => {
+                x.mean_and_std_over_valid_steps(&valid_positions(pass, lengths, 1, h * w)?)
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Face backbone: R(2+1)D (Tran et al. 2018) as in torchvision, with torchvision's parameter names.
 
-use super::refuse;
+use super::{refuse, valid_positions};
 use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear, padded_channels};
 use engine::{Init, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,22 @@ pub struct R2Plus1dSettings {
     pub dropout: f64,
     /// Features of the output.
     pub features: usize,
+    /// Whether the mean leaves out the frames after the end of a sample. Convolutions and norms read them in any case: the last
+    /// frame, repeated, or zeros, by `padding`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl Default for R2Plus1dSettings {
     fn default() -> Self {
-        R2Plus1dSettings { width: 64, stem: 45, blocks: vec![2; 4], dropout: 0.1, features: 512 }
+        R2Plus1dSettings {
+            width: 64,
+            stem: 45,
+            blocks: vec![2; 4],
+            dropout: 0.1,
+            features: 512,
+            masked: false,
+        }
     }
 }
 
@@ -40,6 +51,9 @@ pub struct R2Plus1d {
     dropout: Dropout,
     output: Linear,
     features: usize,
+    masked: bool,
+    /// Blocks with stride 2 over time.
+    halvings: usize,
 }
 
 /// A factored convolution: spatial convolution, batch norm, ReLU, temporal convolution.
@@ -194,6 +208,7 @@ impl R2Plus1d {
             BatchNorm::padded(stem_scope.sub(4), settings.width, padded_channels(settings.width))?;
         let mut blocks = Vec::new();
         let mut inputs = settings.width;
+        let halvings = settings.blocks.iter().skip(1).filter(|&&count| count > 0).count();
         for (stage, &count) in settings.blocks.iter().enumerate() {
             let outputs = settings.width << stage;
             for number in 0..count {
@@ -215,6 +230,8 @@ impl R2Plus1d {
             dropout: Dropout { probability: settings.dropout },
             output,
             features: settings.features,
+            masked: settings.masked,
+            halvings,
         })
     }
 
@@ -223,17 +240,26 @@ impl R2Plus1d {
         self.features
     }
 
-    /// Normalised clips `[N, T, H, W, 3]` to `[N, features]`.
+    /// Normalised clips `[N, T, H, W, 3]` to `[N, features]`. A masked network averages what the first `lengths` `[N]` frames
+    /// became; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn forward(&self, pass: &Pass<'_>, clip: &Tensor) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        clip: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let mut x = self.stem_norm.forward_relu(pass, &self.stem.forward(pass, clip)?)?;
         for block in &self.blocks {
             x = block.forward(pass, &x)?;
         }
         let [n, t, h, w, c] = x.extents("r2plus1d")?;
-        let pooled = x.reshape(&[n, t * h * w, c])?.mean_over_steps(None)?;
+        let lengths = lengths.filter(|_| self.masked);
+        let valid = lengths.map(|lengths| valid_positions(pass, lengths, self.halvings, h * w));
+        let x = x.reshape(&[n, t * h * w, c])?;
+        let pooled = x.mean_over_steps(valid.transpose()?.as_ref())?;
         self.output.forward(pass, &self.dropout.forward(pass, &pooled)?)
     }
 }

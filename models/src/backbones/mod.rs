@@ -147,7 +147,8 @@ impl Backbone {
     }
 
     /// x `[N, T, ..]` to features `[N, features]`. `lengths` `[N]` is the number of valid steps of each sample, at
-    /// most T. Convolutional networks treat padding as data, as in the paper, but for a strided one that is masked.
+    /// most T. Convolutional networks treat padding as data, as in the paper, unless they are masked. Yu et al.'s network cannot
+    /// be: it has weights for every step.
     ///
     /// # Errors
     /// When x does not have the shape for which the network was made.
@@ -156,13 +157,12 @@ impl Backbone {
         let on_device = || lengths.map(|lengths| lengths.on(pass.device())).transpose();
         match self {
             Backbone::TextTransformer(net) => net.forward(pass, x, on_device()?.as_ref()),
-            Backbone::R2plus1d(net) => net.forward(pass, x),
+            Backbone::R2plus1d(net) => net.forward(pass, x, lengths),
             Backbone::Stgcn(net) => net.forward(pass, x),
-            Backbone::StGcn(net) => net.forward(pass, x),
-            Backbone::Tcn(net) => net.forward(pass, x),
-            // Their masks are made on the CPU.
+            Backbone::StGcn(net) => net.forward(pass, x, lengths),
+            Backbone::Tcn(net) => net.forward(pass, x, lengths),
             Backbone::StridedConv(net) => net.forward(pass, x, lengths),
-            Backbone::StridedClip(net) => net.forward(pass, x),
+            Backbone::StridedClip(net) => net.forward(pass, x, lengths),
             Backbone::Conformer(net) => net.forward(pass, x, lengths),
         }
     }
@@ -204,6 +204,26 @@ impl Backbone {
     }
 }
 
+/// The valid steps `[N]` after `halvings` layers of stride 2, which each keep half of them, rounded up, times `positions`: for
+/// pooling over steps of so many positions. Lengths on a GPU are copied to the CPU.
+fn valid_steps(lengths: &Tensor, halvings: usize, positions: usize) -> Result<Tensor> {
+    let valid = |length: f64| {
+        (0..halvings).fold(length as u32, |length, _| length.div_ceil(2)) * positions as u32
+    };
+    let valid: Vec<u32> = lengths.to_vec()?.into_iter().map(valid).collect();
+    Tensor::from_slice(&valid, &[valid.len()])
+}
+
+/// [`valid_steps`] on the device of a pass.
+fn valid_positions(
+    pass: &Pass<'_>,
+    lengths: &Tensor,
+    halvings: usize,
+    positions: usize,
+) -> Result<Tensor> {
+    valid_steps(lengths, halvings, positions)?.on(pass.device())
+}
+
 /// An error about the shape of one sample.
 fn refuse(name: &str, input: &[usize], expected: &str) -> engine::Error {
     engine::Error::Parameter {
@@ -211,3 +231,6 @@ fn refuse(name: &str, input: &[usize], expected: &str) -> engine::Error {
         what: format!("got a sample of shape {input:?}, expected {expected}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Alternative landmark backbone: the spatio-temporal graph network of Yan et al. (AAAI 2018).
 
-use super::{FaceGraph, Partition, refuse};
+use super::{FaceGraph, Partition, refuse, valid_positions};
 use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear};
 use engine::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,10 @@ pub struct SpatialTemporalGraphNetSettings {
     pub edge_importance: bool,
     /// Features of the output.
     pub features: usize,
+    /// Whether the mean leaves out the steps after the end of a sample. Convolutions and norms read them in any case: the last
+    /// step, repeated, or zeros, by `padding`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 impl Default for SpatialTemporalGraphNetSettings {
@@ -32,6 +36,7 @@ impl Default for SpatialTemporalGraphNetSettings {
             dropout: 0.0,
             edge_importance: true,
             features: 512,
+            masked: false,
         }
     }
 }
@@ -44,6 +49,9 @@ pub struct SpatialTemporalGraphNet {
     output: Linear,
     graph: FaceGraph,
     features: usize,
+    masked: bool,
+    /// Units with stride 2.
+    halvings: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -162,13 +170,16 @@ impl SpatialTemporalGraphNet {
         let norm = BatchNorm::new(scope.sub("data_bn"), points * coordinates)?;
         let mut units = Vec::new();
         let mut inputs = coordinates;
+        let widths = settings.channels.windows(2);
+        let halvings = widths.filter(|pair| pair[0] != pair[1]).count();
         for (number, &channels) in settings.channels.iter().enumerate() {
             let name = format!("st_gcn_networks.{number}");
             units.push(Unit::new(scope.sub(name), settings, &graph, inputs, number)?);
             inputs = channels;
         }
         let output = Linear::new(scope.sub("fcn"), inputs, settings.features)?;
-        Ok(SpatialTemporalGraphNet { norm, units, output, graph, features: settings.features })
+        let SpatialTemporalGraphNetSettings { features, masked, .. } = *settings;
+        Ok(SpatialTemporalGraphNet { norm, units, output, graph, features, masked, halvings })
     }
 
     /// Features of the output.
@@ -176,11 +187,17 @@ impl SpatialTemporalGraphNet {
         self.features
     }
 
-    /// Landmarks `[N, T, V, coordinates]` to `[N, features]`.
+    /// Landmarks `[N, T, V, coordinates]` to `[N, features]`. A masked network averages what the first `lengths` `[N]` frames
+    /// became; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn forward(&self, pass: &Pass<'_>, landmarks: &Tensor) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        pass: &Pass<'_>,
+        landmarks: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let [n, t, v, c] = landmarks.extents("st-gcn")?;
         let flat = self.norm.forward(pass, &landmarks.reshape(&[n * t, v * c])?)?;
         let mut x = flat.reshape(&[n, 1, t, v, c])?;
@@ -188,6 +205,9 @@ impl SpatialTemporalGraphNet {
             x = unit.forward(pass, &x, &self.graph)?;
         }
         let [n, _, t, v, c] = x.extents("st-gcn")?;
-        self.output.forward(pass, &x.reshape(&[n, t * v, c])?.mean_over_steps(None)?)
+        let lengths = lengths.filter(|_| self.masked);
+        let valid = lengths.map(|lengths| valid_positions(pass, lengths, self.halvings, v));
+        let x = x.reshape(&[n, t * v, c])?.mean_over_steps(valid.transpose()?.as_ref())?;
+        self.output.forward(pass, &x)
     }
 }

@@ -1,7 +1,7 @@
 //! Backbone for any sequence: strided temporal convolutions, pooled by mean and standard deviation. In the synthetic
 //! world it is as accurate as the paper's larger networks, in a fraction of the time.
 
-use super::refuse;
+use super::{refuse, valid_steps};
 use engine::nn::{BatchNorm, Conv, ConvSettings};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
@@ -110,9 +110,7 @@ impl StridedConvNet {
     /// # Errors
     /// When work on a GPU failed.
     pub fn lengths(&self, lengths: &Tensor) -> Result<Tensor> {
-        let halved = |length: f64| self.layers.iter().fold(length as u32, |l, _| l.div_ceil(2));
-        let halved: Vec<u32> = lengths.to_vec()?.into_iter().map(halved).collect();
-        Tensor::from_slice(&halved, &[halved.len()])
+        valid_steps(lengths, self.layers.len(), 1)
     }
 }
 
