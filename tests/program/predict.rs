@@ -40,7 +40,10 @@ fn a_run_predicts_without_its_corpus_and_cache() {
     let mpuc = |arguments: &[&str]| -> Output {
         command(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap()
     };
-    let mut arguments = short_run(&run, &["--set", "arms=[mpuc, late_fusion]"]);
+    // The arm `own` reads its voice in other windows, and mapped to 0 to 1.
+    let own = "arm.own={ system = \"late_fusion\", modality.voice = { window = 20, evaluation_window = 30, standardise = \"range\" } }";
+    let arms = ["--set", "arms=[mpuc, late_fusion, own]", "--set", own];
+    let mut arguments = short_run(&run, &arms);
     arguments[2] = corpus.to_str().unwrap();
     let output = mpuc(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -104,7 +107,7 @@ fn a_run_predicts_without_its_corpus_and_cache() {
     let results = std::fs::read_to_string(Path::new(run).join("results.json")).unwrap();
     let results: Value = serde_json::from_str(&results).unwrap();
     let held_out: Vec<&str> = held_out.iter().map(String::as_str).collect();
-    for arm in ["mpuc", "late_fusion"] {
+    for arm in ["mpuc", "late_fusion", "own"] {
         let output = mpuc(&[&["predict", run, "--json", "--arm", arm][..], &held_out].concat());
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let samples = report["samples"].as_array().unwrap();
@@ -116,6 +119,15 @@ fn a_run_predicts_without_its_corpus_and_cache() {
         let accuracy = samples.iter().filter(right).count() as f64 / samples.len() as f64;
         let expected = results["arms"][arm]["score"]["mean"].as_f64().unwrap();
         assert!((accuracy - expected).abs() < 1e-9, "{arm}: {accuracy} and {expected}");
+        let bundle = Path::new(run).join(format!("models/seed3-fold1-{arm}.safetensors"));
+        let bundle = engine::checkpoint::Checkpoint::load(&bundle).unwrap();
+        let bundle: Value = bundle.get("bundle").unwrap();
+        let number = bundle["encoders"].as_array().unwrap().iter();
+        let number = number.map(|e| e["name"].as_str()).position(|name| name == Some("voice"));
+        let voice = &bundle["modalities"][number.unwrap()]["settings"];
+        let wanted = if arm == "own" { (30, "range") } else { (120, "each") };
+        assert_eq!(voice["evaluation_window"], wanted.0, "{arm}");
+        assert_eq!(voice["standardise"], wanted.1, "{arm}");
     }
 
     let table = mpuc(&[&["predict", run][..], &files].concat());
@@ -144,7 +156,11 @@ fn a_run_predicts_without_its_corpus_and_cache() {
         assert!(message.contains(wanted), "{message}");
     };
     refused(&["predict", run, "nothing.wav"], 66, "nothing.wav: the file does not exist");
-    refused(&["predict", run, "--arm", "clip", files[0]], 66, "the arms are mpuc, late_fusion");
+    refused(
+        &["predict", run, "--arm", "clip", files[0]],
+        66,
+        "the arms are mpuc, late_fusion, own",
+    );
     let odd = folder.path().join("clip.odd");
     std::fs::write(&odd, "?").unwrap();
     refused(&["predict", run, odd.to_str().unwrap()], 2, "write MODALITY=");

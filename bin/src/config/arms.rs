@@ -1,17 +1,18 @@
 //! Arms, which a run compares: each trains a system, or probes features.
 
-use super::explain::{refused, source_of};
+use super::explain::refused;
 use super::nearest::among;
-use super::table::{Builder, Source};
-use super::{Config, ValidationPart, resolve::deserialize};
-use crate::failure::{Failure, Kind, Result};
+use super::over::{self, ArmModality};
+use super::table::Builder;
+use super::{Config, ValidationPart};
+use crate::failure::Result;
 use models::backbones::BackboneSettings;
 use models::evaluate::ProbeSettings;
-use models::systems::{self, Refusal, SystemSettings};
+use models::systems::{Refusal, SystemSettings};
 use models::train::TrainingSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use toml::{Table, Value};
+use toml::Table;
 
 /// The value of `features` that names the synthetic world's true factors.
 pub const FACTORS: &str = "factors";
@@ -47,6 +48,10 @@ pub struct ArmConfig {
     /// By modality, settings of its backbone that differ from `[modality.NAME.backbone]`; another `kind` replaces it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub backbones: BTreeMap<String, Table>,
+    /// By modality, its other settings that differ from `[modality.NAME]`: windows, padding, standardisation, augmentation
+    /// and dropout.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub modality: BTreeMap<String, Table>,
     /// Settings of training that differ from `[training]`.
     #[serde(skip_serializing_if = "Table::is_empty")]
     pub training: Table,
@@ -144,6 +149,9 @@ pub struct Arm {
     /// Its own backbones, by modality; others have the modality's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub backbones: BTreeMap<String, BackboneSettings>,
+    /// Its own windows, padding, standardisation, augmentation and dropout, by modality; others have the modality's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub modality: BTreeMap<String, ArmModality>,
     /// Which samples' modalities stand together in training.
     #[serde(skip_serializing_if = "Pairing::is_own")]
     pub pairing: Pairing,
@@ -225,6 +233,15 @@ pub(super) fn resolve(builder: &Builder, config: &Config) -> Result<Vec<Arm>> {
                 return Err(refuse(&format!("arm.{}.{key}", arm.name), why));
             }
         }
+        let teacher = arms.iter().find(|other| Some(&other.name) == arm.teacher.as_ref());
+        if let Some(teacher) = teacher.filter(|teacher| teacher.modality != arm.modality) {
+            let (name, teacher) = (&arm.name, &teacher.name);
+            let why = format!(
+                "is `{teacher}`, whose networks read other windows or values: [arm.{name}.modality] and [arm.{teacher}.modality] differ"
+            );
+            let failure = refuse(&format!("arm.{name}.teacher"), why);
+            return Err(failure.hint("give a student and its teacher the same ones, or none"));
+        }
     }
     if let Some(baseline) = &config.baseline
         && !config.arm.contains_key(baseline)
@@ -243,7 +260,8 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
     let unfit = |prefix: String, Refusal { key, why }: Refusal| {
         refused(&builder.sources, &format!("{prefix}.{key}"), &why)
     };
-    let mut training = over(builder, "training", &written.training, &key("training"))?.0.training;
+    let mut training =
+        over::over(builder, "training", &written.training, &key("training"))?.0.training;
     if let Some(epochs) = written.epochs {
         training.epochs = epochs;
     }
@@ -251,18 +269,9 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         let own = written.training.contains_key(refusal.key);
         unfit(if own { key("training") } else { "training".into() }, refusal)
     })?;
-    let mut backbones = BTreeMap::new();
-    for (modality, own) in &written.backbones {
-        if !config.modality.contains_key(modality) {
-            let why = format!("names `{modality}`, and there is no [modality.{modality}]");
-            return Err(refuse("backbones", &why));
-        }
-        let base = format!("modality.{modality}.backbone");
-        let laid = over(builder, &base, own, &format!("{}.{modality}", key("backbones")))?.0;
-        backbones
-            .extend(laid.modality.get(modality).map(|m| (modality.clone(), m.backbone.clone())));
-    }
-    let probe = over(builder, "probe", &written.probe, &key("probe"))?.0.probe;
+    let backbones = over::backbones(builder, config, name, written)?;
+    let mut modality = over::modalities(builder, config, name, written)?;
+    let probe = over::over(builder, "probe", &written.probe, &key("probe"))?.0.probe;
     probe.check().map_err(|refusal| unfit("probe".into(), refusal))?;
     let patient = [
         ("training.patience", training.patience.is_some()),
@@ -275,7 +284,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         }
     }
     let origin = match (&written.system, &written.features) {
-        (Some(system), None) => Origin::System(settings(builder, system, written, name)?),
+        (Some(system), None) => Origin::System(over::system(builder, system, written, name)?),
         (None, Some(features)) if features == FACTORS => Origin::Factors,
         (None, Some(features)) => Origin::Arm(features.clone()),
         _ => {
@@ -294,6 +303,7 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
                 let why = format!("names `{unknown}`, and there is no [modality.{unknown}]");
                 return Err(refuse("modalities", &why));
             }
+            modality.retain(|modality, _| names.contains(modality));
             Some(names.clone())
         }
         _ => None,
@@ -331,61 +341,11 @@ fn complete(builder: &Builder, config: &Config, name: &str, written: &ArmConfig)
         teacher: written.teacher.clone(),
         modalities,
         backbones,
+        modality,
         pairing: written.pairing,
         evaluation,
         training,
         probe,
         each,
     })
-}
-
-/// The settings of an arm's system: those of `[system.NAME]` with the arm's own laid over them.
-fn settings(
-    builder: &Builder,
-    system: &str,
-    written: &ArmConfig,
-    arm: &str,
-) -> Result<SystemSettings> {
-    let (base, at) = (format!("system.{system}"), format!("arm.{arm}.settings"));
-    if !systems::NAMES.contains(&system) {
-        let why = format!("is `{system}`, and there is no such system");
-        let failure = refused(&builder.sources, &format!("arm.{arm}.system"), &why);
-        return Err(failure.hint(among(system, systems::NAMES)));
-    }
-    let (_, laid) = over(builder, &base, &written.settings, &at)?;
-    let merged = laid.get(&base).cloned().unwrap_or_else(|| Table::new().into());
-    let settings = SystemSettings::read(system, merged);
-    let settings = settings.and_then(std::result::Result::ok).ok_or_else(|| {
-        Failure::new(Kind::Bug, format!("the settings of {system} cannot be read back"))
-    })?;
-    settings.check().map_err(|Refusal { key, why }| {
-        let own = builder.get(&format!("{at}.{key}")).is_some();
-        let prefix = if own { &at } else { &base };
-        refused(&builder.sources, &format!("{prefix}.{key}"), &why)
-    })?;
-    Ok(settings)
-}
-
-/// The configuration with an arm's own settings `own`, of the key `at`, laid over the table at `base`.
-fn over(builder: &Builder, base: &str, own: &Table, at: &str) -> Result<(Config, Builder)> {
-    let mut laid = builder.clone();
-    let mut layer = Value::Table(own.clone());
-    for part in base.rsplit('.') {
-        layer = Value::Table(Table::from_iter([(part.to_owned(), layer)]));
-    }
-    if let Value::Table(layer) = layer {
-        let source = |key: &str| {
-            let own = format!("{at}{}", key.strip_prefix(base).unwrap_or_default());
-            source_of(&builder.sources, &own).cloned().unwrap_or(Source::Default)
-        };
-        laid.lay(layer, &source);
-    }
-    let config = deserialize(&laid).map_err(|failure| {
-        // The wrong setting is in the arm, so the message names the arm's key.
-        let text = failure.to_string().replace(&format!("`{base}."), &format!("`{at}."));
-        let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-        let failure = Failure::config(message);
-        if hint.is_empty() { failure } else { failure.hint(hint) }
-    })?;
-    Ok((config, laid))
 }

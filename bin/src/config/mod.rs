@@ -7,6 +7,7 @@ mod limits;
 mod migrate;
 mod missing;
 mod nearest;
+mod over;
 pub mod presets;
 mod resolve;
 mod save;

@@ -265,6 +265,58 @@ fn an_arm_has_what_it_says_and_else_what_all_have() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_arm_has_windows_and_standardisers_of_its_own() -> Result<()> {
+    let set = [
+        "arms=[mpuc, untrained]",
+        "arm.mpuc.modality.voice={ window = 12, standardise = \"range\" }",
+    ];
+    let all = resolve("world", &[])?;
+    let resolved = resolve("world", &set)?;
+    let [mpuc, untrained] = &resolved.arms[..] else { panic!("{:?}", resolved.arms) };
+    let voice = &resolved.config.modality["voice"];
+    let own = mpuc.modality["voice"].over(voice);
+    assert_eq!((own.window, own.evaluation_window), (12, voice.evaluation_window));
+    assert_eq!(own.standardise, crate::config::Standardise::Range);
+    assert_eq!((own.feature, own.pick), (voice.feature.clone(), voice.pick));
+    assert!(mpuc.modality.len() == 1 && untrained.modality.is_empty());
+    // The hash of results has them, and only where they differ.
+    let hash = |resolved: &Resolved, name: &str| {
+        resolved.hash_of(resolved.arms.iter().find(|arm| arm.name == name).unwrap())
+    };
+    assert_ne!(hash(&resolved, "mpuc")?, hash(&all, "mpuc")?);
+    assert_eq!(hash(&resolved, "untrained")?, hash(&all, "untrained")?);
+    let same = format!("arm.mpuc.modality.voice.window={}", voice.window);
+    assert_eq!(hash(&resolve("world", &[&same])?, "mpuc")?, hash(&all, "mpuc")?);
+    // Saved and read back, the arms are what they were.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config.toml");
+    resolved.save(&path)?;
+    assert_eq!(Resolved::load(&path, "world")?.arms, resolved.arms);
+    let teacher = "arm.late_fusion.modality.voice.window=12";
+    for (set, wanted) in [
+        (
+            &["arm.mpuc.modality.voice.windw=3"][..],
+            "did you mean `arm.mpuc.modality.voice.window`?",
+        ),
+        (&["arm.mpuc.modality.voice.window=0"], "`arm.mpuc.modality.voice.window` is 0"),
+        (&["arm.mpuc.modality.voice.window=many"], "`arm.mpuc.modality.voice.window`: expected"),
+        (&["arm.mpuc.modality.voice.dropout=1"], "`arm.mpuc.modality.voice.dropout`"),
+        (&["arm.mpuc.modality.faces.window=3"], "`arm.mpuc.modality.faces` has windows with which"),
+        (&["arm.mpuc.modality.faces.pick=3"], "`arm.mpuc.modality.faces.pick` cannot differ"),
+        (&["arm.mpuc.modality.voice.backbone.width=8"], "arm.mpuc.backbones.voice"),
+        (&["arm.mpuc.modality.voise.window=3"], "did you mean `voice`?"),
+        (&["arms=[mpuc, single]", "arm.single.modality.voice.window=3"], "set arm.mpuc.modality"),
+        (&["arms=[late_fusion, ccl]", teacher], "`arm.ccl.teacher` is `late_fusion`, whose"),
+    ] {
+        let message = refused("world", set);
+        assert!(message.contains(wanted), "{set:?}: {message}");
+    }
+    let both = ["arms=[late_fusion, ccl]", teacher, "arm.ccl.modality.voice.window=12"];
+    assert_eq!(resolve("world", &both)?.arms.len(), 2);
+    Ok(())
+}
+
 /// The configuration of a run of the version before arms, word for word.
 const EARLIER: &str = include_str!("earlier.toml");
 

@@ -22,6 +22,8 @@ pub const AHEAD: usize = 4;
 pub struct Batches<'a> {
     prepared: &'a PreparedData,
     sampling: Sampling,
+    /// The settings of each modality of the data.
+    settings: Arc<Vec<ModalityConfig>>,
     /// The modalities of the batches, by their numbers in the data.
     chosen: Vec<usize>,
     /// The dataset with only these modalities.
@@ -44,22 +46,10 @@ impl<'a> Batches<'a> {
         train: &[usize],
         seed: u64,
     ) -> Result<Self> {
-        let fit = |(number, modality): (usize, &ModalityConfig)| {
-            let spread = match modality.standardise {
-                Standardise::None => return Ok(None),
-                Standardise::Kinetics => return Ok(Some(Standardiser::kinetics())),
-                Standardise::Each => Spread::Each,
-                Standardise::Shared => Spread::Shared,
-                Standardise::Range => Spread::Range,
-            };
-            Standardiser::fit(&prepared.dataset, number, train, spread).map(Some)
-        };
-        let standardisers = prepared
-            .modalities
-            .iter()
-            .enumerate()
-            .map(fit)
-            .collect::<std::result::Result<_, _>>()?;
+        let modalities = prepared.modalities.iter().enumerate();
+        let standardisers = modalities
+            .map(|(number, modality)| standardiser(prepared, number, modality.standardise, train))
+            .collect::<Result<_>>()?;
         let chosen = (0..prepared.names.len()).collect();
         let dataset = Arc::clone(&prepared.dataset);
         let mut groups = BTreeMap::new();
@@ -70,12 +60,31 @@ impl<'a> Batches<'a> {
         Ok(Batches {
             prepared,
             sampling: config.sampling,
+            settings: Arc::new(prepared.modalities.clone()),
             chosen,
             dataset,
             standardisers,
             groups: Arc::new(groups),
             seed,
         })
+    }
+
+    /// Batches of all modalities with other settings of each. Standardisers are measured again where theirs differ.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with(&self, settings: Vec<ModalityConfig>, train: &[usize]) -> Result<Self> {
+        let before = self.settings.iter().zip(&self.standardisers);
+        let standardisers = before
+            .zip(&settings)
+            .enumerate()
+            .map(|(number, ((before, known), now))| match now.standardise == before.standardise {
+                true => Ok(known.clone()),
+                false => standardiser(self.prepared, number, now.standardise, train),
+            })
+            .collect::<Result<_>>()?;
+        let all: Vec<usize> = (0..settings.len()).collect();
+        Ok(Batches { settings: Arc::new(settings), standardisers, ..self.select(&all) })
     }
 
     /// Batches of these modalities alone, by their numbers in the data.
@@ -86,8 +95,8 @@ impl<'a> Batches<'a> {
         };
         let standardisers = modalities.iter().map(|&m| self.standardisers[m].clone()).collect();
         let chosen = modalities.to_vec();
-        let groups = Arc::clone(&self.groups);
-        Batches { chosen, dataset, standardisers, groups, ..*self }
+        let (settings, groups) = (Arc::clone(&self.settings), Arc::clone(&self.groups));
+        Batches { settings, chosen, dataset, standardisers, groups, ..*self }
     }
 
     /// The number of groups of the training samples, which a system classifies.
@@ -115,8 +124,8 @@ impl<'a> Batches<'a> {
     }
 
     /// The settings of each modality.
-    fn modalities(&self) -> impl Iterator<Item = &'a ModalityConfig> + Clone + '_ {
-        self.chosen.iter().map(|&number| &self.prepared.modalities[number])
+    pub fn modalities(&self) -> impl Iterator<Item = &ModalityConfig> + Clone {
+        self.chosen.iter().map(|&number| &self.settings[number])
     }
 
     /// The shape of one sample of each modality in training: [T, ..].
@@ -177,7 +186,7 @@ impl<'a> Batches<'a> {
     fn item(&self, sample: usize, epoch: u64, view: usize, aligned: bool) -> Item {
         // Windows and noise depend on the modality's number in the data, not on which modalities are chosen.
         let start = |&number: &usize| {
-            let modality = &self.prepared.modalities[number];
+            let modality = &self.settings[number];
             let length = self.prepared.dataset.length(sample, number).unwrap_or(0);
             let places = (length + 1).saturating_sub(modality.window).max(1);
             let independent = self.sampling.independent_windows && !aligned;
@@ -336,6 +345,23 @@ impl<'a> Batches<'a> {
         let groups = groups.transpose()?;
         Ok(Batch { modalities, labels, groups, samples: rows / views, views })
     }
+}
+
+/// The standardiser of a modality, by its number in the data, measured over the training samples.
+fn standardiser(
+    prepared: &PreparedData,
+    number: usize,
+    how: Standardise,
+    train: &[usize],
+) -> Result<Option<Standardiser>> {
+    let spread = match how {
+        Standardise::None => return Ok(None),
+        Standardise::Kinetics => return Ok(Some(Standardiser::kinetics())),
+        Standardise::Each => Spread::Each,
+        Standardise::Shared => Spread::Shared,
+        Standardise::Range => Spread::Range,
+    };
+    Ok(Some(Standardiser::fit(&prepared.dataset, number, train, spread)?))
 }
 
 /// Random offsets: a function of seed, epoch, sample, view and modality.

@@ -6,11 +6,12 @@ use data::corpora::{Found, Options, Wanted};
 use data::corpus::Corpus;
 use std::path::Path;
 
-/// The samples of the corpus at `root`, and the settings of each of its modalities.
+/// The samples of the corpus at `root`, and for each of its modalities the name and the settings of its entry in the
+/// configuration.
 ///
 /// # Errors
 /// When a file or a setting is wrong, or there are fewer than two modalities.
-pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>)> {
+pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<(String, ModalityConfig)>)> {
     let wanted: Vec<Wanted> = config
         .modality
         .iter()
@@ -39,6 +40,7 @@ pub fn find(config: &Config, root: &Path) -> Result<(Corpus, Vec<ModalityConfig>
         );
     }
     corpus.leave_out_absent_classes();
-    let settings: Vec<&ModalityConfig> = config.modality.values().collect();
-    Ok((corpus, wanted.into_iter().map(|index| settings[index].clone()).collect()))
+    let entries: Vec<(&String, &ModalityConfig)> = config.modality.iter().collect();
+    let entry = |index: usize| (entries[index].0.clone(), entries[index].1.clone());
+    Ok((corpus, wanted.into_iter().map(entry).collect()))
 }

@@ -30,6 +30,8 @@ use std::time::Instant;
 pub struct PreparedData {
     /// The modalities' names.
     pub names: Vec<String>,
+    /// The names of their entries in the configuration; a manifest's column may have that of its kind.
+    pub entries: Vec<String>,
     /// Their settings.
     pub modalities: Vec<ModalityConfig>,
     /// Their features.
@@ -66,7 +68,7 @@ impl PreparedData {
         let config = &resolved.config;
         // First, because it fails fastest.
         let pretrained = Pretrained::open(config, progress)?;
-        let Decoded { root, corpus, modalities, prepared, decoders, seconds: time } =
+        let Decoded { root, corpus, entries, modalities, prepared, decoders, seconds: time } =
             decode(config, progress, stop)?;
         let samples = &corpus.samples;
         progress.line(format_args!(
@@ -107,6 +109,7 @@ impl PreparedData {
         let origin = world::origin(config, &root, &prepared.dataset);
         let mut all = PreparedData {
             names: corpus.modalities.clone(),
+            entries,
             modalities,
             dataset: Arc::new(prepared.dataset),
             classes: corpus.classes.clone(),
@@ -292,6 +295,8 @@ pub struct Decoded {
     pub root: PathBuf,
     /// Its samples.
     pub corpus: Corpus,
+    /// The names of its modalities' entries in the configuration.
+    pub entries: Vec<String>,
     /// The settings of its modalities.
     pub modalities: Vec<ModalityConfig>,
     /// The features.
@@ -311,7 +316,8 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
         true => world::synthetic_world(&config.data, progress, stop)?,
         false => config.data.path.clone(),
     };
-    let (mut corpus, modalities) = find(config, &root)?;
+    let (mut corpus, found) = find(config, &root)?;
+    let (entries, modalities): (Vec<String>, Vec<ModalityConfig>) = found.into_iter().unzip();
     if config.data.targets == DataTargets::Attributes {
         synth::attributes::label(&root, &mut corpus)?;
     }
@@ -340,7 +346,7 @@ pub fn decode(config: &Config, progress: &Progress, stop: &Stop) -> Result<Decod
     }
     let seconds = started.elapsed().as_secs_f64();
     let decoders = decoders.iter().map(|decoder| decoder.fingerprint().to_owned()).collect();
-    Ok(Decoded { root, corpus, modalities, prepared, decoders, seconds })
+    Ok(Decoded { root, corpus, entries, modalities, prepared, decoders, seconds })
 }
 
 /// Takes modalities away from random samples, as `data.missing` says.

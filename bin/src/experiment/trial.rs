@@ -6,10 +6,9 @@ use super::missing::{Missing, MissingScore, Probed};
 use super::stage::{Stage, Trained, Unfinished, samples_to_learn_from};
 use super::{PreparedData, Session, Training};
 use crate::bundle::{self, BundledModality, BundledProbe, Description};
-use crate::config::{Arm, EvaluationKind, Origin, Pairing};
+use crate::config::{Arm, EvaluationKind, ModalityConfig, Origin, Pairing};
 use crate::failure::{Failure, Kind, Result};
 use data::folds::Split;
-use data::standardise::Standardiser;
 use engine::{DType, Parameters, Philox};
 use models::evaluate::metrics::Retrieval;
 use models::evaluate::{Evaluation, Probe};
@@ -79,7 +78,10 @@ pub struct Trial<'a> {
     split: &'a Split,
     seed: u64,
     fold: usize,
+    /// The batches of the run's settings.
     batches: Batches<'a>,
+    /// Those of arms with settings of modalities of their own, by the name under which the arm is defined.
+    own_batches: RefCell<BTreeMap<String, Batches<'a>>>,
     task: Option<Task>,
     /// By the name of the arm.
     networks: RefCell<BTreeMap<String, Rc<Networks>>>,
@@ -112,6 +114,7 @@ impl<'a> Trial<'a> {
             seed,
             fold,
             batches,
+            own_batches: RefCell::default(),
             task,
             networks: RefCell::default(),
             features: RefCell::default(),
@@ -242,10 +245,29 @@ impl<'a> Trial<'a> {
         names.iter().map(number).collect()
     }
 
+    /// The batches of these modalities as an arm's networks read them: with the arm's own windows and standardisers.
+    fn batches(&self, arm: &Arm, modalities: &[usize]) -> Result<Batches<'a>> {
+        if arm.modality.is_empty() {
+            return Ok(self.batches.select(modalities));
+        }
+        let name = defined(arm);
+        if let Some(batches) = self.own_batches.borrow().get(name) {
+            return Ok(batches.select(modalities));
+        }
+        let PreparedData { entries, modalities: settings, .. } = self.prepared;
+        let settings = entries.iter().zip(settings).map(|(entry, all)| {
+            arm.modality.get(entry).map_or_else(|| all.clone(), |own| own.over(all))
+        });
+        let batches = self.batches.with(settings.collect(), &self.split.train)?;
+        let chosen = batches.select(modalities);
+        self.own_batches.borrow_mut().insert(name.into(), batches);
+        Ok(chosen)
+    }
+
     /// Builds a system with its initial parameters, on the device.
     fn build(&self, arm: &Arm, settings: &SystemSettings) -> Result<Networks> {
         let modalities = self.modalities(arm)?;
-        let encoders = self.encoders(arm, &modalities);
+        let encoders = self.encoders(arm, &modalities)?;
         let mut parameters = Parameters::new(DType::F32, self.seed);
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name));
         let parts = Parts {
@@ -281,19 +303,19 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn encoders(&self, arm: &Arm, modalities: &[usize]) -> Vec<EncoderSettings> {
-        let shapes = self.batches.select(modalities).shapes();
-        let encoder = |(&number, input): (&usize, Vec<usize>)| {
-            let modality = &self.prepared.modalities[number];
-            let name = self.prepared.names[number].clone();
+    fn encoders(&self, arm: &Arm, modalities: &[usize]) -> Result<Vec<EncoderSettings>> {
+        let batches = self.batches(arm, modalities)?;
+        let settings = batches.modalities().zip(batches.shapes());
+        let encoder = |(&number, (modality, input)): (&usize, (&ModalityConfig, Vec<usize>))| {
+            let own = arm.backbones.get(&self.prepared.entries[number]);
             EncoderSettings {
-                backbone: arm.backbones.get(&name).unwrap_or(&modality.backbone).clone(),
-                name,
+                backbone: own.unwrap_or(&modality.backbone).clone(),
+                name: self.prepared.names[number].clone(),
                 dropout: modality.dropout,
                 input,
             }
         };
-        modalities.iter().zip(shapes).map(encoder).collect()
+        Ok(modalities.iter().zip(settings).map(encoder).collect())
     }
 
     /// The size of an arm's networks, and the steps of its training.
@@ -305,11 +327,11 @@ impl<'a> Trial<'a> {
             return Err(Failure::new(Kind::Bug, format!("arm {} trains no system", arm.name)));
         };
         let modalities = self.modalities(arm)?;
-        let encoders = self.encoders(arm, &modalities);
+        let encoders = self.encoders(arm, &modalities)?;
         let teacher = arm.teacher.as_ref().and_then(|name| self.arm(name)?.system());
         let groups = self.groups(arm, system)?;
         let parts = Parts { encoders: &encoders, task: self.task.as_ref(), groups, teacher };
-        let batches = self.batches.select(&modalities);
+        let batches = self.batches(arm, &modalities)?;
         let evaluated = Evaluated { rows: ROWS, shapes: &batches.evaluation_shapes() };
         let gpu = self.session.device.gpu().is_some();
         let measured = estimate(system, parts, &arm.training, evaluated, gpu)?;
@@ -334,7 +356,7 @@ impl<'a> Trial<'a> {
             return Err(Failure::new(Kind::Bug, what));
         };
         let mut networks = self.build(arm, settings)?;
-        let batches = self.batches.select(&networks.modalities);
+        let batches = self.batches(arm, &networks.modalities)?;
         if arm.training.epochs == 0 {
             let needs = Needs { views: 1, pairs: false, ..settings.needs() };
             let plan = batches.plan(&self.split.train, arm.training.batch, 0, &needs);
@@ -373,9 +395,7 @@ impl<'a> Trial<'a> {
         let (train, validation) =
             samples_to_learn_from(self.prepared, self.split, &needs, transductive);
         let name = self.name(&arm.name);
-        // An arm of each modality is defined under the name before the dot.
-        let defined = arm.name.split('.').next().unwrap_or(&arm.name);
-        let own = format!("arm.{defined}.training.batch");
+        let own = format!("arm.{}.training.batch", defined(arm));
         let has_own = self.session.resolved.sources.contains_key(&own);
         Stage {
             batch_key: if has_own { own } else { "training.batch".into() },
@@ -408,7 +428,7 @@ impl<'a> Trial<'a> {
         let features = Rc::new(Features::from_system(
             &*networks.system,
             &networks.parameters,
-            &self.batches.select(&networks.modalities),
+            &self.batches(arm, &networks.modalities)?,
             self.prepared,
             self.split,
         )?);
@@ -430,7 +450,7 @@ impl<'a> Trial<'a> {
             let found = cross_modal(
                 &*networks.system,
                 &networks.parameters,
-                &self.batches.select(&networks.modalities),
+                &self.batches(arm, &networks.modalities)?,
                 &self.split.test,
                 &self.session.resolved.config.retrieval,
             )?;
@@ -469,7 +489,7 @@ impl<'a> Trial<'a> {
             return Err(Failure::new(Kind::Bug, format!("arm {} has no networks", arm.name)));
         };
         let networks = self.networks(source)?;
-        let batches = self.batches.select(&networks.modalities);
+        let batches = self.batches(source, &networks.modalities)?;
         let config = &self.session.resolved.config.missing;
         let missing = Missing {
             config,
@@ -535,17 +555,15 @@ impl<'a> Trial<'a> {
     /// Writes the bundle of an arm that was trained.
     fn bundle(&self, arm: &Arm, probe: Option<&Probe>) -> Result<()> {
         let networks = self.networks(arm)?;
-        let batches = self.batches.select(&networks.modalities);
-        let modality = |(&number, standardiser): (&usize, &Option<Standardiser>)| {
-            let settings = self.prepared.modalities[number].clone();
-            Ok(BundledModality {
-                decoder: self.prepared.decoders[number].clone(),
-                standardiser: standardiser.clone(),
-                frame: self.prepared.dataset.frame_shape(number).to_vec(),
-                settings,
-            })
-        };
-        let modalities = networks.modalities.iter().zip(batches.standardisers());
+        let batches = self.batches(arm, &networks.modalities)?;
+        let settings = batches.modalities().zip(batches.standardisers());
+        let modalities = networks.modalities.iter().zip(settings);
+        let modalities = modalities.map(|(&number, (settings, standardiser))| BundledModality {
+            decoder: self.prepared.decoders[number].clone(),
+            standardiser: standardiser.clone(),
+            frame: self.prepared.dataset.frame_shape(number).to_vec(),
+            settings: settings.clone(),
+        });
         let description = Description {
             version: bundle::VERSION,
             arm: arm.name.clone(),
@@ -555,7 +573,7 @@ impl<'a> Trial<'a> {
             teacher: arm.teacher.as_ref().and_then(|name| self.arm(name)?.system().cloned()),
             groups: self.groups(arm, &networks.settings)?,
             encoders: networks.encoders.clone(),
-            modalities: modalities.map(modality).collect::<Result<_>>()?,
+            modalities: modalities.collect(),
             task: self.task.clone(),
             classes: self.prepared.classes.clone(),
             probe: probe.map(|probe| BundledProbe {
@@ -567,6 +585,11 @@ impl<'a> Trial<'a> {
         let path = self.session.run.file(bundle::file(&arm.name, self.seed, self.fold + 1));
         bundle::save(&path, &description, &networks.parameters, probe)
     }
+}
+
+/// The name under which an arm is defined: an arm of each modality is `NAME.MODALITY`.
+fn defined(arm: &Arm) -> &str {
+    arm.name.split('.').next().unwrap_or(&arm.name)
 }
 
 /// Copies a teacher's parameters into a student's and freezes them.
