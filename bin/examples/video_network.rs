@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         load(&mut parameters, name, weights.values(&entries[*number])?.data())?;
     }
     let outputs = network
-        .forward(&Pass::evaluate(&parameters), &Tensor::from_slice(&clip, &shape)?)?
+        .forward(&Pass::evaluate(&parameters), &Tensor::from_slice(&clip, &shape)?, None)?
         .to_vec()?;
     let folder = Path::new(folder);
     npy::write(&folder.join("clip.npy"), &Array::new(shape, clip)?)?;
