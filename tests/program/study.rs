@@ -1,6 +1,7 @@
-//! `mpuc study`: cells, kills, jobs, merging, and what is refused before anything is trained.
+//! `mpuc study`: cells, kills, jobs, merging, shared networks, and what is refused before anything is trained.
 
 use super::world::{command, text};
+use engine::checkpoint::Checkpoint;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -151,6 +152,107 @@ fn killed_and_split_studies_give_the_same_table() {
     let output = mpuc(&arguments(&file, &whole, &[]));
     assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("other processes work in 1 cell"));
+}
+
+const SHARED: &str = r#"
+base = "smoke"
+arms = ["mpuc", "late_fusion"]
+baseline = "mpuc"
+[data]
+world = { actors = 6, clips_per_actor = 16, face_size = 16 }
+[study]
+units = { key = "data.world.seed", values = [31] }
+"#;
+
+/// A condition of [`SHARED`].
+fn condition(name: &str) -> &'static str {
+    match name {
+        "few" => "[[study.conditions]]\nname = \"few\"\nsettings = { data.labelled = 3 }\n",
+        "short" => "[[study.conditions]]\nname = \"short\"\nsettings = { training.epochs = 1 }\n",
+        _ => "[[study.conditions]]\nname = \"all\"\n",
+    }
+}
+
+#[test]
+fn cells_share_networks_and_the_figures_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |out: &Path, conditions: &[&str], more: &[&str]| -> Value {
+        let file = out.with_extension("toml");
+        let conditions: String = conditions.iter().copied().map(condition).collect();
+        std::fs::write(&file, format!("{SHARED}{conditions}")).unwrap();
+        let output = mpuc(&arguments(&file, out, more));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        figures(out)["conditions"].clone()
+    };
+    let cell = |out: &Path, condition: &str| out.join(format!("cells/{condition}/31/seed0-fold1"));
+    let metrics = |out: &Path, condition: &str| -> Vec<Value> {
+        let path = cell(out, condition).join("metrics.jsonl");
+        let lines = std::fs::read_to_string(path).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of = |records: &[Value], arm: &str| -> Vec<Value> {
+        let stage = format!("seed0-fold1-{arm}");
+        records.iter().filter(|record| record["stage"] == *stage).cloned().collect()
+    };
+    let network = |out: &Path, condition: &str| {
+        std::fs::read(cell(out, condition).join("checkpoints/seed0-fold1-mpuc.safetensors"))
+            .unwrap()
+    };
+    let apart: Vec<Value> = ["all", "few", "short"]
+        .map(|name| run(&folder.path().join(format!("alone-{name}")), &[name], &[])[0].clone())
+        .into();
+    let out = folder.path().join("together");
+    let together = run(&out, &["all", "few", "short"], &["--jobs", "2"]);
+    assert_eq!(together.as_array().unwrap(), &apart);
+
+    // What reads no labels was trained once; what reads them, or for another time, was trained.
+    let few = metrics(&out, "few");
+    let taken = of(&few, "mpuc");
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    let from = taken[0]["taken_from"].as_str().unwrap();
+    assert!(Path::new(from).ends_with("cells/all/31/seed0-fold1"), "{from}");
+    assert_eq!(network(&out, "few"), network(&out, "all"));
+    for records in [of(&few, "late_fusion"), of(&metrics(&out, "short"), "mpuc")] {
+        assert!(records.iter().all(|record| record["taken_from"].is_null()), "{records:?}");
+        assert!(records.iter().any(|record| record["loss"].is_number()));
+    }
+
+    // A donor that is damaged costs time alone.
+    let donor = cell(&out, "all").join("checkpoints/seed0-fold1-mpuc.safetensors");
+    let mut bytes = std::fs::read(&donor).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&donor, bytes).unwrap();
+    std::fs::remove_dir_all(cell(&out, "few")).unwrap();
+    let output = mpuc(&arguments(&out.with_extension("toml"), &out, &[]));
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("is damaged"), "{said}");
+    assert_eq!(figures(&out)["conditions"].as_array().unwrap(), &apart);
+    assert!(of(&metrics(&out, "few"), "mpuc").iter().all(|r| r["taken_from"].is_null()));
+
+    // A donor that still trains has checkpoints, and none bears the key.
+    let long = folder.path().join("long");
+    let file = out.with_extension("toml");
+    let forever = ["--set", "training.epochs=1000000"];
+    let mut child = start(&arguments(&file, &long, &forever))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let path = cell(&long, "all").join("checkpoints/seed0-fold1-mpuc.safetensors");
+    while !path.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (unfinished, _) = Checkpoint::load_or_previous(&path).unwrap();
+    assert!(unfinished.get::<String>("training_key").is_err());
+
+    // Everything anew: the first cell trains, the next takes its networks.
+    let again = run(&out, &["all", "few", "short"], &["--fresh"]);
+    assert_eq!(again.as_array().unwrap(), &apart);
+    assert!(of(&metrics(&out, "all"), "mpuc").iter().all(|r| r["taken_from"].is_null()));
+    assert_eq!(of(&metrics(&out, "few"), "mpuc").len(), 1);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub fn run(args: &EvalArgs, context: Context) -> Result<()> {
         progress: &context.progress,
         stop: &context.stop,
         training: Training::Restore { unfinished: args.unfinished },
+        donors: &[],
         announce: true,
         overall: std::cell::OnceCell::new(),
     };

@@ -84,6 +84,7 @@ pub fn run(args: &TrainArgs, context: Context) -> Result<()> {
         progress: &context.progress,
         stop: &stop,
         training: Training::Continue,
+        donors: &[],
         announce: true,
         overall: OnceCell::new(),
     };
@@ -104,9 +105,10 @@ fn dry_run(
     let (run, _) = RunFolder::create(&folder.path().join("run"), resolved, false)?;
     let training = Training::Continue;
     let overall = OnceCell::new();
-    let announce = false;
+    let (announce, donors) = (false, &[][..]);
+    let run = &run;
     let session =
-        Session { resolved, run: &run, device, progress, stop, training, announce, overall };
+        Session { resolved, run, device, progress, stop, training, donors, announce, overall };
     let preview = experiment::preview(&session)?;
     if args.json { output::json(&preview) } else { output::text_lines(preview) }
 }

@@ -109,6 +109,39 @@ impl Resolved {
         Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
     }
 
+    /// Whether the training of an arm's networks reads labels: by its loss, its sampler or its teacher.
+    pub fn reads_labels(&self, arm: &Arm) -> bool {
+        let loss = arm.system().is_some_and(|system| system.needs().labels);
+        loss || arm.teacher.is_some() || self.config.sampling.sampler.uses_labels()
+    }
+
+    /// A hash of all settings that the training of an arm's networks reads, without the data: 32 hexadecimal digits. Those of
+    /// evaluation are left out, and `data.labelled` if training reads no labels.
+    ///
+    /// # Errors
+    /// As [`to_text`](Self::to_text).
+    pub fn hash_of_training(&self, arm: &Arm) -> Result<String> {
+        let mut table = self.without_paths()?;
+        for key in ["arm", "system", "training", "probe", "retrieval", "missing"] {
+            table.remove(key);
+        }
+        if let (Some(Value::Table(data)), false) = (table.get_mut("data"), self.reads_labels(arm)) {
+            data.remove("labelled");
+        }
+        let mut own = serde_json::to_value(arm).map_err(crate::output::no_json)?;
+        if let Some(own) = own.as_object_mut() {
+            own.retain(|key, _| !["evaluation", "probe"].contains(&key.as_str()));
+        }
+        let mut text = format!("{own}\n");
+        write(&table, "", &mut text, &|_| None);
+        if let Some(name) = &arm.teacher
+            && let Some(teacher) = self.arms.iter().find(|arm| arm.name == *name)
+        {
+            text += &self.hash_of_training(teacher)?;
+        }
+        Ok(blake3::hash(text.as_bytes()).to_hex()[..32].to_owned())
+    }
+
     /// The first key whose value differs from another configuration's, with both values. An arm or a system that only one
     /// of them has is no difference.
     ///

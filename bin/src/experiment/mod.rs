@@ -2,6 +2,7 @@
 
 mod batches;
 mod corpora;
+mod donor;
 mod judging;
 mod labels;
 mod missing;
@@ -33,6 +34,7 @@ use crate::run_folder::{RunFolder, State, Status};
 use crate::signals::Stop;
 use engine::Device;
 use std::cell::OnceCell;
+use std::path::PathBuf;
 pub use trial::ArmResult;
 use trial::Trial;
 
@@ -50,6 +52,8 @@ pub struct Session<'a> {
     pub stop: &'a Stop,
     /// The source of trained networks.
     pub training: Training,
+    /// Folders of other runs: their networks are taken in place of a training that reads the same.
+    pub donors: &'a [PathBuf],
     /// Whether [`run`] prints what it will train.
     pub announce: bool,
     /// The progress of all trainings, once they are known.

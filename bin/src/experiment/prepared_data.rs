@@ -260,6 +260,32 @@ impl PreparedData {
         hasher.finalize().to_hex()[..32].to_owned()
     }
 
+    /// Adds these samples to a hash: their numbers, on which random numbers depend, names, groups and features, and their
+    /// labels if `labels` says so. `false` if a feature is not in the cache.
+    pub fn hash_samples(
+        &self,
+        samples: &[usize],
+        labels: bool,
+        hasher: &mut blake3::Hasher,
+    ) -> bool {
+        hasher.update(format!("{} samples\n", samples.len()).as_bytes());
+        for &number in samples {
+            let label = labels.then(|| self.labels[number]);
+            let (id, group) = (&self.ids[number], self.groups[number]);
+            hasher.update(format!("{number} {id:?} {label:?} {group}").as_bytes());
+            for modality in 0..self.names.len() {
+                let entry = match self.dataset.feature(number, modality) {
+                    Some(Feature::File(path)) => path.file_name(),
+                    Some(Feature::Memory(_)) => return false,
+                    None => None,
+                };
+                hasher.update(format!(" {entry:?}").as_bytes());
+            }
+            hasher.update(b"\n");
+        }
+        true
+    }
+
     /// Compares the data with the hash in the run folder, which a new run writes.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Training one system on one trial: epochs, validation, checkpoints, metrics.
 
 use super::batches::Batches;
-use super::{Overall, PreparedData, Session};
+use super::{Overall, PreparedData, Session, donor};
 use crate::config::Pairing;
 use crate::failure::{Context, Failure, Kind, Result};
 use crate::progress::Task;
@@ -51,6 +51,8 @@ pub struct Stage<'a> {
     pub batch_key: String,
     /// Seed of dropout.
     pub seed: u64,
+    /// The key of everything that training reads, for the checkpoint of its end; `None` where nothing is trained.
+    pub key: Option<String>,
     /// The time when this process began it, and the seconds that earlier processes spent on it.
     pub begun: (Instant, f64),
 }
@@ -97,6 +99,18 @@ struct EpochMetrics {
     gradient_norm: f64,
     parts: BTreeMap<String, f64>,
     validation_loss: Option<f64>,
+}
+
+/// The record of networks that were not trained, in `metrics.jsonl`.
+#[derive(Serialize)]
+struct Taken {
+    /// The folder of the run that trained them.
+    taken_from: String,
+}
+
+/// The path of a stage's checkpoint in its run folder.
+pub fn checkpoint_file(stage: &str) -> String {
+    format!("checkpoints/{stage}.safetensors")
 }
 
 /// The training and validation samples of a system. A system whose loss reads labels gets only labelled ones; another is,
@@ -148,7 +162,11 @@ impl Stage<'_> {
         let steps_an_epoch = self.steps_an_epoch()?;
         let mut trainer =
             Trainer::new(self.settings, system, parameters, self.seed, steps_an_epoch)?;
-        self.restore(&mut trainer, "training continues")?;
+        if !self.restore(&mut trainer, "training continues")?
+            && let Some(taken) = self.take(system, trainer.parameters(), steps_an_epoch)?
+        {
+            trainer = taken;
+        }
         let running = Running {
             stage: self,
             steps_an_epoch,
@@ -213,6 +231,34 @@ impl Stage<'_> {
         });
         let history = trainer.history().to_vec();
         Ok((Trained { history, parameters: trainer.into_parameters() }, unfinished))
+    }
+
+    /// The finished training of a donor that read the same. Its checkpoint becomes that of this run. `None` if there is none.
+    fn take(
+        &self,
+        system: &dyn System,
+        initial: &Parameters,
+        steps_an_epoch: u64,
+    ) -> Result<Option<Trainer>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let Some((donor, checkpoint)) = donor::find(self.session, &self.name, key) else {
+            return Ok(None);
+        };
+        let mut trainer =
+            Trainer::new(self.settings, system, initial.clone(), self.seed, steps_an_epoch)?;
+        if let Err(error) = trainer.restore(&checkpoint) {
+            let (name, donor) = (&self.name, donor.display());
+            self.session.progress.warn(format_args!("{name}: not taken from {donor}: {error}"));
+            return Ok(None);
+        }
+        let taken_from = donor.display().to_string();
+        self.session.progress.line(format_args!("{}: taken from {taken_from}", self.name));
+        let mut metrics = self.session.run.metrics(|at| at.stage != self.name)?;
+        let at = Position { stage: self.name.clone(), epoch: None, step: None };
+        metrics.add(&at, &Taken { taken_from })?;
+        metrics.sync()?;
+        checkpoint.save(&self.checkpoint())?;
+        Ok(Some(trainer))
     }
 
     /// Restores the last intact checkpoint, if there is one.
@@ -296,12 +342,17 @@ impl Stage<'_> {
     }
 
     fn checkpoint(&self) -> PathBuf {
-        self.session.run.file(format!("checkpoints/{}.safetensors", self.name))
+        self.session.run.file(checkpoint_file(&self.name))
     }
 
     fn save(&self, trainer: &Trainer, metrics: &Metrics) -> Result<()> {
         metrics.sync()?;
-        trainer.save()?.save_keeping_previous(&self.checkpoint())?;
+        let mut checkpoint = trainer.save()?;
+        let ended = trainer.step_in_epoch() == 0 && self.enough(trainer.steps());
+        if let Some(key) = self.key.as_ref().filter(|_| trainer.finished() || ended) {
+            donor::write_key(&mut checkpoint, key)?;
+        }
+        checkpoint.save_keeping_previous(&self.checkpoint())?;
         self.session.run.tell(|status| {
             status.stage = Some(self.name.clone());
             status.epoch = trainer.epoch();

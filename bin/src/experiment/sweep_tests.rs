@@ -51,9 +51,10 @@ fn measure(folder: &Path, resolved: &Resolved) {
     let (progress, stop) = (Progress::new(true), Stop::default());
     let (device, training) = (&Device::Cpu, Training::Continue);
     let (progress, stop, overall) = (&progress, &stop, Default::default());
-    let announce = false;
+    let (announce, donors) = (false, &[][..]);
+    let run = &run;
     let session =
-        Session { resolved, run: &run, device, progress, stop, training, announce, overall };
+        Session { resolved, run, device, progress, stop, training, donors, announce, overall };
     let _ = preview(&session);
 }
 

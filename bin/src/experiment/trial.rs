@@ -1,6 +1,7 @@
 //! A trial, one seed on one fold: every arm is trained and evaluated.
 
 use super::batches::Batches;
+use super::donor::TrainingInputs;
 use super::judging::{Features, ROWS, cross_modal, own_head};
 use super::missing::{Missing, MissingScore, Probed};
 use super::stage::{Stage, Trained, Unfinished, samples_to_learn_from};
@@ -363,10 +364,13 @@ impl<'a> Trial<'a> {
             let drawn = batches.training(&plan, 0, 0, &needs, Pairing::Own)?;
             calibrate(&*networks.system, &mut networks.parameters, drawn)?;
         } else {
-            let stage = self.stage(arm, settings.needs(), batches);
+            let mut stage = self.stage(arm, settings.needs(), batches);
             let parameters = networks.parameters;
             let trained = match self.session.training {
-                Training::Continue => stage.run(&*networks.system, parameters)?,
+                Training::Continue => {
+                    stage.key = self.training_inputs(arm, &stage).key()?;
+                    stage.run(&*networks.system, parameters)?
+                }
                 Training::Restore { unfinished: allowed } => {
                     let (trained, unfinished) = stage.trained(&*networks.system, parameters)?;
                     if let (Some(unfinished), false) = (&unfinished, allowed) {
@@ -410,7 +414,15 @@ impl<'a> Trial<'a> {
             needs,
             pairing: arm.pairing,
             seed: self.seed,
+            key: None,
         }
+    }
+
+    /// What the training of an arm reads.
+    fn training_inputs<'b>(&'b self, arm: &'b Arm, stage: &'b Stage<'b>) -> TrainingInputs<'b> {
+        let samples = [&stage.train[..], &stage.validation[..]];
+        let Trial { session, prepared, split, seed, .. } = *self;
+        TrainingInputs { session, prepared, split, arm, needs: &stage.needs, samples, seed }
     }
 
     fn keep(&self, arm: &Arm, networks: Networks) -> Rc<Networks> {

@@ -6,9 +6,11 @@ mod plots;
 mod report;
 mod results;
 mod run;
+mod sharing;
 mod statistics;
 mod table;
 
 pub use report::StudyReport;
 pub use results::finished;
 pub use run::{Job, Runner};
+pub use sharing::groups;

@@ -1,6 +1,7 @@
 //! Running the cells of a study: one run folder each, so that every cell continues after any stop.
 
 use super::results::CellResult;
+use super::sharing::{groups, siblings};
 use crate::config::{Cell, Study};
 use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Kind, Result};
@@ -10,11 +11,11 @@ use crate::signals::Stop;
 use engine::Device;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The share of the cells that a process runs: job `number` of `of`, from 1.
+/// The share of the cells that a process runs: job `number` of `of`, from 1. Cells that share networks are in one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
     /// The number of the job, from 1.
@@ -27,8 +28,8 @@ impl Job {
     /// All cells.
     pub const ALL: Job = Job { number: 1, of: 1 };
 
-    fn has(self, cell: usize) -> bool {
-        cell % self.of == self.number - 1
+    fn has(self, group: usize) -> bool {
+        group % self.of == self.number - 1
     }
 }
 
@@ -78,20 +79,23 @@ fn time_left(began: Instant, done: usize, count: usize) -> String {
 }
 
 impl Runner<'_> {
-    /// Runs the cells of a job that are not finished. Cells in which another process works are left to it.
+    /// Runs the cells of a job that are not finished. Cells in which another process works are left to it. A cell takes
+    /// the networks of a sibling where their training would be the same.
     ///
     /// # Errors
     /// When a configuration cannot work on its data, before anything is trained; when a stop was requested; at the end,
     /// the first failure of a cell, or 75 if cells were left to other processes.
     pub fn run(&self, job: Job) -> Result<()> {
-        let own = self.study.cells.iter().enumerate().filter(|(number, _)| job.has(*number));
+        let groups = groups(self.study)?;
+        let own = self.study.cells.iter().zip(groups).filter(|(_, group)| job.has(*group));
         let mut left = Vec::new();
-        for (_, cell) in own {
+        for (cell, _) in own {
             if self.fresh || CellResult::read(self.folder, cell)?.is_none() {
                 left.push(cell);
             }
         }
         self.check(&left)?;
+        let mut ran = BTreeSet::new();
         let (began, count) = (Instant::now(), left.len());
         let (mut failed, mut locked) = (None, 0);
         for (done, cell) in left.into_iter().enumerate() {
@@ -101,8 +105,14 @@ impl Runner<'_> {
                 cell.folder.display(),
                 time_left(began, done, count)
             ));
-            match self.run_cell(cell) {
-                Ok(()) => {}
+            // What another process has not removed yet is no donor of a study that starts again.
+            let donors = siblings(self.study, cell)
+                .filter(|other| !self.fresh || ran.contains(&other.folder))
+                .map(|other| self.folder.join(&other.folder));
+            match self.run_cell(cell, &donors.collect::<Vec<_>>()) {
+                Ok(()) => {
+                    ran.insert(&cell.folder);
+                }
                 Err(failure) if failure.kind() == Kind::Locked => {
                     self.progress.warn(format_args!("{failure}"));
                     locked += 1;
@@ -139,7 +149,7 @@ impl Runner<'_> {
                 Failure::io("create a folder in", &std::env::temp_dir(), &error)
             })?;
             let (run, _) = RunFolder::create(&scratch.path().join("run"), &cell.resolved, false)?;
-            let preview = experiment::preview(&self.session(cell, &run));
+            let preview = experiment::preview(&self.session(cell, &run, &[]));
             let preview = preview
                 .map_err(|failure| failure.context(format_args!("condition {}", condition.name)))?;
             self.progress.line(preview);
@@ -147,16 +157,21 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn run_cell(&self, cell: &Cell) -> Result<()> {
+    fn run_cell(&self, cell: &Cell, donors: &[PathBuf]) -> Result<()> {
         let path = self.folder.join(&cell.folder);
         let (run, _) = RunFolder::create(&path, &cell.resolved, self.fresh)?;
         if let Some(status) = run.status() {
             self.stop.note_end_in(Arc::clone(status));
         }
-        experiment::run(&self.session(cell, &run)).map(drop)
+        experiment::run(&self.session(cell, &run, donors)).map(drop)
     }
 
-    fn session<'b>(&'b self, cell: &'b Cell, run: &'b RunFolder) -> Session<'b> {
+    fn session<'b>(
+        &'b self,
+        cell: &'b Cell,
+        run: &'b RunFolder,
+        donors: &'b [PathBuf],
+    ) -> Session<'b> {
         Session {
             resolved: &cell.resolved,
             run,
@@ -164,6 +179,7 @@ impl Runner<'_> {
             progress: self.progress,
             stop: self.stop,
             training: Training::Continue,
+            donors,
             announce: false,
             overall: OnceCell::new(),
         }
@@ -175,13 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_share_the_cells() {
+    fn jobs_share_the_groups_of_cells() {
         let job: Job = "2/3".parse().unwrap();
         assert_eq!(job, Job { number: 2, of: 3 });
-        assert_eq!((0..7).filter(|&cell| job.has(cell)).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!((0..7).filter(|&group| job.has(group)).collect::<Vec<_>>(), [1, 4]);
         for wrong in ["", "3", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/2"] {
             assert!(wrong.parse::<Job>().is_err(), "{wrong}");
         }
-        assert_eq!((0..4).filter(|&cell| Job::ALL.has(cell)).count(), 4);
+        assert_eq!((0..4).filter(|&group| Job::ALL.has(group)).count(), 4);
     }
 }

@@ -5,7 +5,7 @@ use crate::cli::StudyArgs;
 use crate::config::Study;
 use crate::failure::{Failure, Kind, Result};
 use crate::signals::Stop;
-use crate::study::finished;
+use crate::study::{finished, groups};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +28,9 @@ pub fn run(
 ) -> Result<()> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Kind::Other, format!("cannot find this program: {error}")))?;
-    let jobs = usize::from(args.jobs).min(study.cells.len());
+    // Cells that share networks are of one job.
+    let most = groups(study)?.into_iter().max().map_or(1, |last| last + 1);
+    let jobs = usize::from(args.jobs).min(most);
     let threads = (rayon::current_num_threads() / jobs).max(1);
     let start = |number: usize| -> Result<Child> {
         let mut command = Command::new(&program);
