@@ -289,3 +289,56 @@ fn what_cannot_work_is_refused_before_training() {
     let output = mpuc(&["train".to_owned(), "--config".into(), path.display().to_string()]);
     assert!(text(&output.stderr).contains("mpuc study"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn one_command_writes_every_table_of_a_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = folder.path().join("README.md");
+    let all = |more: &[&str]| -> Output {
+        let mut words = vec!["study", "all", "--device", "cpu", "--out"];
+        words.push(folder.path().to_str().unwrap());
+        for setting in [
+            "arms=[untrained, factors]",
+            "seeds=[0]",
+            "data.run_folds=2",
+            "data.world={ actors = 6, clips_per_actor = 16, face_size = 16 }",
+            "probe.epochs=2",
+        ] {
+            words.extend(["--set", setting]);
+        }
+        command(&[&words, more].concat()).output().unwrap()
+    };
+    let into = ["--into", document.to_str().unwrap()];
+    let refused = |more: &[&str], code: i32, wanted: &str| {
+        let output = all(more);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(wanted), "{said}");
+    };
+    refused(&[], 2, "needs --into");
+    std::fs::write(&document, "<!-- study mine -->\nmy own\n<!-- end of study -->\n").unwrap();
+    refused(&into, 65, "has no section of a built-in study");
+    let before = std::fs::read_to_string(&document).unwrap();
+    std::fs::write(&document, before + "<!-- study world -->\n<!-- end of study -->\n").unwrap();
+    refused(&[&into[..], &["--print"]].concat(), 75, "study world");
+    let output = all(&into);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("the section of `mine` is left"), "{said}");
+    assert!(folder.path().join("study-world/study.json").exists());
+    let written = std::fs::read_to_string(&document).unwrap();
+    assert!(written.starts_with("<!-- study mine -->\nmy own\n"), "{written}");
+    assert!(
+        written.contains("| true factors |") && written.contains("deviations are over folds"),
+        "{written}"
+    );
+    // A second time nothing is trained and nothing has moved; then one figure has.
+    let print = [&into[..], &["--print", "--json"]].concat();
+    let output = all(&print);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && !said.contains("moved"), "{said}");
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reports["world"]["cells"], serde_json::json!([2, 2]));
+    std::fs::write(&document, written.replacen("| none |", "| some |", 1)).unwrap();
+    let said = text(&all(&print).stderr);
+    assert!(said.contains("moved: ") && said.contains("some is now none"), "{said}");
+}

@@ -15,7 +15,8 @@ use std::time::Duration;
         A study file is a configuration with a table [study]. Each cell (condition, data set, seed, fold) is a run of its \
         own in the study's folder. The same command continues a stopped study; a finished one is printed from its \
         results. It writes study.json, study.md, study.html and plots (SVG, PNG).\n\n\
-        Built-in studies: h5 (five worlds in CMU-MOSEI's shape), hard (five in RAVDESS's shape), vavl (a missing modality).",
+        Built-in studies: h5 (five worlds in CMU-MOSEI's shape), hard (five in RAVDESS's shape), vavl (a missing modality), \
+        world (the default world: three folds, three seeds).",
     after_help = "\
 Examples:
   mpuc study mine.toml
@@ -28,6 +29,9 @@ Examples:
   mpuc study mine.toml --into README.md
       Replaces the text between the lines <!-- study mine --> and <!-- end of study --> and names the figures that moved.
       <!-- study mine missing mpuc all --> takes the scores of the arm mpuc without a modality, under the condition all.
+  mpuc study all --into README.md
+      Every built-in study that has a section in the file; cells that are not finished are run first. With --print
+      nothing is trained.
 
 A study file:
   base = \"world\"
@@ -44,10 +48,10 @@ A study file:
   settings = { data.missing.voice = 0.5 }"
 )]
 pub struct StudyArgs {
-    /// A study file, or the name of a built-in study.
+    /// A study file, the name of a built-in study, or `all`: those that have a section in the file of --into.
     #[arg(value_name = "STUDY")]
     pub study: PathBuf,
-    /// The study's folder; runs/study-NAME without it.
+    /// The study's folder; runs/study-NAME without it. With `all`, the folder of these folders; runs without it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// A single setting for every cell, e.g. training.epochs=10; may be given several times.

@@ -17,6 +17,7 @@ const STUDIES: &[(&str, &str)] = &[
     ("h5", include_str!("../../studies/h5.toml")),
     ("hard", include_str!("../../studies/hard.toml")),
     ("vavl", include_str!("../../studies/vavl.toml")),
+    ("world", include_str!("../../studies/world.toml")),
 ];
 
 /// The table `study` of a study file.
@@ -106,12 +107,17 @@ impl Units {
 }
 
 impl Study {
+    /// The names of the studies that come with the program.
+    pub fn built_in() -> impl Iterator<Item = &'static str> {
+        STUDIES.iter().map(|(name, _)| *name)
+    }
+
     /// Reads a study file, or takes the built-in study of this name, and lays `set` (`key=value`) over every cell.
     ///
     /// # Errors
     /// When there is no such study, a setting is wrong in a cell, or the study has no cells.
     pub fn read(name: &Path, set: &[String]) -> Result<Self> {
-        let known: Vec<&str> = STUDIES.iter().map(|(name, _)| *name).collect();
+        let known: Vec<&str> = Study::built_in().collect();
         let built_in = STUDIES.iter().find(|(known, _)| Path::new(known) == name);
         let file = match built_in.filter(|_| !name.is_file()) {
             Some((known, text)) => FileLayer::parse(Path::new(known), text)?,
@@ -272,9 +278,9 @@ mod tests {
 
     #[test]
     fn built_in_studies_can_run() -> Result<()> {
-        for (name, _) in STUDIES {
+        for name in Study::built_in() {
             let study = Study::read(Path::new(name), &[])?;
-            assert!(study.name == *name && !study.cells.is_empty(), "{name}");
+            assert!(study.name == name && !study.cells.is_empty(), "{name}");
         }
         Ok(())
     }

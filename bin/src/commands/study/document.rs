@@ -5,6 +5,25 @@ use engine::checkpoint::write_whole;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// How the first line of a section begins.
+const FIRST: &str = "<!-- study ";
+
+/// The names of the studies that have a section in a document, in its order.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn studies(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+    let words = text.lines().filter_map(|line| line.strip_prefix(FIRST)?.strip_suffix(" -->"));
+    let mut names: Vec<String> = Vec::new();
+    for name in words.filter_map(|words| words.split(' ').next()) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// Replaces the texts between the comment lines of a study's sections and returns the figures that moved. The first section
 /// must have its lines in the document.
 ///
@@ -15,7 +34,7 @@ pub fn write(path: &Path, sections: &[(String, String)]) -> Result<Vec<String>> 
         std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
     let mut figures = Vec::new();
     for (number, (words, tables)) in sections.iter().enumerate() {
-        let (first, last) = (format!("<!-- study {words} -->"), "<!-- end of study -->");
+        let (first, last) = (format!("{FIRST}{words} -->"), "<!-- end of study -->");
         let found = text.split_once(&first).and_then(|(before, rest)| {
             let (old, after) = rest.split_once(last)?;
             Some((before, old, after))
@@ -118,6 +137,18 @@ mod tests {
         // A section besides the first may be left out of the document.
         write(&path, &[sections("mine"), sections("other")].concat())?;
         assert_eq!(std::fs::read_to_string(&path)?, whole(&format!("\n{OLD}\n")));
+        Ok(())
+    }
+
+    #[test]
+    fn the_studies_of_a_document_are_in_its_order() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("README.md");
+        let lines =
+            ["study h5", "end of study", "study vavl", "study h5 missing mpuc all", "studio"];
+        let text: String = lines.map(|words| format!("<!-- {words} -->\n")).concat();
+        std::fs::write(&path, text + "`<!-- study NAME -->`\n")?;
+        assert_eq!(studies(&path)?, ["h5", "vavl"]);
         Ok(())
     }
 }

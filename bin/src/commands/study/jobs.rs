@@ -21,6 +21,7 @@ const COUNTING: Duration = Duration::from_secs(5);
 /// When a process cannot be started or fails, or a stop was requested and every process has saved its work.
 pub fn run(
     args: &StudyArgs,
+    name: &Path,
     study: &Study,
     folder: &Path,
     context: &Context,
@@ -41,7 +42,7 @@ pub fn run(
         if args.fresh {
             command.arg("--fresh");
         }
-        command.arg("--").arg(&args.study).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("--").arg(name).stdin(Stdio::null()).stdout(Stdio::null());
         command
             .spawn()
             .map_err(|error| Failure::new(Kind::Other, format!("cannot start a process: {error}")))

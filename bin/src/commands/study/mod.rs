@@ -1,6 +1,7 @@
 //! `mpuc study`: runs the cells of a study and prints its tables.
 
 mod document;
+mod every;
 mod jobs;
 
 use crate::Context;
@@ -8,28 +9,61 @@ use crate::cli::StudyArgs;
 use crate::config::Study;
 use crate::failure::{Failure, Kind, Result};
 use crate::output;
+use crate::signals::Stop;
 use crate::study::{Job, Runner, StudyReport, finished};
 use engine::checkpoint::write_whole;
 use std::path::{Path, PathBuf};
+
+/// The folder of studies without `--out`.
+const RUNS: &str = "runs";
+
+/// A study's report, and its folder.
+type Reported = (StudyReport, PathBuf);
 
 /// Runs `mpuc study`.
 ///
 /// # Errors
 /// When the study, a configuration, the data or training fails, or the study was stopped.
 pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
-    let mut study = Study::read(&args.study, &args.set)?;
+    let stop = context.stop.clone().within(args.max_time);
+    if args.study == Path::new(every::NAME) && !args.study.is_file() {
+        return every::run(args, context, &stop);
+    }
+    let Some((report, folder)) = report(args, &args.study, args.out.as_deref(), context, &stop)?
+    else {
+        return Ok(());
+    };
+    match () {
+        () if args.json => output::json(&report),
+        () if args.markdown => output::text_lines(report.markdown()),
+        () => output::text_lines(format_args!("{report}\n{}", folder.display())),
+    }
+}
+
+/// Runs what is not finished of a study, and writes its reports and its tables in the document. `None` for a job without
+/// cells.
+///
+/// # Errors
+/// As [`run`].
+fn report(
+    args: &StudyArgs,
+    name: &Path,
+    folder: Option<&Path>,
+    context: &Context,
+    stop: &Stop,
+) -> Result<Option<Reported>> {
+    let mut study = Study::read(name, &args.set)?;
     let here = std::env::current_dir().unwrap_or_default();
     for cell in &mut study.cells {
         cell.resolved = cell.resolved.clone().located(&here);
     }
-    let folder = match &args.out {
-        Some(folder) => folder.clone(),
-        None => Path::new("runs").join(format!("study-{}", study.name)),
+    let folder = match folder {
+        Some(folder) => folder.to_owned(),
+        None => Path::new(RUNS).join(format!("study-{}", study.name)),
     };
-    let stop = context.stop.clone().within(args.max_time);
     if !args.print {
         if args.jobs > 1 {
-            jobs::run(args, &study, &folder, context, &stop)?;
+            jobs::run(args, name, &study, &folder, context, stop)?;
         } else {
             let device = args.device.open(&context.progress)?;
             let runner = Runner {
@@ -37,7 +71,7 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
                 folder: &folder,
                 device: &device,
                 progress: &context.progress,
-                stop: &stop,
+                stop,
                 fresh: args.fresh,
             };
             runner.run(args.job.unwrap_or(Job::ALL))?;
@@ -47,7 +81,7 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
     let Some(report) = StudyReport::new(&study, &results)? else {
         // More jobs than cells: this one had nothing to do.
         if args.job.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let what = format!("{}: no cell of the study is finished", folder.display());
         return Err(Failure::new(Kind::TryAgain, what).hint("run `mpuc study` without --print"));
@@ -64,11 +98,7 @@ pub fn run(args: &StudyArgs, context: &Context) -> Result<()> {
             context.progress.warn(format_args!("moved: {moved}"));
         }
     }
-    match () {
-        () if args.json => output::json(&report),
-        () if args.markdown => output::text_lines(report.markdown()),
-        () => output::text_lines(format_args!("{report}\n{}", folder.display())),
-    }
+    Ok(Some((report, folder)))
 }
 
 fn write_reports(folder: &Path, report: &StudyReport) -> Result<()> {
