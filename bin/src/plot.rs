@@ -15,6 +15,8 @@ pub struct Plot {
     pub x: String,
     /// The vertical axis.
     pub y: String,
+    /// Whether both axes are logarithmic; values must then be above 0.
+    pub logarithmic: bool,
     /// The panels.
     pub panels: Vec<Panel>,
 }
@@ -105,10 +107,15 @@ impl Plot {
         self.panels.len().max(2) as u32
     }
 
+    /// The place of a value on an axis.
+    fn place(&self, value: f64) -> f64 {
+        if self.logarithmic { value.log10() } else { value }
+    }
+
     /// The ranges of both axes over all panels, a little wider than the points.
     fn ranges(&self) -> [(f64, f64); 2] {
-        let points =
-            || self.panels.iter().flat_map(|p| &p.curves).flat_map(|curve| &curve.points).copied();
+        let all = || self.panels.iter().flat_map(|p| &p.curves).flat_map(|curve| &curve.points);
+        let points = || all().map(|&(x, y, std)| (self.place(x), self.place(y), std));
         let range = |values: &mut dyn Iterator<Item = f64>, least: f64| {
             let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
             values.filter(|value| value.is_finite()).for_each(|value| {
@@ -141,34 +148,41 @@ impl Plot {
         let names = self.names();
         area.draw_text(&self.title, &(FONT, 18).into_text_style(area), (12, 8))?;
         let [(left, right), (low, high)] = self.ranges();
+        let width = self.size().0 / self.panels.len().max(1) as u32;
         for (number, panel) in self.panels.iter().enumerate() {
-            let corner = (number as i32 * PANEL.0 as i32, TITLE as i32);
-            let place = area.clone().shrink(corner, PANEL);
+            let corner = (number as i32 * width as i32, TITLE as i32);
+            let place = area.clone().shrink(corner, (width, PANEL.1));
             let mut chart = ChartBuilder::on(&place)
                 .caption(&panel.title, (FONT, 15))
                 .margin(8)
                 .x_label_area_size(38)
                 .y_label_area_size(48)
                 .build_cartesian_2d(left..right, low..high)?;
-            chart
-                .configure_mesh()
-                .x_desc(&self.x)
-                .y_desc(&self.y)
-                .x_labels(6)
-                .y_labels(8)
-                .label_style((FONT, 12))
-                .light_line_style(WHITE)
-                .draw()?;
+            let power = |exponent: &f64| match 10f64.powf(*exponent) {
+                value if value < 9.95 => format!("{value:.2}"),
+                value => format!("{value:.0}"),
+            };
+            let mut mesh = chart.configure_mesh();
+            mesh.x_desc(&self.x).y_desc(&self.y).x_labels(6).y_labels(8);
+            mesh.label_style((FONT, 12)).light_line_style(WHITE);
+            if self.logarithmic {
+                mesh.x_label_formatter(&power).y_label_formatter(&power);
+            }
+            mesh.draw()?;
             for curve in &panel.curves {
                 let place = names.iter().position(|name| *name == curve.name).unwrap_or(0);
                 let colour = COLOURS[place % COLOURS.len()];
-                let line = curve.points.iter().map(|&(x, y, _)| (x, y));
+                let line = curve.points.iter().map(|&(x, y, _)| (self.place(x), self.place(y)));
                 chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
                 let bars = curve.points.iter().filter(|(_, _, std)| *std > 0.0);
                 chart.draw_series(bars.map(|&(x, y, std)| {
-                    PathElement::new([(x, y - std), (x, y + std)], colour.mix(0.5))
+                    let [x, low, high] = [x, y - std, y + std].map(|value| self.place(value));
+                    PathElement::new([(x, low), (x, high)], colour.mix(0.5))
                 }))?;
-                let marks = curve.points.iter().map(|&(x, y, _)| mark((x, y), place, colour));
+                let marks = curve
+                    .points
+                    .iter()
+                    .map(|&(x, y, _)| mark((self.place(x), self.place(y)), place, colour));
                 chart.draw_series(marks)?;
             }
         }
@@ -229,6 +243,7 @@ mod tests {
             title: "Accuracy".into(),
             x: "share of samples without the modality".into(),
             y: "accuracy".into(),
+            logarithmic: false,
             panels: vec![panel("voice"), panel("faces")],
         }
     }

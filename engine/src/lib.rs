@@ -34,10 +34,10 @@ pub mod optim;
 mod parameters;
 mod pass;
 pub mod pool;
+pub mod profile;
 pub mod schedule;
 mod tape;
 mod tensor;
-pub mod work;
 
 pub use constants::Constants;
 pub use device::{Counting, Counts, Device, Simulation};

@@ -86,6 +86,7 @@ impl<'a> Pass<'a> {
 
     /// A parameter's value; on the tape if its gradient is computed and the pass is recorded.
     pub fn get(&self, id: ParameterId) -> Tensor {
+        crate::profile::enter_module_of(self.parameters.name(id));
         let value = self.parameters.value(id);
         match &self.tape {
             Some(tape) if self.updated[id.0] => {

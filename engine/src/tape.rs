@@ -1,5 +1,6 @@
 //! The tape: the recorded ops of a computation, from which the backward pass computes gradients.
 
+use crate::profile::{self, Part};
 use crate::tensor::{Tensor, accumulate};
 use crate::{DType, Error, Result};
 use kernels::Shape;
@@ -51,6 +52,10 @@ pub(crate) struct Slot {
 /// One op on the tape.
 pub(crate) trait Record: Send {
     fn name(&self) -> &'static str;
+    /// Its place in the model.
+    fn scope(&self) -> profile::Scope;
+    /// Floating-point operations and bytes of its backward pass.
+    fn work(&self) -> (f64, f64);
     /// Writes or adds the gradient of each input into its slot.
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()>;
     /// Shape and type of each input, which its gradient has too.
@@ -165,6 +170,8 @@ fn play(entry: Entry, grad_output: Tensor, gradients: &mut [Option<Tensor>]) -> 
                 .try_for_each(|node| gather(&mut gradients[node], through.clone()))
         }
         Step::Op(record) => {
+            let open = profile::open(record.scope(), record.name(), Part::Backward);
+            open.work(|| record.work());
             let device = grad_output.device();
             // A tensor that is two inputs of one op gets one slot for each; the sum follows.
             let fill = |(node, (shape, dtype)): (&Option<usize>, (Shape, DType))| {

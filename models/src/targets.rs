@@ -2,6 +2,7 @@
 
 use crate::evaluate::Rows;
 use crate::systems::{Batch, Loss, Outputs};
+use engine::profile::{self, Part};
 use engine::{Error, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -171,14 +172,14 @@ impl Task {
     /// # Errors
     /// When the shapes do not match.
     pub fn loss(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        match self {
+        profile::span("loss", Part::Forward, || match self {
             Task::OneOf(_) => logits.cross_entropy(targets),
             Task::EachOf(weights) => {
                 let weights = Tensor::from_slice(weights, &[weights.len()])?.to(logits.dtype())?;
                 logits.bce(&targets.to(logits.dtype())?, &weights)
             }
             Task::Attributes(_) => logits.ccc(&targets.to(logits.dtype())?.on(&logits.device())?),
-        }
+        })
     }
 
     /// The loss of a system's logits with the batch's labels.

@@ -14,6 +14,7 @@ mod golden;
 mod mosei;
 mod predict;
 mod pretraining;
+mod profile;
 mod resume;
 mod signals;
 mod study;

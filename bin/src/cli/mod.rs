@@ -3,6 +3,7 @@
 mod bench;
 mod faces;
 mod predict;
+mod profile;
 mod study;
 mod train;
 mod weights;
@@ -10,6 +11,7 @@ mod weights;
 pub use bench::*;
 pub use faces::*;
 pub use predict::*;
+pub use profile::*;
 pub use study::*;
 pub use train::*;
 pub use weights::*;
@@ -73,6 +75,8 @@ pub enum Command {
     Weights(WeightsCommand),
     /// Check every operation's gradients against central differences.
     Gradcheck(GradcheckArgs),
+    /// Record training steps: time, work and memory of every module and op, as a table, a trace and pictures.
+    Profile(ProfileArgs),
     /// Measure speed.
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -13,6 +13,7 @@ mod kernels;
 mod predict;
 mod prepare;
 mod presets;
+mod profile;
 mod report;
 mod stats;
 mod study;
@@ -49,6 +50,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Weights(WeightsCommand::Inspect(args)) => weights::inspect(&args),
         Command::Weights(WeightsCommand::Convert(args)) => weights::convert(&args),
         Command::Gradcheck(args) => gradcheck::run(&args, &context),
+        Command::Profile(args) => profile::run(&args, &context),
         Command::Bench(BenchCommand::Ops(args)) => bench::ops(&args, &context),
         Command::Bench(BenchCommand::Model(args)) => bench::model(&args, &context),
         Command::Bench(BenchCommand::Data(args)) => bench::data(&args, &context),

@@ -11,6 +11,7 @@ mod overall;
 mod prepared_data;
 mod pretrained;
 mod preview;
+mod profile;
 mod report;
 mod retriever;
 mod stage;
@@ -24,6 +25,7 @@ pub use overall::Overall;
 pub use prepared_data::{Decoded, PreparedData, decode};
 pub use pretrained::{lacking, matched};
 pub use preview::Preview;
+pub use profile::{Recorded, profile};
 pub use report::{ArmReport, Report};
 pub use world::user_folder;
 

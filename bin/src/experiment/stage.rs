@@ -308,7 +308,8 @@ impl Stage<'_> {
         Ok(steps)
     }
 
-    fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
+    /// The batches of an epoch.
+    pub(super) fn plan(&self, epoch: u64) -> Vec<Vec<Item>> {
         let drawn = self.drawn(epoch);
         let mut plan = self.batches.plan(&self.train, self.settings.batch, drawn, &self.needs);
         plan.truncate(self.overfit().unwrap_or(plan.len()));

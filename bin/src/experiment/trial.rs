@@ -393,6 +393,23 @@ impl<'a> Trial<'a> {
         Ok(self.keep(arm, networks))
     }
 
+    /// The training of an arm before its first step, with its system and parameters. The arm must train a system.
+    ///
+    /// # Errors
+    /// When the system does not accept its settings or the data.
+    pub fn beginning<'b>(
+        &'b self,
+        arm: &'b Arm,
+    ) -> Result<(Stage<'b>, Box<dyn System>, Parameters)> {
+        let Some(settings) = arm.system() else {
+            let what = format!("arm {} trains no system", arm.name);
+            return Err(Failure::new(Kind::Bug, what));
+        };
+        let Networks { system, parameters, modalities, .. } = self.build(arm, settings)?;
+        let stage = self.stage(arm, settings.needs(), self.batches(arm, &modalities)?);
+        Ok((stage, system, parameters))
+    }
+
     /// The training of an arm's system.
     fn stage<'b>(&'b self, arm: &'b Arm, needs: Needs, batches: Batches<'b>) -> Stage<'b> {
         let transductive = self.session.resolved.config.sampling.transductive;

@@ -47,6 +47,7 @@ impl StudyReport {
             x: "share of test samples without it".into(),
             y: self.metric(),
             panels,
+            ..Plot::default()
         })
     }
 
@@ -69,6 +70,12 @@ impl StudyReport {
             curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
         let panels = vec![Panel { title: String::new(), curves }];
-        Some(Plot { title: self.title.clone(), x: key, y: self.metric(), panels })
+        Some(Plot {
+            title: self.title.clone(),
+            x: key,
+            y: self.metric(),
+            panels,
+            ..Plot::default()
+        })
     }
 }

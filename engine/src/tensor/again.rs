@@ -96,7 +96,7 @@ impl Kept {
         let buffer = match made.held.take().or_else(|| made.numbers.upgrade()) {
             Some(buffer) => buffer,
             // Recomputation does not count as work of the step.
-            None => crate::work::count(|| (again.make)()).0?.buffer,
+            None => crate::profile::again(|| (again.make)())?.buffer,
         };
         made.numbers = Arc::downgrade(&buffer);
         made.held = (made.readers > 1).then(|| Arc::clone(&buffer));

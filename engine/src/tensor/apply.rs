@@ -3,6 +3,7 @@
 use super::Tensor;
 use super::again::Kept;
 use crate::dtype::with_float;
+use crate::profile::{self, Part};
 use crate::tape::{Record, Slot, Step, Tape};
 use crate::{DType, Device, Error, Result};
 use kernels::gpu::{self, Pointer};
@@ -34,7 +35,12 @@ impl Tensor {
         let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
         let index_shapes: Vec<Shape> = indices.iter().map(|x| x.shape).collect();
         let plan = op.plan(&shapes, &index_shapes)?;
-        crate::work::forward(|| op.cost(&shapes, &index_shapes));
+        let scope = profile::Scope::current();
+        let open = profile::open(scope, O::NAME, Part::Forward);
+        open.work(|| {
+            let cost = op.cost(&shapes, &index_shapes);
+            (cost.forward_flops, cost.forward_bytes)
+        });
         let device = common_device(inputs.iter().chain(indices))?;
         let bring = |tensors: &[&Tensor]| -> Result<Vec<Tensor>> {
             tensors.iter().map(|x| Ok(x.on(&device)?.detached())).collect()
@@ -94,6 +100,7 @@ impl Tensor {
                     indices: index_there,
                     output: keep.output.then(|| output.clone()),
                     saved: saved.clone(),
+                    scope,
                 };
                 tape.record(inputs, output, Step::Op(Box::new(recorded)))?
             }
@@ -124,11 +131,22 @@ struct Recorded<O> {
     indices: Vec<Tensor>,
     output: Option<Tensor>,
     saved: Vec<Tensor>,
+    /// Its place in the model.
+    scope: profile::Scope,
 }
 
 impl<O: Compiled> Record for Recorded<O> {
     fn name(&self) -> &'static str {
         O::NAME
+    }
+
+    fn scope(&self) -> profile::Scope {
+        self.scope
+    }
+
+    fn work(&self) -> (f64, f64) {
+        let cost = self.op.cost(&self.shapes, &self.index_shapes);
+        (cost.backward_flops, cost.backward_bytes)
     }
 
     fn inputs(&self) -> Vec<(Shape, DType)> {
@@ -137,7 +155,6 @@ impl<O: Compiled> Record for Recorded<O> {
 
     fn backward(self: Box<Self>, grad_output: Tensor, slots: &mut [Option<Slot>]) -> Result<()> {
         debug_assert_eq!(grad_output.shape, self.plan.output.shape);
-        crate::work::backward(|| self.op.cost(&self.shapes, &self.index_shapes));
         let inputs: Vec<Option<Tensor>> = self
             .inputs
             .iter()

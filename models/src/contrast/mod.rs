@@ -12,6 +12,7 @@ pub use settings::*;
 
 use crate::systems::{Batch, Loss, LossParts, Parts};
 use crate::targets::Task;
+use engine::profile::{self, Part};
 use engine::{Constants, Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::info_nce::{self, Reduction};
 use kernels::ops::{InfoNce, Matmul};
@@ -106,10 +107,11 @@ impl Contrast {
     pub fn loss(&self, pass: &Pass<'_>, batch: &Batch, embeddings: Vec<Tensor>) -> Result<Loss> {
         let ContrastiveSettings { kind, positives, pair_weights, .. } = &self.settings;
         let fused = *kind == LossKind::Pairs && *positives == Positives::Own;
-        let (total, parts) = match fused && pair_weights.is_empty() {
-            true => self.fused(batch, &embeddings)?,
-            false => self.composed(pass, batch, &embeddings)?,
+        let loss = || match fused && pair_weights.is_empty() {
+            true => self.fused(batch, &embeddings),
+            false => self.composed(pass, batch, &embeddings),
         };
+        let (total, parts) = profile::span("loss", Part::Forward, loss)?;
         Ok(Loss { total, parts, embeddings })
     }
 

@@ -4,6 +4,7 @@ use crate::evaluate::metrics;
 use crate::systems::{Batch, Loss, Phase, Plateau, Refusal, System};
 use engine::checkpoint::Checkpoint;
 use engine::optim::{Figures, Optimizer, Reading, Rule, step_together};
+use engine::profile::{self, Part};
 use engine::schedule::{Patience, Schedule};
 use engine::{Error, ParameterId, Parameters, Pass, Philox, Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -230,7 +231,8 @@ impl Trainer {
         let factor = self.settings.schedule.factor(self.state.epoch, step, steps);
         let learning_rate = self.settings.learning_rate * factor;
         // Once for all phases.
-        let batch = &batch.on(self.parameters.device())?;
+        let upload = || batch.on(self.parameters.device());
+        let batch = &profile::span("upload", Part::Other, upload)?;
         let mut readings = Vec::new();
         for (number, phase) in system.phases().iter().enumerate() {
             if system.skips(batch, number) {
@@ -348,7 +350,9 @@ impl Trainer {
         placed.sort_by_key(|(place, _)| *place);
         let mut optimizers: Vec<&mut Optimizer> =
             placed.into_iter().map(|(_, optimizer)| optimizer).collect();
-        let reading = step_together(&mut optimizers, &mut self.parameters, outcome, learning_rate)?;
+        let parameters = &mut self.parameters;
+        let step = || step_together(&mut optimizers, parameters, outcome, learning_rate);
+        let reading = profile::span("optimizer", Part::Other, step)?;
         Ok((reading, names))
     }
 

@@ -73,8 +73,9 @@ impl Measure<'_> {
         let watched = memory::reset_peak();
         let mut ready = case.prepare(self.device)?;
         let first = Instant::now();
-        let (outcome, cost) = engine::work::count(|| (ready.run)());
+        let (outcome, profile) = engine::profile::record(|| (ready.run)());
         outcome?;
+        let cost = profile.work();
         let took = first.elapsed();
         let often = OFTEN.iter().find(|often| took <= often.up_to).unwrap_or(&OFTEN[0]);
         for _ in 1..often.warm_up {

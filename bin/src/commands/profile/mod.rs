@@ -1,0 +1,81 @@
+//! `mpuc profile`: where the time of training steps goes.
+
+mod pictures;
+mod summary;
+mod trace;
+
+use crate::Context;
+use crate::cli::ProfileArgs;
+use crate::config::{Layers, Resolved, path_value};
+use crate::experiment::{self, Session, Training};
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::run_folder::RunFolder;
+use kernels::cpu::probe::Peak;
+use std::cell::OnceCell;
+use std::path::Path;
+use summary::Summary;
+
+/// Runs `mpuc profile`.
+///
+/// # Errors
+/// When the configuration, the data or a step fails, or a file cannot be written.
+pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
+    let mut flags = Vec::new();
+    if let Some(path) = &args.data {
+        flags.push(("--data", "data.path", path_value("--data", path)?));
+    }
+    let resolved = Resolved::new(&Layers {
+        preset: args.preset.as_deref(),
+        file: args.config.as_deref(),
+        set: &args.set,
+        flags,
+    })?;
+    let device = args.device.open(&context.progress)?;
+    // Before the steps: hours later would be too late to learn that nothing can be written there.
+    if let Some(folder) = &args.out {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|error| Failure::io("create the folder", folder, &error))?;
+    }
+    let temporary = tempfile::tempdir()
+        .map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
+    let (run, _) = RunFolder::create(&temporary.path().join("run"), &resolved, false)?;
+    let session = Session {
+        resolved: &resolved,
+        run: &run,
+        device: &device,
+        progress: &context.progress,
+        stop: &context.stop,
+        training: Training::Continue,
+        donors: &[],
+        announce: false,
+        overall: OnceCell::new(),
+    };
+    let recorded = experiment::profile(&session, args.arm.as_deref(), usize::from(args.steps))?;
+    // The peak is that of the CPU.
+    let peak = device.gpu().is_none().then(Peak::measure);
+    let summary = Summary::new(&recorded, &device, peak);
+    if let Some(folder) = &args.out {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).map_err(|error| Failure::io("write", &path, &error))
+        };
+        let json = serde_json::to_string_pretty(&summary).map_err(output::no_json)?;
+        write("profile.json", json.as_bytes())?;
+        write("trace.json", trace::chrome(&recorded)?.as_bytes())?;
+        write("flame.svg", pictures::flame(&recorded)?.as_bytes())?;
+        write("memory.svg", pictures::memory(&recorded).svg()?.as_bytes())?;
+        if let Some(peak) = &peak {
+            write("roofline.svg", pictures::roofline(&summary, peak).svg()?.as_bytes())?;
+        }
+        context.progress.line(format_args!("wrote {}", list(folder)));
+    }
+    match args.json {
+        true => output::json(&summary),
+        false => output::text_lines(summary.tables(args.depth)),
+    }
+}
+
+fn list(folder: &Path) -> String {
+    format!("{}: trace.json, profile.json, flame.svg and plots", folder.display())
+}
