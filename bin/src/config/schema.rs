@@ -91,10 +91,12 @@ pub struct ModalityConfig {
     pub window: usize,
     /// Steps of an evaluation window, which starts at 0.
     pub evaluation_window: usize,
-    /// Number of steps picked evenly from a window (video frames), at most the shorter window; default: all.
+    /// Number of steps picked evenly from a window (video frames), at most the shorter window; default: all. Of a sample
+    /// shorter than the window they are picked from its own steps, so none is padding.
     #[serde(default)]
     pub pick: Option<usize>,
-    /// How samples shorter than a window are padded.
+    /// How samples shorter than a window are padded. Text networks and Conformers leave padding out; convolutions treat it as
+    /// data unless `backbone.masked` is true.
     #[serde(default)]
     pub padding: Padding,
     /// How its values are standardised.

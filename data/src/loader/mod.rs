@@ -59,7 +59,8 @@ pub struct Item {
 pub struct Stacked {
     /// `[N, window, ...]`; zeros when a sample lacks the modality.
     pub values: Array<f32>,
-    /// For each sample, the number of frames before the padding.
+    /// For each sample, the number of frames before the padding: all where frames are [picked](Window::pick), because they
+    /// are spread over the part of the window that the sample fills, and a short sample repeats its own.
     pub lengths: Vec<usize>,
     /// For each sample, whether it has the modality.
     pub present: Vec<bool>,

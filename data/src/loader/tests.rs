@@ -59,6 +59,20 @@ fn windows_are_cut_padded_and_flagged() {
 }
 
 #[test]
+fn picked_frames_are_spread_over_the_sample_and_none_is_padding() {
+    let item = |start| Item { sample: 0, starts: vec![0, start] };
+    let plan = vec![vec![item(1), item(6), item(8)]];
+    let mut windows = windows(Padding::RepeatLast);
+    windows[1].standardiser = None;
+    let batch = Loader::new(dataset(), windows, plan, 1, 1).unwrap().next().unwrap().unwrap();
+    // Windows with 8, 3 and 1 of 8 frames.
+    let frames: Vec<f32> =
+        batch.modalities[1].values.data().chunks(3).map(|p| p[0] / 20.0).collect();
+    assert_eq!(frames, [1.0, 3.0, 5.0, 8.0, 6.0, 6.0, 7.0, 8.0, 8.0, 8.0, 8.0, 8.0]);
+    assert_eq!(batch.modalities[1].lengths, [4, 4, 4]);
+}
+
+#[test]
 fn any_number_of_workers_gives_the_same_batches() {
     let one = load(Padding::Zero, 1);
     assert_eq!(one.len(), 7);

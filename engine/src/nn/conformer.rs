@@ -1,6 +1,6 @@
 //! The Conformer's block (Gulati et al. 2020), with the relative attention of Transformer-XL (Dai et al. 2019).
 
-use super::{BatchNorm, Dropout, LayerNorm, Linear, positional_encoding};
+use super::{BatchNorm, Dropout, LayerNorm, Linear, StepMask, positional_encoding};
 use crate::{Constants, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::{Activation, DepthwiseConv as DepthwiseOp, Gate, Matmul};
 
@@ -17,40 +17,6 @@ pub struct ConformerSizes {
     pub kernel: usize,
     /// Dropout probability after each module, inside the feed-forward modules, and of the attention's weights.
     pub dropout: f64,
-}
-
-/// The valid steps of padded sequences, for a [`ConformerBlock`].
-#[derive(Debug, Clone)]
-pub struct StepMask {
-    /// `[N, T, 1]`: 1 for valid steps, 0 for padding.
-    keep: Tensor,
-    /// `[N, 1, T]`: 0 for valid steps, -1e9 for padding.
-    add: Tensor,
-}
-
-impl StepMask {
-    /// The mask of sequences of `steps` steps, of which the first `lengths` `[N]` are valid; `None` if all are. Lengths on
-    /// a GPU are copied to the CPU.
-    ///
-    /// # Errors
-    /// When work on a GPU failed.
-    pub fn new(pass: &Pass<'_>, lengths: Option<&Tensor>, steps: usize) -> Result<Option<Self>> {
-        let Some(lengths) = lengths else { return Ok(None) };
-        let lengths = lengths.to_vec()?;
-        if lengths.iter().all(|&length| length as usize >= steps) {
-            return Ok(None);
-        }
-        let valid = |&length: &f64| (0..steps).map(move |t| (t as f64) < length);
-        let valid: Vec<bool> = lengths.iter().flat_map(valid).collect();
-        let make = |yes: f64, no: f64, shape: &[usize]| {
-            let values: Vec<f64> =
-                valid.iter().map(|&valid| if valid { yes } else { no }).collect();
-            Tensor::from_slice(&values, shape)?.to(pass.dtype())?.on(pass.device())
-        };
-        let rows = lengths.len();
-        let (keep, add) = (make(1.0, 0.0, &[rows, steps, 1])?, make(0.0, -1e9, &[rows, 1, steps])?);
-        Ok(Some(StepMask { keep, add }))
-    }
 }
 
 /// x + ½ F(x), x + attention(x), x + convolution(x), x + ½ F'(x), then layer norm; every module begins with a layer norm.
@@ -159,7 +125,7 @@ impl ConvolutionModule {
 
     fn forward(&self, pass: &Pass<'_>, x: &Tensor, mask: Option<&StepMask>) -> Result<Tensor> {
         let x = self.inner.forward(pass, &self.norm.forward(pass, x)?)?.gate(Gate::Glu)?;
-        let x = mask.map_or(Ok(x.clone()), |mask| x.multiply(&mask.keep))?;
+        let x = mask.map_or(Ok(x.clone()), |mask| mask.zero_padding(&x))?;
         let op = DepthwiseOp { bias: false, ..DepthwiseOp::same(self.kernel, 1) };
         let x = x.depthwise_conv(op, &pass.get(self.depthwise), None)?;
         let x = self.batch_norm.forward(pass, &x)?.activation(Activation::Silu)?;
@@ -228,7 +194,7 @@ impl RelativeAttention {
             .matmul(Matmul::TRANSPOSE_RIGHT, &positions)?;
         let by_distance = shift(&by_position.reshape(&[heads, n, t, t])?)?;
         let scores = content.add(&by_distance)?.affine(1.0 / (width as f64).sqrt(), 0.0)?;
-        let scores = mask.map_or(Ok(scores.clone()), |mask| scores.add(&mask.add))?;
+        let scores = mask.map_or(Ok(scores.clone()), |mask| scores.add(&mask.scores()?))?;
         let weights = self.dropout.forward(pass, &scores.softmax()?)?;
         let attended = weights.matmul(Matmul::PLAIN, &values)?;
         let joined = attended.permute(&[1, 2, 0, 3])?.reshape(&[n, t, width])?;

@@ -5,12 +5,14 @@ mod attention;
 mod conformer;
 mod conv;
 mod linear;
+mod mask;
 mod norm;
 mod simple;
 
 pub use attention::{MultiheadAttention, TransformerEncoderLayer, positional_encoding};
-pub use conformer::{ConformerBlock, ConformerSizes, StepMask};
+pub use conformer::{ConformerBlock, ConformerSizes};
 pub use conv::{Conv, ConvSettings, ConvTranspose, DepthwiseConv, padded_channels};
 pub use linear::Linear;
+pub use mask::StepMask;
 pub use norm::{BatchNorm, LayerNorm};
 pub use simple::{Dropout, Prelu};

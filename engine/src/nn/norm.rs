@@ -1,3 +1,4 @@
+use super::StepMask;
 use crate::tensor::Kept;
 use crate::{Error, Init, ParameterId, Pass, Result, Scope, Tensor};
 use kernels::ops::batch_norm::{self, BatchNorm as BatchNormOp};
@@ -173,5 +174,26 @@ impl LayerNorm {
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
         x.layer_norm(self.op, &pass.get(self.weight), &pass.get(self.bias))
+    }
+
+    /// As [`forward`](Self::forward) of x `[N, T, C]`. With a mask a [global](Self::global) norm measures the valid steps
+    /// alone, and padding becomes 0; a norm over the last axis measures each step by itself.
+    ///
+    /// # Errors
+    /// When the shapes do not match.
+    pub fn forward_masked(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        mask: Option<&StepMask>,
+    ) -> Result<Tensor> {
+        let whole = self.forward(pass, x)?;
+        let Some(mask) = mask.filter(|_| self.op.axes == 2) else { return Ok(whole) };
+        let [n, _, _] = x.extents("layer norm")?;
+        let mean = |x: &Tensor| mask.mean(x)?.mean_keeping(&[1])?.reshape(&[n, 1, 1]);
+        let centred = x.subtract(&mean(x)?)?;
+        let std = mean(&centred.square()?)?.affine(1.0, self.op.epsilon)?.sqrt()?;
+        let scaled = centred.divide(&std)?.multiply(&pass.get(self.weight))?;
+        mask.choose(&whole, &scaled.add(&pass.get(self.bias))?)
     }
 }

@@ -1,7 +1,7 @@
 //! Voice backbone: Conv-TasNet's temporal convolutions (Luo & Mesgarani 2019) on log-mel spectrograms.
 
 use super::refuse;
-use engine::nn::{DepthwiseConv, Dropout, LayerNorm, Linear, Prelu};
+use engine::nn::{DepthwiseConv, Dropout, LayerNorm, Linear, Prelu, StepMask};
 use engine::{Error, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,8 @@ pub struct TemporalConvNetSettings {
     pub dropout: f64,
     /// Features of the output.
     pub features: usize,
-    /// Whether the mean leaves out the steps after the end of a sample. Convolutions and norms read them in any case: the last
-    /// step, repeated, or zeros, by `padding`.
+    /// Whether the steps after the end of a sample are left out of convolutions, norms and the mean, so that padding changes
+    /// no feature; otherwise they are data.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }
@@ -89,10 +89,10 @@ impl Block {
         })
     }
 
-    fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, pass: &Pass<'_>, x: &Tensor, mask: Option<&StepMask>) -> Result<Tensor> {
         let y = self.prelu1.forward(pass, &self.expand.forward(pass, x)?)?;
-        let y = self.depthwise.forward(pass, &self.norm1.forward(pass, &y)?)?;
-        let y = self.norm2.forward(pass, &self.prelu2.forward(pass, &y)?)?;
+        let y = self.depthwise.forward(pass, &self.norm1.forward_masked(pass, &y, mask)?)?;
+        let y = self.norm2.forward_masked(pass, &self.prelu2.forward(pass, &y)?, mask)?;
         self.reduce.forward(pass, &y)
     }
 }
@@ -134,7 +134,8 @@ impl TemporalConvNet {
         self.features
     }
 
-    /// Log-mels `[N, T, F]` to `[N, features]`. A masked network averages the first `lengths` `[N]` frames alone.
+    /// Log-mels `[N, T, F]` to `[N, features]`. If the network is masked, steps after the first `lengths` `[N]` change
+    /// nothing; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -144,27 +145,35 @@ impl TemporalConvNet {
         mel: &Tensor,
         lengths: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let lengths = lengths.filter(|_| self.masked);
-        let valid = lengths.map(|lengths| lengths.on(pass.device())).transpose()?;
-        let mean = self.convolved(pass, mel)?.mean_over_steps(valid.as_ref())?;
+        let (x, mask) = self.convolved(pass, mel, lengths)?;
+        let mean = mask.map_or_else(|| x.mean_over_steps(None), |mask| mask.mean(&x))?;
         self.output.forward(pass, &self.prelu.forward(pass, &mean)?)
     }
 
-    /// Log-mels `[N, T, F]` to `[N, T, features]`: the last layers on each step, not on their mean.
+    /// Log-mels `[N, T, F]` to `[N, T, features]`: the last layers on each step, not on their mean. If the network is
+    /// masked, steps after the first `lengths` `[N]` do not change those before.
     ///
     /// # Errors
     /// When the shapes do not match.
-    pub fn steps(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
-        self.output.forward(pass, &self.prelu.forward(pass, &self.convolved(pass, mel)?)?)
+    pub fn steps(&self, pass: &Pass<'_>, mel: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        let (x, _) = self.convolved(pass, mel, lengths)?;
+        self.output.forward(pass, &self.prelu.forward(pass, &x)?)
     }
 
     /// Log-mels `[N, T, F]` to `[N, T, channels]`.
-    fn convolved(&self, pass: &Pass<'_>, mel: &Tensor) -> Result<Tensor> {
-        let x = self.bottleneck.forward(pass, &self.norm.forward(pass, mel)?)?;
-        let mut x = self.dropout.forward(pass, &x)?;
+    fn convolved(
+        &self,
+        pass: &Pass<'_>,
+        mel: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<StepMask>)> {
+        let mask = StepMask::new(pass, lengths.filter(|_| self.masked), mel.shape()[1])?;
+        let x = self.norm.forward_masked(pass, mel, mask.as_ref())?;
+        let mut x = self.dropout.forward(pass, &self.bottleneck.forward(pass, &x)?)?;
         for block in &self.blocks {
-            x = x.add(&self.dropout.forward(pass, &block.forward(pass, &x)?)?)?;
+            let y = block.forward(pass, &x, mask.as_ref())?;
+            x = x.add(&self.dropout.forward(pass, &y)?)?;
         }
-        Ok(x)
+        Ok((x, mask))
     }
 }

@@ -1,8 +1,8 @@
 //! Backbone for small face clips: strided convolutions over space and time, pooled by mean and standard deviation.
 //! It is enough for the faces of the synthetic world, at a hundredth of R(2+1)D-18's cost.
 
-use super::{refuse, valid_positions};
-use engine::nn::{BatchNorm, Conv, ConvSettings};
+use super::refuse;
+use engine::nn::{BatchNorm, Conv, ConvSettings, StepMask};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ pub struct StridedClipNetSettings {
     /// Channels of the last layer, a multiple of 4; the first layer has a quarter of them. The output has 2 width
     /// features.
     pub width: usize,
-    /// Whether the mean and the deviation leave out the frames after the end of a sample. Convolutions and norms read them in any case: the last
-    /// frame, repeated, or zeros, by `padding`.
+    /// Whether the steps after the end of a sample are left out, so that padding changes no feature; otherwise they are data.
+    /// In training, batch norm also measures them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }
@@ -33,6 +33,9 @@ pub struct StridedClipNet {
     width: usize,
     masked: bool,
 }
+
+/// The number of the layer that convolves over time.
+const TIME: usize = 1;
 
 impl StridedClipNet {
     /// A network for samples `[T, H, W, C]`.
@@ -76,8 +79,8 @@ impl StridedClipNet {
         2 * self.width
     }
 
-    /// Clips `[N, T, H, W, C]` to `[N, features]`. A masked network pools what the first `lengths` `[N]` frames became; lengths
-    /// on a GPU are copied to the CPU.
+    /// Clips `[N, T, H, W, C]` to `[N, features]`. If the network is masked, frames after the first `lengths` `[N]` change
+    /// nothing; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -87,18 +90,20 @@ impl StridedClipNet {
         clip: &Tensor,
         lengths: Option<&Tensor>,
     ) -> Result<Tensor> {
+        let mut mask = StepMask::new(pass, lengths.filter(|_| self.masked), clip.shape()[1])?;
         let mut x = clip.clone();
-        for (conv, norm) in &self.layers {
+        for (number, (conv, norm)) in self.layers.iter().enumerate() {
+            if let Some(mask) = mask.as_mut().filter(|_| number == TIME) {
+                x = mask.zero_padding(&x)?;
+                *mask = mask.after(pass, 3, 2)?;
+            }
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
         let [n, t, h, w, c] = x.extents("strided_clip")?;
-        let x = x.reshape(&[n, t * h * w, c])?;
-        match lengths.filter(|_| self.masked) {
-            None => x.mean_and_std_over_steps(),
-            // One layer has stride 2 over time.
-            Some(lengths) => {
-                x.mean_and_std_over_valid_steps(&valid_positions(pass, lengths, 1, h * w)?)
-            }
+        let positions = x.reshape(&[n, t * h * w, c])?;
+        match mask {
+            None => positions.mean_and_std_over_steps(),
+            Some(mask) => positions.mean_and_std_over_valid_steps(&mask.lengths(pass, h * w)?),
         }
     }
 }

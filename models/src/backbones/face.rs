@@ -1,7 +1,7 @@
 //! Face backbone: R(2+1)D (Tran et al. 2018) as in torchvision, with torchvision's parameter names.
 
-use super::{refuse, valid_positions};
-use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear, padded_channels};
+use super::refuse;
+use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear, StepMask, padded_channels};
 use engine::{Init, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,8 @@ pub struct R2Plus1dSettings {
     pub dropout: f64,
     /// Features of the output.
     pub features: usize,
-    /// Whether the mean leaves out the frames after the end of a sample. Convolutions and norms read them in any case: the last
-    /// frame, repeated, or zeros, by `padding`.
+    /// Whether the steps after the end of a sample are left out, so that padding changes no feature; otherwise they are data.
+    /// In training, batch norm also measures them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }
@@ -52,8 +52,6 @@ pub struct R2Plus1d {
     output: Linear,
     features: usize,
     masked: bool,
-    /// Blocks with stride 2 over time.
-    halvings: usize,
 }
 
 /// A factored convolution: spatial convolution, batch norm, ReLU, temporal convolution.
@@ -108,7 +106,8 @@ impl Split {
         })
     }
 
-    fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
+    /// With a mask, the convolution over time reads zeros in place of padding.
+    fn forward(&self, pass: &Pass<'_>, x: &Tensor, mask: Option<&StepMask>) -> Result<Tensor> {
         // Few input channels: the output is large and cheap, so it is recomputed.
         let few = x.shape().features() <= FEW;
         let wide = if few {
@@ -117,6 +116,7 @@ impl Split {
             self.space.forward(pass, x)?
         };
         let between = self.norm.forward_relu(pass, &wide)?;
+        let between = mask.map_or(Ok(between.clone()), |mask| mask.zero_padding(&between))?;
         self.time.forward(pass, &between)
     }
 }
@@ -133,6 +133,7 @@ struct Block {
     conv2: Split,
     norm2: BatchNorm,
     downsample: Option<(Conv, BatchNorm)>,
+    stride: usize,
 }
 
 impl Block {
@@ -171,12 +172,16 @@ impl Block {
             let conv = Conv::padded(inner.sub(0), geometry, [inputs, outputs], stored, init)?;
             Some((conv, BatchNorm::padded(inner.sub(1), outputs, stored[1])?))
         };
-        Ok(Block { conv1: split1, norm1, conv2: split2, norm2, downsample })
+        Ok(Block { conv1: split1, norm1, conv2: split2, norm2, downsample, stride })
     }
 
-    fn forward(&self, pass: &Pass<'_>, x: &Tensor) -> Result<Tensor> {
-        let y = self.norm1.forward_relu(pass, &self.conv1.forward(pass, x)?)?;
-        let y = self.conv2.forward(pass, &y)?;
+    /// The mask of x becomes that of the output.
+    fn forward(&self, pass: &Pass<'_>, x: &Tensor, mask: &mut Option<StepMask>) -> Result<Tensor> {
+        let y = self.norm1.forward_relu(pass, &self.conv1.forward(pass, x, mask.as_ref())?)?;
+        if let Some(mask) = mask.as_mut().filter(|_| self.stride > 1) {
+            *mask = mask.after(pass, 3, self.stride)?;
+        }
+        let y = self.conv2.forward(pass, &y, mask.as_ref())?;
         match &self.downsample {
             None => self.norm2.forward_residual_relu(pass, &y, x),
             Some((conv, norm)) => {
@@ -208,7 +213,6 @@ impl R2Plus1d {
             BatchNorm::padded(stem_scope.sub(4), settings.width, padded_channels(settings.width))?;
         let mut blocks = Vec::new();
         let mut inputs = settings.width;
-        let halvings = settings.blocks.iter().skip(1).filter(|&&count| count > 0).count();
         for (stage, &count) in settings.blocks.iter().enumerate() {
             let outputs = settings.width << stage;
             for number in 0..count {
@@ -231,7 +235,6 @@ impl R2Plus1d {
             output,
             features: settings.features,
             masked: settings.masked,
-            halvings,
         })
     }
 
@@ -240,8 +243,8 @@ impl R2Plus1d {
         self.features
     }
 
-    /// Normalised clips `[N, T, H, W, 3]` to `[N, features]`. A masked network averages what the first `lengths` `[N]` frames
-    /// became; lengths on a GPU are copied to the CPU.
+    /// Normalised clips `[N, T, H, W, 3]` to `[N, features]`. If the network is masked, frames after the first `lengths`
+    /// `[N]` change nothing; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -251,15 +254,15 @@ impl R2Plus1d {
         clip: &Tensor,
         lengths: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut x = self.stem_norm.forward_relu(pass, &self.stem.forward(pass, clip)?)?;
+        let mut mask = StepMask::new(pass, lengths.filter(|_| self.masked), clip.shape()[1])?;
+        let stem = self.stem.forward(pass, clip, mask.as_ref())?;
+        let mut x = self.stem_norm.forward_relu(pass, &stem)?;
         for block in &self.blocks {
-            x = block.forward(pass, &x)?;
+            x = block.forward(pass, &x, &mut mask)?;
         }
         let [n, t, h, w, c] = x.extents("r2plus1d")?;
-        let lengths = lengths.filter(|_| self.masked);
-        let valid = lengths.map(|lengths| valid_positions(pass, lengths, self.halvings, h * w));
-        let x = x.reshape(&[n, t * h * w, c])?;
-        let pooled = x.mean_over_steps(valid.transpose()?.as_ref())?;
+        let lengths = mask.map(|mask| mask.lengths(pass, h * w)).transpose()?;
+        let pooled = x.reshape(&[n, t * h * w, c])?.mean_over_steps(lengths.as_ref())?;
         self.output.forward(pass, &self.dropout.forward(pass, &pooled)?)
     }
 }

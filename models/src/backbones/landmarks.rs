@@ -50,6 +50,9 @@ impl Default for StgcnSettings {
 
 /// Two blocks of temporal, graph and temporal convolution, a last temporal convolution, a linear map of each point,
 /// and one over all points.
+///
+/// It treats padding as data and has no setting `masked`: it has no mean over time from which steps could be left out. Each
+/// of the T - 10 steps has weights of its own in the linear map, and a sample of 10 frames or less would have no step.
 #[derive(Debug, Clone)]
 pub struct Stgcn {
     blocks: [Block; 2],

@@ -147,8 +147,7 @@ impl Backbone {
     }
 
     /// x `[N, T, ..]` to features `[N, features]`. `lengths` `[N]` is the number of valid steps of each sample, at
-    /// most T. Convolutional networks treat padding as data, as in the paper, unless they are masked. Yu et al.'s network cannot
-    /// be: it has weights for every step.
+    /// most T. Convolutional networks treat padding as data, as in the paper, unless their setting `masked` is true.
     ///
     /// # Errors
     /// When x does not have the shape for which the network was made.
@@ -157,6 +156,7 @@ impl Backbone {
         let on_device = || lengths.map(|lengths| lengths.on(pass.device())).transpose();
         match self {
             Backbone::TextTransformer(net) => net.forward(pass, x, on_device()?.as_ref()),
+            // Their masks are made on the CPU.
             Backbone::R2plus1d(net) => net.forward(pass, x, lengths),
             Backbone::Stgcn(net) => net.forward(pass, x),
             Backbone::StGcn(net) => net.forward(pass, x, lengths),
@@ -191,7 +191,9 @@ impl Backbone {
             Backbone::Conformer(net) => {
                 return Ok((net.steps(pass, x, lengths)?, lengths.cloned()));
             }
-            Backbone::Tcn(net) => return Ok((net.steps(pass, x)?, lengths.cloned())),
+            Backbone::Tcn(net) => {
+                return Ok((net.steps(pass, x, lengths)?, lengths.cloned()));
+            }
             Backbone::StridedConv(net) => {
                 let valid = lengths.map(|lengths| net.lengths(lengths)).transpose()?;
                 return Ok((net.steps(pass, x, lengths)?, valid));
@@ -202,26 +204,6 @@ impl Backbone {
         let [n, features] = pooled.extents("backbone")?;
         Ok((pooled.reshape(&[n, 1, features])?, None))
     }
-}
-
-/// The valid steps `[N]` after `halvings` layers of stride 2, which each keep half of them, rounded up, times `positions`: for
-/// pooling over steps of so many positions. Lengths on a GPU are copied to the CPU.
-fn valid_steps(lengths: &Tensor, halvings: usize, positions: usize) -> Result<Tensor> {
-    let valid = |length: f64| {
-        (0..halvings).fold(length as u32, |length, _| length.div_ceil(2)) * positions as u32
-    };
-    let valid: Vec<u32> = lengths.to_vec()?.into_iter().map(valid).collect();
-    Tensor::from_slice(&valid, &[valid.len()])
-}
-
-/// [`valid_steps`] on the device of a pass.
-fn valid_positions(
-    pass: &Pass<'_>,
-    lengths: &Tensor,
-    halvings: usize,
-    positions: usize,
-) -> Result<Tensor> {
-    valid_steps(lengths, halvings, positions)?.on(pass.device())
 }
 
 /// An error about the shape of one sample.

@@ -1,7 +1,7 @@
 //! Alternative landmark backbone: the spatio-temporal graph network of Yan et al. (AAAI 2018).
 
-use super::{FaceGraph, Partition, refuse, valid_positions};
-use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear};
+use super::{FaceGraph, Partition, refuse};
+use engine::nn::{BatchNorm, Conv, ConvSettings, Dropout, Linear, StepMask};
 use engine::{Init, ParameterId, Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,8 @@ pub struct SpatialTemporalGraphNetSettings {
     pub edge_importance: bool,
     /// Features of the output.
     pub features: usize,
-    /// Whether the mean leaves out the steps after the end of a sample. Convolutions and norms read them in any case: the last
-    /// step, repeated, or zeros, by `padding`.
+    /// Whether the steps after the end of a sample are left out, so that padding changes no feature; otherwise they are data.
+    /// In training, batch norm also measures them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }
@@ -50,8 +50,6 @@ pub struct SpatialTemporalGraphNet {
     graph: FaceGraph,
     features: usize,
     masked: bool,
-    /// Units with stride 2.
-    halvings: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +59,8 @@ struct Unit {
     importance: Option<ParameterId>,
     norm1: BatchNorm,
     time: Conv,
+    taps: usize,
+    stride: usize,
     norm2: BatchNorm,
     residual: Residual,
     dropout: Dropout,
@@ -113,14 +113,22 @@ impl Unit {
             importance,
             norm1: BatchNorm::new(scope.sub("tcn.0"), outputs)?,
             time: Conv::new(scope.sub("tcn.2"), geometry, outputs, outputs, true)?,
+            taps: settings.kernel,
+            stride,
             norm2: BatchNorm::new(scope.sub("tcn.3"), outputs)?,
             residual,
             dropout: Dropout { probability: settings.dropout },
         })
     }
 
-    /// x `[N, 1, T, V, C]` to `[N, 1, T', V, C']`.
-    fn forward(&self, pass: &Pass<'_>, x: &Tensor, graph: &FaceGraph) -> Result<Tensor> {
+    /// x `[N, 1, T, V, C]` to `[N, 1, T', V, C']`. The mask of x becomes that of the output.
+    fn forward(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        graph: &FaceGraph,
+        mask: &mut Option<StepMask>,
+    ) -> Result<Tensor> {
         let constant = graph.values(pass)?;
         let values = match self.importance {
             None => constant,
@@ -131,7 +139,12 @@ impl Unit {
         };
         let (weight, bias) = (pass.get(self.weight), pass.get(self.bias));
         let y = x.graph_conv(&values, &graph.structure(pass)?, &weight, Some(&bias), false)?;
-        let y = self.time.forward(pass, &self.norm1.forward_relu(pass, &y)?)?;
+        let mut y = self.norm1.forward_relu(pass, &y)?;
+        if let Some(mask) = mask {
+            y = mask.zero_padding(&y)?;
+            *mask = mask.after(pass, self.taps, self.stride)?;
+        }
+        let y = self.time.forward(pass, &y)?;
         let shortcut = match &self.residual {
             Residual::None => None,
             Residual::Identity => Some(x.clone()),
@@ -170,8 +183,6 @@ impl SpatialTemporalGraphNet {
         let norm = BatchNorm::new(scope.sub("data_bn"), points * coordinates)?;
         let mut units = Vec::new();
         let mut inputs = coordinates;
-        let widths = settings.channels.windows(2);
-        let halvings = widths.filter(|pair| pair[0] != pair[1]).count();
         for (number, &channels) in settings.channels.iter().enumerate() {
             let name = format!("st_gcn_networks.{number}");
             units.push(Unit::new(scope.sub(name), settings, &graph, inputs, number)?);
@@ -179,7 +190,7 @@ impl SpatialTemporalGraphNet {
         }
         let output = Linear::new(scope.sub("fcn"), inputs, settings.features)?;
         let SpatialTemporalGraphNetSettings { features, masked, .. } = *settings;
-        Ok(SpatialTemporalGraphNet { norm, units, output, graph, features, masked, halvings })
+        Ok(SpatialTemporalGraphNet { norm, units, output, graph, features, masked })
     }
 
     /// Features of the output.
@@ -187,8 +198,8 @@ impl SpatialTemporalGraphNet {
         self.features
     }
 
-    /// Landmarks `[N, T, V, coordinates]` to `[N, features]`. A masked network averages what the first `lengths` `[N]` frames
-    /// became; lengths on a GPU are copied to the CPU.
+    /// Landmarks `[N, T, V, coordinates]` to `[N, features]`. If the network is masked, steps after the first `lengths` `[N]`
+    /// change nothing; lengths on a GPU are copied to the CPU.
     ///
     /// # Errors
     /// When the shapes do not match.
@@ -201,13 +212,13 @@ impl SpatialTemporalGraphNet {
         let [n, t, v, c] = landmarks.extents("st-gcn")?;
         let flat = self.norm.forward(pass, &landmarks.reshape(&[n * t, v * c])?)?;
         let mut x = flat.reshape(&[n, 1, t, v, c])?;
+        let mut mask = StepMask::new(pass, lengths.filter(|_| self.masked), t)?;
         for unit in &self.units {
-            x = unit.forward(pass, &x, &self.graph)?;
+            x = unit.forward(pass, &x, &self.graph, &mut mask)?;
         }
         let [n, _, t, v, c] = x.extents("st-gcn")?;
-        let lengths = lengths.filter(|_| self.masked);
-        let valid = lengths.map(|lengths| valid_positions(pass, lengths, self.halvings, v));
-        let x = x.reshape(&[n, t * v, c])?.mean_over_steps(valid.transpose()?.as_ref())?;
-        self.output.forward(pass, &x)
+        let lengths = mask.map(|mask| mask.lengths(pass, v)).transpose()?;
+        let mean = x.reshape(&[n, t * v, c])?.mean_over_steps(lengths.as_ref())?;
+        self.output.forward(pass, &mean)
     }
 }

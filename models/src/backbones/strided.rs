@@ -1,8 +1,8 @@
 //! Backbone for any sequence: strided temporal convolutions, pooled by mean and standard deviation. In the synthetic
 //! world it is as accurate as the paper's larger networks, in a fraction of the time.
 
-use super::{refuse, valid_steps};
-use engine::nn::{BatchNorm, Conv, ConvSettings};
+use super::refuse;
+use engine::nn::{BatchNorm, Conv, ConvSettings, StepMask};
 use engine::{Pass, Result, Scope, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +29,16 @@ impl Default for StridedConvNetSettings {
 /// Convolutions of stride 2 with batch norm and ReLU, then mean and standard deviation over time.
 #[derive(Debug, Clone)]
 pub struct StridedConvNet {
-    layers: Vec<(Conv, BatchNorm)>,
+    layers: Vec<Layer>,
     width: usize,
     masked: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    conv: Conv,
+    norm: BatchNorm,
+    taps: usize,
 }
 
 impl StridedConvNet {
@@ -54,7 +61,8 @@ impl StridedConvNet {
             let geometry = ConvSettings::new([taps]).stride([2]).padding([taps / 2]);
             let mut inner = scope.sub(format!("layers.{number}"));
             let conv = Conv::new(inner.sub("conv"), geometry, channels, settings.width, true)?;
-            layers.push((conv, BatchNorm::new(inner.sub("norm"), settings.width)?));
+            let norm = BatchNorm::new(inner.sub("norm"), settings.width)?;
+            layers.push(Layer { conv, norm, taps });
             channels = settings.width;
         }
         Ok(StridedConvNet { layers, width: channels, masked: settings.masked })
@@ -76,12 +84,10 @@ impl StridedConvNet {
     /// # Errors
     /// When the shapes do not match.
     pub fn forward(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
-        match lengths.filter(|_| self.masked) {
-            None => self.steps(pass, x, None)?.mean_and_std_over_steps(),
-            Some(lengths) => {
-                let valid = self.lengths(lengths)?.on(pass.device())?;
-                self.steps(pass, x, Some(lengths))?.mean_and_std_over_valid_steps(&valid)
-            }
+        let (x, mask) = self.convolved(pass, x, lengths)?;
+        match mask {
+            None => x.mean_and_std_over_steps(),
+            Some(mask) => x.mean_and_std_over_valid_steps(&mask.lengths(pass, 1)?),
         }
     }
 
@@ -91,18 +97,27 @@ impl StridedConvNet {
     /// # Errors
     /// When the shapes do not match.
     pub fn steps(&self, pass: &Pass<'_>, x: &Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+        Ok(self.convolved(pass, x, lengths)?.0)
+    }
+
+    fn convolved(
+        &self,
+        pass: &Pass<'_>,
+        x: &Tensor,
+        lengths: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<StepMask>)> {
         let shape = x.shape();
+        let mut mask = StepMask::new(pass, lengths.filter(|_| self.masked), shape[1])?;
         let mut x = x.reshape(&[shape[0], shape[1], shape[2..].iter().product()])?;
-        let mut lengths = lengths.filter(|_| self.masked).map(Tensor::to_vec).transpose()?;
-        for (conv, norm) in &self.layers {
-            if let Some(lengths) = &mut lengths {
+        for Layer { conv, norm, taps } in &self.layers {
+            if let Some(mask) = &mut mask {
                 // A convolution reads zeros beyond the end of a sequence: so it must beyond the end of a sample.
-                x = x.multiply(&keep(pass, lengths, x.shape()[1])?)?;
-                lengths.iter_mut().for_each(|length| *length = (*length / 2.0).ceil());
+                x = mask.zero_padding(&x)?;
+                *mask = mask.after(pass, *taps, 2)?;
             }
             x = norm.forward_relu(pass, &conv.forward(pass, &x)?)?;
         }
-        Ok(x)
+        Ok((x, mask))
     }
 
     /// The valid steps of [`steps`](Self::steps) for lengths `[N]` of its input.
@@ -110,15 +125,10 @@ impl StridedConvNet {
     /// # Errors
     /// When work on a GPU failed.
     pub fn lengths(&self, lengths: &Tensor) -> Result<Tensor> {
-        valid_steps(lengths, self.layers.len(), 1)
+        let halved = |length: f64| self.layers.iter().fold(length as u32, |l, _| l.div_ceil(2));
+        let halved: Vec<u32> = lengths.to_vec()?.into_iter().map(halved).collect();
+        Tensor::from_slice(&halved, &[halved.len()])
     }
-}
-
-/// `[N, steps, 1]`: 1 for the first `lengths` steps of each sample, 0 for the others.
-fn keep(pass: &Pass<'_>, lengths: &[f64], steps: usize) -> Result<Tensor> {
-    let of = |&length: &f64| (0..steps).map(move |t| f64::from(u8::from((t as f64) < length)));
-    let values: Vec<f64> = lengths.iter().flat_map(of).collect();
-    Tensor::from_slice(&values, &[lengths.len(), steps, 1])?.to(pass.dtype())?.on(pass.device())
 }
 
 #[cfg(test)]
