@@ -169,9 +169,10 @@ impl fmt::Display for Stamp {
         }
         write!(
             f,
-            " (split {}), {} seeds, preset {}",
+            " (split {}), {} seed{}, preset {}",
             self.split_hash,
             self.seeds.len(),
+            if self.seeds.len() == 1 { "" } else { "s" },
             self.preset
         )?;
         let windows =

@@ -8,8 +8,9 @@ use super::batches::Batches;
 use super::judging::{Features, ROWS};
 use super::retriever::Retriever;
 use super::trial::Networks;
-use crate::config::{MissingConfig, Replacement};
+use crate::config::{MissingConfig, Replacement, word};
 use crate::failure::Result;
+use crate::progress::Progress;
 use data::folds::Split;
 use engine::Philox;
 use models::evaluate::metrics::score;
@@ -45,6 +46,10 @@ pub struct Missing<'a> {
     pub networks: &'a Networks,
     /// The task.
     pub task: &'a Task,
+    /// The trial and the arm, for messages.
+    pub name: &'a str,
+    /// The progress display.
+    pub progress: &'a Progress,
 }
 
 /// A probe with what trained it.
@@ -130,9 +135,16 @@ impl Missing<'_> {
                     }
                     (Replacement::Retrieval | Replacement::CrossModal, _, Some(known)) => {
                         let cross = replacement == Replacement::CrossModal;
+                        // Without embeddings there is no common space to search.
+                        if cross && known.embeddings.len() <= modality {
+                            continue;
+                        }
                         let retriever = Retriever::new(self, probed, known, modality, cross);
-                        let Some(retriever) = retriever else { continue };
-                        let Some(found) = retriever.features(&hidden, &test)? else { continue };
+                        let found = retriever.map(|retriever| retriever.features(&hidden, &test));
+                        let Some(found) = found.transpose()?.flatten() else {
+                            self.warn_of_few(modality, replacement);
+                            continue;
+                        };
                         (probed.probe, replaced(&|row| found.row(row).to_vec()))
                     }
                     _ => continue,
@@ -142,6 +154,16 @@ impl Missing<'_> {
             }
         }
         Ok(scores)
+    }
+
+    /// Says that a replacement has no figures.
+    fn warn_of_few(&self, modality: usize, replacement: Replacement) {
+        let name = &self.prepared.names[self.networks.modalities[modality]];
+        self.progress.warn(format_args!(
+            "{}: no figures for `{}` of {name}: the training part has fewer samples with {name} and another modality than `missing.neighbours` asks for, or none of them has a label",
+            self.name,
+            word(&replacement)
+        ));
     }
 
     /// Whether each of these samples has a modality, by its number in the networks.

@@ -26,7 +26,7 @@ pub struct Retriever<'a> {
 
 impl<'a> Retriever<'a> {
     /// Stores of the training samples that have the modality. For a search by features they must also have the modality to
-    /// search with. `None` if the system has no embeddings, or a store has too few samples.
+    /// search with; for a search by embeddings the system must have some. `None` if a store has too few samples.
     pub fn new(
         missing: &'a Missing<'a>,
         probed: &'a Probed<'a>,
@@ -34,9 +34,6 @@ impl<'a> Retriever<'a> {
         modality: usize,
         cross: bool,
     ) -> Option<Self> {
-        if cross && known.embeddings.len() <= modality {
-            return None;
-        }
         let train = &missing.split.train;
         let others = probed.columns.iter().copied().filter(|&other| other != modality);
         let others: Vec<usize> = others.collect();

@@ -520,6 +520,7 @@ impl<'a> Trial<'a> {
         let networks = self.networks(source)?;
         let batches = self.batches(source, &networks.modalities)?;
         let config = &self.session.resolved.config.missing;
+        let name = self.name(&arm.name);
         let missing = Missing {
             config,
             prepared: self.prepared,
@@ -527,6 +528,8 @@ impl<'a> Trial<'a> {
             batches: &batches,
             networks: &networks,
             task,
+            name: &name,
+            progress: self.session.progress,
         };
         let measured = !config.shares.is_empty() && networks.modalities.len() > 1;
         if arm.evaluation == EvaluationKind::Head {
