@@ -18,7 +18,7 @@ pub enum Part {
     /// Computing gradients.
     Backward,
     /// A forward op that ran again in the backward pass, because its output was not kept.
-    Again,
+    Recomputed,
     /// All else: an optimiser's update, copies between devices.
     Other,
 }
@@ -29,7 +29,7 @@ impl Part {
         match self {
             Part::Forward => "forward",
             Part::Backward => "backward",
-            Part::Again => "again",
+            Part::Recomputed => "recomputed",
             Part::Other => "other",
         }
     }
@@ -77,7 +77,7 @@ impl Profile {
             let (flops, bytes) = match event.part {
                 Part::Backward => (&mut sum.backward_flops, &mut sum.backward_bytes),
                 Part::Forward => (&mut sum.forward_flops, &mut sum.forward_bytes),
-                Part::Again | Part::Other => continue,
+                Part::Recomputed | Part::Other => continue,
             };
             *flops += event.flops;
             *bytes += event.bytes;
@@ -178,7 +178,7 @@ pub(crate) fn enter_module_of(parameter: &str) {
 
 /// Runs a forward op that was not kept.
 pub(crate) fn again<T>(body: impl FnOnce() -> T) -> T {
-    let before = with(|recording| recording.part.replace(Part::Again));
+    let before = with(|recording| recording.part.replace(Part::Recomputed));
     let value = body();
     with(|recording| recording.part = before.flatten());
     value

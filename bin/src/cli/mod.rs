@@ -1,6 +1,7 @@
 //! The command line: all commands and their options.
 
 mod bench;
+mod config;
 mod faces;
 mod predict;
 mod profile;
@@ -9,6 +10,7 @@ mod train;
 mod weights;
 
 pub use bench::*;
+pub use config::*;
 pub use faces::*;
 pub use predict::*;
 pub use profile::*;
@@ -247,18 +249,9 @@ Examples:
   mpuc data prepare --config my.toml --set data.cache=/fast/disk"
 )]
 pub struct PrepareArgs {
-    /// The preset to start from.
-    #[arg(long, value_name = "NAME")]
-    pub preset: Option<String>,
-    /// A TOML file whose settings replace those of the preset.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data, a folder or a manifest; sets data.path.
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// A single setting, e.g. data.cache=/fast/disk; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// Print what was done as one JSON object.
     #[arg(long)]
     pub json: bool,

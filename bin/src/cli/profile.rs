@@ -1,5 +1,6 @@
 //! `mpuc profile`.
 
+use super::ConfigArgs;
 use crate::device::Choice;
 use clap::Args;
 use std::path::PathBuf;
@@ -25,18 +26,9 @@ Examples:
       On the simulated GPU: launches of every kernel."
 )]
 pub struct ProfileArgs {
-    /// The preset to start from.
-    #[arg(long, value_name = "NAME")]
-    pub preset: Option<String>,
-    /// A TOML file whose settings replace those of the preset.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data, a folder or a manifest; sets data.path.
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// A single setting, e.g. training.batch=8; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The device: auto (the first GPU, or the CPU), cpu, cuda, cuda:NUMBER, sim (a simulated GPU that checks
     /// every access) or sim:fast.
     #[arg(long, value_name = "DEVICE", default_value_t)]

@@ -1,6 +1,6 @@
 //! `mpuc train` and `mpuc eval`.
 
-use super::duration;
+use super::{ConfigArgs, duration};
 use crate::device::Choice;
 use clap::Args;
 use std::path::PathBuf;
@@ -34,18 +34,9 @@ A file may have `base = \"world\"` and only the settings that differ. The run fo
 and its source."
 )]
 pub struct TrainArgs {
-    /// The preset to start from.
-    #[arg(long, value_name = "NAME")]
-    pub preset: Option<String>,
-    /// A TOML file whose settings replace those of the preset.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The data, a folder or a manifest; sets data.path.
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// A single setting, e.g. training.epochs=10; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The run folder; runs/PRESET-HASH without it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -2,7 +2,6 @@
 
 use crate::Context;
 use crate::cli::PrepareArgs;
-use crate::config::{Layers, Resolved, path_value};
 use crate::experiment::{Decoded, decode};
 use crate::failure::Result;
 use crate::output;
@@ -30,16 +29,7 @@ struct Report {
 /// # Errors
 /// When the configuration or a file is not valid.
 pub fn run(args: &PrepareArgs, context: &Context) -> Result<()> {
-    let mut flags = Vec::new();
-    if let Some(path) = &args.data {
-        flags.push(("--data", "data.path", path_value("--data", path)?));
-    }
-    let resolved = Resolved::new(&Layers {
-        preset: args.preset.as_deref(),
-        file: args.config.as_deref(),
-        set: &args.set,
-        flags,
-    })?;
+    let resolved = args.config.resolve(Vec::new())?;
     let Decoded { root, corpus, prepared, seconds: time, .. } =
         decode(&resolved.config, &context.progress, &context.stop)?;
     let present = corpus.samples.iter().flat_map(|sample| &sample.files).flatten().count();

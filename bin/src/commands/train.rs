@@ -2,7 +2,7 @@
 
 use crate::Context;
 use crate::cli::TrainArgs;
-use crate::config::{Layers, Resolved, path_value};
+use crate::config::Resolved;
 use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -20,9 +20,6 @@ use toml::Value;
 /// See [`Resolved::new`].
 pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let mut flags = Vec::new();
-    if let Some(path) = &args.data {
-        flags.push(("--data", "data.path", path_value("--data", path)?));
-    }
     if let Some(seeds) = &args.seeds {
         let seed = |&seed: &u64| i64::try_from(seed).map(Value::Integer);
         let seeds = seeds.iter().map(seed).collect::<std::result::Result<_, _>>();
@@ -36,12 +33,7 @@ pub fn resolve(args: &TrainArgs) -> Result<Resolved> {
     for (flag, key, limit) in limits {
         flags.extend(limit.map(|limit| (flag, key, Value::Integer(i64::from(limit)))));
     }
-    Resolved::new(&Layers {
-        preset: args.preset.as_deref(),
-        file: args.config.as_deref(),
-        set: &args.set,
-        flags,
-    })
+    args.config.resolve(flags)
 }
 
 /// Runs `mpuc train`.

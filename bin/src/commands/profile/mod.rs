@@ -6,7 +6,6 @@ mod trace;
 
 use crate::Context;
 use crate::cli::ProfileArgs;
-use crate::config::{Layers, Resolved, path_value};
 use crate::experiment::{self, Session, Training};
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -21,16 +20,7 @@ use summary::Summary;
 /// # Errors
 /// When the configuration, the data or a step fails, or a file cannot be written.
 pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
-    let mut flags = Vec::new();
-    if let Some(path) = &args.data {
-        flags.push(("--data", "data.path", path_value("--data", path)?));
-    }
-    let resolved = Resolved::new(&Layers {
-        preset: args.preset.as_deref(),
-        file: args.config.as_deref(),
-        set: &args.set,
-        flags,
-    })?;
+    let resolved = args.config.resolve(Vec::new())?;
     let device = args.device.open(&context.progress)?;
     // Before the steps: hours later would be too late to learn that nothing can be written there.
     if let Some(folder) = &args.out {

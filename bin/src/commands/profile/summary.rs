@@ -48,7 +48,7 @@ pub(super) struct Sums {
     pub(super) forward_s: f64,
     pub(super) backward_s: f64,
     /// Forward ops that ran again in the backward pass.
-    pub(super) again_s: f64,
+    pub(super) recomputed_s: f64,
     pub(super) other_s: f64,
     pub(super) flops: f64,
     pub(super) bytes: f64,
@@ -76,7 +76,7 @@ pub(super) struct KernelRow {
 
 impl Sums {
     pub(super) fn seconds(&self) -> f64 {
-        self.forward_s + self.backward_s + self.again_s + self.other_s
+        self.forward_s + self.backward_s + self.recomputed_s + self.other_s
     }
 
     fn add(&mut self, event: &Event, share: f64, peak: Option<&Peak>) {
@@ -85,7 +85,7 @@ impl Sums {
         match event.part {
             Part::Forward => self.forward_s += seconds,
             Part::Backward => self.backward_s += seconds,
-            Part::Again => self.again_s += seconds,
+            Part::Recomputed => self.recomputed_s += seconds,
             Part::Other => self.other_s += seconds,
         }
         self.flops += event.flops * share;
@@ -197,7 +197,16 @@ impl Summary {
 
     fn header(&self, first: &'static str) -> Vec<&'static str> {
         let mut header = vec![
-            first, "ms", "%", "forward", "backward", "again", "other", "calls", "GFLOP/s", "GB/s",
+            first,
+            "ms",
+            "%",
+            "forward",
+            "backward",
+            "recomputed",
+            "other",
+            "calls",
+            "GFLOP/s",
+            "GB/s",
         ];
         if self.peak.is_some() {
             header.push("of floor");
@@ -250,7 +259,7 @@ impl Summary {
             format!("{:.1}", 100.0 * seconds / whole.max(f64::MIN_POSITIVE)),
             ms(sums.forward_s),
             ms(sums.backward_s),
-            ms(sums.again_s),
+            ms(sums.recomputed_s),
             ms(sums.other_s),
             format!("{:.0}", sums.calls),
             rate(sums.flops),
