@@ -74,8 +74,10 @@ pub(super) fn memory(recorded: &Recorded) -> Plot {
         (1e3 * end.as_secs_f64(), event.in_use as f64 / f64::from(1 << 20), 0.0)
     };
     let events = recorded.steps.first().map_or(&[][..], |step| &step.events);
-    let curve =
-        Curve { name: "at the end of each op".into(), points: events.iter().map(point).collect() };
+    // An op that another one runs again ends before it.
+    let mut points: Vec<_> = events.iter().map(point).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let curve = Curve { name: "at the end of each op".into(), points };
     Plot {
         title: format!("{}: tensors in use", recorded.arm),
         x: "ms".into(),
