@@ -37,6 +37,10 @@ pub enum Error {
         instruction: String,
         /// The block that was running.
         block: [u32; 3],
+        /// The warp that was running.
+        warp: u32,
+        /// Where the other warps of the block stand, and how many other blocks wait.
+        others: Vec<String>,
     },
 }
 
@@ -53,11 +57,15 @@ impl fmt::Display for Error {
                 )
             }
             Error::Launch(what) | Error::Address(what) => f.write_str(what),
-            Error::StepLimit { kernel, limit, instruction, block } => write!(
-                f,
-                "kernel {kernel}: block {block:?} was still at `{instruction}` after {limit} warp \
-                 instructions; look for a loop that waits for another thread, or raise step_limit"
-            ),
+            Error::StepLimit { kernel, limit, instruction, block, warp, others } => {
+                write!(
+                    f,
+                    "kernel {kernel}: warp {warp} of block {block:?} was still at `{instruction}` \
+                     after {limit} warp instructions"
+                )?;
+                others.iter().try_for_each(|place| write!(f, "; {place}"))?;
+                f.write_str("; look for a loop that waits for another thread, or raise step_limit")
+            }
         }
     }
 }

@@ -28,13 +28,13 @@ pub(crate) enum Operation {
     /// A load from the parameter space; its first byte has address 0.
     Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
     /// A load.
-    Load { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
+    Load { address: Address, element: Element, values: Vec<Slot>, order: Order },
     /// A store.
-    Store { address: Address, element: Element, values: Vec<Slot>, strong: Strong },
+    Store { address: Address, element: Element, values: Vec<Slot>, order: Order },
     /// A read-modify-write.
     Atomic(Box<Atomic>),
     /// `fence` and `membar`.
-    Fence,
+    Fence(Fencing),
     /// A shuffle.
     Shuffle { mode: Shuffle, d: u16, valid: Option<u16>, a: u16, b: u16, c: u16, members: u16 },
     /// A vote; the result is a predicate or, for a ballot, a register.
@@ -73,15 +73,38 @@ pub(crate) enum Logic {
     Not,
 }
 
-/// Memory order of an access.
+/// The threads that a strong access or a fence synchronises with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strong {
+pub(crate) enum Scope {
+    /// Those of its block.
+    Block,
+    /// Those of the device; also what PTX calls system and cluster.
+    Device,
+}
+
+/// Memory order of a load or store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
     /// A plain access: races are findings.
     Weak,
+    /// A plain load of memory that no thread writes during the launch: `ld.global.nc`.
+    Stable,
+    /// A plain load whose value a compare-and-swap of the kernel checks.
+    Guess,
     /// Volatile or relaxed.
-    Relaxed,
+    Relaxed(Scope),
     /// A load with acquire or a store with release semantics.
-    Ordered,
+    Ordered(Scope),
+}
+
+/// What a fence orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fencing {
+    pub scope: Scope,
+    pub acquires: bool,
+    pub releases: bool,
+    /// Whether it is sequentially consistent: all such fences have one order.
+    pub total: bool,
 }
 
 /// The address operand of an access.
@@ -90,6 +113,8 @@ pub(crate) struct Address {
     pub space: Space,
     pub base: Base,
     pub offset: i64,
+    /// The number of the array in shared memory from which the address was computed, where that is certain.
+    pub array: Option<u16>,
 }
 
 /// The base of an address; the offset is added to it.
@@ -143,8 +168,9 @@ pub(crate) struct Atomic {
     pub d: Slot,
     pub b: Slot,
     pub c: Slot,
-    /// Whether it has acquire or release semantics, which order other accesses.
-    pub ordered: bool,
+    pub scope: Scope,
+    pub acquires: bool,
+    pub releases: bool,
 }
 
 /// Computes the new value from the old one and the operands, all as bits.

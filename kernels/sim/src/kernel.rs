@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::instruction::Instruction;
+use crate::parse::Array;
 use crate::{decode, parse};
 
 /// A PTX module: its kernels and the device variables they share.
@@ -88,9 +89,14 @@ pub struct Kernel {
     pub(crate) constants: Vec<Constant>,
     pub(crate) parameter_bytes: usize,
     pub(crate) shared_bytes: usize,
+    pub(crate) arrays: Vec<Array>,
     pub(crate) local_bytes: usize,
     pub(crate) required_block: Option<[u32; 3]>,
     pub(crate) most_threads: Option<u64>,
+    /// Whether a loop reads what another thread may write for it.
+    pub(crate) may_wait: bool,
+    /// Whether threads synchronise by more than barriers of whole blocks and warps.
+    pub(crate) precise: bool,
 }
 
 /// A register whose value is fixed before the kernel starts.

@@ -1,6 +1,6 @@
 //! Launching a kernel.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
@@ -34,7 +34,7 @@ pub enum Mode {
     Checked,
 }
 
-/// The order of blocks in checked mode.
+/// An order of blocks or warps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
     /// By index, x fastest.
@@ -42,8 +42,22 @@ pub enum Order {
     Forward,
     /// By descending index.
     Reversed,
-    /// In a random order, a function of this seed.
+    /// In a random order, a function of this seed; for warps another one at each turn.
     Seeded(u64),
+}
+
+impl Order {
+    /// Brings indices into this order. `turn` counts the orders of a run so far.
+    pub(crate) fn arrange(self, list: &mut [u32], turn: u64) {
+        match self {
+            Order::Forward => {}
+            Order::Reversed => list.reverse(),
+            Order::Seeded(seed) => {
+                let seed = mix(seed ^ mix(turn));
+                list.sort_by_cached_key(|&index| mix(seed ^ mix(u64::from(index))));
+            }
+        }
+    }
 }
 
 /// The blocks of a grid that run.
@@ -63,6 +77,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The order of blocks in checked mode.
     pub order: Order,
+    /// The order in which the warps of a block have their turns.
+    pub warps: Order,
     /// The blocks that run.
     pub blocks: Blocks,
     /// The most warp instructions of a launch (in value mode: of a block).
@@ -73,11 +89,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Checked mode, all blocks by index, 10^10 warp instructions, no perturbation.
+    /// Checked mode, all blocks and warps by index, 10^10 warp instructions, no perturbation.
     fn default() -> Settings {
         Settings {
             mode: Mode::Checked,
             order: Order::Forward,
+            warps: Order::Forward,
             blocks: Blocks::All,
             step_limit: 10_000_000_000,
             perturb: None,
@@ -109,31 +126,33 @@ pub fn run(
                 return Err(Error::Launch(format!("kernel {}: {what}", kernel.name)));
             }
             let mut checker = std::mem::take(&mut memory.checker);
-            let threads = launch.block.iter().product::<u32>() as usize;
-            checker.start_launch(threads, shared_bytes(kernel, launch));
+            checker.start_launch(kernel.precise);
             let mut machine = Machine::new(kernel, launch, &constants, settings, Some(checker));
-            let result = ordered(blocks, launch.grid, settings)
-                .into_iter()
-                .try_for_each(|block| machine.run_block(memory, block));
+            let mut list = listed(blocks, launch.grid, settings).into_iter();
+            let result = machine.run(memory, || list.next(), &AtomicBool::new(false));
             machine.finish(&mut findings, &mut tallies);
             memory.checker = machine.checker.take().unwrap_or_default();
             result?;
         }
         Mode::Values => {
             let memory = &*memory;
-            let failed = AtomicBool::new(false);
-            let parts = chunks(blocks, launch.grid, settings.blocks)
+            let (failed, next) = (AtomicBool::new(false), AtomicUsize::new(0));
+            let ranges = chunks(blocks, launch.grid, settings.blocks);
+            // Every thread takes ranges until none is left, so that each block starts even if others wait for it.
+            let parts = (0..rayon::current_num_threads().min(ranges.len()))
                 .into_par_iter()
-                .map(|range| {
+                .map(|_| {
                     let mut machine = Machine::new(kernel, launch, &constants, settings, None);
-                    for block in range {
-                        if failed.load(Relaxed) {
-                            break;
-                        }
-                        machine
-                            .run_block(memory, block)
-                            .inspect_err(|_| failed.store(true, Relaxed))?;
-                    }
+                    let mut range = 0..0;
+                    let block = || {
+                        range.next().or_else(|| {
+                            range = ranges.get(next.fetch_add(1, Relaxed))?.clone();
+                            range.next()
+                        })
+                    };
+                    machine
+                        .run(memory, block, &failed)
+                        .inspect_err(|_| failed.store(true, Relaxed))?;
                     let mut part = (Findings::default(), vec![Tally::default(); tallies.len()]);
                     machine.finish(&mut part.0, &mut part.1);
                     Ok(part)
@@ -146,6 +165,7 @@ pub fn run(
                     total.add(part);
                 }
             }
+            findings.sort_by_block();
         }
     }
     Ok(Report { findings: findings.into_list(), counters: Counters::by_line(kernel, &tallies) })
@@ -211,16 +231,12 @@ fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constan
 }
 
 /// Block indices in the order in which they run.
-fn ordered(blocks: u32, grid: [u32; 3], settings: &Settings) -> Vec<u32> {
+fn listed(blocks: u32, grid: [u32; 3], settings: &Settings) -> Vec<u32> {
     let mut list: Vec<u32> = match settings.blocks {
         Blocks::All => (0..blocks).collect(),
         Blocks::Corners => corners(grid),
     };
-    match settings.order {
-        Order::Forward => {}
-        Order::Reversed => list.reverse(),
-        Order::Seeded(seed) => list.sort_by_cached_key(|&block| mix(seed ^ mix(u64::from(block)))),
-    }
+    settings.order.arrange(&mut list, 0);
     list
 }
 

@@ -21,6 +21,13 @@ pub enum Kind {
     SharedRace,
     /// A data race in global memory: two threads access a byte, one writes, unordered.
     GlobalRace,
+    /// Lanes of one store write different values to one address: one of them stays, which one is not defined.
+    LaneRace,
+    /// A plain read whose value a compare-and-swap then checks is not ordered with another thread's atomic. A race by
+    /// the memory model, and common: a wrong value costs the compare-and-swap one more turn.
+    GuessRace,
+    /// A non-coherent load (`ld.global.nc`, `__ldg`) of bytes that the same launch has written.
+    StaleRead,
     /// A warp collective whose mask misses an executing lane or names one that never executes it.
     CollectiveMask,
     /// A shuffle that reads a lane outside the participating lanes.
@@ -45,6 +52,13 @@ pub struct Finding {
     pub block: [u32; 3],
     /// The thread's index in the block.
     pub thread: [u32; 3],
+}
+
+impl Kind {
+    /// Whether kernels with such a finding usually give the intended result.
+    pub fn is_mild(self) -> bool {
+        matches!(self, Kind::LaneRace | Kind::GuessRace)
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -170,15 +184,33 @@ impl Findings {
         }
     }
 
-    /// Adds another collector's findings, still one for each instruction and kind.
+    /// Adds another collector's findings, still one for each instruction and kind: that of the first block.
     pub fn merge(&mut self, other: Findings) {
         for (pc, finding) in other.list {
-            self.push(pc, finding);
+            let same = |known: &&mut (u32, Finding)| {
+                known.0 == pc && known.1.kind == finding.kind
+            };
+            match self.list.iter_mut().find(same) {
+                Some((_, known)) if place(&finding) < place(known) => *known = finding,
+                Some(_) => {}
+                None => self.push(pc, finding),
+            }
         }
+    }
+
+    /// Sorts by block; those of a block stay in the order in which they were added.
+    pub fn sort_by_block(&mut self) {
+        self.list.sort_by_key(|(_, finding)| place(finding));
     }
 
     /// The findings in the order in which they were added.
     pub fn into_list(self) -> Vec<Finding> {
         self.list.into_iter().map(|(_, finding)| finding).collect()
     }
+}
+
+/// A finding's block, for comparisons by index.
+fn place(finding: &Finding) -> [u32; 3] {
+    let [x, y, z] = finding.block;
+    [z, y, x]
 }

@@ -1,16 +1,23 @@
 //! Race detection: the last accesses of every byte and the synchronisation between threads.
 
+mod access;
+mod clock;
 mod order;
+mod record;
 mod shadow;
+mod threads;
 
-pub(crate) use order::{Moment, Order};
-pub(crate) use shadow::{Access, Clash, Shadow};
+pub(crate) use access::Access;
+pub(crate) use order::{Moment, Order, Strong};
+pub(crate) use record::Clash;
+pub(crate) use shadow::Shadow;
+pub(crate) use threads::{Arrival, Threads};
 
 /// The state of race detection. Records of global memory and the clock persist between launches.
 #[derive(Default)]
 pub(crate) struct Checker {
     pub order: Order,
-    /// Records of shared memory.
+    /// Records of the running block's shared memory.
     pub shared: Shadow,
     /// Records of global memory, by allocation.
     global: Vec<Option<Box<Shadow>>>,
@@ -36,10 +43,21 @@ impl Checker {
     }
 
     /// Starts a launch: everything before it is ordered before everything in it.
-    pub fn start_launch(&mut self, threads: usize, shared_bytes: usize) {
-        if self.order.start_launch(threads) {
+    pub fn start_launch(&mut self, precise: bool) {
+        if self.order.start_launch(precise) {
             self.global.clear();
         }
-        self.shared = Shadow::new(shared_bytes);
+    }
+
+    /// Starts a block with shared memory of `bytes` bytes.
+    pub fn start_block(&mut self, block: u32, warps: usize, bytes: usize) {
+        self.order.start_block(block, warps);
+        self.shared.restart(bytes);
+    }
+
+    /// Exchanges the running block's state with that of another block.
+    pub fn exchange(&mut self, threads: &mut Threads, shared: &mut Shadow) {
+        std::mem::swap(&mut self.order.threads, threads);
+        std::mem::swap(&mut self.shared, shared);
     }
 }

@@ -1,14 +1,18 @@
-//! The happens-before order of accesses: barriers, warp barriers, and release and acquire between
-//! blocks.
+//! The happens-before order of accesses, by the rules of the PTX memory model (PTX ISA, "Memory Consistency Model").
 //!
-//! The clock counts memory instructions and synchronisations over all launches; blocks of a checked
-//! launch run one at a time. Within a block, an access is ordered after an earlier one of another
-//! thread when both threads passed a common barrier in between. Between blocks, the earlier block
-//! must release (a fence and then an atomic, or a releasing access) and the later block must
-//! acquire the same address (an atomic or an acquiring load).
+//! The clock counts memory instructions and synchronisations over all launches, so a time names one instruction of one
+//! warp. Every thread has a vector clock. Barriers join the clocks of their threads. A release (a fence and then a
+//! strong write, or a releasing write) leaves a message at its address; a strong read that observes it, directly or
+//! through a chain of read-modify-writes, and then a fence, or an acquiring read, joins the message's clock. Both sides'
+//! scopes must include each other's threads. Sequentially consistent device fences order more: a fence that happens
+//! before a strong write orders what preceded it before a fence of the reading side, also where barriers lie between.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::clock::{Clock, join};
+use super::threads::{Arrival, Fence, Flow, Threads};
+use crate::instruction::{Fencing, Scope};
 use crate::lanes::LANES;
 
 /// The clock and the synchronisations so far.
@@ -16,49 +20,49 @@ use crate::lanes::LANES;
 pub(crate) struct Order {
     now: u32,
     launch_start: u32,
-    /// The running block's index in the grid.
-    block: u32,
-    block_start: u32,
-    warps: usize,
-    /// For each pair of warps, the time of their last common barrier.
-    joint: Vec<u32>,
-    /// For each warp, the minimum of its row in `joint`.
-    floor: Vec<u32>,
-    /// For each thread, its last warp barrier and the lanes in it.
-    warp_barrier: Vec<(u32, u32)>,
-    /// For each warp, the last warp barrier of any of its lanes.
-    last_warp_barrier: Vec<u32>,
-    /// For each thread, the time of its last fence, and the time up to which it covers the whole
-    /// block.
-    fence: Vec<(u32, u32)>,
-    /// The time up to which every thread's accesses are covered by its own fence and a barrier.
-    all_fenced: u32,
-    any_fence: bool,
+    /// The threads of the running block.
+    pub threads: Threads,
     /// The releases that can be acquired, by address.
-    messages: HashMap<u64, Vec<Released>>,
-    /// The releases that the running block has acquired, by releasing block.
-    known: HashMap<u32, Known>,
+    messages: HashMap<Address, Message>,
+    /// Whether a thread of the launch has passed a fence or released.
+    released: bool,
+    /// Whether threads of the launch may synchronise by more than barriers of whole blocks and warps. Two accesses of
+    /// each word then do not stand for all others.
+    precise: bool,
 }
 
-/// A release of one thread.
-#[derive(Debug, Clone, Copy)]
-struct Released {
+/// An address of a message: an allocation of global memory, or a block's shared memory, and the offset in it.
+pub(crate) type Address = (u64, usize);
+
+/// What a strong write at an address has released.
+#[derive(Debug, Clone)]
+struct Message {
+    /// The thread of the last write.
     block: u32,
     thread: u16,
-    /// The whole block's accesses up to this time are released.
-    block_until: u32,
-    /// The thread's own accesses up to this time are released.
-    thread_until: u32,
-    /// The time of the releasing access.
+    scope: Scope,
+    /// The time of the last write.
     at: u32,
+    /// Whether the last write is a release, which later strong writes of its thread continue.
+    ordered: bool,
+    /// Released to threads of every block.
+    device: Arc<Clock>,
+    /// Released to threads of the same block, by block.
+    within: HashMap<u32, Arc<Clock>>,
+    /// What happened before sequentially consistent device fences that happened before.
+    fenced: Arc<Clock>,
 }
 
-/// An acquired release, with the acquiring thread and the time.
+/// A strong access, as far as it synchronises.
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    released: Released,
-    by: u16,
-    at: u32,
+pub(crate) struct Strong {
+    pub address: Address,
+    pub thread: u16,
+    pub scope: Scope,
+    /// Whether it releases (a write) or acquires (a read) by itself.
+    pub ordered: bool,
+    /// Whether the write is the second half of a read-modify-write.
+    pub update: bool,
 }
 
 /// The current time and the bounds of one warp, for fast tests.
@@ -68,28 +72,23 @@ pub(crate) struct Moment {
     /// The running block.
     pub block: u32,
     pub warp: u16,
-    /// Accesses of the running block up to this time are ordered before the warp's.
+    /// Accesses of the running block up to this time happen before the warp's.
     floor: u32,
-    /// Accesses of other blocks up to this time are ordered before the warp's.
+    /// Accesses of other blocks up to this time happen before the warp's.
     elsewhere: u32,
-    /// Start of the running block. Blocks run one at a time, so all later times belong to it.
-    block_start: u32,
-    /// The time of the last warp barrier.
-    pub warp_barrier: u32,
+    /// The last time before this launch.
+    pub launch: u32,
+    /// The last time at which lanes of the warp synchronised with others.
+    pub warp_sync: u32,
+    /// Whether threads may synchronise by more than barriers of whole blocks and warps.
+    pub precise: bool,
 }
 
 impl Moment {
-    /// Whether an access at `time` is surely ordered before one of this warp now. False means
-    /// unknown.
+    /// Whether an access of a block at `time` surely happens before one of this warp now. False means unknown.
     #[inline(always)]
-    pub fn surely_before(&self, time: u32) -> bool {
-        time <= self.floor && (time <= self.elsewhere || time >= self.block_start)
-    }
-
-    /// Whether an access at `time` is of the running block and not surely ordered.
-    #[inline(always)]
-    pub fn is_open(&self, time: u32) -> bool {
-        time > self.floor
+    pub fn surely_before(&self, time: u32, block: u32) -> bool {
+        time <= self.floor && (time <= self.elsewhere || block == self.block)
     }
 
     /// A lane's thread index in the block.
@@ -98,9 +97,6 @@ impl Moment {
         self.warp * LANES as u16 + lane as u16
     }
 }
-
-/// The value of [`Known::by`] for several threads.
-const SEVERAL: u16 = u16::MAX;
 
 impl Order {
     /// Advances the clock; false when it has reached its maximum.
@@ -111,109 +107,169 @@ impl Order {
     }
 
     /// Starts a launch; true when the clock was reset, and then all older records must be dropped.
-    pub fn start_launch(&mut self, threads: usize) -> bool {
+    pub fn start_launch(&mut self, precise: bool) -> bool {
+        self.precise = precise;
         let over = self.now > u32::MAX / 2;
         if over {
             self.now = 0;
         }
         self.now += 1;
         self.launch_start = self.now;
-        self.warps = threads.div_ceil(LANES);
-        self.joint.resize(self.warps * self.warps, 0);
-        self.floor.resize(self.warps, 0);
-        self.warp_barrier.resize(self.warps * LANES, (0, 0));
-        self.last_warp_barrier.resize(self.warps, 0);
-        self.fence.resize(self.warps * LANES, (0, 0));
         self.messages.clear();
+        self.released = false;
         over
     }
 
     /// Starts a block.
-    pub fn start_block(&mut self, block: u32) {
+    pub fn start_block(&mut self, block: u32, warps: usize) {
         self.tick();
-        self.block = block;
-        self.block_start = self.now;
-        self.joint.fill(self.now);
-        self.floor.fill(self.now);
-        self.warp_barrier.fill((0, 0));
-        self.last_warp_barrier.fill(0);
-        self.fence.fill((0, 0));
-        self.all_fenced = 0;
-        self.any_fence = false;
-        self.known.clear();
+        self.threads = Threads::new(block, warps, self.now);
         self.tick();
     }
 
-    /// Warps, one bit each, pass a barrier together.
-    pub fn barrier(&mut self, warps: u64) {
-        let here = |warp: usize| warp < 64 && warps >> warp & 1 == 1;
-        for a in (0..self.warps).filter(|&warp| here(warp)) {
-            let row = &mut self.joint[a * self.warps..(a + 1) * self.warps];
-            for (b, joint) in row.iter_mut().enumerate() {
-                if here(b) {
-                    *joint = self.now;
+    /// Threads pass a barrier together; see [`Threads::barrier`].
+    pub fn barrier(&mut self, masks: &[u32], live: &[u32], arrivals: &[Arrival]) {
+        self.threads.barrier(masks, live, arrivals, self.now);
+        self.tick();
+    }
+
+    /// Threads arrive at a barrier without waiting at it.
+    pub fn arrive(&self, warp: usize, mask: u32) -> Arrival {
+        self.threads.arrive(warp, mask, self.now)
+    }
+
+    /// Lanes of a warp pass a warp barrier together; `live` are the lanes that have not ended.
+    pub fn warp_barrier(&mut self, warp: usize, mask: u32, live: u32) {
+        self.threads.warp_barrier(warp, mask, live, self.now);
+        self.tick();
+    }
+
+    /// A thread passes a fence.
+    pub fn fence(&mut self, thread: u16, fencing: Fencing) {
+        let (now, wide) = (self.now, fencing.scope == Scope::Device);
+        let mut synchronises = false;
+        let (lane, common) = self.threads.lane_mut(thread);
+        if fencing.acquires {
+            let kinds = if wide { 2 } else { 1 };
+            for pending in &mut lane.pending[..kinds] {
+                if !pending.is_empty() {
+                    synchronises = true;
+                    let flow = lane.flow.get_or_insert_with(|| common.clone());
+                    join(&mut flow.before, &std::mem::take(pending));
                 }
             }
-            self.floor[a] = row.iter().copied().min().unwrap_or(self.now);
         }
-        if self.any_fence && warps.count_ones() as usize == self.warps {
-            self.all_fenced = self.fence.iter().map(|fence| fence.0).min().unwrap_or(0);
+        let total = fencing.total && wide;
+        if total && !lane.flow.as_ref().unwrap_or(common).observed.is_empty() {
+            let flow = lane.flow.get_or_insert_with(|| common.clone());
+            synchronises = true;
+            join(&mut flow.before, &flow.observed);
         }
-        self.tick();
+        let fence = Fence {
+            before: Arc::clone(&lane.flow.as_ref().unwrap_or(common).before),
+            at: now,
+        };
+        if total {
+            lane.total = Some(fence.clone());
+        }
+        if fencing.releases {
+            if wide {
+                lane.fences[1] = Some(fence.clone());
+            }
+            lane.fences[0] = Some(fence);
+            self.released = true;
+        }
+        if synchronises {
+            self.threads.note_sync(thread, now);
+        }
     }
 
-    /// Lanes of a warp pass a warp barrier together.
-    pub fn warp_barrier(&mut self, warp: usize, lanes: u32) {
-        for lane in (0..LANES).filter(|lane| lanes >> lane & 1 == 1) {
-            self.warp_barrier[warp * LANES + lane] = (self.now, lanes);
-        }
-        self.last_warp_barrier[warp] = self.now;
-        self.tick();
-    }
-
-    /// A thread passes a fence over the whole device.
-    pub fn fence(&mut self, thread: u16) {
-        let thread = usize::from(thread);
-        self.fence[thread] = (self.now, self.floor[thread / LANES]);
-        self.any_fence = true;
-    }
-
-    /// Records a thread's strong write to `address`: it releases the accesses that its fences
-    /// cover.
-    pub fn release(&mut self, address: u64, thread: u16) {
-        let (fence, covered) = self.fence[usize::from(thread)];
-        let block_until = covered.max(self.all_fenced);
-        if fence == 0 && block_until == 0 {
+    /// Records a strong write: what it releases stays as a message at its address. `last` is the time of the write
+    /// before it.
+    pub fn release(&mut self, write: Strong, last: u32) {
+        if !self.released && !write.ordered {
             return;
         }
-        let list = self.messages.entry(address).or_default();
-        let mine =
-            Released { block: self.block, thread, block_until, thread_until: fence, at: self.now };
-        let others = self.known.values().map(|known| known.released);
-        for released in others.chain([mine]) {
-            match list.iter_mut().find(|old| old.block == released.block) {
-                Some(old) if old.at <= released.at => *old = released,
-                Some(_) => {}
-                None => list.push(released),
+        self.released = true;
+        let (block, thread) = (self.threads.block, write.thread);
+        let (mut within, mut device, mut fenced) = self.released_by(write);
+        let old = self.messages.remove(&write.address).filter(|old| old.at == last);
+        let mut ordered = write.ordered;
+        if let Some(old) = old {
+            let own = old.block == block && old.thread == thread;
+            let strong = old.block == block || old.scope == Scope::Device && write.scope == Scope::Device;
+            let continued = own && old.ordered;
+            if write.update && strong || continued {
+                ordered |= continued;
+                for (other, clock) in old.within {
+                    join(within.entry(other).or_default(), &clock);
+                }
+                join(&mut fenced, &old.fenced);
+                let new = std::mem::replace(&mut device, old.device);
+                join(&mut device, &new);
             }
         }
+        if within.is_empty() && device.is_empty() && fenced.is_empty() {
+            return;
+        }
+        let (scope, at) = (write.scope, self.now);
+        let message = Message { block, thread, scope, at, ordered, device, within, fenced };
+        self.messages.insert(write.address, message);
     }
 
-    /// Records a thread's strong read of `address`: it acquires all releases at that address.
-    pub fn acquire(&mut self, address: u64, thread: u16) {
-        let Some(list) = self.messages.get(&address) else { return };
-        for &released in list.iter().filter(|released| released.block != self.block) {
-            let known = Known { released, by: thread, at: self.now };
-            self.known
-                .entry(released.block)
-                .and_modify(|old| {
-                    if old.released.at < released.at {
-                        *old = known;
-                    } else if old.by != thread {
-                        old.by = SEVERAL;
-                    }
-                })
-                .or_insert(known);
+    /// What a strong write releases: to threads of its block, to those of every block, and to sequentially consistent
+    /// fences.
+    fn released_by(&self, write: Strong) -> (HashMap<u32, Arc<Clock>>, Arc<Clock>, Arc<Clock>) {
+        let (block, thread) = (self.threads.block, write.thread);
+        let (flow, lane) = (self.threads.flow(thread), self.threads.lane(thread));
+        let of = |fence: &Option<Fence>| fence.as_ref().map(|fence| fence.clock(block, thread));
+        let fences = match (write.ordered, lane) {
+            (true, _) => {
+                let fence = Some(Fence { before: Arc::clone(&flow.before), at: self.now });
+                [of(&fence), of(&fence)]
+            }
+            (false, Some(lane)) => [of(&lane.fences[0]), of(&lane.fences[1])],
+            (false, None) => [None, None],
+        };
+        let [near, far] = fences;
+        let within = near.map(|clock| (block, clock)).into_iter().collect();
+        if write.scope == Scope::Block {
+            return (within, Arc::default(), Arc::default());
+        }
+        let mut fenced = Arc::clone(&flow.fenced);
+        if let Some(total) = lane.and_then(|lane| of(&lane.total)) {
+            join(&mut fenced, &total);
+        }
+        (within, far.unwrap_or_default(), fenced)
+    }
+
+    /// Records a strong read: it observes the message at its address, if the write at time `last` left one.
+    pub fn acquire(&mut self, read: Strong, last: u32) {
+        let block = self.threads.block;
+        let Some(message) = self.messages.get(&read.address) else { return };
+        let wide = read.scope == Scope::Device;
+        let strong = message.block == block || wide && message.scope == Scope::Device;
+        if message.at != last || !strong {
+            return;
+        }
+        let (lane, common) = self.threads.lane_mut(read.thread);
+        let within = message.within.get(&block);
+        if let Some(clock) = within {
+            join(&mut lane.pending[0], clock);
+        }
+        join(&mut lane.pending[1], &message.device);
+        if read.ordered || !message.fenced.is_empty() {
+            let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
+            join(&mut flow.observed, &message.fenced);
+            if read.ordered {
+                within.into_iter().for_each(|clock| join(&mut flow.before, clock));
+            }
+            if read.ordered && wide {
+                join(&mut flow.before, &message.device);
+            }
+        }
+        if read.ordered {
+            self.threads.note_sync(read.thread, self.now);
         }
     }
 
@@ -221,38 +277,28 @@ impl Order {
     pub fn moment(&self, warp: usize, shared: bool) -> Moment {
         Moment {
             now: self.now,
-            block: self.block,
+            block: self.threads.block,
             warp: warp as u16,
-            floor: self.floor[warp],
+            floor: self.threads.floor(warp),
             // Blocks do not share shared memory.
             elsewhere: if shared { u32::MAX } else { self.launch_start },
-            block_start: self.block_start,
-            warp_barrier: self.last_warp_barrier[warp],
+            launch: self.launch_start,
+            warp_sync: self.threads.last_sync(warp),
+            precise: self.precise,
         }
     }
 
-    /// Whether an access of `thread` of the running block at `time` is ordered before one of
-    /// thread `me` now.
-    pub fn before_in_block(&self, time: u32, thread: u16, me: u16) -> bool {
-        let (thread, me) = (usize::from(thread), usize::from(me));
-        if thread == me {
-            return true;
-        }
-        let (theirs, mine) = (thread / LANES, me / LANES);
-        if time <= self.joint[mine * self.warps + theirs] {
-            return true;
-        }
-        let (at, lanes) = self.warp_barrier[me];
-        theirs == mine && time <= at && lanes >> (thread % LANES) & 1 == 1
+    /// Whether an access of a thread at `time` happens before one of thread `me` of the running block now.
+    pub fn before(&self, time: u32, (block, thread): (u32, u16), me: u16) -> bool {
+        time <= self.launch_start
+            || (block, thread) == (self.threads.block, me)
+            || time <= self.threads.flow(me).before.time(block, thread)
     }
 
-    /// Whether an access of another block of this launch is ordered before one of thread `me` now.
-    pub fn before_across(&self, time: u32, block: u32, thread: u16, atomic: bool, me: u16) -> bool {
-        let Some(known) = self.known.get(&block) else { return false };
-        let released = known.released;
-        let own_until = if atomic { released.at } else { released.thread_until };
-        let covered =
-            time <= released.block_until || thread == released.thread && time <= own_until;
-        covered && (known.by == SEVERAL || self.before_in_block(known.at, known.by, me))
+    /// Whether an access at `time` would happen before one of thread `me` now if `me` had passed a fence.
+    pub fn lacks_fence(&self, time: u32, (block, thread): (u32, u16), me: u16) -> bool {
+        let reached = |clock: &Clock| time <= clock.time(block, thread);
+        reached(&self.threads.flow(me).observed)
+            || self.threads.lane(me).is_some_and(|lane| lane.pending.iter().any(|clock| reached(clock)))
     }
 }

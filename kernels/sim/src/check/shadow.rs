@@ -1,7 +1,13 @@
-//! Shadow memory: the last write and reads of each part of an allocation.
+//! Shadow memory: the last accesses of each part of an allocation.
 
+use std::collections::HashMap;
+
+use super::access::Access;
 use super::order::{Moment, Order};
-use crate::lanes::LANES;
+use super::record::{Clash, Entry, Record};
+
+/// The most accesses of one record that are kept besides the record's own, in a precise launch.
+const MOST: usize = 16;
 
 /// Records of one allocation: one for each 4-byte word; narrower after the first narrower access.
 #[derive(Default)]
@@ -10,57 +16,23 @@ pub(crate) struct Shadow {
     bytes: usize,
     /// Base-2 logarithm of the bytes of a record.
     shift: u32,
-}
-
-/// The last write and reads of a few bytes.
-#[derive(Clone, Copy, Default)]
-struct Record {
-    /// 0: none yet.
-    write_time: u32,
-    write_block: u32,
-    write_thread: u16,
-    write_atomic: bool,
-    /// The last reads of two warps, in different blocks where possible.
-    reads: [Read; 2],
-}
-
-/// Reads of one warp.
-#[derive(Clone, Copy, Default)]
-struct Read {
-    /// 0: none yet.
-    time: u32,
-    block: u32,
-    warp: u16,
-    lanes: u32,
-}
-
-/// The kind of an access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// A plain read.
-    Read,
-    /// A plain write.
-    Write,
-    /// A volatile, relaxed or acquiring read.
-    StrongRead,
-    /// An atomic, or a volatile, relaxed or releasing write.
-    Atomic,
-}
-
-/// An earlier access that races with the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Clash {
-    pub block: u32,
-    pub thread: u16,
-    pub write: bool,
-    /// Whether both belong to the same warp instruction.
-    pub same_instruction: bool,
+    /// Unordered accesses that have no room in their record.
+    more: HashMap<usize, Vec<Entry>>,
 }
 
 impl Shadow {
     /// Records of memory without any access.
     pub fn new(bytes: usize) -> Shadow {
-        Shadow { records: vec![Record::default(); bytes.div_ceil(4)], bytes, shift: 2 }
+        let records = vec![Record::default(); bytes.div_ceil(4)];
+        Shadow { records, bytes, shift: 2, more: HashMap::new() }
+    }
+
+    /// Starts anew with memory of `bytes` bytes.
+    pub fn restart(&mut self, bytes: usize) {
+        self.records.clear();
+        self.records.resize(bytes.div_ceil(4), Record::default());
+        self.more.clear();
+        (self.bytes, self.shift) = (bytes, 2);
     }
 
     /// Splits records to the size of an access.
@@ -69,81 +41,147 @@ impl Shadow {
         let parts = 1 << (self.shift - shift);
         self.records =
             self.records.iter().flat_map(|record| std::iter::repeat_n(*record, parts)).collect();
+        let more = std::mem::take(&mut self.more);
+        for (at, list) in more {
+            self.more.extend((at * parts..(at + 1) * parts).map(|part| (part, list.clone())));
+        }
         self.shift = shift;
     }
 
-    /// Records an access of lane `lane` of the warp of `moment` and returns the first earlier
-    /// access that races with it. In shared memory the accesses of other blocks are ignored.
+    /// The records of some bytes.
+    #[inline(always)]
+    fn range(&mut self, offset: usize, bytes: u32) -> std::ops::Range<usize> {
+        debug_assert!(offset + bytes as usize <= self.bytes);
+        if bytes < 1 << self.shift {
+            self.split(bytes.trailing_zeros());
+        }
+        let first = offset >> self.shift;
+        first..first + (bytes as usize >> self.shift)
+    }
+
+    /// The time of the last write of these bytes; 0 when there was none.
+    pub fn last_write(&mut self, offset: usize, bytes: u32) -> u32 {
+        let range = self.range(offset, bytes);
+        self.records[range].iter().map(Record::write_time).max().unwrap_or(0)
+    }
+
+    /// Records an access of lane `lane` of the warp of `moment` and returns the first earlier access that races with
+    /// it. Shared memory has records of one block alone.
     #[inline(always)]
     pub fn access(
         &mut self,
         order: &Order,
         moment: &Moment,
         access: Access,
-        offset: usize,
-        bytes: u32,
+        (offset, bytes): (usize, u32),
         lane: usize,
     ) -> Option<Clash> {
-        debug_assert!(offset + bytes as usize <= self.bytes);
-        if bytes < 1 << self.shift {
-            self.split(bytes.trailing_zeros());
-        }
         let mut clash = None;
-        let first = offset >> self.shift;
-        let count = bytes as usize >> self.shift;
-        for record in &mut self.records[first..first + count] {
-            let found = match access {
-                Access::Read => {
-                    let clash = record.clash_with_write(order, moment, false, lane);
-                    record.note_read(order, moment, 1 << lane);
-                    clash
-                }
-                Access::StrongRead => record.clash_with_write(order, moment, true, lane),
-                Access::Write | Access::Atomic => {
-                    record.write(order, moment, access == Access::Atomic, lane)
-                }
+        for at in self.range(offset, bytes) {
+            let record = &mut self.records[at];
+            let found = if access == Access::WRITE && record.is_past(moment) {
+                record.set_write(moment, access, lane);
+                None
+            } else {
+                let found = self.clash(order, moment, access, at, lane);
+                self.note(order, moment, access, at, lane);
+                found
             };
-            if found.is_some() && clash.is_none() {
-                clash = found;
-            }
+            clash = clash.or(found);
         }
         clash
     }
-}
 
-impl Shadow {
-    /// Records a plain read of one warp, given as offsets and the lanes that read them. False when
-    /// it may race with an earlier write.
+    /// The first access of a record that races with one of a lane now.
+    fn clash(
+        &self,
+        order: &Order,
+        moment: &Moment,
+        access: Access,
+        at: usize,
+        lane: usize,
+    ) -> Option<Clash> {
+        let record = &self.records[at];
+        let entries = record.entries();
+        let found = entries.iter().find_map(|entry| entry.clash(order, moment, access, lane));
+        if found.is_some() || !record.has_more() {
+            return found;
+        }
+        self.more.get(&at)?.iter().find_map(|entry| entry.clash(order, moment, access, lane))
+    }
+
+    /// Records an access of a lane.
+    fn note(&mut self, order: &Order, moment: &Moment, access: Access, at: usize, lane: usize) {
+        let record = &mut self.records[at];
+        if access == Access::WRITE {
+            if record.has_more() {
+                self.more.remove(&at);
+            }
+            record.set_write(moment, access, lane);
+            return;
+        }
+        if !access.writes() && !record.has_more() && record.note_read(order, moment, access, 1 << lane) {
+            return;
+        }
+        if !access.writes() && !moment.precise {
+            record.replace_reader(moment, access, 1 << lane);
+            return;
+        }
+        // What may still race with a later access stays.
+        let mut list = if record.has_more() { self.more.remove(&at).unwrap_or_default() } else { Vec::new() };
+        let skipped = usize::from(!access.writes());
+        list.extend(record.entries().into_iter().skip(skipped));
+        list.retain(|entry| entry.outlives(order, moment, access, lane));
+        if access.writes() {
+            record.set_write(moment, access, lane);
+        } else {
+            list.push(Entry::new(moment, access, 1 << lane));
+        }
+        joined(&mut list);
+        // Accesses of other blocks first: of the two that stay in the record one is then of another block.
+        list.sort_by_key(|entry| entry.is_of_block(moment.block));
+        let mut others = [Entry::default(); 2];
+        let kept = list.len().min(2);
+        others[..kept].copy_from_slice(&list[..kept]);
+        list.drain(..kept);
+        list.truncate(if moment.precise { MOST } else { 0 });
+        record.set_others(others, !list.is_empty());
+        if !list.is_empty() {
+            self.more.insert(at, list);
+        }
+    }
+
+    /// Records a plain read of one warp, given as offsets and the lanes that read them. False when it may race with an
+    /// earlier write, or, for `stable` reads, with any write of this launch.
     #[inline(always)]
     pub fn read_groups(
         &mut self,
         order: &Order,
         moment: &Moment,
-        bytes: u32,
+        (bytes, stable): (u32, bool),
         groups: impl Iterator<Item = (usize, u32)>,
     ) -> bool {
-        if bytes < 1 << self.shift {
-            self.split(bytes.trailing_zeros());
-        }
-        let count = bytes as usize >> self.shift;
+        let latest = if stable { moment.launch } else { u32::MAX };
         for (offset, lanes) in groups {
-            let first = offset >> self.shift;
-            for record in &mut self.records[first..first + count] {
-                if !moment.surely_before(record.write_time)
-                    && !record.is_ordered_for(order, moment, lanes)
-                {
+            for at in self.range(offset, bytes) {
+                let record = &mut self.records[at];
+                if record.write_time() > latest || !record.is_read_past(order, moment, lanes) {
                     return false;
                 }
-                record.note_read(order, moment, lanes);
+                if record.note_read(order, moment, Access::READ, lanes) {
+                    continue;
+                }
+                if moment.precise {
+                    return false;
+                }
+                record.replace_reader(moment, Access::READ, lanes);
             }
         }
         true
     }
-}
 
-impl Shadow {
-    /// Records a plain write of one warp, given as distinct offsets and the lane that writes each.
-    /// False, with nothing recorded, when it may race with an earlier access.
+    /// Records a plain write of one warp, given as distinct offsets and the lane that writes each. False, with nothing
+    /// recorded, when it may race with an earlier access.
     #[inline(always)]
     pub fn write_groups(
         &mut self,
@@ -151,170 +189,32 @@ impl Shadow {
         bytes: u32,
         groups: impl Iterator<Item = (usize, u32)> + Clone,
     ) -> bool {
-        if bytes < 1 << self.shift {
-            self.split(bytes.trailing_zeros());
-        }
-        let (shift, count) = (self.shift, bytes as usize >> self.shift);
         for (offset, _) in groups.clone() {
-            let first = offset >> shift;
-            if !self.records[first..first + count].iter().all(|record| record.is_past(moment)) {
+            let range = self.range(offset, bytes);
+            if !self.records[range].iter().all(|record| record.is_past(moment)) {
                 return false;
             }
         }
         for (offset, lanes) in groups {
-            let first = offset >> shift;
-            for record in &mut self.records[first..first + count] {
-                record.set_write(moment, false, lanes.trailing_zeros() as usize);
+            for at in self.range(offset, bytes) {
+                self.records[at].set_write(moment, Access::WRITE, lanes.trailing_zeros() as usize);
             }
         }
         true
     }
 }
 
-impl Record {
-    /// Whether every recorded access is surely ordered before one of this warp now.
-    #[inline(always)]
-    fn is_past(&self, moment: &Moment) -> bool {
-        moment.surely_before(self.write_time)
-            & moment.surely_before(self.reads[0].time)
-            & moment.surely_before(self.reads[1].time)
-    }
-
-    /// Records a write; it replaces the whole record.
-    #[inline(always)]
-    fn set_write(&mut self, moment: &Moment, atomic: bool, lane: usize) {
-        self.write_time = moment.now;
-        self.write_block = moment.block;
-        self.write_thread = moment.thread(lane);
-        self.write_atomic = atomic;
-        self.reads[0].time = 0;
-        self.reads[1].time = 0;
-    }
-
-    /// Whether the last write is ordered before an access of each of these lanes.
-    #[cold]
-    fn is_ordered_for(&self, order: &Order, moment: &Moment, lanes: u32) -> bool {
-        (0..LANES)
-            .filter(|lane| lanes >> lane & 1 == 1)
-            .all(|lane| self.clash_with_late_write(order, moment, lane).is_none())
-    }
-
-    /// Checks a write against the last write and reads, and records it.
-    #[inline(always)]
-    fn write(
-        &mut self,
-        order: &Order,
-        moment: &Moment,
-        atomic: bool,
-        lane: usize,
-    ) -> Option<Clash> {
-        let mut clash = self.clash_with_write(order, moment, atomic, lane);
-        for read in &self.reads {
-            if clash.is_none() && !moment.surely_before(read.time) {
-                clash = read.clash(order, moment, lane);
+/// Merges the lanes of entries of one warp instruction.
+fn joined(list: &mut Vec<Entry>) {
+    let mut at = 0;
+    while at < list.len() {
+        let entry = list[at];
+        match list[..at].iter_mut().find(|other| other.is_joined_by(&entry)) {
+            Some(other) => {
+                other.add_lanes(&entry);
+                list.remove(at);
             }
+            None => at += 1,
         }
-        self.set_write(moment, atomic, lane);
-        clash
-    }
-
-    /// The last write, if it is not ordered before an access of a lane now.
-    #[inline(always)]
-    fn clash_with_write(
-        &self,
-        order: &Order,
-        moment: &Moment,
-        strong: bool,
-        lane: usize,
-    ) -> Option<Clash> {
-        if moment.surely_before(self.write_time) || strong && self.write_atomic {
-            return None;
-        }
-        self.clash_with_late_write(order, moment, lane)
-    }
-
-    /// The last write, not older than the last barrier, if it is not ordered in another way.
-    fn clash_with_late_write(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
-        let (time, block, me) = (self.write_time, self.write_block, moment.thread(lane));
-        let ordered = if block == moment.block {
-            order.before_in_block(time, self.write_thread, me)
-        } else {
-            order.before_across(time, block, self.write_thread, self.write_atomic, me)
-        };
-        let same_instruction = time == moment.now && block == moment.block;
-        (!ordered).then_some(Clash {
-            block,
-            thread: self.write_thread,
-            write: true,
-            same_instruction,
-        })
-    }
-
-    /// Records a read of lanes of one warp. It replaces a read that is ordered before it.
-    #[inline(always)]
-    fn note_read(&mut self, order: &Order, moment: &Moment, lanes: u32) {
-        let [first, second] = &self.reads;
-        if moment.is_open(first.time)
-            && moment.is_open(second.time)
-            && first.warp != moment.warp
-            && second.warp != moment.warp
-        {
-            // Two readers of other warps of this block are enough.
-            return;
-        }
-        // Field by field: many lanes read one word, and a store of a whole record followed by loads
-        // of its parts stalls the processor.
-        for read in &mut self.reads {
-            if read.time == moment.now && read.block == moment.block {
-                read.lanes |= lanes;
-                return;
-            }
-            if moment.surely_before(read.time) {
-                read.time = moment.now;
-                read.block = moment.block;
-                read.warp = moment.warp;
-                read.lanes = lanes;
-                return;
-            }
-            if read.block == moment.block && read.warp == moment.warp {
-                let first = lanes.trailing_zeros() as usize;
-                let forgotten =
-                    read.time <= moment.warp_barrier && read.clash(order, moment, first).is_none();
-                read.lanes = if forgotten { lanes } else { read.lanes | lanes };
-                read.time = moment.now;
-                return;
-            }
-        }
-        // Keep two unordered readers of two blocks: a write of any block then meets one of another
-        // block.
-        if self.reads[0].block == self.reads[1].block && self.reads[0].block != moment.block {
-            let (time, block, warp) = (moment.now, moment.block, moment.warp);
-            self.reads[1] = Read { time, block, warp, lanes };
-        }
-    }
-}
-
-impl Read {
-    /// This read, if it is not ordered before an access of a lane now.
-    fn clash(&self, order: &Order, moment: &Moment, lane: usize) -> Option<Clash> {
-        let (time, block, me) = (self.time, self.block, moment.thread(lane));
-        let mut lanes = self.lanes;
-        if block == moment.block && self.warp == moment.warp {
-            lanes &= !(1 << lane);
-        }
-        while lanes != 0 {
-            let thread = self.warp * LANES as u16 + lanes.trailing_zeros() as u16;
-            lanes &= lanes - 1;
-            let ordered = if block == moment.block {
-                order.before_in_block(time, thread, me)
-            } else {
-                order.before_across(time, block, thread, false, me)
-            };
-            if !ordered {
-                let same_instruction = time == moment.now && block == moment.block;
-                return Some(Clash { block, thread, write: false, same_instruction });
-            }
-        }
-        None
     }
 }

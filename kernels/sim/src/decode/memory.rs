@@ -3,12 +3,12 @@
 use super::{Decoded, Decoder, Failure, expect};
 use crate::alu::{Opcode, Type};
 use crate::instruction::{
-    Address, Atomic, AtomicOperator, Base, Element, Operation, Slot, Space, Strong,
+    Address, Atomic, AtomicOperator, Base, Element, Fencing, Operation, Order, Scope, Slot, Space,
 };
 use crate::parse::{Operand, Symbol};
 
 /// Opcode parts that are cache hints and change no value.
-const CACHE_HINTS: [&str; 16] = [
+const CACHE_HINTS: [&str; 15] = [
     "ca",
     "cg",
     "cs",
@@ -16,7 +16,6 @@ const CACHE_HINTS: [&str; 16] = [
     "cv",
     "wb",
     "wt",
-    "nc",
     "L1::evict_normal",
     "L1::evict_unchanged",
     "L1::evict_first",
@@ -27,11 +26,19 @@ const CACHE_HINTS: [&str; 16] = [
     "L2::256B",
 ];
 
+/// Opcode parts that are scopes.
+const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];
+
+/// The scope of an opcode part.
+fn scope(part: &str) -> Scope {
+    if part == "cta" { Scope::Block } else { Scope::Device }
+}
+
 impl Decoder<'_> {
     /// Decodes an instruction that touches memory.
     pub(super) fn memory(
         &mut self,
-        mut opcode: Opcode<'_>,
+        opcode: Opcode<'_>,
         operands: &[Operand],
     ) -> Decoded<Operation> {
         match opcode.root {
@@ -39,17 +46,22 @@ impl Decoder<'_> {
             "atom" | "red" => self.atomic(opcode, operands),
             "cp" => self.copy(opcode, operands),
             "ldmatrix" => self.load_matrix(opcode, operands),
-            _ => {
-                opcode.one_of(&["sc", "acq_rel"]);
-                let scope = opcode.one_of(&["gl", "sys", "cta", "gpu"]);
-                match (opcode.done(), scope) {
-                    (false, _) => Err(Failure::Unknown),
-                    // Block scope orders nothing between blocks.
-                    (true, Some("cta")) => Ok(Operation::Nothing),
-                    (true, _) => Ok(Operation::Fence),
-                }
-            }
+            _ => self.fence(opcode),
         }
+    }
+
+    /// `fence` and `membar`, which is a sequentially consistent fence.
+    fn fence(&mut self, mut opcode: Opcode<'_>) -> Decoded<Operation> {
+        let total = opcode.root == "membar";
+        let kind = opcode.one_of(&["sc", "acq_rel", "acquire", "release"]);
+        let scope = opcode.one_of(&["gl", "cta", "gpu", "sys", "cluster"]).map(scope);
+        let (Some(scope), true) = (scope, opcode.done()) else { return Err(Failure::Unknown) };
+        Ok(Operation::Fence(Fencing {
+            scope,
+            acquires: kind != Some("release"),
+            releases: kind != Some("acquire"),
+            total: total || kind == Some("sc"),
+        }))
     }
 
     /// The state space of a load or store; constant memory is read-only global memory.
@@ -71,18 +83,23 @@ impl Decoder<'_> {
             Some(_) => 4,
             None => 1,
         };
-        let strong = match opcode.one_of(&["weak", "volatile", "relaxed", "acquire", "release"]) {
-            Some("volatile" | "relaxed") => Strong::Relaxed,
-            Some("acquire" | "release") => Strong::Ordered,
-            _ => Strong::Weak,
-        };
-        opcode.one_of(&["cta", "gpu", "sys"]);
+        let strength =
+            opcode.one_of(&["weak", "volatile", "relaxed", "mmio", "acquire", "release"]);
+        let scope = opcode.one_of(&SCOPES).map_or(Scope::Device, scope);
         let parameter = opcode.take("param");
         let space = Self::space(&mut opcode);
+        let stable = opcode.take("nc");
         while opcode.one_of(&CACHE_HINTS).is_some() {}
         if !opcode.done() {
             return Err(Failure::Unknown);
         }
+        let order = match strength {
+            Some("volatile" | "relaxed" | "mmio") => Order::Relaxed(scope),
+            Some("acquire" | "release") => Order::Ordered(scope),
+            _ if stable => Order::Stable,
+            _ if self.guesses.contains(&self.index) => Order::Guess,
+            _ => Order::Weak,
+        };
         let [first, second] = expect(operands)?;
         let (place, values) = if load { (second, first) } else { (first, second) };
         let values = match values {
@@ -108,9 +125,9 @@ impl Decoder<'_> {
         }
         let address = self.address(place, space)?;
         Ok(if load {
-            Operation::Load { address, element, values, strong }
+            Operation::Load { address, element, values, order }
         } else {
-            Operation::Store { address, element, values, strong }
+            Operation::Store { address, element, values, order }
         })
     }
 
@@ -130,12 +147,8 @@ impl Decoder<'_> {
     fn atomic(&mut self, mut opcode: Opcode<'_>, operands: &[Operand]) -> Decoded<Operation> {
         let returns = opcode.root == "atom";
         let kind = opcode.kind().ok_or(Failure::Unknown)?;
-        let ordered = matches!(
-            opcode.one_of(&["relaxed", "acquire", "release", "acq_rel"]),
-            Some("acquire" | "release" | "acq_rel")
-        );
-        // Block scope orders nothing between blocks.
-        let ordered = opcode.one_of(&["cta", "gpu", "sys"]) != Some("cta") && ordered;
+        let order = opcode.one_of(&["relaxed", "acquire", "release", "acq_rel"]);
+        let scope = opcode.one_of(&SCOPES).map_or(Scope::Device, scope);
         opcode.take("noftz");
         let space = Self::space(&mut opcode);
         let name = opcode.last().ok_or(Failure::Unknown)?;
@@ -159,7 +172,9 @@ impl Decoder<'_> {
             d,
             b: self.slot(b, kind)?,
             c: self.slot(c, kind)?,
-            ordered,
+            scope,
+            acquires: matches!(order, Some("acquire" | "acq_rel")),
+            releases: matches!(order, Some("release" | "acq_rel")),
         })))
     }
 

@@ -3,8 +3,10 @@
 mod arithmetic;
 mod collective;
 mod memory;
+mod provenance;
+mod threads;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::alu::{Opcode, Type};
@@ -12,13 +14,15 @@ use crate::error::Error;
 use crate::instruction::{Address, Base, Instruction, Operation, Slot, Space};
 use crate::kernel::{Bank, Constant, Kernel, Register, Shared, Source};
 use crate::parse::{Body, Operand, RawInstruction};
+use provenance::Origins;
 
 /// Decodes one kernel.
 pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> {
     let mut decoder = Decoder::new(&body);
     let mut instructions = Vec::with_capacity(body.instructions.len() + 1);
     let mut unknown: Option<(usize, Vec<(String, String)>)> = None;
-    for raw in &body.instructions {
+    for (index, raw) in body.instructions.iter().enumerate() {
+        decoder.index = index;
         match decoder.operation(raw) {
             Ok(operation) => instructions.push(Instruction {
                 operation,
@@ -58,14 +62,17 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
     Ok(Kernel {
         name: body.name,
         shared: Arc::clone(shared),
-        instructions,
         banks,
         constants,
         parameter_bytes: body.parameter_bytes,
         shared_bytes: body.shared_bytes,
+        arrays: body.arrays,
         local_bytes: body.local_bytes,
         required_block: body.required_block,
         most_threads: body.most_threads,
+        may_wait: threads::may_wait(&instructions),
+        precise: threads::are_precise(&instructions),
+        instructions,
     })
 }
 
@@ -89,6 +96,11 @@ pub(crate) type Decoded<T> = Result<T, Failure>;
 /// The register slots allocated so far.
 struct Decoder<'a> {
     body: &'a Body,
+    origins: Origins,
+    /// Loads whose value a compare-and-swap checks, by the index of their instruction.
+    guesses: HashSet<usize>,
+    /// The index of the instruction that is decoded.
+    index: usize,
     banks: [usize; 3],
     constants: Vec<Constant>,
     known: HashMap<(Bank, u64), Register>,
@@ -119,6 +131,9 @@ impl<'a> Decoder<'a> {
     fn new(body: &'a Body) -> Decoder<'a> {
         Decoder {
             body,
+            origins: Origins::of(body),
+            guesses: provenance::guesses(body),
+            index: 0,
             banks: body.banks,
             constants: Vec::new(),
             known: HashMap::new(),
@@ -257,6 +272,10 @@ impl<'a> Decoder<'a> {
         let Operand::Address(base, offset) = operand else {
             return Err(format!("{operand:?} is not an address").into());
         };
+        let array = match space {
+            Space::Shared | Space::Generic => base.as_deref().and_then(|base| self.origins.array(base)),
+            _ => None,
+        };
         let base = match base.as_deref() {
             None => Base::None,
             Some(Operand::Register(Register { bank: Bank::Word, slot })) => Base::Word(*slot),
@@ -264,7 +283,7 @@ impl<'a> Decoder<'a> {
             Some(symbol @ Operand::Symbol(_)) => Base::Long(self.source(symbol, Type::U64)?),
             Some(other) => return Err(format!("{other:?} cannot be part of an address").into()),
         };
-        Ok(Address { space, base, offset: *offset })
+        Ok(Address { space, base, offset: *offset, array })
     }
 
     /// The register of a loaded or stored element; it may be wider than the element.

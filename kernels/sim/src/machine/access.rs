@@ -1,11 +1,11 @@
 //! Loads, stores and atomics of a warp.
 
 use super::Machine;
-use super::blame::{report_fault, report_race, report_unwritten};
+use super::blame::{report_fault, report_race, report_stale, report_unwritten};
 use super::traffic::Traffic;
-use super::view::{Moments, Region, View, addresses, lanes_of, note};
-use crate::check::Access;
-use crate::instruction::{Address, Atomic, Base, Element, Operation, Slot, Space, Strong};
+use super::view::{Moments, Place, Region, View, addresses, last_write, lanes_of, note};
+use crate::check::{Access, Checker, Clash, Strong};
+use crate::instruction::{Address, Atomic, Base, Element, Operation, Order, Scope, Slot, Space};
 use crate::lanes::{LANES, Registers, Value};
 use crate::memory::{Fault, Memory};
 
@@ -58,6 +58,57 @@ fn set_all(registers: &mut Registers, slot: Slot, mask: u32, element: Element, b
     }
 }
 
+/// The kind of a load or store.
+fn access(load: bool, order: Order, bytes: u32) -> Access {
+    match (order, load) {
+        (Order::Guess, _) => Access::GUESS,
+        (Order::Weak | Order::Stable, true) => Access::READ,
+        (Order::Weak | Order::Stable, false) => Access::WRITE,
+        (Order::Relaxed(scope) | Order::Ordered(scope), true) => {
+            Access::strong_read(scope == Scope::Device, bytes)
+        }
+        (Order::Relaxed(scope) | Order::Ordered(scope), false) => {
+            Access::strong_write(scope == Scope::Device, bytes)
+        }
+    }
+}
+
+/// What a strong access synchronises.
+#[derive(Clone, Copy)]
+struct Synchronising {
+    scope: Scope,
+    /// Whether it reads; with a write, it is a read-modify-write.
+    reads: bool,
+    acquires: bool,
+    releases: bool,
+}
+
+/// Records a strong access of a lane, with what it observes and releases.
+fn strong_access(
+    checker: &mut Checker,
+    moments: &Moments,
+    access: Access,
+    (place, bytes): (Place<'_>, u32),
+    lane: usize,
+    Synchronising { scope, reads, acquires, releases }: Synchronising,
+) -> Option<Clash> {
+    if place.region == Region::Local {
+        return None;
+    }
+    let last = last_write(checker, place, bytes);
+    let moment = &moments.global;
+    let (address, thread) = (place.key(moment.block), moment.thread(lane));
+    let strong = Strong { address, thread, scope, ordered: acquires, update: reads };
+    if reads {
+        checker.order.acquire(strong, last);
+    }
+    let clash = note(checker, moments, access, place, bytes, lane);
+    if access.writes() {
+        checker.order.release(Strong { ordered: releases, ..strong }, last);
+    }
+    clash
+}
+
 impl Machine<'_> {
     /// Runs a load, a store, an atomic or a fence for the lanes of a mask.
     pub(super) fn access(
@@ -72,34 +123,23 @@ impl Machine<'_> {
             Operation::Parameter { base, offset, element, values } => {
                 self.parameter(warp, pc, mask, (*base, *offset, *element), values);
             }
-            Operation::Load { address, element, values, strong } => {
-                self.load_or_store(
-                    memory,
-                    warp,
-                    pc,
-                    mask,
-                    (address, *element, values, *strong),
-                    true,
-                );
+            Operation::Load { address, element, values, order } => {
+                let operands = (address, *element, values.as_slice(), *order);
+                self.load_or_store(memory, warp, pc, mask, operands, true);
             }
-            Operation::Store { address, element, values, strong } => {
-                self.load_or_store(
-                    memory,
-                    warp,
-                    pc,
-                    mask,
-                    (address, *element, values, *strong),
-                    false,
-                );
+            Operation::Store { address, element, values, order } => {
+                let operands = (address, *element, values.as_slice(), *order);
+                self.load_or_store(memory, warp, pc, mask, operands, false);
             }
             Operation::Atomic(atomic) => self.atomic(memory, warp, pc, mask, atomic),
-            _ => {
+            Operation::Fence(fencing) => {
                 if let Some(checker) = &mut self.checker {
                     for lane in lanes_of(mask) {
-                        checker.order.fence((warp * LANES + lane) as u16);
+                        checker.order.fence((warp * LANES + lane) as u16, *fencing);
                     }
                 }
             }
+            _ => {}
         }
     }
 
@@ -114,8 +154,8 @@ impl Machine<'_> {
     ) {
         let site = self.site(warp, pc);
         let parameters = self.launch.parameters;
-        let registers = &mut self.warps[warp].registers;
-        let at = addresses(registers, &Address { space: Space::Generic, base, offset });
+        let registers = &mut self.here.warps[warp].registers;
+        let at = addresses(registers, &Address { space: Space::Generic, base, offset, array: None });
         let (bytes, each) = (element.bytes as usize * values.len(), element.bytes as usize);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(bytes);
@@ -156,25 +196,16 @@ impl Machine<'_> {
         warp: usize,
         pc: u32,
         mask: u32,
-        (address, element, values, strong): (&Address, Element, &[Slot], Strong),
+        (address, element, values, order): (&Address, Element, &[Slot], Order),
         load: bool,
     ) {
         let site = self.site(warp, pc);
-        let view = View {
-            memory,
-            shared: &self.shared,
-            local: &self.local,
-            local_bytes: self.kernel.local_bytes,
-        };
-        let registers = &mut self.warps[warp].registers;
+        let own = (&self.here.shared, &self.here.local);
+        let view = View::new(memory, own, self.kernel, address);
+        let registers = &mut self.here.warps[warp].registers;
         let at = addresses(registers, address);
         let bytes = element.bytes * values.len() as u32;
-        let access = match (load, strong) {
-            (true, Strong::Weak) => Access::Read,
-            (true, _) => Access::StrongRead,
-            (false, Strong::Weak) => Access::Write,
-            (false, _) => Access::Atomic,
-        };
+        let access = access(load, order, element.bytes);
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         let span = view.span(address.space, &at, (mask, bytes), warp);
         if let Some(span) = &span {
@@ -182,7 +213,8 @@ impl Machine<'_> {
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 let pattern = span.pattern(&mut self.patterns[pc as usize]);
                 span.count(pattern, &mut self.tallies[pc as usize]);
-                clean = span.note(checker, moments, access, pattern);
+                let stable = order == Order::Stable;
+                clean = span.note(checker, moments, (access, stable), pattern);
             }
             if clean && load {
                 span.load(registers, element, values);
@@ -204,6 +236,9 @@ impl Machine<'_> {
                 Ok(place) => place,
                 Err(fault) => {
                     report_fault(&site, &mut self.findings, lane, load, bytes, fault);
+                    for &slot in values.iter().filter(|_| load) {
+                        set(registers, slot, lane, element, 0);
+                    }
                     continue;
                 }
             };
@@ -213,15 +248,23 @@ impl Machine<'_> {
                 }
                 if load && !place.allocation.is_initialised(place.offset, bytes as usize) {
                     let pending = place.region == Region::Shared
-                        && self.copies.iter().any(|copies| copies.covers(place.offset, bytes));
+                        && self.here.copies.iter().any(|copies| copies.covers(place.offset, bytes));
                     report_unwritten(&site, &mut self.findings, lane, place, bytes, pending);
                 }
-                if strong == Strong::Ordered && load {
-                    checker.order.acquire(at[lane], thread as u16);
-                } else if strong == Strong::Ordered {
-                    checker.order.fence(thread as u16);
+                if order == Order::Stable
+                    && last_write(checker, place, bytes) > moments.global.launch
+                {
+                    report_stale(&site, &mut self.findings, lane, place, bytes);
                 }
-                let clash = note(checker, moments, access, place, bytes, lane);
+                let clash = match order {
+                    Order::Relaxed(scope) | Order::Ordered(scope) => {
+                        let ordered = matches!(order, Order::Ordered(_));
+                        let (acquires, releases) = (load && ordered, !load && ordered);
+                        let strong = Synchronising { scope, reads: load, acquires, releases };
+                        strong_access(checker, moments, access, (place, bytes), lane, strong)
+                    }
+                    _ => note(checker, moments, access, place, bytes, lane),
+                };
                 if let Some(clash) = clash {
                     let same_value = || {
                         values.iter().enumerate().all(|(index, &slot)| {
@@ -231,13 +274,9 @@ impl Machine<'_> {
                                 == get(registers, slot, lane) & ones
                         })
                     };
-                    if !(clash.write && clash.same_instruction && same_value()) {
-                        let doing = if load { "read" } else { "write" };
-                        report_race(&site, &mut self.findings, memory, lane, doing, place, clash);
+                    if !(clash.same_instruction && same_value()) {
+                        report_race(&site, &mut self.findings, lane, access, place, clash);
                     }
-                }
-                if !load && strong != Strong::Weak {
-                    checker.order.release(at[lane], thread as u16);
                 }
             }
             for (index, &slot) in values.iter().enumerate() {
@@ -263,15 +302,12 @@ impl Machine<'_> {
     /// A read-modify-write for each lane, one lane after another.
     fn atomic(&mut self, memory: &Memory, warp: usize, pc: u32, mask: u32, atomic: &Atomic) {
         let site = self.site(warp, pc);
-        let view = View {
-            memory,
-            shared: &self.shared,
-            local: &self.local,
-            local_bytes: self.kernel.local_bytes,
-        };
-        let registers = &mut self.warps[warp].registers;
+        let own = (&self.here.shared, &self.here.local);
+        let view = View::new(memory, own, self.kernel, &atomic.address);
+        let registers = &mut self.here.warps[warp].registers;
         let at = addresses(registers, &atomic.address);
         let bytes = atomic.element.bytes;
+        let access = Access::strong_write(atomic.scope == Scope::Device, bytes);
         let mut traffic = Traffic::default();
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for lane in lanes_of(mask) {
@@ -280,6 +316,7 @@ impl Machine<'_> {
                 Ok(place) => place,
                 Err(fault) => {
                     report_fault(&site, &mut self.findings, lane, false, bytes, fault);
+                    set(registers, atomic.d, lane, atomic.element, 0);
                     continue;
                 }
             };
@@ -288,15 +325,11 @@ impl Machine<'_> {
                 if !place.allocation.is_initialised(place.offset, bytes as usize) {
                     report_unwritten(&site, &mut self.findings, lane, place, bytes, false);
                 }
-                if let Some(clash) = note(checker, moments, Access::Atomic, place, bytes, lane) {
-                    report_race(&site, &mut self.findings, memory, lane, "atomic", place, clash);
-                }
-                if atomic.ordered {
-                    checker.order.fence(thread as u16);
-                }
-                if matches!(place.region, Region::Global(_)) {
-                    checker.order.acquire(at[lane], thread as u16);
-                    checker.order.release(at[lane], thread as u16);
+                let &Atomic { scope, acquires, releases, .. } = atomic;
+                let strong = Synchronising { scope, reads: true, acquires, releases };
+                let at = (place, bytes);
+                if let Some(clash) = strong_access(checker, moments, access, at, lane, strong) {
+                    report_race(&site, &mut self.findings, lane, access, place, clash);
                 }
             }
             let b = get(registers, atomic.b, lane);

@@ -1,6 +1,7 @@
 //! Block barriers.
 
 use super::Machine;
+use super::resident::Arrived;
 use super::schedule::Flow;
 use super::site::coordinates;
 use super::view::lanes_of;
@@ -27,12 +28,14 @@ impl Machine<'_> {
         operation: &Operation,
     ) -> Flow {
         let Operation::Barrier { id, count, arrive, .. } = operation else { return Flow::Next };
-        let words = &self.warps[warp].registers.words;
+        let words = &self.here.warps[warp].registers.words;
         let lane = fragment.mask.trailing_zeros() as usize;
         let id = words[usize::from(*id)][lane];
         let count = count.map(|slot| words[usize::from(slot)][lane]);
         if *arrive {
-            self.arrived.push((id, warp, fragment.mask.count_ones()));
+            let mask = fragment.mask;
+            let arrival = self.checker.as_ref().map(|checker| checker.order.arrive(warp, mask));
+            self.here.arrived.push(Arrived { id, mask, arrival });
             return Flow::Next;
         }
         Flow::Wait(State::Barrier { id, count })
@@ -40,12 +43,12 @@ impl Machine<'_> {
 
     /// Opens every complete barrier, once no warp can run. False when none is complete.
     pub(super) fn open_barriers(&mut self) -> bool {
-        let live: u32 = self.warps.iter().map(|warp| warp.live.count_ones()).sum();
+        let live: u32 = self.here.warps.iter().map(|warp| warp.live.count_ones()).sum();
         let waiting = self.waiting();
         let mut opened = false;
         for barrier in &waiting {
-            let arrived = self.arrived.iter().filter(|arrived| arrived.0 == barrier.id);
-            let arrived: u32 = arrived.map(|arrived| arrived.2).sum();
+            let arrived = self.here.arrived.iter().filter(|arrived| arrived.id == barrier.id);
+            let arrived: u32 = arrived.map(|arrived| arrived.mask.count_ones()).sum();
             let complete = match barrier.count {
                 Some(count) => barrier.threads + arrived >= count,
                 None => barrier.threads == live,
@@ -74,7 +77,7 @@ impl Machine<'_> {
     /// The barriers at which fragments wait.
     fn waiting(&self) -> Vec<Waiting> {
         let mut list: Vec<Waiting> = Vec::new();
-        for (warp, state) in self.warps.iter().enumerate() {
+        for (warp, state) in self.here.warps.iter().enumerate() {
             for fragment in &state.fragments {
                 let State::Barrier { id, count } = fragment.state else { continue };
                 let at = list.iter().position(|waiting| waiting.id == id).unwrap_or_else(|| {
@@ -105,44 +108,28 @@ impl Machine<'_> {
                 )
             });
         }
-        let missing = self.threads - barrier.threads;
-        if barrier.count.is_none() && missing > 0 {
-            let site = self.site(warp, pc);
-            let gone = self.warps.iter().enumerate().find_map(|(warp, state)| {
-                let full = full_mask(self.threads, warp);
-                lanes_of(full & !state.live).next().map(|lane| (warp * LANES + lane) as u32)
-            });
-            let gone = coordinates(gone.unwrap_or(0), self.launch.block);
-            site.report(&mut self.findings, lane, Kind::Barrier, || {
-                format!(
-                    "{missing} threads of the block never reach this barrier: thread {gone:?} has \
-                     ended; let all threads of the block stay until the last barrier"
-                )
-            });
-        }
     }
 
     /// Releases the threads that wait at a barrier.
     fn open(&mut self, barrier: &Waiting) {
-        let mut members = 0u64;
+        let mut masks = vec![0; self.here.warps.len()];
         let mut ballots = Vec::new();
         for &(warp, pc, mask) in &barrier.fragments {
-            members |= 1 << warp;
+            masks[warp] |= mask;
             if let Operation::Barrier { vote: Some(vote), .. } =
                 &self.kernel.instructions[pc as usize].operation
             {
-                let value = self.warps[warp].registers.predicates[usize::from(vote.a)];
+                let value = self.here.warps[warp].registers.predicates[usize::from(vote.a)];
                 let value = if vote.negated { !value } else { value };
                 ballots.push((value & mask).count_ones());
             }
         }
-        for &(id, warp, _) in &self.arrived {
-            members |= if id == barrier.id { 1 << warp } else { 0 };
-        }
-        self.arrived.retain(|arrived| arrived.0 != barrier.id);
+        let here = |arrived: &mut Arrived| arrived.id == barrier.id;
+        let arrivals: Vec<_> =
+            self.here.arrived.extract_if(.., here).filter_map(|arrived| arrived.arrival).collect();
         let yes: u32 = ballots.iter().sum();
         for &(warp, pc, mask) in &barrier.fragments {
-            let state = &mut self.warps[warp];
+            let state = &mut self.here.warps[warp];
             if let Operation::Barrier { vote: Some(vote), .. } =
                 &self.kernel.instructions[pc as usize].operation
             {
@@ -161,7 +148,7 @@ impl Machine<'_> {
                 *predicate = if holds { *predicate | mask } else { *predicate & !mask };
             }
         }
-        for state in &mut self.warps {
+        for state in &mut self.here.warps {
             for fragment in &mut state.fragments {
                 if matches!(fragment.state, State::Barrier { id, .. } if id == barrier.id) {
                     fragment.state = State::Ready;
@@ -170,13 +157,8 @@ impl Machine<'_> {
             }
         }
         if let Some(checker) = &mut self.checker {
-            checker.order.barrier(members);
+            let live: Vec<u32> = self.here.warps.iter().map(|warp| warp.live).collect();
+            checker.order.barrier(&masks, &live, &arrivals);
         }
     }
-}
-
-/// The mask of the existing lanes of a warp.
-fn full_mask(threads: u32, warp: usize) -> u32 {
-    let count = threads as usize - warp * LANES;
-    if count >= LANES { u32::MAX } else { (1 << count) - 1 }
 }

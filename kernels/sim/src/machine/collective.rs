@@ -24,13 +24,13 @@ impl Machine<'_> {
             | Operation::SyncWarp { members } => *members,
             Operation::ActiveMask { d } => {
                 for lane in lanes_of(fragment.mask) {
-                    self.warps[warp].registers.words[usize::from(*d)][lane] = fragment.mask;
+                    self.here.warps[warp].registers.words[usize::from(*d)][lane] = fragment.mask;
                 }
                 return Flow::Next;
             }
             _ => return Flow::Next,
         };
-        let named = self.warps[warp].registers.words[usize::from(members)];
+        let named = self.here.warps[warp].registers.words[usize::from(members)];
         if !self.all_here(warp, fragment, &named) {
             return Flow::Wait(State::Collective);
         }
@@ -41,13 +41,13 @@ impl Machine<'_> {
                     let mut left = fragment.mask;
                     while left != 0 {
                         let group = named[left.trailing_zeros() as usize] & fragment.mask;
-                        checker.order.warp_barrier(warp, group);
+                        checker.order.warp_barrier(warp, group, self.here.warps[warp].live);
                         left &= !(group | 1 << left.trailing_zeros());
                     }
                 }
             }
             _ => {
-                let registers = &mut self.warps[warp].registers;
+                let registers = &mut self.here.warps[warp].registers;
                 // All results are computed from the registers before any of them is written.
                 let mut results = [(0, false); LANES];
                 for lane in lanes_of(fragment.mask) {
@@ -107,7 +107,7 @@ impl Machine<'_> {
     fn shuffle(&mut self, warp: usize, fragment: &Fragment, operation: &Operation) {
         let Operation::Shuffle { mode, d, valid, a, b, c, .. } = operation else { return };
         let site = self.site(warp, fragment.pc);
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.here.warps[warp].registers;
         let [a, b, c] = [a, b, c].map(|slot| registers.words[usize::from(*slot)]);
         let mut inside = 0;
         for lane in lanes_of(fragment.mask) {

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::blame::{report_fault, report_race, report_unwritten};
-use super::view::{Moments, View, addresses, lanes_of, note};
+use super::view::{Moments, Place, Region, View, addresses, lanes_of, note};
 use crate::check::Access;
 use crate::instruction::{Address, Operation, Space};
 use crate::lanes::LANES;
@@ -50,16 +50,16 @@ impl Machine<'_> {
     ) {
         match operation {
             Operation::CopyAsync { to, from, bytes, source } => {
-                let source = source.map(|slot| self.warps[warp].registers.words[usize::from(slot)]);
+                let source = source.map(|slot| self.here.warps[warp].registers.words[usize::from(slot)]);
                 let used = |lane: usize| source.map_or(*bytes, |source| source[lane].min(*bytes));
                 self.issue(memory, warp, pc, mask, (to, from, *bytes), used);
             }
             Operation::CommitCopies => {
                 for lane in lanes_of(mask) {
-                    self.copies[warp].committed[lane] += 1;
+                    self.here.copies[warp].committed[lane] += 1;
                 }
             }
-            Operation::WaitCopies(left) => self.wait(memory, warp, mask, *left),
+            Operation::WaitCopies(left) => self.wait(warp, mask, *left),
             _ => {}
         }
     }
@@ -75,8 +75,9 @@ impl Machine<'_> {
         used: impl Fn(usize) -> u32,
     ) {
         let site = self.site(warp, pc);
-        let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
-        let registers = &self.warps[warp].registers;
+        let own = (&self.here.shared, &self.here.local);
+        let view = View::new(memory, own, self.kernel, to);
+        let registers = &self.here.warps[warp].registers;
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         let (to, from) = (addresses(registers, to), addresses(registers, from));
         for lane in lanes_of(mask) {
@@ -109,14 +110,13 @@ impl Machine<'_> {
                         if !place.allocation.is_initialised(place.offset, size as usize) {
                             report_unwritten(&site, &mut self.findings, lane, place, size, false);
                         }
-                        if let Some(clash) = note(checker, moments, Access::Read, place, size, lane)
+                        if let Some(clash) = note(checker, moments, Access::READ, place, size, lane)
                         {
                             report_race(
                                 &site,
                                 &mut self.findings,
-                                memory,
                                 lane,
-                                "read",
+                                Access::READ,
                                 place,
                                 clash,
                             );
@@ -129,12 +129,12 @@ impl Machine<'_> {
                 report_fault(&site, &mut self.findings, lane, true, bytes, fault);
             }
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
-                if let Some(clash) = note(checker, moments, Access::Write, target, bytes, lane) {
-                    report_race(&site, &mut self.findings, memory, lane, "write", target, clash);
+                if let Some(clash) = note(checker, moments, Access::WRITE, target, bytes, lane) {
+                    report_race(&site, &mut self.findings, lane, Access::WRITE, target, clash);
                 }
                 target.allocation.set_initialised(target.offset, bytes as usize, false);
             }
-            let copies = &mut self.copies[warp];
+            let copies = &mut self.here.copies[warp];
             let group = copies.committed[lane];
             copies.pending.push(Pending { lane, group, to: target.offset, bytes, words, pc });
         }
@@ -146,9 +146,9 @@ impl Machine<'_> {
     }
 
     /// Writes the copies of all but the last `left` groups; with `None` all copies.
-    fn wait(&mut self, memory: &Memory, warp: usize, mask: u32, left: Option<u32>) {
-        let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
-        let Copies { pending, committed } = &mut self.copies[warp];
+    fn wait(&mut self, warp: usize, mask: u32, left: Option<u32>) {
+        let shared = &self.here.shared;
+        let Copies { pending, committed } = &mut self.here.copies[warp];
         let ends = |copy: &Pending| {
             mask >> copy.lane & 1 == 1
                 && left.is_none_or(|left| copy.group + left < committed[copy.lane])
@@ -157,23 +157,20 @@ impl Machine<'_> {
         pending.retain(|copy| !ends(copy));
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for copy in done {
-            let thread = warp * LANES + copy.lane;
-            let Ok(place) = view.find(Space::Shared, copy.to as u64, copy.bytes, thread) else {
-                continue;
-            };
+            let place = Place { region: Region::Shared, allocation: shared, offset: copy.to };
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments)
                 && let Some(clash) =
-                    note(checker, moments, Access::Write, place, copy.bytes, copy.lane)
+                    note(checker, moments, Access::WRITE, place, copy.bytes, copy.lane)
             {
                 let site = super::site::Site {
                     kernel: self.kernel,
-                    block: self.block,
+                    block: self.here.block,
                     block_size: self.launch.block,
                     grid: self.launch.grid,
                     warp,
                     pc: copy.pc,
                 };
-                report_race(&site, &mut self.findings, memory, copy.lane, "write", place, clash);
+                report_race(&site, &mut self.findings, copy.lane, Access::WRITE, place, clash);
             }
             for (index, &word) in copy.words.iter().take(copy.bytes as usize / 4).enumerate() {
                 place.allocation.write(place.offset + 4 * index, 4, u64::from(word));

@@ -48,7 +48,7 @@ impl Machine<'_> {
                 self.load_matrix(memory, warp, fragment.pc, operation);
             }
             Operation::Multiply { shape, d, a, b, c } => {
-                let registers = &mut self.warps[warp].registers;
+                let registers = &mut self.here.warps[warp].registers;
                 multiply(registers, *shape, *d, a, b, *c);
             }
             _ => {}
@@ -61,8 +61,9 @@ impl Machine<'_> {
     fn load_matrix(&mut self, memory: &Memory, warp: usize, pc: u32, operation: &Operation) {
         let Operation::LoadMatrix { address, transposed, values } = operation else { return };
         let site = self.site(warp, pc);
-        let view = View { memory, shared: &self.shared, local: &self.local, local_bytes: 0 };
-        let registers = &mut self.warps[warp].registers;
+        let own = (&self.here.shared, &self.here.local);
+        let view = View::new(memory, own, self.kernel, address);
+        let registers = &mut self.here.warps[warp].registers;
         let at = addresses(registers, address);
         let mut tiles = [[[0u16; 8]; 8]; 4];
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
@@ -79,11 +80,11 @@ impl Machine<'_> {
             touched.push(place.offset as u64 / 4);
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 if !place.allocation.is_initialised(place.offset, ROW as usize) {
-                    let pending = self.copies.iter().any(|copies| copies.covers(place.offset, ROW));
+                    let pending = self.here.copies.iter().any(|copies| copies.covers(place.offset, ROW));
                     report_unwritten(&site, &mut self.findings, lane, place, ROW, pending);
                 }
-                if let Some(clash) = note(checker, moments, Access::Read, place, ROW, lane) {
-                    report_race(&site, &mut self.findings, memory, lane, "read", place, clash);
+                if let Some(clash) = note(checker, moments, Access::READ, place, ROW, lane) {
+                    report_race(&site, &mut self.findings, lane, Access::READ, place, clash);
                 }
             }
             for (pair, two) in tiles[lane / 8][lane % 8].chunks_exact_mut(2).enumerate() {

@@ -6,6 +6,7 @@ mod blame;
 mod collective;
 mod copies;
 mod matrix;
+mod resident;
 mod schedule;
 mod site;
 mod span;
@@ -13,32 +14,32 @@ mod traffic;
 mod view;
 mod warp;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crate::check::Checker;
 use crate::error::Error;
-use crate::kernel::{Bank, Constant, Kernel, Source, Special};
-use crate::lanes::{ALL, LANES};
+use crate::kernel::{Constant, Kernel};
 use crate::launch::{Launch, Settings};
-use crate::memory::{Allocation, Memory};
+use crate::memory::Memory;
 use crate::report::{Findings, Tally};
-use copies::Copies;
+use resident::Resident;
 use site::Site;
 use span::Pattern;
-use warp::Warp;
 
-/// The state of one block, reused for the next block.
+/// Runs blocks of one launch, one at a time. A block whose warps seem to wait for other blocks is parked until these
+/// had their turn.
 pub(crate) struct Machine<'a> {
     kernel: &'a Kernel,
     launch: &'a Launch<'a>,
     constants: &'a [Constant],
+    settings: &'a Settings,
     /// Threads of a block.
     threads: u32,
-    warps: Vec<Warp>,
-    copies: Vec<Copies>,
-    /// Arrivals without waiting: barrier id, warp, threads.
-    arrived: Vec<(u32, usize, u32)>,
-    shared: Allocation,
-    /// Local memory of all threads, one after another.
-    local: Allocation,
+    /// The block that runs.
+    here: Resident,
+    /// The blocks that wait for their turn.
+    parked: VecDeque<Resident>,
     /// `Some` in checked mode.
     pub checker: Option<Checker>,
     findings: Findings,
@@ -46,10 +47,11 @@ pub(crate) struct Machine<'a> {
     tallies: Vec<Tally>,
     /// The pattern of each instruction's last access.
     patterns: Vec<Option<Box<Pattern>>>,
-    /// The running block.
-    block: [u32; 3],
     steps: u64,
-    step_limit: u64,
+    /// The step count at which the running warp gives way.
+    pause: u64,
+    /// The number of times that the warps of a block had their turn.
+    turns: u64,
     /// Whether the step count restarts for each block.
     limit_per_block: bool,
 }
@@ -60,63 +62,81 @@ impl<'a> Machine<'a> {
         kernel: &'a Kernel,
         launch: &'a Launch<'a>,
         constants: &'a [Constant],
-        settings: &Settings,
+        settings: &'a Settings,
         checker: Option<Checker>,
     ) -> Machine<'a> {
-        let threads = launch.block.iter().product::<u32>();
-        let count = (threads as usize).div_ceil(LANES);
-        let shared_bytes = kernel.shared_bytes + launch.dynamic_shared as usize;
-        let mut machine = Machine {
+        let here = Resident::new(kernel, launch, constants, settings);
+        Machine {
             kernel,
             launch,
             constants,
-            threads,
-            warps: vec![Warp::new(kernel.banks, settings.perturb); count],
-            copies: vec![Copies::default(); count],
-            arrived: Vec::new(),
-            shared: Allocation::new(shared_bytes, "shared memory"),
-            local: Allocation::new(kernel.local_bytes * threads as usize, "local memory"),
+            settings,
+            threads: launch.block.iter().product(),
+            here,
+            parked: VecDeque::new(),
             limit_per_block: checker.is_none(),
             checker,
             findings: Findings::default(),
             tallies: vec![Tally::default(); kernel.instructions.len()],
             patterns: std::iter::repeat_with(|| None).take(kernel.instructions.len()).collect(),
-            block: [0; 3],
             steps: 0,
-            step_limit: settings.step_limit,
-        };
-        for warp in 0..count {
-            for constant in constants {
-                machine.preload(warp, constant);
-            }
+            pause: 0,
+            turns: 0,
         }
-        machine
     }
 
-    /// Runs one block, by its index in the grid.
-    pub fn run_block(&mut self, memory: &Memory, index: u32) -> Result<(), Error> {
-        let [x, y, _] = self.launch.grid;
-        self.block = [index % x, index / x % y, index / x / y];
-        let constants = self.constants;
-        for warp in 0..self.warps.len() {
-            self.warps[warp].restart(self.threads, warp);
-            for constant in constants {
-                if matches!(constant.source, Source::Special(Special::Block(_))) {
-                    self.preload(warp, constant);
-                }
+    /// Runs blocks, by their index in the grid, until `next` has no more and all have ended, or the launch failed
+    /// elsewhere.
+    pub fn run(
+        &mut self,
+        memory: &Memory,
+        mut next: impl FnMut() -> Option<u32>,
+        failed: &AtomicBool,
+    ) -> Result<(), Error> {
+        while !failed.load(Relaxed) {
+            if let Some(index) = next() {
+                self.start(index);
+            } else if let Some(parked) = self.parked.pop_front() {
+                self.resume(parked);
+            } else {
+                return Ok(());
+            }
+            if !self.schedule(memory)? {
+                self.park();
             }
         }
-        self.copies.fill(Copies::default());
-        self.arrived.clear();
-        self.shared.reset();
-        self.local.reset();
+        Ok(())
+    }
+
+    /// Starts a block.
+    fn start(&mut self, index: u32) {
+        let [x, y, _] = self.launch.grid;
+        let block = [index % x, index / x % y, index / x / y];
+        self.here.restart(block, self.kernel, self.launch, self.constants);
         if let Some(checker) = &mut self.checker {
-            checker.order.start_block(index);
+            checker.start_block(index, self.here.warps.len(), self.here.shared.bytes());
         }
         if self.limit_per_block {
             self.steps = 0;
         }
-        self.schedule(memory)
+    }
+
+    /// Makes the running block wait for its next turn.
+    fn park(&mut self) {
+        let empty = Resident::new(self.kernel, self.launch, self.constants, self.settings);
+        let mut parked = std::mem::replace(&mut self.here, empty);
+        if let Some(checker) = &mut self.checker {
+            checker.exchange(&mut parked.threads, &mut parked.shadow);
+        }
+        self.parked.push_back(parked);
+    }
+
+    /// Continues a block that waits.
+    fn resume(&mut self, parked: Resident) {
+        self.here = parked;
+        if let Some(checker) = &mut self.checker {
+            checker.exchange(&mut self.here.threads, &mut self.here.shadow);
+        }
     }
 
     /// Moves findings and counters to the caller's.
@@ -127,60 +147,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Fills a constant register of a warp.
-    fn preload(&mut self, warp: usize, constant: &Constant) {
-        let mut values = [0u64; LANES];
-        for (lane, value) in values.iter_mut().enumerate() {
-            *value = match constant.source {
-                Source::Bits(bits) => bits,
-                Source::Special(special) => self.special(special, warp, lane),
-                Source::Variable(_) => 0,
-            };
-        }
-        let registers = &mut self.warps[warp].registers;
-        let slot = usize::from(constant.register.slot);
-        match constant.register.bank {
-            Bank::Half | Bank::Word => registers.words[slot] = values.map(|value| value as u32),
-            Bank::Long => registers.longs[slot] = values,
-            Bank::Predicate => {
-                registers.predicates[slot] = if values[0] == 0 { 0 } else { ALL };
-            }
-        }
-    }
-
-    /// The value of a special register.
-    fn special(&self, special: Special, warp: usize, lane: usize) -> u64 {
-        let thread = (warp * LANES + lane) as u32;
-        let value = match special {
-            Special::Thread(axis) => self.coordinates(thread)[usize::from(axis)],
-            Special::BlockSize(axis) => self.launch.block[usize::from(axis)],
-            Special::Block(axis) => self.block[usize::from(axis)],
-            Special::GridSize(axis) => self.launch.grid[usize::from(axis)],
-            Special::Lane => lane as u32,
-            Special::Warp => warp as u32,
-            Special::Warps => self.warps.len() as u32,
-            Special::LaneMaskEqual => 1 << lane,
-            Special::LaneMaskLess => (1 << lane) - 1,
-            Special::LaneMaskLessEqual => ALL >> (31 - lane),
-            Special::LaneMaskGreater => !(ALL >> (31 - lane)),
-            Special::LaneMaskGreaterEqual => !((1 << lane) - 1),
-            Special::DynamicShared => self.launch.dynamic_shared,
-            Special::TotalShared => self.kernel.shared_bytes as u32 + self.launch.dynamic_shared,
-            Special::Zero => 0,
-        };
-        u64::from(value)
-    }
-
-    /// A thread's index in its block.
-    fn coordinates(&self, thread: u32) -> [u32; 3] {
-        site::coordinates(thread, self.launch.block)
-    }
-
     /// The location of an instruction of a warp, for findings.
     fn site(&self, warp: usize, pc: u32) -> Site<'a> {
         Site {
             kernel: self.kernel,
-            block: self.block,
+            block: self.here.block,
             block_size: self.launch.block,
             grid: self.launch.grid,
             warp,

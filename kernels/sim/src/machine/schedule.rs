@@ -6,6 +6,11 @@ use crate::error::Error;
 use crate::instruction::{Logic, Operation};
 use crate::memory::Memory;
 
+/// The warp instructions of one turn of a warp that may wait for others.
+const TURN: u64 = 2000;
+/// The turns of a block after which other blocks have theirs.
+const TURNS: u32 = 4;
+
 /// The next step of a fragment after an instruction.
 pub(super) enum Flow {
     /// Continue with the next instruction.
@@ -15,48 +20,74 @@ pub(super) enum Flow {
 }
 
 impl Machine<'_> {
-    /// Runs the block's warps until all have ended.
-    pub(super) fn schedule(&mut self, memory: &Memory) -> Result<(), Error> {
+    /// Runs the block's warps until all have ended. False when they seem to wait for other blocks.
+    pub(super) fn schedule(&mut self, memory: &Memory) -> Result<bool, Error> {
+        let mut turns = 0;
         loop {
-            for warp in 0..self.warps.len() {
-                self.run_warp(memory, warp)?;
+            let mut paused = false;
+            let mut order: Vec<u32> = (0..self.here.warps.len() as u32).collect();
+            self.settings.warps.arrange(&mut order, self.turns);
+            self.turns += 1;
+            for warp in order {
+                paused |= self.run_warp(memory, warp as usize)?;
             }
-            if self.warps.iter().all(|warp| warp.fragments.is_empty()) || !self.open_barriers() {
-                return Ok(());
+            if paused {
+                turns += 1;
+                if turns == TURNS {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let ended = self.here.warps.iter().all(|warp| warp.fragments.is_empty());
+            if ended || !self.open_barriers() {
+                return Ok(true);
             }
         }
     }
 
-    /// Runs a warp until its lanes have ended or wait at a barrier.
-    fn run_warp(&mut self, memory: &Memory, warp: usize) -> Result<(), Error> {
-        while let Some(mut fragment) = self.warps[warp].take_next() {
-            let stop = self.warps[warp].next_stop();
-            let others = self.warps[warp].fragments.len();
+    /// Runs a warp until its lanes have ended or wait at a barrier. True when it gave way before.
+    fn run_warp(&mut self, memory: &Memory, warp: usize) -> Result<bool, Error> {
+        let limit = self.settings.step_limit;
+        let turn = if self.kernel.may_wait { TURN } else { u64::MAX };
+        self.pause = limit.min(self.steps.saturating_add(turn));
+        while let Some(mut fragment) = self.here.warps[warp].take_next() {
+            let stop = self.here.warps[warp].next_stop();
+            let others = self.here.warps[warp].fragments.len();
+            let mut paused = false;
             while fragment.mask != 0 {
+                if self.steps >= self.pause {
+                    if self.steps >= limit {
+                        self.here.warps[warp].fragments.push(fragment);
+                        return Err(self.out_of_steps(warp, fragment.pc));
+                    }
+                    paused = true;
+                    fragment.turn += 1;
+                    break;
+                }
                 self.step(memory, warp, &mut fragment)?;
                 // Other fragments run first at a lower pc and merge at an equal pc.
-                let split = self.warps[warp].fragments.len() != others;
+                let split = self.here.warps[warp].fragments.len() != others;
                 if split || fragment.pc >= stop || fragment.state != State::Ready {
                     break;
                 }
             }
             if fragment.mask != 0 {
-                self.warps[warp].fragments.push(fragment);
+                self.here.warps[warp].fragments.push(fragment);
+            }
+            if paused {
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Runs one instruction of a fragment.
     #[inline]
     fn step(&mut self, memory: &Memory, warp: usize, fragment: &mut Fragment) -> Result<(), Error> {
         self.steps += 1;
-        if self.steps > self.step_limit {
-            return Err(self.out_of_steps(fragment.pc));
-        }
         let kernel = self.kernel;
         let instruction = &kernel.instructions[fragment.pc as usize];
-        let state = &mut self.warps[warp];
+        let state = &mut self.here.warps[warp];
         let active = match instruction.guard {
             None => fragment.mask,
             Some((slot, negated)) => {
@@ -80,7 +111,7 @@ impl Machine<'_> {
                     fragment.pc += 1;
                     if active != 0 {
                         fragment.mask = staying;
-                        let taken = Fragment { pc: *target, mask: active, state: State::Ready };
+                        let taken = Fragment { pc: *target, mask: active, ..*fragment };
                         state.fragments.push(taken);
                     }
                 }
@@ -124,8 +155,9 @@ impl Machine<'_> {
         if active != fragment.mask {
             // Lanes that the guard excludes continue as their own fragment.
             let others = fragment.mask & !active;
-            let rest = Fragment { pc: fragment.pc + 1, mask: others, state: State::Ready };
-            self.warps[warp].fragments.push(rest);
+            let (pc, turn) = (fragment.pc + 1, fragment.turn);
+            let rest = Fragment { pc, mask: others, state: State::Ready, turn };
+            self.here.warps[warp].fragments.push(rest);
             fragment.mask = active;
         }
         let flow = match operation {
@@ -133,7 +165,7 @@ impl Machine<'_> {
             | Operation::Load { .. }
             | Operation::Store { .. }
             | Operation::Atomic(_)
-            | Operation::Fence => {
+            | Operation::Fence(_) => {
                 self.access(memory, warp, fragment.pc, active, operation);
                 Flow::Next
             }
@@ -150,7 +182,7 @@ impl Machine<'_> {
         if let Some(checker) = &mut self.checker
             && !checker.order.tick()
         {
-            return Err(self.out_of_steps(fragment.pc));
+            return Err(self.out_of_steps(warp, fragment.pc));
         }
         match flow {
             Flow::Next => {
@@ -172,12 +204,46 @@ impl Machine<'_> {
 
     /// The error of a kernel that does not end.
     #[cold]
-    fn out_of_steps(&self, pc: u32) -> Error {
+    fn out_of_steps(&self, warp: usize, pc: u32) -> Error {
         Error::StepLimit {
             kernel: self.kernel.name.clone(),
-            limit: self.step_limit,
+            limit: self.settings.step_limit,
             instruction: self.kernel.instructions[pc as usize].text.clone(),
-            block: self.block,
+            block: self.here.block,
+            warp: warp as u32,
+            others: self.standing(warp),
         }
+    }
+
+    /// Where the other warps of the block and the other blocks stand.
+    fn standing(&self, running: usize) -> Vec<String> {
+        let text = |pc: u32| &self.kernel.instructions[pc as usize].text;
+        let mut places: Vec<(String, Vec<usize>)> = Vec::new();
+        for (warp, state) in self.here.warps.iter().enumerate().filter(|(warp, _)| *warp != running)
+        {
+            let mut fragments = state.fragments.iter();
+            let place = match fragments.next() {
+                None => "ended".to_owned(),
+                Some(Fragment { state: State::Barrier { id, .. }, .. }) => {
+                    format!("waits at barrier {id}")
+                }
+                Some(fragment) => format!("is at `{}`", text(fragment.pc)),
+            };
+            match places.iter_mut().find(|(known, _)| *known == place) {
+                Some((_, warps)) => warps.push(warp),
+                None => places.push((place, vec![warp])),
+            }
+        }
+        let mut lines: Vec<String> = places
+            .into_iter()
+            .map(|(place, warps)| match warps.as_slice() {
+                [warp] => format!("warp {warp} {place}"),
+                warps => format!("each of the warps {warps:?} {place}"),
+            })
+            .collect();
+        if !self.parked.is_empty() {
+            lines.push(format!("{} other blocks wait for their turn", self.parked.len()));
+        }
+        lines
     }
 }

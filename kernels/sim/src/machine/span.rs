@@ -65,29 +65,38 @@ impl<'m> View<'m> {
         let lead = mask.trailing_zeros() as usize % LANES;
         let first = at[lead];
         // Generic addresses are offset by the start of their window or allocation.
-        let start = first >> 36 << 36;
+        let around = first >> 36 << 36;
         let (space, window) = match space {
-            Space::Generic if start == LOCAL_WINDOW => (Space::Local, start),
-            Space::Generic if start == SHARED_WINDOW => (Space::Shared, start),
-            Space::Global | Space::Generic => (Space::Global, start),
+            Space::Generic if around == LOCAL_WINDOW => (Space::Local, around),
+            Space::Generic if around == SHARED_WINDOW => (Space::Shared, around),
+            Space::Global | Space::Generic => (Space::Global, around),
             space => (space, 0),
         };
-        let (region, allocation, size) = match space {
-            Space::Shared => (Region::Shared, self.shared, self.shared.bytes()),
-            Space::Local => (Region::Local, self.local, self.local_bytes),
+        let (region, allocation, start, size) = match (space, self.array) {
+            (Space::Shared, Some(array)) => (Region::Shared, self.shared, array.start, array.end),
+            (Space::Shared, None) => (Region::Shared, self.shared, 0, self.shared.bytes()),
+            (Space::Local, _) => (Region::Local, self.local, 0, self.local_bytes),
             _ => {
                 let (id, allocation) = self.memory.around(first)?;
-                (Region::Global(id), allocation, allocation.bytes())
+                (Region::Global(id), allocation, 0, allocation.bytes())
             }
         };
-        let limit = size.checked_sub(bytes as usize)? as u64;
-        if allocation.bytes() > u32::MAX as usize || allocation.pages().is_some() {
+        let limit = size.checked_sub(start + bytes as usize)? as u64;
+        let alignment = u64::from(bytes - 1);
+        if allocation.bytes() > u32::MAX as usize
+            || allocation.pages().is_some()
+            || start as u64 & alignment != 0
+        {
             return None;
         }
-        let (mut offsets, Bits { every, beyond, differ }) = counted(at, mask, first, window, limit);
+        let (mut offsets, Bits { every, beyond, differ }) =
+            counted(at, mask, first, window + start as u64, limit);
         // The sign bit is set by an offset below 0 or above the limit.
-        if (every | beyond) >> 63 != 0 || every & u64::from(bytes - 1) != 0 {
+        if (every | beyond) >> 63 != 0 || every & alignment != 0 {
             return None;
+        }
+        if start != 0 {
+            offsets.iter_mut().for_each(|offset| *offset += start as u32);
         }
         let mut uniform = differ == 0;
         if region == Region::Local {
@@ -170,18 +179,19 @@ impl<'m> Span<'m> {
     }
 
     /// Checks and records a plain access of all lanes. False when the caller must do so lane by
-    /// lane: there may be a finding, or lanes write the same offset, or the access is not plain.
+    /// lane: there may be a finding, or lanes write the same offset, or the access is not plain. `stable` reads must
+    /// not meet a write of this launch.
     #[inline(always)]
     pub fn note(
         &self,
         checker: &mut Checker,
         moments: &Moments,
-        access: Access,
+        (access, stable): (Access, bool),
         pattern: &Pattern,
     ) -> bool {
         let write = match access {
-            Access::Read => false,
-            Access::Write => true,
+            Access::READ => false,
+            Access::WRITE => true,
             _ => return false,
         };
         let (base, bytes) = (self.base(), self.bytes);
@@ -202,7 +212,7 @@ impl<'m> Span<'m> {
         if write {
             shadow.write_groups(moment, bytes, groups)
         } else {
-            shadow.read_groups(order, moment, bytes, groups)
+            shadow.read_groups(order, moment, (bytes, stable), groups)
         }
     }
 

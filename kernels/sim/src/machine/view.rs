@@ -2,8 +2,10 @@
 
 use crate::check::{Access, Checker, Clash, Moment};
 use crate::instruction::{Address, Base, Space};
+use crate::kernel::Kernel;
 use crate::lanes::{LANES, Registers};
 use crate::memory::{Allocation, Fault, LOCAL_WINDOW, Memory, SHARED_WINDOW};
+use crate::parse::Array;
 
 /// The lanes of a mask.
 pub(super) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
@@ -26,6 +28,16 @@ pub(super) struct Place<'m> {
     pub offset: usize,
 }
 
+impl Place<'_> {
+    /// Its key for messages between threads of the running block, or of all blocks.
+    pub fn key(&self, block: u32) -> (u64, usize) {
+        match self.region {
+            Region::Global(id) => (u64::from(id), self.offset),
+            Region::Shared | Region::Local => (1 << 32 | u64::from(block), self.offset),
+        }
+    }
+}
+
 /// The memories that a thread can access.
 #[derive(Clone, Copy)]
 pub(super) struct View<'m> {
@@ -33,9 +45,58 @@ pub(super) struct View<'m> {
     pub shared: &'m Allocation,
     pub local: &'m Allocation,
     pub local_bytes: usize,
+    kernel: &'m Kernel,
+    /// The array that an access to shared memory must stay in.
+    pub array: Option<Bounds<'m>>,
+}
+
+/// An array in shared memory: its name and its offsets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds<'m> {
+    pub name: &'m str,
+    pub start: usize,
+    pub end: usize,
+}
+
+impl<'m> Bounds<'m> {
+    /// The bounds of an array, where `bytes` is the size of shared memory.
+    fn of(array: &'m Array, bytes: usize) -> Bounds<'m> {
+        let end = array.bytes.map_or(bytes, |bytes| array.start + bytes);
+        Bounds { name: &array.name, start: array.start, end }
+    }
+
+    /// The array of a kernel that an offset in shared memory lies in.
+    pub fn around(kernel: &'m Kernel, bytes: usize, offset: usize) -> Option<Bounds<'m>> {
+        let bounds = kernel.arrays.iter().map(|array| Bounds::of(array, bytes));
+        bounds.into_iter().find(|bounds| (bounds.start..bounds.end).contains(&offset))
+    }
 }
 
 impl<'m> View<'m> {
+    /// The memories that an access of a block's threads may mean.
+    pub fn new(
+        memory: &'m Memory,
+        (shared, local): (&'m Allocation, &'m Allocation),
+        kernel: &'m Kernel,
+        address: &Address,
+    ) -> View<'m> {
+        let array = address.array.and_then(|at| kernel.arrays.get(usize::from(at)));
+        let array = array.map(|array| Bounds::of(array, shared.bytes()));
+        View { memory, shared, local, local_bytes: kernel.local_bytes, kernel, array }
+    }
+
+    /// What is wrong with an access to an array that lies outside it.
+    #[cold]
+    fn outside(&self, array: Bounds<'_>, offset: usize, bytes: u32) -> Fault {
+        let (size, at) = (array.end - array.start, offset as i64 - array.start as i64);
+        let name = array.name;
+        let inside = match Bounds::around(self.kernel, self.shared.bytes(), offset) {
+            Some(other) if other.name != name => format!(", inside `{}`", other.name),
+            _ => String::new(),
+        };
+        Fault::Outside(format!("{bytes} bytes at byte {at} of `{name}`, which has {size} bytes{inside}"))
+    }
+
     /// The location of `bytes` bytes at an address of a thread.
     #[inline(always)]
     pub fn find(
@@ -88,6 +149,11 @@ impl<'m> View<'m> {
                 allocation.label()
             )));
         }
+        if let (Region::Shared, Some(array)) = (region, self.array)
+            && !(array.start <= offset as usize && offset as usize + bytes as usize <= array.end)
+        {
+            return Err(self.outside(array, offset as usize, bytes));
+        }
         if offset & u64::from(bytes - 1) != 0 {
             return Err(Fault::Misaligned);
         }
@@ -116,7 +182,8 @@ pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES
     at
 }
 
-/// Records an access of a lane. Local memory belongs to one thread, so it needs no record.
+/// Records an access of a lane and returns an earlier one that races with it. Local memory belongs to one thread, so it
+/// needs no record.
 #[inline(always)]
 pub(super) fn note(
     checker: &mut Checker,
@@ -126,16 +193,28 @@ pub(super) fn note(
     bytes: u32,
     lane: usize,
 ) -> Option<Clash> {
+    let at = (place.offset, bytes);
     match place.region {
         Region::Global(id) => {
             let (order, shadow) = checker.global(id, place.allocation.bytes());
-            shadow.access(order, &moments.global, access, place.offset, bytes, lane)
+            shadow.access(order, &moments.global, access, at, lane)
         }
         Region::Shared => {
             let Checker { order, shared, .. } = checker;
-            shared.access(order, &moments.shared, access, place.offset, bytes, lane)
+            shared.access(order, &moments.shared, access, at, lane)
         }
         Region::Local => None,
+    }
+}
+
+/// The time of the last write of a place; 0 when there was none.
+pub(super) fn last_write(checker: &mut Checker, place: Place<'_>, bytes: u32) -> u32 {
+    match place.region {
+        Region::Global(id) => {
+            checker.global(id, place.allocation.bytes()).1.last_write(place.offset, bytes)
+        }
+        Region::Shared => checker.shared.last_write(place.offset, bytes),
+        Region::Local => 0,
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Fragment {
     pub pc: u32,
     pub mask: u32,
     pub state: State,
+    /// The number of times that it gave way to others.
+    pub turn: u32,
 }
 
 /// What a fragment is waiting for.
@@ -50,15 +52,16 @@ impl Warp {
         let count = threads as usize - index * LANES;
         self.live = if count >= LANES { ALL } else { (1 << count) - 1 };
         self.fragments.clear();
-        self.fragments.push(Fragment { pc: 0, mask: self.live, state: State::Ready });
+        self.fragments.push(Fragment { pc: 0, mask: self.live, state: State::Ready, turn: 0 });
     }
 
-    /// Removes the runnable fragment with the lowest pc, merged with all fragments that wait at the
-    /// same pc for their collective.
+    /// Removes the runnable fragment that gave way least often, of these the one with the lowest pc, merged with all
+    /// fragments that wait at the same pc for their collective.
     pub fn take_next(&mut self) -> Option<Fragment> {
         let can_run = |f: &&Fragment| matches!(f.state, State::Ready | State::Forced);
-        let pc = match self.fragments.iter().filter(can_run).map(|f| f.pc).min() {
-            Some(pc) => pc,
+        let pc = match self.fragments.iter().filter(can_run).map(|f| (f.turn, f.pc)).min()
+        {
+            Some((_, pc)) => pc,
             None => {
                 // No other lane can arrive: run the collective with the lanes it has.
                 let waiting = self.fragments.iter_mut().filter(|f| f.state == State::Collective);
@@ -67,11 +70,12 @@ impl Warp {
                 first.pc
             }
         };
-        let mut next = Fragment { pc, mask: 0, state: State::Ready };
+        let mut next = Fragment { pc, mask: 0, state: State::Ready, turn: 0 };
         self.fragments.retain(|fragment| {
             let here = fragment.pc == pc && !matches!(fragment.state, State::Barrier { .. });
             if here {
                 next.mask |= fragment.mask;
+                next.turn = next.turn.max(fragment.turn);
                 if fragment.state == State::Forced {
                     next.state = State::Forced;
                 }

@@ -261,11 +261,6 @@ impl Memory {
         ))
     }
 
-    /// The label of an allocation.
-    pub(crate) fn label(&self, id: u32) -> &str {
-        self.slots.get(id as usize).and_then(Option::as_ref).map_or("?", Allocation::label)
-    }
-
     /// Allocates a module's variables at first use and returns their addresses.
     pub(crate) fn variables(&mut self, module: &Shared) -> Vec<u64> {
         if let Some(addresses) = self.modules.get(&module.id) {

@@ -18,10 +18,22 @@ pub(crate) struct Body {
     pub banks: [usize; 3],
     pub parameter_bytes: usize,
     pub shared_bytes: usize,
+    /// The arrays in shared memory.
+    pub arrays: Vec<Array>,
     pub local_bytes: usize,
     pub required_block: Option<[u32; 3]>,
     /// The most threads of a block, of `.maxntid`.
     pub most_threads: Option<u64>,
+}
+
+/// An array in shared memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Array {
+    pub name: String,
+    /// Its offset.
+    pub start: usize,
+    /// `None`: all dynamic shared memory of the launch.
+    pub bytes: Option<usize>,
 }
 
 /// One instruction with its operands resolved.
@@ -68,6 +80,7 @@ pub(super) fn kernel(
         banks: [0; 3],
         parameter_bytes: 0,
         shared_bytes: 0,
+        arrays: Vec::new(),
         local_bytes: 0,
         required_block: None,
         most_threads: None,
@@ -76,8 +89,7 @@ pub(super) fn kernel(
         body.symbols.insert(variable.name.clone(), Symbol::Variable(index as u32));
     }
     for shared in dynamic_shared.iter().filter(|shared| !shared.unsized_) {
-        let at = place(&mut body.shared_bytes, shared);
-        body.symbols.insert(shared.variable.name.clone(), Symbol::Shared(at));
+        body.share(shared);
     }
     let header_line = cursor.line;
     let header = cursor.until('{');
@@ -126,8 +138,7 @@ pub(super) fn kernel(
                 ".reg" => declare_registers(&mut body, &mut scopes, cursor.until(';'), line)?,
                 ".shared" => {
                     let shared = declared(cursor.until(';'), line)?;
-                    let at = place(&mut body.shared_bytes, &shared);
-                    body.symbols.insert(shared.variable.name, Symbol::Shared(at));
+                    body.share(&shared);
                 }
                 ".local" => {
                     let local = declared(cursor.until(';'), line)?;
@@ -162,9 +173,21 @@ pub(super) fn kernel(
     let align = dynamic_shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
     for shared in dynamic_shared.iter().filter(|shared| shared.unsized_) {
         body.shared_bytes = body.shared_bytes.next_multiple_of(align);
-        body.symbols.insert(shared.variable.name.clone(), Symbol::Shared(body.shared_bytes));
+        let name = shared.variable.name.clone();
+        body.symbols.insert(name.clone(), Symbol::Shared(body.shared_bytes));
+        body.arrays.push(Array { name, start: body.shared_bytes, bytes: None });
     }
     Ok(body)
+}
+
+impl Body {
+    /// Gives a variable its place in shared memory.
+    fn share(&mut self, shared: &Declared) {
+        let start = place(&mut self.shared_bytes, shared);
+        let Variable { name, bytes, .. } = &shared.variable;
+        self.symbols.insert(name.clone(), Symbol::Shared(start));
+        self.arrays.push(Array { name: name.clone(), start, bytes: Some(*bytes) });
+    }
 }
 
 /// Allocates the next aligned offset for a variable.

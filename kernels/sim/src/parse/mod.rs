@@ -3,7 +3,7 @@
 mod body;
 mod operand;
 
-pub(crate) use body::{Body, RawInstruction, Symbol};
+pub(crate) use body::{Array, Body, RawInstruction, Symbol};
 pub(crate) use operand::Operand;
 
 use crate::error::Error;

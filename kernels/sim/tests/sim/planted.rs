@@ -137,8 +137,11 @@ fn vote_mask_names_ended_lanes() {
 
 #[test]
 fn barrier_in_one_branch() {
-    let body = "setp.lt.u32 %p0, %r0, 16; @!%p0 bra $end; bar.sync 0; $end:";
-    caught(body, 1, 64, Kind::Barrier, "bar.sync 0;", (0, 0));
+    let branch = "setp.lt.u32 %p0, %r0, 16; @!%p0 bra $end; bar.sync 0; $end:";
+    let body = format!("{branch} bar.sync 0; st.shared.u32 [%r4], %r0;");
+    caught(&body, 1, 64, Kind::Barrier, "bar.sync 0;", (0, 16));
+    // Threads that have ended count as present.
+    clean(branch, 1, 64);
 }
 
 #[test]
@@ -252,7 +255,9 @@ fn copies_in_two_stages() {
 fn scatter_without_atomics() {
     let body = "and.b32 %r5, %r0, 7; mul.wide.u32 %rd5, %r5, 4; add.s64 %rd6, %rd0, %rd5;
         ld.global.u32 %r6, [%rd6]; add.s32 %r6, %r6, %r0; st.global.u32 [%rd6], %r6;";
-    caught(body, 1, 32, Kind::GlobalRace, "st.global.u32 [%rd6], %r6;", (0, 0));
+    let report = report(body, 1, 32);
+    assert_kinds(&report, &[Kind::GlobalRace, Kind::LaneRace]);
+    assert_eq!(report.findings[0].instruction, "st.global.u32 [%rd6], %r6;");
     clean("red.global.add.u32 [%rd0], %r0;", 3, 32);
 }
 
@@ -281,7 +286,8 @@ fn bytes_of_one_word() {
 fn lanes_that_write_one_word() {
     clean("st.global.u32 [%rd1], 5;", 1, 32);
     let at = "st.global.u32 [%rd1], %r0;";
-    caught(at, 1, 32, Kind::GlobalRace, at, (0, 1));
+    caught(at, 1, 32, Kind::LaneRace, at, (0, 1));
+    assert!(Kind::LaneRace.is_mild() && !Kind::GlobalRace.is_mild());
 }
 
 #[test]
@@ -306,22 +312,27 @@ fn blocks_that_depend_on_their_order() {
 }
 
 /// Each block writes its word and the last one by a ticket reads all.
-fn last_block(fence: &str) -> Report {
+fn last_block(release: &str, acquire: &str) -> Report {
     let body = format!(
-        "mul.wide.u32 %rd5, %r1, 4; add.s64 %rd6, %rd1, %rd5; st.global.u32 [%rd6], %r1; {fence} \
-         atom.global.add.u32 %r5, [%rd0], 1; setp.ne.u32 %p0, %r5, 3; @%p0 bra $end; \
+        "mul.wide.u32 %rd5, %r1, 4; add.s64 %rd6, %rd1, %rd5; st.global.u32 [%rd6], %r1; {release} \
+         atom.global.add.u32 %r5, [%rd0], 1; setp.ne.u32 %p0, %r5, 3; @%p0 bra $end; {acquire} \
          ld.global.u32 %r6, [%rd1]; ld.global.u32 %r7, [%rd1+4]; $end:"
     );
     report(&body, 4, 1)
 }
 
 #[test]
-fn last_block_needs_its_fence() {
-    assert_kinds(&last_block("membar.gl;"), &[]);
-    assert_kinds(&last_block("fence.acq_rel.gpu;"), &[]);
-    let unfenced = last_block("");
-    assert_kinds(&unfenced, &[Kind::GlobalRace, Kind::GlobalRace]);
-    assert_eq!(unfenced.findings[0].block, [3, 0, 0]);
+fn last_block_needs_both_fences() {
+    for fence in ["membar.gl;", "fence.acq_rel.gpu;", "fence.sc.sys;"] {
+        assert_kinds(&last_block(fence, fence), &[]);
+        let unfenced = last_block("", fence);
+        assert_kinds(&unfenced, &[Kind::GlobalRace, Kind::GlobalRace]);
+        assert_eq!(unfenced.findings[0].block, [3, 0, 0]);
+        let unfenced = last_block(fence, "");
+        assert_kinds(&unfenced, &[Kind::GlobalRace, Kind::GlobalRace]);
+        assert!(unfenced.findings[0].message.contains("not acquired"), "{}", listed(&unfenced));
+    }
+    assert_kinds(&last_block("membar.cta;", "membar.gl;"), &[Kind::GlobalRace; 2]);
 }
 
 #[test]

@@ -156,7 +156,12 @@ fn load_all(space: &str, load: &str, (count, size, signed): (usize, usize, bool)
             "ld.global.v4.u32 {{%r20, %r21, %r22, %r23}}, [%rd3];\nst{space}.v4.u32 [%at], {{%r20, %r21, %r22, %r23}};\n"
         );
     }
-    let at = if space == ".param" { "p" } else { "%at" };
+    let at = match space {
+        ".param" => "p",
+        // The launch must not have written what it reads.
+        _ if load.contains(".nc.") => "%rd3",
+        _ => "%at",
+    };
     body += &format!("{load} {}, [{at}];\n", registers(count, size));
     for index in 0..count {
         if size < 8 {
