@@ -59,6 +59,8 @@ pub(crate) enum Operation {
     CommitCopies,
     /// `cp.async.wait_group n`; with `None` `cp.async.wait_all`, which includes uncommitted copies.
     WaitCopies(Option<u32>),
+    /// A read of the clock: the number of warp instructions so far.
+    Clock(Slot),
     /// An instruction that changes no value.
     Nothing,
 }

@@ -156,6 +156,8 @@ pub(crate) enum Special {
     LaneMaskGreaterEqual,
     DynamicShared,
     TotalShared,
+    /// The clock, which [`crate::instruction::Operation::Clock`] reads.
+    Clock,
     Zero,
 }
 

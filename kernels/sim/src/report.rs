@@ -187,9 +187,7 @@ impl Findings {
     /// Adds another collector's findings, still one for each instruction and kind: that of the first block.
     pub fn merge(&mut self, other: Findings) {
         for (pc, finding) in other.list {
-            let same = |known: &&mut (u32, Finding)| {
-                known.0 == pc && known.1.kind == finding.kind
-            };
+            let same = |known: &&mut (u32, Finding)| known.0 == pc && known.1.kind == finding.kind;
             match self.list.iter_mut().find(same) {
                 Some((_, known)) if place(&finding) < place(known) => *known = finding,
                 Some(_) => {}

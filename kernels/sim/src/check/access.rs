@@ -10,8 +10,10 @@ const STRONG: u8 = 2;
 const DEVICE: u8 = 4;
 /// A plain read whose value a compare-and-swap of the kernel checks.
 const GUESS: u8 = 8;
-/// Of a strong access, the base-2 logarithm of its bytes.
+/// Of a strong access, the base-2 logarithm of its bytes: two bits.
 const SIZE: u32 = 4;
+/// A read-modify-write.
+const UPDATE: u8 = 64;
 
 impl Access {
     /// A plain read.
@@ -27,9 +29,14 @@ impl Access {
         Access(STRONG | scope | (bytes.trailing_zeros() as u8) << SIZE)
     }
 
-    /// A volatile, relaxed or releasing write of some bytes, or a read-modify-write.
+    /// A volatile, relaxed or releasing write of some bytes.
     pub fn strong_write(device: bool, bytes: u32) -> Access {
         Access(Access::strong_read(device, bytes).0 | WRITES)
+    }
+
+    /// A read-modify-write of some bytes.
+    pub fn update(device: bool, bytes: u32) -> Access {
+        Access(Access::strong_write(device, bytes).0 | UPDATE)
     }
 
     #[inline(always)]
@@ -58,16 +65,32 @@ impl Access {
         (self.0 | other.0) & WRITES != 0 && !self.morally_strong(other, same_block)
     }
 
-    fn morally_strong(self, other: Access, same_block: bool) -> bool {
+    /// Whether two accesses are morally strong: both strong, of the same size, each in the other's scope.
+    pub fn morally_strong(self, other: Access, same_block: bool) -> bool {
         let both = self.0 & other.0;
         both & STRONG != 0
             && (same_block || both & DEVICE != 0)
-            && self.0 >> SIZE == other.0 >> SIZE
+            && (self.0 ^ other.0) >> SIZE & 3 == 0
+    }
+
+    /// Whether this read-modify-write observes the write before it, and stands for it from then on: what comes after
+    /// this comes after that write too, and what races with one races with the other.
+    pub fn follows(self, write: Access, same_block: bool) -> bool {
+        self.0 & UPDATE != 0
+            && write.writes()
+            && (self.0 ^ write.0) & !UPDATE == 0
+            && self.morally_strong(write, same_block)
+    }
+
+    /// Whether a strong read of this kind observes a write.
+    pub fn observes(self, write: Access, same_block: bool) -> bool {
+        !self.writes() && write.writes() && self.morally_strong(write, same_block)
     }
 
     /// Whether every access that races with `other` also races with `self`.
     pub fn covers(self, other: Access) -> bool {
-        self == other || !self.is_strong() && !self.is_guess() && (self.writes() || !other.writes())
+        (self.0 ^ other.0) & !UPDATE == 0
+            || !self.is_strong() && !self.is_guess() && (self.writes() || !other.writes())
     }
 }
 

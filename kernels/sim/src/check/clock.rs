@@ -130,7 +130,8 @@ impl Clock {
 
     /// Whether every time is at least that of `other`. False means unknown.
     fn covers(&self, other: &Clock) -> bool {
-        let covered = |part: &Part| self.find(part.block).is_ok_and(|at| self.parts[at].covers(part));
+        let covered =
+            |part: &Part| self.find(part.block).is_ok_and(|at| self.parts[at].covers(part));
         other.parts.iter().all(covered)
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Order {
     pub threads: Threads,
     /// The releases that can be acquired, by address.
     messages: HashMap<Address, Message>,
+    /// What sequentially consistent fences order, by address: of all blocks, and of each block.
+    totals: HashMap<(Address, Option<u32>), Totals>,
     /// Whether a thread of the launch has passed a fence or released.
     released: bool,
     /// Whether threads of the launch may synchronise by more than barriers of whole blocks and warps. Two accesses of
@@ -37,20 +39,22 @@ pub(crate) type Address = (u64, usize);
 /// What a strong write at an address has released.
 #[derive(Debug, Clone)]
 struct Message {
-    /// The thread of the last write.
+    /// The block and the scope of the last write.
     block: u32,
-    thread: u16,
     scope: Scope,
     /// The time of the last write.
     at: u32,
-    /// Whether the last write is a release, which later strong writes of its thread continue.
-    ordered: bool,
     /// Released to threads of every block.
     device: Arc<Clock>,
     /// Released to threads of the same block, by block.
     within: HashMap<u32, Arc<Clock>>,
-    /// What happened before sequentially consistent device fences that happened before.
-    fenced: Arc<Clock>,
+}
+
+/// The `fenced` clocks of the strong accesses of an address.
+#[derive(Debug, Clone, Default)]
+struct Totals {
+    reads: Arc<Clock>,
+    writes: Arc<Clock>,
 }
 
 /// A strong access, as far as it synchronises.
@@ -116,6 +120,7 @@ impl Order {
         self.now += 1;
         self.launch_start = self.now;
         self.messages.clear();
+        self.totals.clear();
         self.released = false;
         over
     }
@@ -128,8 +133,8 @@ impl Order {
     }
 
     /// Threads pass a barrier together; see [`Threads::barrier`].
-    pub fn barrier(&mut self, masks: &[u32], live: &[u32], arrivals: &[Arrival]) {
-        self.threads.barrier(masks, live, arrivals, self.now);
+    pub fn barrier(&mut self, masks: &[u32], live: &[u32], arrivals: &[Arrival], whole: bool) {
+        self.threads.barrier(masks, live, arrivals, whole, self.now);
         self.tick();
     }
 
@@ -165,10 +170,8 @@ impl Order {
             synchronises = true;
             join(&mut flow.before, &flow.observed);
         }
-        let fence = Fence {
-            before: Arc::clone(&lane.flow.as_ref().unwrap_or(common).before),
-            at: now,
-        };
+        let fence =
+            Fence { before: Arc::clone(&lane.flow.as_ref().unwrap_or(common).before), at: now };
         if total {
             lane.total = Some(fence.clone());
         }
@@ -184,6 +187,45 @@ impl Order {
         }
     }
 
+    /// Records what a strong access orders between sequentially consistent fences: a fence that happens before it comes
+    /// before a fence after a later strong access of the address, if one of the two writes, or a write between them is
+    /// observed by the second.
+    pub fn total(&mut self, access: Strong, reads: bool, writes: bool) {
+        if !self.released {
+            return;
+        }
+        let (block, thread) = (self.threads.block, access.thread);
+        let mut fenced = Arc::clone(&self.threads.flow(thread).fenced);
+        if let Some(total) = self.threads.lane(thread).and_then(|lane| lane.total.as_ref()) {
+            join(&mut fenced, &total.clock(block, thread));
+        }
+        if fenced.is_empty() && self.totals.is_empty() {
+            return;
+        }
+        // Accesses of block scope order fences of their block alone.
+        let wide = access.scope == Scope::Device;
+        let keys = [(access.address, Some(block)), (access.address, None)];
+        for key in &keys[..if wide { 2 } else { 1 }] {
+            if let Some(known) = self.totals.get(key) {
+                let (lane, common) = self.threads.lane_mut(thread);
+                let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
+                join(&mut flow.observed, &known.writes);
+                if writes {
+                    join(&mut flow.observed, &known.reads);
+                }
+            }
+            let totals = self.totals.entry(*key).or_default();
+            if reads {
+                join(&mut totals.reads, &fenced);
+            }
+            if writes {
+                join(&mut totals.writes, &fenced);
+                let before = Arc::clone(&totals.reads);
+                join(&mut totals.writes, &before);
+            }
+        }
+    }
+
     /// Records a strong write: what it releases stays as a message at its address. `last` is the time of the write
     /// before it.
     pub fn release(&mut self, write: Strong, last: u32) {
@@ -191,84 +233,85 @@ impl Order {
             return;
         }
         self.released = true;
-        let (block, thread) = (self.threads.block, write.thread);
-        let (mut within, mut device, mut fenced) = self.released_by(write);
+        let block = self.threads.block;
+        if write.ordered {
+            let (lane, common) = self.threads.lane_mut(write.thread);
+            let before = Arc::clone(&lane.flow.as_ref().unwrap_or(common).before);
+            let release = Some((write.scope, Fence { before, at: self.now }));
+            lane.at_mut(write.address).release = release;
+        }
+        let mut new = self.message(write);
         let old = self.messages.remove(&write.address).filter(|old| old.at == last);
-        let mut ordered = write.ordered;
-        if let Some(old) = old {
-            let own = old.block == block && old.thread == thread;
-            let strong = old.block == block || old.scope == Scope::Device && write.scope == Scope::Device;
-            let continued = own && old.ordered;
-            if write.update && strong || continued {
-                ordered |= continued;
-                for (other, clock) in old.within {
-                    join(within.entry(other).or_default(), &clock);
-                }
-                join(&mut fenced, &old.fenced);
-                let new = std::mem::replace(&mut device, old.device);
-                join(&mut device, &new);
+        // A read-modify-write passes on what it observes.
+        let wide = write.scope == Scope::Device;
+        if let Some(old) = old
+            && write.update
+            && (old.block == block || wide && old.scope == Scope::Device)
+        {
+            for (other, clock) in old.within {
+                join(new.within.entry(other).or_default(), &clock);
             }
+            let own = std::mem::replace(&mut new.device, old.device);
+            join(&mut new.device, &own);
         }
-        if within.is_empty() && device.is_empty() && fenced.is_empty() {
-            return;
+        if !(new.within.is_empty() && new.device.is_empty()) {
+            self.messages.insert(write.address, new);
         }
-        let (scope, at) = (write.scope, self.now);
-        let message = Message { block, thread, scope, at, ordered, device, within, fenced };
-        self.messages.insert(write.address, message);
     }
 
-    /// What a strong write releases: to threads of its block, to those of every block, and to sequentially consistent
-    /// fences.
-    fn released_by(&self, write: Strong) -> (HashMap<u32, Arc<Clock>>, Arc<Clock>, Arc<Clock>) {
-        let (block, thread) = (self.threads.block, write.thread);
-        let (flow, lane) = (self.threads.flow(thread), self.threads.lane(thread));
-        let of = |fence: &Option<Fence>| fence.as_ref().map(|fence| fence.clock(block, thread));
-        let fences = match (write.ordered, lane) {
-            (true, _) => {
-                let fence = Some(Fence { before: Arc::clone(&flow.before), at: self.now });
-                [of(&fence), of(&fence)]
+    /// What a strong write of a thread releases by itself.
+    fn message(&self, write: Strong) -> Message {
+        let Strong { address, thread, scope, .. } = write;
+        let block = self.threads.block;
+        let (within, device) = Default::default();
+        let mut message = Message { block, scope, at: self.now, device, within };
+        let Some(lane) = self.threads.lane(thread) else { return message };
+        let clock = |fence: &Fence| fence.clock(block, thread);
+        let wide = scope == Scope::Device;
+        let release = lane.at(address).and_then(|place| place.release.as_ref());
+        let releases = release.map(|(scope, fence)| (*scope == Scope::Device, fence));
+        let fences = lane.fences.iter().zip([false, true]);
+        let fences = fences.filter_map(|(fence, wide)| Some((wide, fence.as_ref()?)));
+        for (device, fence) in fences.chain(releases) {
+            let clock = clock(fence);
+            if device && wide {
+                join(&mut message.device, &clock);
             }
-            (false, Some(lane)) => [of(&lane.fences[0]), of(&lane.fences[1])],
-            (false, None) => [None, None],
-        };
-        let [near, far] = fences;
-        let within = near.map(|clock| (block, clock)).into_iter().collect();
-        if write.scope == Scope::Block {
-            return (within, Arc::default(), Arc::default());
+            join(message.within.entry(block).or_default(), &clock);
         }
-        let mut fenced = Arc::clone(&flow.fenced);
-        if let Some(total) = lane.and_then(|lane| of(&lane.total)) {
-            join(&mut fenced, &total);
-        }
-        (within, far.unwrap_or_default(), fenced)
+        message
     }
 
     /// Records a strong read: it observes the message at its address, if the write at time `last` left one.
     pub fn acquire(&mut self, read: Strong, last: u32) {
         let block = self.threads.block;
-        let Some(message) = self.messages.get(&read.address) else { return };
         let wide = read.scope == Scope::Device;
-        let strong = message.block == block || wide && message.scope == Scope::Device;
-        if message.at != last || !strong {
+        let message = self.messages.get(&read.address).filter(|message| {
+            let strong = message.block == block || wide && message.scope == Scope::Device;
+            message.at == last && strong
+        });
+        let has_observed =
+            || self.threads.lane(read.thread).is_some_and(|lane| lane.has_observed(read.address));
+        if message.is_none() && !(read.ordered && has_observed()) {
             return;
         }
         let (lane, common) = self.threads.lane_mut(read.thread);
-        let within = message.within.get(&block);
-        if let Some(clock) = within {
-            join(&mut lane.pending[0], clock);
-        }
-        join(&mut lane.pending[1], &message.device);
-        if read.ordered || !message.fenced.is_empty() {
-            let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
-            join(&mut flow.observed, &message.fenced);
-            if read.ordered {
-                within.into_iter().for_each(|clock| join(&mut flow.before, clock));
+        if let Some(message) = message {
+            let place = lane.at_mut(read.address);
+            if let Some(clock) = message.within.get(&block) {
+                join(&mut place.pending[0], clock);
             }
-            if read.ordered && wide {
-                join(&mut flow.before, &message.device);
+            join(&mut place.pending[1], &message.device);
+            let place = place.pending.clone();
+            for (pending, observed) in lane.pending.iter_mut().zip(&place) {
+                join(pending, observed);
             }
         }
         if read.ordered {
+            let kinds = if wide { 2 } else { 1 };
+            let pending = lane.at_mut(read.address).pending.clone();
+            let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
+            pending[..kinds].iter().for_each(|clock| join(&mut flow.before, clock));
             self.threads.note_sync(read.thread, self.now);
         }
     }
@@ -299,6 +342,9 @@ impl Order {
     pub fn lacks_fence(&self, time: u32, (block, thread): (u32, u16), me: u16) -> bool {
         let reached = |clock: &Clock| time <= clock.time(block, thread);
         reached(&self.threads.flow(me).observed)
-            || self.threads.lane(me).is_some_and(|lane| lane.pending.iter().any(|clock| reached(clock)))
+            || self
+                .threads
+                .lane(me)
+                .is_some_and(|lane| lane.pending.iter().any(|clock| reached(clock)))
     }
 }

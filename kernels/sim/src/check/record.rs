@@ -75,8 +75,7 @@ impl Record {
 
     #[cold]
     fn happens_before(&self, order: &Order, moment: &Moment, lanes: u32) -> bool {
-        let before =
-            |lane| order.before(self.time, (self.block, self.thread), moment.thread(lane));
+        let before = |lane| order.before(self.time, (self.block, self.thread), moment.thread(lane));
         (0..LANES).filter(|lane| lanes >> lane & 1 == 1).all(before)
     }
 
@@ -121,10 +120,7 @@ impl Record {
         lanes: u32,
     ) -> bool {
         let [first, second] = &self.others;
-        if !moment.precise
-            && first.is_of_other_warp(moment)
-            && second.is_of_other_warp(moment)
-        {
+        if !moment.precise && first.is_of_other_warp(moment) && second.is_of_other_warp(moment) {
             // Two readers of other warps of this block are enough.
             return true;
         }
@@ -220,11 +216,36 @@ impl Entry {
         self.lanes |= other.lanes;
     }
 
+    /// Whether a read-modify-write now stands for this write.
+    pub fn is_followed(&self, moment: &Moment, access: Access) -> bool {
+        access.follows(self.access, self.block == moment.block)
+    }
+
+    /// Whether a strong read among `all` entries has observed this write and happens before a lane now. Then the write
+    /// happens before too.
+    pub fn is_observed<'e>(
+        &self,
+        all: impl Iterator<Item = &'e Entry> + Clone,
+        (order, moment): (&Order, &Moment),
+        lane: usize,
+    ) -> bool {
+        let me = moment.thread(lane);
+        let next = all.clone().filter(|entry| entry.access.writes() && entry.time > self.time);
+        let next = next.map(|entry| entry.time).min().unwrap_or(u32::MAX);
+        let mut readers = all.filter(|entry| {
+            (self.time..next).contains(&entry.time)
+                && entry.access.observes(self.access, self.block == entry.block)
+        });
+        self.access.is_strong()
+            && readers.any(|entry| {
+                entry.threads().any(|thread| order.before(entry.time, (entry.block, thread), me))
+            })
+    }
+
     /// Its access, if it races with one of a lane now.
     pub fn clash(
         &self,
-        order: &Order,
-        moment: &Moment,
+        (order, moment): (&Order, &Moment),
         access: Access,
         lane: usize,
     ) -> Option<Clash> {
@@ -233,9 +254,8 @@ impl Entry {
             return None;
         }
         let me = moment.thread(lane);
-        let thread = self
-            .threads()
-            .find(|&thread| !order.before(self.time, (self.block, thread), me))?;
+        let thread =
+            self.threads().find(|&thread| !order.before(self.time, (self.block, thread), me))?;
         let same_instruction = self.time == moment.now && here;
         let (time, block, access) = (self.time, self.block, self.access);
         let lacks_fence = order.lacks_fence(time, (block, thread), me);

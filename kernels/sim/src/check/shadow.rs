@@ -103,11 +103,13 @@ impl Shadow {
     ) -> Option<Clash> {
         let record = &self.records[at];
         let entries = record.entries();
-        let found = entries.iter().find_map(|entry| entry.clash(order, moment, access, lane));
-        if found.is_some() || !record.has_more() {
-            return found;
-        }
-        self.more.get(&at)?.iter().find_map(|entry| entry.clash(order, moment, access, lane))
+        let more = if record.has_more() { self.more.get(&at).map(Vec::as_slice) } else { None };
+        let all = || entries.iter().chain(more.into_iter().flatten());
+        let now = (order, moment);
+        all()
+            .filter_map(|entry| Some((entry, entry.clash(now, access, lane)?)))
+            .find(|(entry, _)| !entry.is_observed(all(), now, lane))
+            .map(|(_, clash)| clash)
     }
 
     /// Records an access of a lane.
@@ -120,7 +122,10 @@ impl Shadow {
             record.set_write(moment, access, lane);
             return;
         }
-        if !access.writes() && !record.has_more() && record.note_read(order, moment, access, 1 << lane) {
+        if !access.writes()
+            && !record.has_more()
+            && record.note_read(order, moment, access, 1 << lane)
+        {
             return;
         }
         if !access.writes() && !moment.precise {
@@ -128,9 +133,13 @@ impl Shadow {
             return;
         }
         // What may still race with a later access stays.
-        let mut list = if record.has_more() { self.more.remove(&at).unwrap_or_default() } else { Vec::new() };
-        let skipped = usize::from(!access.writes());
-        list.extend(record.entries().into_iter().skip(skipped));
+        let mut list =
+            if record.has_more() { self.more.remove(&at).unwrap_or_default() } else { Vec::new() };
+        let [last, others @ ..] = record.entries();
+        if access.writes() && !last.is_followed(moment, access) {
+            list.push(last);
+        }
+        list.extend(others);
         list.retain(|entry| entry.outlives(order, moment, access, lane));
         if access.writes() {
             record.set_write(moment, access, lane);

@@ -1,8 +1,11 @@
 //! The synchronisation state of the threads of one block.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::clock::{Clock, join};
+use super::order::Address;
+use crate::instruction::Scope;
 use crate::lanes::{ALL, LANES};
 
 /// What travels along every synchronisation.
@@ -12,8 +15,8 @@ pub(super) struct Flow {
     pub before: Arc<Clock>,
     /// The accesses that happen before a sequentially consistent device fence that happens before.
     pub fenced: Arc<Clock>,
-    /// The `fenced` clocks of the messages that strong reads, which happen before, have observed. The next
-    /// sequentially consistent device fence makes them happen before.
+    /// The `fenced` clocks of the strong accesses that come before strong accesses of the same address, which happen
+    /// before. The next sequentially consistent device fence makes them happen before.
     pub observed: Arc<Clock>,
 }
 
@@ -55,6 +58,35 @@ pub(super) struct Lane {
     /// What its strong reads have observed and a fence will make happen before: releases of its own block, for which
     /// a fence of block scope is enough, and all others.
     pub pending: [Arc<Clock>; 2],
+    /// What it has released and observed, by address.
+    places: HashMap<Address, Synchronised>,
+}
+
+/// What a thread has released and observed at one address.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Synchronised {
+    /// Its last releasing write and that write's scope: later strong writes to the address release it too.
+    pub release: Option<(Scope, Fence)>,
+    /// What its strong reads of the address have observed, as in [`Lane::pending`]: a later acquiring read of the
+    /// address makes it happen before.
+    pub pending: [Arc<Clock>; 2],
+}
+
+impl Lane {
+    /// What the thread has released and observed at an address, if anything.
+    pub fn at(&self, address: Address) -> Option<&Synchronised> {
+        self.places.get(&address)
+    }
+
+    /// What the thread has released and observed at an address, to be changed.
+    pub fn at_mut(&mut self, address: Address) -> &mut Synchronised {
+        self.places.entry(address).or_default()
+    }
+
+    /// Whether the thread's strong reads of an address have observed a release.
+    pub fn has_observed(&self, address: Address) -> bool {
+        self.at(address).is_some_and(|at| at.pending.iter().any(|clock| !clock.is_empty()))
+    }
 }
 
 /// The state of one warp.
@@ -90,7 +122,12 @@ impl Threads {
     pub fn new(block: u32, warps: usize, now: u32) -> Threads {
         let common = Flow { before: Arc::new(Clock::start(block, now)), ..Flow::default() };
         let warp = Warp { common, lanes: None };
-        Threads { block, warps: vec![warp; warps], floors: vec![now; warps], syncs: vec![now; warps] }
+        Threads {
+            block,
+            warps: vec![warp; warps],
+            floors: vec![now; warps],
+            syncs: vec![now; warps],
+        }
     }
 
     /// The time up to which every access of the block happens before every lane of a warp.
@@ -113,7 +150,8 @@ impl Threads {
     /// A thread's clocks.
     pub(super) fn flow(&self, thread: u16) -> &Flow {
         let warp = &self.warps[usize::from(thread) / LANES];
-        let own = warp.lanes.as_ref().and_then(|lanes| lanes[usize::from(thread) % LANES].flow.as_ref());
+        let own =
+            warp.lanes.as_ref().and_then(|lanes| lanes[usize::from(thread) % LANES].flow.as_ref());
         own.unwrap_or(&warp.common)
     }
 
@@ -186,10 +224,18 @@ impl Threads {
     }
 
     /// Threads of several warps, as masks of lanes, pass a barrier together. `live` are the lanes of each warp that
-    /// have not ended; ended threads count as present.
-    pub fn barrier(&mut self, masks: &[u32], live: &[u32], arrivals: &[Arrival], now: u32) {
+    /// have not ended. With `whole`, the barrier is one of all threads of the block, and those that have ended count as
+    /// present.
+    pub fn barrier(
+        &mut self,
+        masks: &[u32],
+        live: &[u32],
+        arrivals: &[Arrival],
+        whole: bool,
+        now: u32,
+    ) {
         let members = || masks.iter().enumerate().filter(|(_, mask)| **mask != 0);
-        let everyone = masks.iter().zip(live).all(|(mask, live)| mask & live == *live);
+        let everyone = whole && masks.iter().zip(live).all(|(mask, live)| mask & live == *live);
         let mut flow = Flow::default();
         for (warp, &mask) in members() {
             self.gather(&mut flow, warp, mask);

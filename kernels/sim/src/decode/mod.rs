@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::alu::{Opcode, Type};
 use crate::error::Error;
 use crate::instruction::{Address, Base, Instruction, Operation, Slot, Space};
-use crate::kernel::{Bank, Constant, Kernel, Register, Shared, Source};
+use crate::kernel::{Bank, Constant, Kernel, Register, Shared, Source, Special};
 use crate::parse::{Body, Operand, RawInstruction};
 use provenance::Origins;
 
@@ -153,6 +153,9 @@ impl<'a> Decoder<'a> {
                 _ => Err(Failure::Unknown),
             },
             "ret" | "exit" => Ok(Operation::Exit),
+            "mov" if let [d, Operand::Special(Special::Clock)] = raw.operands.as_slice() => {
+                Ok(Operation::Clock(self.slot(d, Type::U64)?))
+            }
             "nanosleep" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "pmevent" => {
                 Ok(Operation::Nothing)
             }
@@ -273,7 +276,9 @@ impl<'a> Decoder<'a> {
             return Err(format!("{operand:?} is not an address").into());
         };
         let array = match space {
-            Space::Shared | Space::Generic => base.as_deref().and_then(|base| self.origins.array(base)),
+            Space::Shared | Space::Generic => {
+                base.as_deref().and_then(|base| self.origins.array(base))
+            }
             _ => None,
         };
         let base = match base.as_deref() {

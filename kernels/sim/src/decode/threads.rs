@@ -17,14 +17,13 @@ pub(super) fn may_wait(instructions: &[Instruction]) -> bool {
     })
 }
 
-/// Whether threads may synchronise by more than barriers of whole blocks and warps: by fences, releases and acquires, or
-/// barriers of a part of the block.
+/// Whether threads may synchronise by more than barriers of whole blocks and warps: by strong loads, fences, releases and
+/// acquires, or barriers of a part of the block.
 pub(super) fn are_precise(instructions: &[Instruction]) -> bool {
     instructions.iter().any(|instruction| match &instruction.operation {
         Operation::Fence(_) => true,
-        Operation::Load { order, .. } | Operation::Store { order, .. } => {
-            matches!(order, Order::Ordered(_))
-        }
+        Operation::Load { order, .. } => matches!(order, Order::Relaxed(_) | Order::Ordered(_)),
+        Operation::Store { order, .. } => matches!(order, Order::Ordered(_)),
         Operation::Atomic(atomic) => atomic.acquires || atomic.releases,
         Operation::Barrier { count, arrive, .. } => count.is_some() || *arrive,
         _ => false,

@@ -3,7 +3,7 @@
 use super::Machine;
 use super::blame::{report_fault, report_race, report_stale, report_unwritten};
 use super::traffic::Traffic;
-use super::view::{Moments, Place, Region, View, addresses, last_write, lanes_of, note};
+use super::view::{Moments, Place, Region, View, addresses, lanes_of, last_write, note};
 use crate::check::{Access, Checker, Clash, Strong};
 use crate::instruction::{Address, Atomic, Base, Element, Operation, Order, Scope, Slot, Space};
 use crate::lanes::{LANES, Registers, Value};
@@ -48,7 +48,13 @@ pub(super) fn set(registers: &mut Registers, slot: Slot, lane: usize, element: E
 }
 
 /// Sets the register of all lanes of a mask to one element.
-fn set_all(registers: &mut Registers, slot: Slot, mask: u32, element: Element, bits: u64) {
+pub(super) fn set_all(
+    registers: &mut Registers,
+    slot: Slot,
+    mask: u32,
+    element: Element,
+    bits: u64,
+) {
     let bits = extended(element, bits);
     match slot {
         Slot::Half(slot) => u16::store(registers, slot, [bits as u16; LANES], mask),
@@ -103,6 +109,7 @@ fn strong_access(
         checker.order.acquire(strong, last);
     }
     let clash = note(checker, moments, access, place, bytes, lane);
+    checker.order.total(strong, reads, access.writes());
     if access.writes() {
         checker.order.release(Strong { ordered: releases, ..strong }, last);
     }
@@ -155,7 +162,8 @@ impl Machine<'_> {
         let site = self.site(warp, pc);
         let parameters = self.launch.parameters;
         let registers = &mut self.here.warps[warp].registers;
-        let at = addresses(registers, &Address { space: Space::Generic, base, offset, array: None });
+        let at =
+            addresses(registers, &Address { space: Space::Generic, base, offset, array: None });
         let (bytes, each) = (element.bytes as usize * values.len(), element.bytes as usize);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(bytes);
@@ -307,7 +315,7 @@ impl Machine<'_> {
         let registers = &mut self.here.warps[warp].registers;
         let at = addresses(registers, &atomic.address);
         let bytes = atomic.element.bytes;
-        let access = Access::strong_write(atomic.scope == Scope::Device, bytes);
+        let access = Access::update(atomic.scope == Scope::Device, bytes);
         let mut traffic = Traffic::default();
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         for lane in lanes_of(mask) {

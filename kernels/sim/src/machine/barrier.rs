@@ -41,24 +41,16 @@ impl Machine<'_> {
         Flow::Wait(State::Barrier { id, count })
     }
 
+    /// Opens the complete barriers of a number of threads.
+    pub(super) fn open_counted(&mut self) {
+        let waiting = self.waiting();
+        self.open_complete(waiting.iter().filter(|barrier| barrier.count.is_some()));
+    }
+
     /// Opens every complete barrier, once no warp can run. False when none is complete.
     pub(super) fn open_barriers(&mut self) -> bool {
-        let live: u32 = self.here.warps.iter().map(|warp| warp.live.count_ones()).sum();
         let waiting = self.waiting();
-        let mut opened = false;
-        for barrier in &waiting {
-            let arrived = self.here.arrived.iter().filter(|arrived| arrived.id == barrier.id);
-            let arrived: u32 = arrived.map(|arrived| arrived.mask.count_ones()).sum();
-            let complete = match barrier.count {
-                Some(count) => barrier.threads + arrived >= count,
-                None => barrier.threads == live,
-            };
-            if complete {
-                self.check_barrier(barrier);
-                self.open(barrier);
-                opened = true;
-            }
-        }
+        let opened = self.open_complete(waiting.iter());
         if !opened && let Some(barrier) = waiting.first() {
             let (warp, pc, mask) = barrier.fragments[0];
             let site = self.site(warp, pc);
@@ -70,6 +62,26 @@ impl Machine<'_> {
                      {others:?}; let every thread of the block reach the same barrier"
                 )
             });
+        }
+        opened
+    }
+
+    /// Opens the complete ones of some barriers; whether there was one.
+    fn open_complete<'w>(&mut self, waiting: impl Iterator<Item = &'w Waiting>) -> bool {
+        let live: u32 = self.here.warps.iter().map(|warp| warp.live.count_ones()).sum();
+        let mut opened = false;
+        for barrier in waiting {
+            let arrived = self.here.arrived.iter().filter(|arrived| arrived.id == barrier.id);
+            let arrived: u32 = arrived.map(|arrived| arrived.mask.count_ones()).sum();
+            let complete = match barrier.count {
+                Some(count) => barrier.threads + arrived >= count,
+                None => barrier.threads == live,
+            };
+            if complete {
+                self.check_barrier(barrier);
+                self.open(barrier);
+                opened = true;
+            }
         }
         opened
     }
@@ -158,7 +170,7 @@ impl Machine<'_> {
         }
         if let Some(checker) = &mut self.checker {
             let live: Vec<u32> = self.here.warps.iter().map(|warp| warp.live).collect();
-            checker.order.barrier(&masks, &live, &arrivals);
+            checker.order.barrier(&masks, &live, &arrivals, barrier.count.is_none());
         }
     }
 }

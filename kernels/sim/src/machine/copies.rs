@@ -50,7 +50,8 @@ impl Machine<'_> {
     ) {
         match operation {
             Operation::CopyAsync { to, from, bytes, source } => {
-                let source = source.map(|slot| self.here.warps[warp].registers.words[usize::from(slot)]);
+                let source =
+                    source.map(|slot| self.here.warps[warp].registers.words[usize::from(slot)]);
                 let used = |lane: usize| source.map_or(*bytes, |source| source[lane].min(*bytes));
                 self.issue(memory, warp, pc, mask, (to, from, *bytes), used);
             }

@@ -80,7 +80,8 @@ impl Machine<'_> {
             touched.push(place.offset as u64 / 4);
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 if !place.allocation.is_initialised(place.offset, ROW as usize) {
-                    let pending = self.here.copies.iter().any(|copies| copies.covers(place.offset, ROW));
+                    let pending =
+                        self.here.copies.iter().any(|copies| copies.covers(place.offset, ROW));
                     report_unwritten(&site, &mut self.findings, lane, place, ROW, pending);
                 }
                 if let Some(clash) = note(checker, moments, Access::READ, place, ROW, lane) {

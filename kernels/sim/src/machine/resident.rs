@@ -139,7 +139,7 @@ impl Resident {
             Special::LaneMaskGreaterEqual => !((1 << lane) - 1),
             Special::DynamicShared => launch.dynamic_shared,
             Special::TotalShared => kernel.shared_bytes as u32 + launch.dynamic_shared,
-            Special::Zero => 0,
+            Special::Clock | Special::Zero => 0,
         };
         u64::from(value)
     }

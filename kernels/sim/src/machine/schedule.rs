@@ -1,13 +1,14 @@
 //! The scheduler: selects the warp that runs and executes its instructions.
 
 use super::Machine;
+use super::access::set_all;
 use super::warp::{Fragment, State};
 use crate::error::Error;
-use crate::instruction::{Logic, Operation};
+use crate::instruction::{Element, Logic, Operation};
 use crate::memory::Memory;
 
-/// The warp instructions of one turn of a warp that may wait for others.
-const TURN: u64 = 2000;
+/// The warp instructions of one turn of a warp, in a kernel that may wait for other threads, and in others.
+const TURN: [u64; 2] = [2_000, 100_000];
 /// The turns of a block after which other blocks have theirs.
 const TURNS: u32 = 4;
 
@@ -48,7 +49,7 @@ impl Machine<'_> {
     /// Runs a warp until its lanes have ended or wait at a barrier. True when it gave way before.
     fn run_warp(&mut self, memory: &Memory, warp: usize) -> Result<bool, Error> {
         let limit = self.settings.step_limit;
-        let turn = if self.kernel.may_wait { TURN } else { u64::MAX };
+        let turn = TURN[usize::from(!self.kernel.may_wait)];
         self.pause = limit.min(self.steps.saturating_add(turn));
         while let Some(mut fragment) = self.here.warps[warp].take_next() {
             let stop = self.here.warps[warp].next_stop();
@@ -71,8 +72,12 @@ impl Machine<'_> {
                     break;
                 }
             }
+            let counted = matches!(fragment.state, State::Barrier { count: Some(_), .. });
             if fragment.mask != 0 {
                 self.here.warps[warp].fragments.push(fragment);
+            }
+            if counted {
+                self.open_counted();
             }
             if paused {
                 return Ok(true);
@@ -137,6 +142,11 @@ impl Machine<'_> {
                 fragment.pc += 1;
             }
             Operation::Nothing => fragment.pc += 1,
+            Operation::Clock(d) => {
+                let element = Element { bytes: 8, signed: false };
+                set_all(&mut state.registers, *d, active, element, self.steps);
+                fragment.pc += 1;
+            }
             _ if active == 0 => fragment.pc += 1,
             operation => return self.general(memory, warp, fragment, active, operation),
         }

@@ -94,7 +94,9 @@ impl<'m> View<'m> {
             Some(other) if other.name != name => format!(", inside `{}`", other.name),
             _ => String::new(),
         };
-        Fault::Outside(format!("{bytes} bytes at byte {at} of `{name}`, which has {size} bytes{inside}"))
+        Fault::Outside(format!(
+            "{bytes} bytes at byte {at} of `{name}`, which has {size} bytes{inside}"
+        ))
     }
 
     /// The location of `bytes` bytes at an address of a thread.

@@ -59,8 +59,7 @@ impl Warp {
     /// fragments that wait at the same pc for their collective.
     pub fn take_next(&mut self) -> Option<Fragment> {
         let can_run = |f: &&Fragment| matches!(f.state, State::Ready | State::Forced);
-        let pc = match self.fragments.iter().filter(can_run).map(|f| (f.turn, f.pc)).min()
-        {
+        let pc = match self.fragments.iter().filter(can_run).map(|f| (f.turn, f.pc)).min() {
             Some((_, pc)) => pc,
             None => {
                 // No other lane can arrive: run the collective with the lanes it has.

@@ -178,7 +178,8 @@ fn special(name: &str) -> Option<Special> {
         "%lanemask_ge" => Special::LaneMaskGreaterEqual,
         "%dynamic_smem_size" => Special::DynamicShared,
         "%total_smem_size" => Special::TotalShared,
-        "%clock" | "%clock_hi" | "%clock64" | "%globaltimer" | "%smid" | "%gridid" => Special::Zero,
+        "%clock" | "%clock64" | "%globaltimer" | "%globaltimer_lo" => Special::Clock,
+        "%clock_hi" | "%globaltimer_hi" | "%smid" | "%gridid" => Special::Zero,
         _ => return None,
     })
 }

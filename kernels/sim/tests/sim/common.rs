@@ -65,6 +65,17 @@ impl Bench {
 
     /// Runs a kernel of a module.
     pub fn run(&mut self, text: &str, name: &str, grid: [u32; 3], block: [u32; 3]) -> Report {
+        self.try_run(text, name, grid, block).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs a kernel of a module, which may not end.
+    pub fn try_run(
+        &mut self,
+        text: &str,
+        name: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+    ) -> Result<Report, ptx_sim::Error> {
         let module = Module::parse(text).unwrap_or_else(|error| panic!("{error}"));
         let kernel = module.kernel(name).unwrap_or_else(|| panic!("no kernel {name}"));
         self.parameters.resize(kernel.parameter_bytes(), 0);
@@ -75,7 +86,6 @@ impl Bench {
             parameters: &self.parameters,
         };
         ptx_sim::run(kernel, &launch, &mut self.memory, &self.settings)
-            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs a kernel that must have no findings.

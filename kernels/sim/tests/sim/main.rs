@@ -4,4 +4,5 @@ mod common;
 mod instructions;
 mod kernels;
 mod large;
+mod model;
 mod planted;
