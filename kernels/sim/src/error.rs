@@ -23,6 +23,13 @@ pub enum Error {
         /// Every unknown instruction of the kernel, as written, one of each opcode.
         instructions: Vec<String>,
     },
+    /// The module has no kernel of this name.
+    NoKernel {
+        /// The name.
+        name: String,
+        /// The names of the module's kernels.
+        kernels: Vec<String>,
+    },
     /// A grid, block, parameter space or shared memory that does not fit the kernel.
     Launch(String),
     /// A host access outside a live allocation.
@@ -56,6 +63,7 @@ impl fmt::Display for Error {
                     instructions.join("`, `")
                 )
             }
+            Error::NoKernel { name, kernels } => no_kernel(f, name, kernels),
             Error::Launch(what) | Error::Address(what) => f.write_str(what),
             Error::StepLimit { kernel, limit, instruction, block, warp, others } => {
                 write!(
@@ -71,3 +79,29 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The message of [`Error::NoKernel`].
+fn no_kernel(f: &mut fmt::Formatter<'_>, name: &str, kernels: &[String]) -> fmt::Result {
+    write!(f, "the module has no kernel `{name}`")?;
+    let near = kernels.iter().min_by_key(|kernel| distance(name, kernel));
+    let Some(near) = near else { return f.write_str(", and no other: the PTX has no .entry") };
+    write!(f, "; its kernels are `{}`", kernels.join("`, `"))?;
+    match 3 * distance(name, near) <= name.len().max(near.len()) || near.contains(name) {
+        true => write!(f, "; did you mean `{near}`?"),
+        false => f.write_str("; use one of these, as the PTX writes it"),
+    }
+}
+
+/// Letters to insert, delete or replace to turn one name into another (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to = to.as_bytes();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in to.iter().enumerate() {
+            let cost = (diagonal + usize::from(a != *b)).min(row[j].min(row[j + 1]) + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], cost);
+        }
+    }
+    row[to.len()]
+}

@@ -13,15 +13,16 @@ use crate::{decode, parse};
 #[derive(Debug)]
 pub struct Module {
     kernels: Vec<Kernel>,
+    unsupported: Vec<(String, Error)>,
     forms: BTreeSet<String>,
 }
 
 impl Module {
-    /// Parses PTX text and decodes every kernel in it.
+    /// Parses PTX text and decodes every kernel in it. A kernel that uses something unsupported
+    /// does not affect the others: see [`Module::unsupported`].
     ///
     /// # Errors
-    /// [`Error::Parse`] on text that is not PTX, [`Error::Unsupported`] with the names of
-    /// instructions that the simulator does not support.
+    /// [`Error::Parse`] on text that is not PTX.
     pub fn parse(text: &str) -> Result<Module, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let raw = parse::module(text)?;
@@ -30,29 +31,49 @@ impl Module {
             variables: raw.variables,
             files: raw.files,
         });
-        let mut forms = BTreeSet::new();
-        for body in &raw.kernels {
-            forms.extend(body.instructions.iter().map(|i| i.opcode.clone()));
+        let mut module =
+            Module { kernels: Vec::new(), unsupported: Vec::new(), forms: BTreeSet::new() };
+        for (name, body) in raw.kernels {
+            if let Ok(body) = &body {
+                module.forms.extend(body.instructions.iter().map(|i| i.opcode.clone()));
+            }
+            match body.and_then(|body| decode::kernel(body, &shared)) {
+                Ok(kernel) => module.kernels.push(kernel),
+                Err(error) => module.unsupported.push((name, error)),
+            }
         }
-        let kernels = raw
-            .kernels
-            .into_iter()
-            .map(|body| decode::kernel(body, &shared))
-            .collect::<Result<_, _>>()?;
-        Ok(Module { kernels, forms })
+        Ok(module)
     }
 
     /// Finds a kernel by name.
-    pub fn kernel(&self, name: &str) -> Option<&Kernel> {
-        self.kernels.iter().find(|kernel| kernel.name == name)
+    ///
+    /// # Errors
+    /// The kernel's own error if it uses something unsupported; [`Error::NoKernel`] if the module
+    /// has no kernel of this name.
+    pub fn kernel(&self, name: &str) -> Result<&Kernel, Error> {
+        if let Some(kernel) = self.kernels.iter().find(|kernel| kernel.name == name) {
+            return Ok(kernel);
+        }
+        if let Some((_, error)) = self.unsupported.iter().find(|(known, _)| known == name) {
+            return Err(error.clone());
+        }
+        let names = self.kernels.iter().map(|kernel| &kernel.name);
+        let names = names.chain(self.unsupported.iter().map(|(name, _)| name));
+        Err(Error::NoKernel { name: name.to_owned(), kernels: names.cloned().collect() })
     }
 
-    /// All kernels, in the order of the PTX text.
+    /// Name and error of every kernel that cannot run, in the order of the PTX text:
+    /// [`Error::Unsupported`] names unknown instructions, [`Error::Parse`] other text.
+    pub fn unsupported(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.unsupported.iter().map(|(name, error)| (name.as_str(), error))
+    }
+
+    /// The kernels that can run, in the order of the PTX text.
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.kernels.iter()
     }
 
-    /// The opcode forms that the kernels use, such as `ld.global.v4.f32`.
+    /// The opcode forms that all kernels use, such as `ld.global.v4.f32`.
     pub fn forms(&self) -> BTreeSet<String> {
         self.forms.clone()
     }

@@ -211,10 +211,7 @@ impl Driver for Simulator {
                 module
             }
         };
-        if module.kernel(kernel).is_none() {
-            let what = format!("the program {} has no kernel of this name", program.name);
-            return Err(Error::Launch { kernel: kernel.to_owned(), what });
-        }
+        module.kernel(kernel).map_err(|e| refused(program.name, &e))?;
         state.functions.push((module, kernel));
         Ok(Function(state.functions.len() - 1))
     }
@@ -222,7 +219,7 @@ impl Driver for Simulator {
     fn launch(&self, function: Function, launch: &Launch<'_>) -> Result<()> {
         let mut state = self.state();
         let (module, name) = state.functions[function.0].clone();
-        let Some(kernel) = module.kernel(name) else { return Ok(()) };
+        let kernel = module.kernel(name).map_err(|e| refused(name, &e))?;
         let grid = launch.grid;
         let launched = state.launched.entry(name).or_default();
         launched.bounds = kernel.most_threads();

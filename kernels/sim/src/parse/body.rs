@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::function::Function;
 use super::operand::{Operand, operand};
-use super::{Cursor, Declared, declared};
+use super::{Cursor, Declared, ModuleScope, declared};
 use crate::error::Error;
 use crate::kernel::{Bank, Register, Variable};
 
@@ -66,14 +67,10 @@ struct Scope {
     ranges: HashMap<String, (Register, usize)>,
 }
 
-/// Parses a kernel; the cursor is after `.entry`.
-pub(super) fn kernel(
-    cursor: &mut Cursor<'_>,
-    variables: &[Variable],
-    dynamic_shared: &[Declared],
-) -> Result<Body, Error> {
+/// Parses a kernel.
+pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body, Error> {
     let mut body = Body {
-        name: cursor.word().trim_end_matches('(').to_owned(),
+        name: kernel.name.to_owned(),
         instructions: Vec::new(),
         labels: HashMap::new(),
         symbols: HashMap::new(),
@@ -85,24 +82,21 @@ pub(super) fn kernel(
         required_block: None,
         most_threads: None,
     };
-    for (index, variable) in variables.iter().enumerate() {
+    for (index, variable) in scope.variables.iter().enumerate() {
         body.symbols.insert(variable.name.clone(), Symbol::Variable(index as u32));
     }
-    for shared in dynamic_shared.iter().filter(|shared| !shared.unsized_) {
+    for shared in scope.shared.iter().filter(|shared| !shared.unsized_) {
         body.share(shared);
     }
-    let header_line = cursor.line;
-    let header = cursor.until('{');
-    let (parameters, directives) = match header.split_once('(') {
-        Some((_, rest)) => rest.split_once(')').unwrap_or((rest, "")),
-        None => ("", header),
-    };
-    for parameter in parameters.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+    for parameter in kernel.parameters.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let text = parameter.strip_prefix(".param").unwrap_or(parameter);
-        let parameter = declared(text, header_line)?;
+        let parameter = declared(text, kernel.line)?;
         let at = place(&mut body.parameter_bytes, &parameter);
         body.symbols.insert(parameter.variable.name, Symbol::Parameter(at));
     }
+    let directives = kernel.directives;
+    let mut cursor = Cursor { rest: kernel.body, line: kernel.body_line };
+    let cursor = &mut cursor;
     body.required_block = extents(directives, ".reqntid");
     let most = extents(directives, ".maxntid");
     body.most_threads = most.map(|block| block.iter().map(|&n| u64::from(n)).product());
@@ -170,8 +164,8 @@ pub(super) fn kernel(
         }
     }
     // Dynamic shared memory starts after the static part.
-    let align = dynamic_shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
-    for shared in dynamic_shared.iter().filter(|shared| shared.unsized_) {
+    let align = scope.shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
+    for shared in scope.shared.iter().filter(|shared| shared.unsized_) {
         body.shared_bytes = body.shared_bytes.next_multiple_of(align);
         let name = shared.variable.name.clone();
         body.symbols.insert(name.clone(), Symbol::Shared(body.shared_bytes));

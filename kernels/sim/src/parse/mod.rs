@@ -1,6 +1,7 @@
 //! Parses PTX text into directives, labels and instructions with resolved registers.
 
 mod body;
+mod function;
 mod operand;
 
 pub(crate) use body::{Array, Body, RawInstruction, Symbol};
@@ -8,20 +9,23 @@ pub(crate) use operand::Operand;
 
 use crate::error::Error;
 use crate::kernel::Variable;
+use function::Function;
 
 /// A parsed module.
 pub(crate) struct RawModule {
-    pub kernels: Vec<Body>,
+    /// Names of the kernels and, where their text is valid, their bodies.
+    pub kernels: Vec<(String, Result<Body, Error>)>,
     pub variables: Vec<Variable>,
     pub files: Vec<(u32, String)>,
 }
 
-/// Parses a module.
+/// Parses a module. A kernel whose body is not valid has its error; the others are parsed.
 pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
     let text = without_comments(text);
     let mut cursor = Cursor { rest: &text, line: 1 };
-    let mut module = RawModule { kernels: Vec::new(), variables: Vec::new(), files: Vec::new() };
-    let mut dynamic_shared = Vec::new();
+    check_start(&mut cursor)?;
+    let (mut kernels, mut files) = (Vec::new(), Vec::new());
+    let mut scope = ModuleScope::default();
     loop {
         cursor.skip_space();
         if cursor.rest.is_empty() {
@@ -31,35 +35,21 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
             ".version" | ".target" | ".address_size" | ".pragma" => {
                 cursor.until('\n');
             }
-            ".file" => {
-                let line = cursor.line;
-                let entry = cursor.until('\n').trim();
-                let (number, name) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
-                let number = number.parse().map_err(|_| Error::Parse {
-                    line,
-                    what: format!("`.file {entry}` has no number"),
-                })?;
-                let name = name.split('"').nth(1).unwrap_or("").to_owned();
-                module.files.push((number, name));
-            }
+            ".file" => files.push(file(&mut cursor)?),
             ".section" => {
                 cursor.until('{');
                 cursor.until('}');
             }
             ".visible" | ".extern" | ".weak" | ".common" => {}
-            ".entry" => {
-                let kernel = body::kernel(&mut cursor, &module.variables, &dynamic_shared)?;
-                module.kernels.push(kernel);
-            }
-            ".func" => skip_function(&mut cursor),
+            ".entry" => kernels.push(Function::new(&mut cursor)?),
+            ".func" => _ = Function::new(&mut cursor)?,
             space @ (".global" | ".const" | ".shared") => {
                 let line = cursor.line;
-                let declaration = cursor.until(';');
-                let variable = declared(declaration, line)?;
+                let variable = declared(cursor.until(';'), line)?;
                 if space == ".shared" {
-                    dynamic_shared.push(variable);
+                    scope.shared.push(variable);
                 } else {
-                    module.variables.push(variable.variable);
+                    scope.variables.push(variable.variable);
                 }
             }
             other => {
@@ -68,20 +58,43 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
             }
         }
     }
-    Ok(module)
+    let kernels = kernels
+        .iter()
+        .map(|kernel| (kernel.name.to_owned(), body::kernel(kernel, &scope)))
+        .collect();
+    Ok(RawModule { kernels, variables: scope.variables, files })
 }
 
-/// Skips a function: an inlined one is never called, and a call is an unsupported instruction.
-fn skip_function(cursor: &mut Cursor<'_>) {
-    let end = cursor.rest.find([';', '{']).unwrap_or(cursor.rest.len());
-    let body = cursor.rest[end..].starts_with('{');
-    cursor.advance(end + 1);
-    let mut depth = i32::from(body);
-    while depth > 0 && !cursor.rest.is_empty() {
-        let next = cursor.rest.find(['{', '}']).unwrap_or(cursor.rest.len() - 1);
-        depth += if cursor.rest[next..].starts_with('{') { 1 } else { -1 };
-        cursor.advance(next + 1);
+/// What every kernel of a module can name.
+#[derive(Default)]
+pub(crate) struct ModuleScope {
+    pub variables: Vec<Variable>,
+    pub shared: Vec<Declared>,
+}
+
+/// Checks that the text starts as PTX does, with its version.
+fn check_start(cursor: &mut Cursor<'_>) -> Result<(), Error> {
+    cursor.skip_space();
+    if cursor.rest.starts_with(".version") {
+        return Ok(());
     }
+    let got: String = cursor.rest.lines().next().unwrap_or("").chars().take(40).collect();
+    let what = format!(
+        "the text is not PTX: got {got:?}, expected a `.version` directive first; \
+         compile the kernels to PTX (`nvcc --ptx`, or NVRTC without `-dlto`)"
+    );
+    Err(Error::Parse { line: cursor.line, what })
+}
+
+/// The rest of `.file 1 "name"`.
+fn file(cursor: &mut Cursor<'_>) -> Result<(u32, String), Error> {
+    let line = cursor.line;
+    let entry = cursor.until('\n').trim();
+    let (number, name) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
+    let number = number
+        .parse()
+        .map_err(|_| Error::Parse { line, what: format!("`.file {entry}` has no number") })?;
+    Ok((number, name.split('"').nth(1).unwrap_or("").to_owned()))
 }
 
 /// A declared variable with its alignment.

@@ -77,7 +77,7 @@ impl Bench {
         block: [u32; 3],
     ) -> Result<Report, ptx_sim::Error> {
         let module = Module::parse(text).unwrap_or_else(|error| panic!("{error}"));
-        let kernel = module.kernel(name).unwrap_or_else(|| panic!("no kernel {name}"));
+        let kernel = module.kernel(name).unwrap_or_else(|error| panic!("{error}"));
         self.parameters.resize(kernel.parameter_bytes(), 0);
         let launch = Launch {
             grid,

@@ -5,4 +5,5 @@ mod instructions;
 mod kernels;
 mod large;
 mod model;
+mod modules;
 mod planted;

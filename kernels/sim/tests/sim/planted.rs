@@ -366,16 +366,6 @@ fn endless_loop() {
 }
 
 #[test]
-fn unknown_forms_are_named() {
-    let error = Module::parse(&kernel("wgmma.fence.sync.aligned; tanh.approx.f16 %r5, %r6;"));
-    let text = error.unwrap_err().to_string();
-    assert!(
-        text.contains("wgmma.fence.sync.aligned") && text.contains("tanh.approx.f16"),
-        "{text}"
-    );
-}
-
-#[test]
 fn lines_are_counted() {
     let report = report("add.s32 %r5, %r0, 1; st.shared.u32 [%r4], %r5;", 2, 40);
     let total = report.counters.total;

@@ -30,6 +30,8 @@ fn used() -> BTreeMap<String, String> {
             let text = std::fs::read_to_string(&path).unwrap();
             let module =
                 Module::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let unsupported: Vec<_> = module.unsupported().collect();
+            assert!(unsupported.is_empty(), "{}: {unsupported:?}", path.display());
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             used.extend(module.forms().into_iter().map(|form| (form, name.clone())));
         }
