@@ -225,6 +225,18 @@ pub fn unary_immediate<A: Value, D: Value>(
     unary(r, o, mask, |a| f(a, immediate));
 }
 
+/// `d = f(a, b, immediate)`.
+#[inline(always)]
+pub fn binary_immediate<T: Value, D: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(T, T, u32) -> D,
+) {
+    let immediate = o.immediate;
+    binary(r, o, mask, |a, b| f(a, b, immediate));
+}
+
 /// `(d, flag) = f(a, b, carry)`: bit 0 of the immediate writes `flag` to the carry flag, bit 1
 /// passes the old flag as `carry`.
 #[inline(always)]
@@ -281,6 +293,8 @@ pub mod combine {
     pub const OR: u32 = 2;
     /// Result exclusive-or third operand.
     pub const XOR: u32 = 3;
+    /// The bits of the joins above.
+    pub const JOINS: u32 = 3;
     /// Negates the third operand.
     pub const NEGATED: u32 = 4;
     /// Writes the complement to a second destination.
@@ -296,18 +310,42 @@ pub fn compare<A: Value>(r: &mut Registers, o: &Operands, mask: u32, f: impl Fn(
         bits[lane] = u32::from(f(a[lane], b[lane])) << lane;
     }
     let result = bits.iter().fold(0, |all, bit| all | bit);
+    store_compared(r, o, mask, [result, !result]);
+}
+
+/// Predicates `(d, e) = f(a, b, immediate)`, combined like those of [`compare`].
+#[inline(always)]
+pub fn compare_both<A: Value>(
+    r: &mut Registers,
+    o: &Operands,
+    mask: u32,
+    f: impl Fn(A, A, u32) -> [bool; 2],
+) {
+    let (a, b) = (A::load(r, o.a), A::load(r, o.b));
+    let mut results = [0; 2];
+    for lane in 0..LANES {
+        for (result, holds) in results.iter_mut().zip(f(a[lane], b[lane], o.immediate)) {
+            *result |= u32::from(holds) << lane;
+        }
+    }
+    store_compared(r, o, mask, results);
+}
+
+/// Combines the results of a comparison with its third operand and stores them.
+#[inline(always)]
+fn store_compared(r: &mut Registers, o: &Operands, mask: u32, [first, second]: [u32; 2]) {
     let c = r.predicates[o.c as usize] ^ if o.immediate & combine::NEGATED != 0 { ALL } else { 0 };
-    let join = |result: u32| match o.immediate & 3 {
+    let join = |result: u32| match o.immediate & combine::JOINS {
         combine::AND => result & c,
         combine::OR => result | c,
         combine::XOR => result ^ c,
         _ => result,
     };
     let d = &mut r.predicates[o.d as usize];
-    *d = *d & !mask | join(result) & mask;
+    *d = *d & !mask | join(first) & mask;
     if o.immediate & combine::SECOND != 0 {
         let e = &mut r.predicates[o.e as usize];
-        *e = *e & !mask | join(!result) & mask;
+        *e = *e & !mask | join(second) & mask;
     }
 }
 

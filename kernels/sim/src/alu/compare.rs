@@ -3,7 +3,8 @@
 use super::{Opcode, Type};
 use crate::lanes::{Lanes, combine, compare, lanes, select};
 
-/// A comparison's function, the type it compares and how its result combines.
+/// A comparison's function, the type it compares and its immediate: how its result combines, in
+/// the bits of [`combine`].
 pub(crate) fn comparison(opcode: &Opcode<'_>) -> Option<(Lanes, Type, u32)> {
     let mut opcode = opcode.clone();
     let kind = opcode.kind()?;
@@ -15,7 +16,13 @@ pub(crate) fn comparison(opcode: &Opcode<'_>) -> Option<(Lanes, Type, u32)> {
         _ => combine::NONE,
     };
     let operator = opcode.last()?;
-    if !opcode.done() || ftz && kind != Type::F32 {
+    if !opcode.done() {
+        return None;
+    }
+    if let Some((lanes, bits)) = super::packed::comparison(kind, operator, ftz) {
+        return Some((lanes, kind, joined | bits));
+    }
+    if ftz && kind != Type::F32 {
         return None;
     }
     let lanes = match kind {

@@ -23,7 +23,7 @@ pub(crate) struct Conversion {
 pub(crate) fn conversion(opcode: &Opcode<'_>, d: Bank, a: Bank) -> Option<Conversion> {
     let mut opcode = opcode.clone();
     let (from, to) = (opcode.kind()?, opcode.kind()?);
-    let (ftz, sat) = (opcode.take("ftz"), opcode.take("sat"));
+    let (ftz, sat, relu) = (opcode.take("ftz"), opcode.take("sat"), opcode.take("relu"));
     let rounding = opcode.one_of(&["rni", "rzi", "rmi", "rpi", "rna", "rn", "rz", "rm", "rp"]);
     if !opcode.done() {
         return None;
@@ -34,6 +34,8 @@ pub(crate) fn conversion(opcode: &Opcode<'_>, d: Bank, a: Bank) -> Option<Conver
         | u32::from(to.is_signed()) << 24;
     let two_sources = matches!(to, Type::F16x2 | Type::Bf16x2);
     let lanes = match (from.is_integer(), to.is_integer()) {
+        _ if relu && (ftz || sat) => return None,
+        _ if relu => clamped_halves(from, to, rounding?)?,
         (true, true) if rounding.is_none() => between_integers(d, a, sat)?,
         (true, false) if !sat => from_integer(from, to, a, rounding?)?,
         (false, true) => to_integer(from, to, ftz, rounding?)?,
@@ -259,6 +261,31 @@ fn between_floats(
             u32::from(half::bf16_toward_zero(a)) << 16 | u32::from(half::bf16_toward_zero(b))
         }),
         (Type::F32, Type::Tf32, Some("rna")) => lanes!(unary, |a: f32| half::tf32(a)),
+        _ => return None,
+    })
+}
+
+/// f32 to 16-bit floats with `.relu`: negative values become 0, and NaN stays NaN.
+fn clamped_halves(from: Type, to: Type, rounding: &str) -> Option<Lanes> {
+    #[inline(always)]
+    fn relu(x: f32) -> f32 {
+        if x.is_nan() || x > 0.0 { x } else { 0.0 }
+    }
+    macro_rules! to {
+        ($narrow:path) => {
+            match to {
+                Type::F16 | Type::Bf16 => lanes!(unary, |a: f32| $narrow(relu(a))),
+                _ => lanes!(binary, |a: f32, b: f32| {
+                    u32::from($narrow(relu(a))) << 16 | u32::from($narrow(relu(b)))
+                }),
+            }
+        };
+    }
+    Some(match (from, to, rounding) {
+        (Type::F32, Type::F16 | Type::F16x2, "rn") => to!(half::f16_nearest),
+        (Type::F32, Type::F16 | Type::F16x2, "rz") => to!(half::f16_toward_zero),
+        (Type::F32, Type::Bf16 | Type::Bf16x2, "rn") => to!(half::bf16_nearest),
+        (Type::F32, Type::Bf16 | Type::Bf16x2, "rz") => to!(half::bf16_toward_zero),
         _ => return None,
     })
 }

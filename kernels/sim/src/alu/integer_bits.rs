@@ -258,3 +258,45 @@ fn insert(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
     let field = ones(length) << position;
     b & !field | a << position & field
 }
+
+/// `dp4a` and `dp2a`: a sum of products of bytes with bytes or, of one half, with 16-bit numbers.
+pub(super) fn dot_product(opcode: &mut Opcode<'_>) -> Option<Form> {
+    let (b, a) = (opcode.kind()?, opcode.kind()?);
+    macro_rules! dot {
+        (four, $a:ty, $b:ty, $wide:ty) => {
+            lanes!(ternary, |a: u32, b: u32, c: u32| {
+                (0..32).step_by(8).fold(c, |sum, at| {
+                    let product = i32::from((a >> at) as $a) * i32::from((b >> at) as $b);
+                    sum.wrapping_add(product as u32)
+                })
+            })
+        };
+        ($first:expr, $a:ty, $b:ty, $wide:ty) => {
+            lanes!(ternary, |a: u32, b: u32, c: u32| {
+                (0..2).fold(c, |sum, at| {
+                    let byte = (b >> ($first + 8 * at)) as $b;
+                    let product = i32::from((a >> (16 * at)) as $wide) * i32::from(byte);
+                    sum.wrapping_add(product as u32)
+                })
+            })
+        };
+    }
+    macro_rules! lanes_of {
+        ($f:tt) => {
+            match (a, b) {
+                (Type::U32, Type::U32) => dot!($f, u8, u8, u16),
+                (Type::U32, Type::S32) => dot!($f, u8, i8, u16),
+                (Type::S32, Type::U32) => dot!($f, i8, u8, i16),
+                (Type::S32, Type::S32) => dot!($f, i8, i8, i16),
+                _ => return None,
+            }
+        };
+    }
+    let lanes = match (opcode.root, opcode.one_of(&["lo", "hi"])) {
+        ("dp4a", None) => lanes_of!(four),
+        ("dp2a", Some("lo")) => lanes_of!(0),
+        ("dp2a", Some("hi")) => lanes_of!(16),
+        _ => return None,
+    };
+    Some(Form::same(lanes, Type::U32, 3))
+}

@@ -7,6 +7,7 @@ pub(crate) mod half;
 mod integer;
 mod integer_bits;
 mod moves;
+mod packed;
 mod round;
 mod single;
 
@@ -158,6 +159,8 @@ pub(crate) fn form(opcode: &Opcode<'_>) -> Option<Form> {
         .or_else(|| attempt(integer_bits::form))
         .or_else(|| attempt(single::form))
         .or_else(|| attempt(double::form))
+        .or_else(|| attempt(packed::form))
+        .or_else(|| attempt(integer_bits::dot_product))
         .or_else(|| attempt(moves::form))
 }
 

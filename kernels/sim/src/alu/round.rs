@@ -32,7 +32,7 @@ pub(super) fn directed(sum: f64, error: f64, rounding: Rounding) -> f32 {
 
 /// `a + b` and its rounding error (Knuth's two-sum).
 #[inline(always)]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let share = sum - a;
     (sum, (a - (sum - share)) + (b - share))

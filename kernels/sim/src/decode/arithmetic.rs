@@ -62,11 +62,15 @@ impl Decoder<'_> {
     /// `setp`.
     fn comparison(&mut self, opcode: &Opcode<'_>, operands: &[Operand]) -> Decoded<Operation> {
         let (lanes, kind, joined) = alu::comparison(opcode).ok_or(Failure::Unknown)?;
-        let expected = if joined == combine::NONE { 3 } else { 4 };
+        let expected = if joined & combine::JOINS == combine::NONE { 3 } else { 4 };
         if operands.len() != expected {
             return Err(format!("got {} operands, expected {expected}", operands.len()).into());
         }
         let mut slots = Operands { immediate: joined, ..Operands::default() };
+        let halves = matches!(kind, Type::F16x2 | Type::Bf16x2);
+        if halves && !matches!(operands[0], Operand::Pair(..)) {
+            return Err("expected `p|q`, a predicate for each half".to_owned().into());
+        }
         if let Operand::Pair(first, second) = &operands[0] {
             slots.d = self.destination(first, Type::Predicate)?;
             slots.e = self.destination(second, Type::Predicate)?;

@@ -6,7 +6,7 @@ use super::integer::INTEGERS;
 use super::suite::Suite;
 
 /// Whether an operator holds for two operands in this order; no order means a NaN.
-fn holds(operator: &str, order: Option<Ordering>) -> bool {
+pub fn holds(operator: &str, order: Option<Ordering>) -> bool {
     let Some(order) = order else { return operator.ends_with('u') || operator == "nan" };
     match operator.trim_end_matches('u') {
         "eq" => order.is_eq(),

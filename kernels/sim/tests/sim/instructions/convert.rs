@@ -212,22 +212,27 @@ pub struct Small {
 }
 
 pub const F16: Small = Small { exponent_bits: 5, fraction_bits: 10 };
-const BF16: Small = Small { exponent_bits: 8, fraction_bits: 7 };
+pub const BF16: Small = Small { exponent_bits: 8, fraction_bits: 7 };
 const TF32: Small = Small { exponent_bits: 8, fraction_bits: 10 };
 
 impl Small {
     /// The bits of infinity; those above are NaNs.
-    fn infinity(&self) -> u32 {
+    pub fn infinity(&self) -> u32 {
         ((1 << self.exponent_bits) - 1) << self.fraction_bits
     }
 
     /// The value of bits without sign; infinity is the next power of two.
-    fn value(&self, bits: u32) -> f64 {
+    pub fn value(&self, bits: u32) -> f64 {
         let bias = (1 << (self.exponent_bits - 1)) - 1;
         let exponent = (bits >> self.fraction_bits) as i32;
         let fraction = f64::from(bits & ((1 << self.fraction_bits) - 1));
         let implied = if exponent > 0 { f64::from(1 << self.fraction_bits) } else { 0.0 };
         (implied + fraction) * 2f64.powi(exponent.max(1) - bias - self.fraction_bits)
+    }
+
+    /// The smallest normal number.
+    pub fn least_normal(&self) -> f32 {
+        self.value(1 << self.fraction_bits) as f32
     }
 
     /// The bits at or below a magnitude, and which of the two neighbours is nearer.
@@ -258,7 +263,7 @@ impl Small {
     }
 
     /// Towards zero; infinity stays.
-    fn toward_zero(&self, x: f32) -> u32 {
+    pub fn toward_zero(&self, x: f32) -> u32 {
         if x.is_nan() {
             return 0x7fff;
         }

@@ -12,6 +12,7 @@ mod float;
 mod integer;
 mod matrix;
 mod memory;
+mod packed;
 mod suite;
 
 use suite::Suite;
@@ -48,6 +49,11 @@ groups! {
     conversions_to_integers: convert::to_integers,
     conversions_between_floats: convert::between_floats,
     conversions_of_halves: convert::halves,
+    arithmetic_on_halves: packed::arithmetic,
+    clamped_conversions_to_halves: packed::clamped_conversions,
+    comparisons_of_halves: packed::comparisons,
+    approximations_on_halves: packed::approximations,
+    dot_products: packed::dot_products,
     loads_and_stores: memory::loads_and_stores,
     loads_from_mixed_spaces: memory::mixed_spaces,
     atomics: memory::atomics,

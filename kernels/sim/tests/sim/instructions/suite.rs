@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::common::Bench;
 
 /// Edge values of 32 bits: zeros, ones, signs, limits, shift counts, floats of every sort, and
-/// the upper halves of such doubles.
-const WORDS: [u32; 30] = [
+/// the upper halves of such doubles; then pairs of f16 and of bf16, of every sort.
+const WORDS: [u32; 42] = [
     0,
     1,
     2,
@@ -37,6 +37,18 @@ const WORDS: [u32; 30] = [
     0x3fc0_0001,
     0x0c7f_ffff,
     0xf400_0001,
+    0x3f80_3c00,
+    0x3c00_3f80,
+    0x7c00_7bff,
+    0x7f80_7c00,
+    0xfe01_fc00,
+    0x0400_0080,
+    0x03ff_007f,
+    0x1000_3c01,
+    0x3b80_1000,
+    0x3c01_3b80,
+    0xff80_7f7f,
+    0x3555_be00,
 ];
 
 /// Edge values of 64 bits, of the same kinds.
