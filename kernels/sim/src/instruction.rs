@@ -10,8 +10,8 @@ pub(crate) struct Instruction {
     pub guard: Option<(u16, bool)>,
     /// The instruction as PTX text.
     pub text: String,
-    /// Source file number and line.
-    pub location: Option<(u32, u32)>,
+    /// Its place in the source: an index in [`crate::kernel::Kernel::locations`].
+    pub location: Option<u32>,
 }
 
 /// The operation of an instruction.

@@ -105,6 +105,8 @@ pub struct Kernel {
     pub(crate) name: String,
     pub(crate) shared: Arc<Shared>,
     pub(crate) instructions: Vec<Instruction>,
+    /// The places in the source that instructions refer to.
+    pub(crate) locations: Vec<Location>,
     /// Registers of 16 and 32 bits, of 64 bits, and predicates, constants included.
     pub(crate) banks: [usize; 3],
     pub(crate) constants: Vec<Constant>,
@@ -118,6 +120,18 @@ pub struct Kernel {
     pub(crate) may_wait: bool,
     /// Whether threads synchronise by more than barriers of whole blocks and warps.
     pub(crate) precise: bool,
+}
+
+/// A place in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Location {
+    /// Number of the source file.
+    pub file: u32,
+    /// Line from 1; 0 for code of the compiler's own.
+    pub line: u32,
+    pub column: u32,
+    /// The call site that this code was inlined at: an index of another location.
+    pub caller: Option<u32>,
 }
 
 /// A register whose value is fixed before the kernel starts.
@@ -218,8 +232,18 @@ impl Kernel {
 
     /// Source file and line of an instruction.
     pub(crate) fn place(&self, instruction: &Instruction) -> Option<(&str, u32)> {
-        let (file, line) = instruction.location.filter(|&(_, line)| line > 0)?;
-        let name = self.shared.files.iter().find(|(number, _)| *number == file)?;
-        Some((&name.1, line))
+        self.file_and_line(self.locations.get(instruction.location? as usize)?)
+    }
+
+    /// Source file and line of the call sites that an instruction was inlined at, innermost first.
+    pub(crate) fn calls(&self, instruction: &Instruction) -> Vec<(&str, u32)> {
+        let find = |at: Option<u32>| self.locations.get(at? as usize);
+        let chain = std::iter::successors(find(instruction.location), |at| find(at.caller));
+        chain.skip(1).filter_map(|location| self.file_and_line(location)).collect()
+    }
+
+    fn file_and_line(&self, location: &Location) -> Option<(&str, u32)> {
+        let name = self.shared.files.iter().find(|(number, _)| *number == location.file)?;
+        (location.line > 0).then_some((name.1.as_str(), location.line))
     }
 }

@@ -48,6 +48,9 @@ pub struct Finding {
     pub instruction: String,
     /// Source file and line; `None` when the PTX has no line information.
     pub line: Option<(String, u32)>,
+    /// Source file and line of each call site, innermost first, when the instruction is in a
+    /// function that was inlined or called.
+    pub calls: Vec<(String, u32)>,
     /// The block's index in the grid.
     pub block: [u32; 3],
     /// The thread's index in the block.
@@ -66,6 +69,9 @@ impl std::fmt::Display for Finding {
         write!(f, "{:?}: {}: `{}`", self.kind, self.message, self.instruction)?;
         if let Some((file, line)) = &self.line {
             write!(f, " at {file}:{line}")?;
+        }
+        for (file, line) in &self.calls {
+            write!(f, ", called at {file}:{line}")?;
         }
         write!(f, ", block {:?}, thread {:?}", self.block, self.thread)
     }

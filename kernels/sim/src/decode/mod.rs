@@ -62,6 +62,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
     Ok(Kernel {
         name: body.name,
         shared: Arc::clone(shared),
+        locations: body.locations.into_list(),
         banks,
         constants,
         parameter_bytes: body.parameter_bytes,

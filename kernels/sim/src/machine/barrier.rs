@@ -111,7 +111,8 @@ impl Machine<'_> {
         if let Some(&(other_warp, other_pc, other_mask)) = apart {
             let site = self.site(other_warp, other_pc);
             let thread = coordinates((warp * LANES + lane) as u32, self.launch.block);
-            let other = self.kernel.instructions[pc as usize].location.map_or(0, |at| at.1);
+            let other = &self.kernel.instructions[pc as usize];
+            let other = self.kernel.place(other).map_or(0, |(_, line)| line);
             let other_lane = other_mask.trailing_zeros() as usize;
             site.report(&mut self.findings, other_lane, Kind::Barrier, || {
                 format!(

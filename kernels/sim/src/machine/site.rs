@@ -34,11 +34,13 @@ impl Site<'_> {
             return;
         }
         let instruction = &self.kernel.instructions[self.pc as usize];
+        let owned = |(file, line): (&str, u32)| (file.to_owned(), line);
         let finding = Finding {
             kind,
             message: message(),
             instruction: instruction.text.clone(),
-            line: self.kernel.place(instruction).map(|(file, line)| (file.to_owned(), line)),
+            line: self.kernel.place(instruction).map(owned),
+            calls: self.kernel.calls(instruction).into_iter().map(owned).collect(),
             block: self.block,
             thread: coordinates((self.warp * LANES + lane) as u32, self.block_size),
         };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::function::Function;
+use super::location::{Locations, Recent};
 use super::operand::{Operand, operand};
 use super::{Cursor, Declared, ModuleScope, declared};
 use crate::error::Error;
@@ -15,6 +16,7 @@ pub(crate) struct Body {
     /// Labels and the index of the instruction after each.
     pub labels: HashMap<String, usize>,
     pub symbols: HashMap<String, Symbol>,
+    pub locations: Locations,
     /// Registers declared in the word, long and predicate banks.
     pub banks: [usize; 3],
     pub parameter_bytes: usize,
@@ -43,7 +45,8 @@ pub(crate) struct RawInstruction {
     pub opcode: String,
     pub operands: Vec<Operand>,
     pub text: String,
-    pub location: Option<(u32, u32)>,
+    /// Index among the body's locations.
+    pub location: Option<u32>,
     pub line: usize,
 }
 
@@ -74,6 +77,7 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
         instructions: Vec::new(),
         labels: HashMap::new(),
         symbols: HashMap::new(),
+        locations: Locations::default(),
         banks: [0; 3],
         parameter_bytes: 0,
         shared_bytes: 0,
@@ -102,7 +106,7 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
     body.most_threads = most.map(|block| block.iter().map(|&n| u64::from(n)).product());
 
     let mut scopes = vec![Scope::default()];
-    let mut location = None;
+    let (mut location, mut recent) = (None, Recent::default());
     while !scopes.is_empty() {
         cursor.skip_space();
         let line = cursor.line;
@@ -124,10 +128,7 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
             }
             Some('.') => match cursor.word() {
                 ".loc" => {
-                    let mut numbers = cursor.until('\n').split_whitespace().map(str::parse);
-                    if let (Some(Ok(file)), Some(Ok(number))) = (numbers.next(), numbers.next()) {
-                        location = Some((file, number));
-                    }
+                    location = body.locations.parse(cursor.until('\n'), &mut recent, None);
                 }
                 ".reg" => declare_registers(&mut body, &mut scopes, cursor.until(';'), line)?,
                 ".shared" => {
@@ -257,7 +258,7 @@ fn find(scopes: &[Scope], name: &str) -> Option<Register> {
 fn instruction(
     statement: &str,
     scopes: &[Scope],
-    location: Option<(u32, u32)>,
+    location: Option<u32>,
     line: usize,
 ) -> Result<RawInstruction, Error> {
     let text = statement.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,6 +2,7 @@
 
 mod body;
 mod function;
+mod location;
 mod operand;
 
 pub(crate) use body::{Array, Body, RawInstruction, Symbol};

@@ -382,3 +382,26 @@ fn lines_are_counted() {
     let report = self::report("ld.global.u32 %r5, [%rd3];", 1, 64);
     assert_eq!(report.counters.total.global_sectors, 8);
 }
+
+#[test]
+fn call_sites_are_named() {
+    let text = kernel(
+        "\n.loc 1 40 5\nmov.u32 %r5, 0;\n\
+         .loc 1 12 3, function_name $L__info_string0, inlined_at 1 40 5\nmov.u32 %r5, 0;\n\
+         .loc 2 25 3, function_name $L__info_string1, inlined_at 1 12 3\n\
+         st.global.u32 [%rd3+400], %r5;\n.loc 1 41 5\nst.global.u32 [%rd3+404], %r5;\n",
+    ) + ".file 1 \"kernel.cu\"\n.file 2 \"helper.cuh\"\n.section .debug_str { .b8 95,0 }\n";
+    let mut bench = Bench::default();
+    let a = bench.room::<u32>("a", 32);
+    bench.parameters().field(a).field(a);
+    let report = bench.run(&text, "k", [1; 3], [1; 3]);
+    assert_kinds(&report, &[Kind::OutOfBounds, Kind::OutOfBounds]);
+    let [inlined, outer] = report.findings.as_slice() else { panic!("two findings") };
+    let at = |file: &str, line| (file.to_owned(), line);
+    assert_eq!(inlined.line, Some(at("helper.cuh", 25)));
+    assert_eq!(inlined.calls, [at("kernel.cu", 12), at("kernel.cu", 40)]);
+    let text = inlined.to_string();
+    let part = " at helper.cuh:25, called at kernel.cu:12, called at kernel.cu:40, block";
+    assert!(text.contains(part), "{text}");
+    assert!(outer.line == Some(at("kernel.cu", 41)) && outer.calls.is_empty(), "{outer}");
+}
