@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::instruction::Instruction;
+use crate::parameter::Parameter;
 use crate::parse::Array;
 use crate::{decode, parse};
 
@@ -110,6 +111,7 @@ pub struct Kernel {
     /// Registers of 16 and 32 bits, of 64 bits, and predicates, constants included.
     pub(crate) banks: [usize; 3],
     pub(crate) constants: Vec<Constant>,
+    pub(crate) parameters: Vec<Parameter>,
     pub(crate) parameter_bytes: usize,
     pub(crate) shared_bytes: usize,
     pub(crate) arrays: Vec<Array>,
@@ -202,9 +204,19 @@ impl Kernel {
         &self.name
     }
 
+    /// The parameters, in their order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
     /// Bytes of the parameter space, alignment included.
     pub fn parameter_bytes(&self) -> usize {
         self.parameter_bytes
+    }
+
+    /// The block size for which it was compiled, if it demands one.
+    pub fn required_block(&self) -> Option<[u32; 3]> {
+        self.required_block
     }
 
     /// The most threads of a block that its launch bounds allow, if it has any.

@@ -10,6 +10,7 @@ mod lanes;
 mod launch;
 mod machine;
 mod memory;
+mod parameter;
 mod parse;
 mod report;
 
@@ -17,4 +18,5 @@ pub use error::Error;
 pub use kernel::{Kernel, Module};
 pub use launch::{Blocks, Launch, Mode, Order, Settings, run};
 pub use memory::{Memory, pattern};
+pub use parameter::Parameter;
 pub use report::{Counters, Finding, Kind, LineTally, Report, Tally};

@@ -65,6 +65,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         locations: body.locations.into_list(),
         banks,
         constants,
+        parameters: body.parameters,
         parameter_bytes: body.parameter_bytes,
         shared_bytes: body.shared_bytes,
         arrays: body.arrays,

@@ -8,6 +8,7 @@ use super::operand::{Operand, operand};
 use super::{Cursor, Declared, ModuleScope, declared};
 use crate::error::Error;
 use crate::kernel::{Bank, Register, Variable};
+use crate::parameter::Parameter;
 
 /// The statements and declarations of a kernel.
 pub(crate) struct Body {
@@ -19,6 +20,7 @@ pub(crate) struct Body {
     pub locations: Locations,
     /// Registers declared in the word, long and predicate banks.
     pub banks: [usize; 3],
+    pub parameters: Vec<Parameter>,
     pub parameter_bytes: usize,
     pub shared_bytes: usize,
     /// The arrays in shared memory.
@@ -79,6 +81,7 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
         symbols: HashMap::new(),
         locations: Locations::default(),
         banks: [0; 3],
+        parameters: Vec::new(),
         parameter_bytes: 0,
         shared_bytes: 0,
         arrays: Vec::new(),
@@ -96,6 +99,13 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
         let text = parameter.strip_prefix(".param").unwrap_or(parameter);
         let parameter = declared(text, kernel.line)?;
         let at = place(&mut body.parameter_bytes, &parameter);
+        body.parameters.push(Parameter {
+            name: parameter.variable.name.clone(),
+            type_name: parameter.type_name,
+            offset: at,
+            bytes: parameter.variable.bytes,
+            align: parameter.align,
+        });
         body.symbols.insert(parameter.variable.name, Symbol::Parameter(at));
     }
     let directives = kernel.directives;

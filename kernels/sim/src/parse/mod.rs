@@ -102,6 +102,8 @@ fn file(cursor: &mut Cursor<'_>) -> Result<(u32, String), Error> {
 pub(crate) struct Declared {
     pub variable: Variable,
     pub align: usize,
+    /// The PTX type without its dot.
+    pub type_name: String,
     /// Declared without a size; the launch sets it.
     pub unsized_: bool,
 }
@@ -114,17 +116,21 @@ pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
         None => (text, None),
     };
     let mut words = left.split_whitespace();
-    let (mut align, mut size, mut float, mut name) = (None, 0, false, "");
+    let (mut align, mut size, mut type_name, mut name) = (None, 0, "", "");
+    let mut pointer = false;
     while let Some(word) = words.next() {
         match word {
             ".align" => {
                 let number = words.next().and_then(|n| n.parse().ok());
-                align = Some(number.ok_or_else(|| fail("no alignment after .align"))?);
+                let number = number.ok_or_else(|| fail("no alignment after .align"))?;
+                // After .ptr it is the alignment of the memory behind the pointer.
+                align = if pointer { align } else { Some(number) };
             }
-            ".ptr" | ".global" | ".const" | ".shared" | ".local" => {}
+            ".ptr" => pointer = true,
+            ".global" | ".const" | ".shared" | ".local" => {}
             ".v2" | ".v4" => return Err(fail("vector variables are not supported")),
             _ if word.starts_with('.') => {
-                float = word.starts_with(".f");
+                type_name = &word[1..];
                 let bits: usize = word[2..].parse().map_err(|_| fail("unknown type"))?;
                 size = bits / 8;
             }
@@ -153,12 +159,17 @@ pub(crate) fn declared(text: &str, line: usize) -> Result<Declared, Error> {
     {
         let literal = operand::literal(value)
             .ok_or_else(|| fail("the initial value of a variable is not a number"))?;
-        let bits = if float { literal.float_bits(size) } else { literal.integer_bits() };
+        let bits = if type_name.starts_with('f') {
+            literal.float_bits(size)
+        } else {
+            literal.integer_bits()
+        };
         initial.extend_from_slice(&bits.to_le_bytes()[..size]);
     }
     let bytes = if unsized_ { 0 } else { size * elements };
     let align = align.unwrap_or(size);
-    Ok(Declared { variable: Variable { name, bytes, initial }, align, unsized_ })
+    let type_name = type_name.to_owned();
+    Ok(Declared { variable: Variable { name, bytes, initial }, align, type_name, unsized_ })
 }
 
 /// Replaces comments by blanks; line numbers stay the same.
