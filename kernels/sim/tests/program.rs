@@ -60,6 +60,7 @@ impl Folder {
     fn new(test: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("ptx-sim-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
+        let path = path.canonicalize().unwrap();
         std::fs::write(path.join("two.ptx"), TEXT).unwrap();
         Folder(path)
     }
@@ -121,6 +122,25 @@ fn an_overrun_and_an_uninitialised_read_are_findings() {
     let findings = value["findings"].as_array().unwrap();
     assert_eq!(code, 1);
     assert!(findings.iter().all(|finding| finding["kind"] == "OutOfBounds"), "{findings:?}");
+}
+
+#[test]
+fn a_source_line_is_named_from_the_current_folder() {
+    let folder = Folder::new("line");
+    let file = folder.0.join("source/two.cu");
+    let located = TEXT.replace("    ld.global.f32", "    .loc 1 7 3\n    ld.global.f32");
+    std::fs::write(
+        folder.0.join("two.ptx"),
+        format!("{located}\n.file 1 \"{}\"\n", file.display()),
+    )
+    .unwrap();
+    let arguments = format!("{SCALE} --arg buffer:f32:24=0 --arg u32:32 --arg f32:1");
+    let (code, out, _) = folder.run(&format!("{arguments} --counters"));
+    assert_eq!(code, 1);
+    assert!(out.starts_with("OutOfBounds at source/two.cu:7\n"), "{out}");
+    assert!(out.contains("  source/two.cu:7\n") && out.contains("  without a line\n"), "{out}");
+    let (_, value) = folder.json(&arguments);
+    assert_eq!(value["findings"][0]["file"], file.to_str().unwrap());
 }
 
 #[test]

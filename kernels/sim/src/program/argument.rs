@@ -111,7 +111,10 @@ fn buffer(text: &str) -> Result<Value, String> {
 
 fn hex(text: &str) -> Result<Vec<u8>, String> {
     let fail = || format!("got bytes:{text}, expected two hexadecimal digits for each byte");
-    if text.is_empty() || text.len() % 2 != 0 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if text.is_empty()
+        || !text.len().is_multiple_of(2)
+        || !text.bytes().all(|b| b.is_ascii_hexdigit())
+    {
         return Err(fail());
     }
     (0..text.len())
@@ -136,7 +139,7 @@ impl Contents {
             }
             Contents::File(path) => {
                 let bytes = read(path)?;
-                if bytes.len() % element.bytes() != 0 {
+                if !bytes.len().is_multiple_of(element.bytes()) {
                     return Err(Failure::data(format!(
                         "{}: got {} bytes, expected a multiple of the {} bytes of {}",
                         path.display(),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
 use ptx_sim::{Finding, Kernel, Launch, Memory, Module, Report, Tally};
 use serde_json::{Value, json};
@@ -102,12 +104,12 @@ impl Outcome<'_> {
         let total = &self.report.counters.total;
         _ = writeln!(
             text,
-            "{}, grid {:?}, block {:?}: {verdict}; {} warp instructions in {:.3} s",
+            "{}, grid {:?}, block {:?}: {verdict}; {} warp instructions in {:.1?}",
             self.kernel.name(),
             self.launch.grid,
             self.launch.block,
             total.warp_instructions,
-            self.seconds
+            Duration::from_secs_f64(self.seconds)
         );
         text
     }
@@ -132,7 +134,7 @@ impl Outcome<'_> {
         for line in &self.report.counters.lines {
             let place = match line.line {
                 0 => "without a line".to_owned(),
-                number => format!("{}:{number}", line.file),
+                number => format!("{}:{number}", near(&line.file)),
             };
             row(&line.tally, &place);
         }
@@ -165,11 +167,18 @@ impl Outcome<'_> {
     }
 }
 
+/// A file's path from the current folder, where it is inside.
+fn near(file: &str) -> String {
+    let inside = std::env::current_dir().ok();
+    let inside = inside.as_ref().and_then(|folder| Path::new(file).strip_prefix(folder).ok());
+    inside.map_or(file.to_owned(), |path| path.display().to_string())
+}
+
 /// A finding as a paragraph.
 fn paragraph(finding: &Finding) -> String {
     let mut text = format!("{:?}", finding.kind);
     if let Some((file, line)) = &finding.line {
-        _ = write!(text, " at {file}:{line}");
+        _ = write!(text, " at {}:{line}", near(file));
     }
     let Finding { message, instruction, block, thread, .. } = finding;
     text + &format!("\n  {message}\n  {instruction}\n  block {block:?}, thread {thread:?}\n\n")
