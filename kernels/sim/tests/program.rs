@@ -265,3 +265,37 @@ fn a_closed_pipe_ends_silently() {
     assert_eq!(&start, b"argument");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+/// The text of README's code blocks of a language.
+fn blocks<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
+    let start = format!("```{language}\n");
+    readme.split(start.as_str()).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_examples_of_the_readme_print_what_it_shows() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(here.join("README.md")).unwrap();
+    let kernel = std::fs::read_to_string(here.join("tests/ptx/saxpy.cu")).unwrap();
+    assert_eq!(blocks(&readme, "cuda"), [kernel]);
+    let examples: Vec<String> = blocks(&readme, "text")
+        .into_iter()
+        .filter_map(|block| block.strip_prefix("$ ptx-sim "))
+        .map(|block| block.replace("\\\n", ""))
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let (arguments, shown) = example.split_once('\n').unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_ptx-sim"))
+            .current_dir(here.join("tests/ptx"))
+            .args(arguments.split_whitespace())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        for part in shown.split("...\n") {
+            // The time differs.
+            let part = part.rsplit_once(" in ").map_or(part, |(before, _)| before);
+            assert!(printed.contains(part), "{arguments}: {part}\nis not in\n{printed}");
+        }
+    }
+}
