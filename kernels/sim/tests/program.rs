@@ -232,7 +232,7 @@ fn files_have_exit_codes_of_their_own() {
         (&format!("{SCALE} --arg buffer:f32=@gone.bin {rest}"), 66, "gone.bin: cannot read"),
         (&format!("{SCALE} --arg buffer:f32=@odd.bin {rest}"), 65, "got 7 bytes"),
         (&format!("{SCALE} --arg buffer:f32:32=1 {rest} --write 0=gone/x"), 66, "cannot write"),
-        (&format!("{SCALE} --arg buffer:f32:32=1 {rest} --steps 5"), 1, "after 5 warp"),
+        (&format!("{SCALE} --arg buffer:f32:32=1 {rest} --steps 5"), 1, "raise --steps"),
     ] {
         let (got, _, err) = folder.run(arguments);
         assert_eq!(got, code, "{arguments}: {err}");

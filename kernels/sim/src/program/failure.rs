@@ -49,6 +49,8 @@ impl From<ptx_sim::Error> for Failure {
             ptx_sim::Error::StepLimit { .. } => FINDINGS,
             _ => BAD_DATA,
         };
-        Failure { code, message: error.to_string() }
+        // The limit's name on the command line.
+        let message = error.to_string().replace("raise step_limit", "raise --steps");
+        Failure { code, message }
     }
 }
