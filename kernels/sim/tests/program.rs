@@ -200,8 +200,8 @@ fn the_command_line_is_checked() {
     let folder = Folder::new("usage");
     let fit = format!("{SCALE} --arg buffer:f32:32=1 --arg u32:32 --arg f32:1");
     for (arguments, what) in [
-        ("two.ptx --grid 1 --block 32", "2 kernels; choose one of scale, shift"),
-        ("two.ptx --kernel scales --grid 1 --block 32", "no kernel is named scales"),
+        ("two.ptx --grid 1 --block 32", "there are 2; choose one of scale, shift"),
+        ("two.ptx --kernel scales --grid 1 --block 32", "did you mean `scale`?"),
         ("two.ptx --kernel scale --block 32", "--grid <X,Y,Z>"),
         ("two.ptx --grid 1,2,3,4 --block 32", "one to three whole numbers"),
         ("two.ptx --grid 1 --block 1 --arg u8:256", "which is 0 to 255"),
@@ -251,6 +251,27 @@ fn the_list_has_every_kernel_with_its_parameters() {
     assert_eq!(value["kernels"][0]["parameters"][2]["offset"], 12);
     assert_eq!(value["kernels"][1]["parameters"][0]["bytes"], 24);
     assert_eq!(value["kernels"][1]["most_threads"], Value::Null);
+}
+
+#[test]
+fn an_unsupported_kernel_is_listed_and_refused_alone() {
+    let folder = Folder::new("unsupported");
+    let broken = TEXT.replace("    add.u32 %r3, %r2, %r0;", "    frob.u32 %r3, %r2;");
+    std::fs::write(folder.0.join("two.ptx"), broken).unwrap();
+    let (code, out, _) = folder.run("two.ptx --list");
+    assert_eq!(code, 0);
+    let line = TEXT.lines().position(|line| line.contains("add.u32 %r3")).unwrap() + 1;
+    let refused = format!("shift\n  not supported: kernel shift, PTX line {line}: ");
+    assert!(out.contains(&refused), "{out}");
+    let (_, value) = folder.json("two.ptx --list");
+    assert_eq!(value["kernels"].as_array().unwrap().len(), 1);
+    assert_eq!(value["unsupported"][0]["name"], "shift");
+    let arguments = "--arg buffer:f32:32=1 --arg u32:32 --arg f32:1";
+    assert_eq!(folder.run(&format!("{SCALE} {arguments}")).0, 0);
+    let (code, _, err) = folder.run("two.ptx --kernel shift --grid 1 --block 1");
+    assert_eq!(code, 65);
+    assert!(err.contains("two.ptx: kernel shift") && err.contains("`frob.u32 %r3, %r2`"), "{err}");
+    assert_eq!(folder.run("two.ptx --grid 1 --block 1").0, 64);
 }
 
 #[test]

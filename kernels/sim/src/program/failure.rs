@@ -35,6 +35,11 @@ impl Failure {
         Failure { code: BAD_DATA, message: message.into() }
     }
 
+    /// Puts a file's name before the message.
+    pub fn of_file(self, path: &Path) -> Failure {
+        Failure { message: format!("{}: {}", path.display(), self.message), ..self }
+    }
+
     /// A failure of the operating system; `what` completes "cannot ...".
     pub fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {
         let code = if error.kind() == std::io::ErrorKind::NotFound { MISSING } else { IO };
@@ -45,7 +50,7 @@ impl Failure {
 impl From<ptx_sim::Error> for Failure {
     fn from(error: ptx_sim::Error) -> Failure {
         let code = match error {
-            ptx_sim::Error::Launch(_) => USAGE,
+            ptx_sim::Error::Launch(_) | ptx_sim::Error::NoKernel { .. } => USAGE,
             ptx_sim::Error::StepLimit { .. } => FINDINGS,
             _ => BAD_DATA,
         };

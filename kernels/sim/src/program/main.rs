@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use ptx_sim::{Kernel, Launch, Memory, Mode, Module, Settings};
+use ptx_sim::{Error, Kernel, Launch, Memory, Mode, Module, Settings};
 
 use failure::{CLEAN, FINDINGS, Failure, USAGE};
 use options::Options;
@@ -38,15 +38,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<u8, Failure> {
     let bytes = argument::read(&options.file)?;
     let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::data(format!(
-            "{}: got bytes that are no text, expected PTX",
-            options.file.display()
-        ))
+        Failure::data("got bytes that are no text, expected PTX").of_file(&options.file)
     })?;
-    let module = Module::parse(&text).map_err(|error| {
-        let failure = Failure::from(error);
-        Failure { message: format!("{}: {}", options.file.display(), failure.message), ..failure }
-    })?;
+    let module = Module::parse(&text).map_err(|e| Failure::from(e).of_file(&options.file))?;
     if options.list {
         output::print(&output::list(&module, options.json))?;
         return Ok(CLEAN);
@@ -70,6 +64,7 @@ fn run(options: &Options) -> Result<u8, Failure> {
     let settings = Settings {
         mode: if options.values { Mode::Values } else { Mode::Checked },
         order: options.order.0,
+        warps: options.warps.0,
         step_limit: options.steps.unwrap_or(defaults.step_limit),
         ..defaults
     };
@@ -97,21 +92,22 @@ fn run(options: &Options) -> Result<u8, Failure> {
 
 /// The kernel that the options name, or the only one of the module.
 fn chosen<'a>(module: &'a Module, options: &Options) -> Result<&'a Kernel, Failure> {
+    let of_file = |failure: Failure| failure.of_file(&options.file);
+    if let Some(name) = &options.kernel {
+        return module.kernel(name).map_err(|error| of_file(error.into()));
+    }
+    let unsupported: Vec<(&str, &Error)> = module.unsupported().collect();
     let kernels: Vec<&Kernel> = module.kernels().collect();
-    let names = || kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", ");
-    let file = options.file.display();
-    match (&options.kernel, kernels.as_slice()) {
-        (_, []) => Err(Failure::data(format!("{file}: got no kernel, expected an .entry"))),
-        (None, [kernel]) => Ok(kernel),
-        (None, _) => Err(Failure::usage(format!(
-            "{file}: got no --kernel and {} kernels; choose one of {}",
-            kernels.len(),
-            names()
-        ))),
-        (Some(name), all) => {
-            all.iter().find(|kernel| kernel.name() == name).copied().ok_or_else(|| {
-                Failure::usage(format!("{file}: no kernel is named {name}; it has {}", names()))
-            })
+    match (kernels.as_slice(), unsupported.as_slice()) {
+        ([kernel], []) => Ok(kernel),
+        ([], [(_, error)]) => Err(of_file((*error).clone().into())),
+        ([], []) => Err(of_file(Failure::data("got no kernel, expected an .entry"))),
+        _ => {
+            let names = kernels.iter().map(|kernel| kernel.name());
+            let names: Vec<&str> = names.chain(unsupported.iter().map(|(name, _)| *name)).collect();
+            let (count, names) = (names.len(), names.join(", "));
+            let what = format!("got no --kernel, and there are {count}; choose one of {names}");
+            Err(of_file(Failure::usage(what)))
         }
     }
 }

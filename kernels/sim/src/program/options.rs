@@ -42,7 +42,10 @@ pub struct Options {
     pub arguments: Vec<Argument>,
     /// The order of the blocks: forward, reversed or seed:N.
     #[arg(long, value_name = "ORDER", default_value = "forward")]
-    pub order: BlockOrder,
+    pub order: RunOrder,
+    /// The order in which the warps of a block have their turns: forward, reversed or seed:N.
+    #[arg(long, value_name = "ORDER", default_value = "forward")]
+    pub warps: RunOrder,
     /// Check bounds and alignment only; blocks run in parallel.
     #[arg(long)]
     pub values: bool,
@@ -87,20 +90,20 @@ impl FromStr for Extent {
     }
 }
 
-/// The order of the blocks.
+/// An order of blocks or warps.
 #[derive(Debug, Clone, Copy)]
-pub struct BlockOrder(pub Order);
+pub struct RunOrder(pub Order);
 
-impl FromStr for BlockOrder {
+impl FromStr for RunOrder {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<BlockOrder, String> {
+    fn from_str(text: &str) -> Result<RunOrder, String> {
         let seeded = || text.strip_prefix("seed:")?.parse().ok().map(Order::Seeded);
         match text {
-            "forward" => Ok(BlockOrder(Order::Forward)),
-            "reversed" => Ok(BlockOrder(Order::Reversed)),
+            "forward" => Ok(RunOrder(Order::Forward)),
+            "reversed" => Ok(RunOrder(Order::Reversed)),
             _ => seeded()
-                .map(BlockOrder)
+                .map(RunOrder)
                 .ok_or_else(|| format!("got `{text}`, expected forward, reversed or seed:N")),
         }
     }

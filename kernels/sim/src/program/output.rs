@@ -180,6 +180,9 @@ fn paragraph(finding: &Finding) -> String {
     if let Some((file, line)) = &finding.line {
         _ = write!(text, " at {}:{line}", near(file));
     }
+    for (file, line) in &finding.calls {
+        _ = write!(text, ", called at {}:{line}", near(file));
+    }
     let Finding { message, instruction, block, thread, .. } = finding;
     text + &format!("\n  {message}\n  {instruction}\n  block {block:?}, thread {thread:?}\n\n")
 }
@@ -192,6 +195,7 @@ fn object(finding: &Finding) -> Value {
         "instruction": finding.instruction,
         "file": finding.line.as_ref().map(|(file, _)| file),
         "line": finding.line.as_ref().map(|(_, line)| line),
+        "calls": finding.calls,
         "block": finding.block,
         "thread": finding.thread,
     })
@@ -211,7 +215,11 @@ fn tally(tally: &Tally) -> Value {
 pub fn list(module: &Module, as_json: bool) -> String {
     if as_json {
         let kernels: Vec<Value> = module.kernels().map(entry).collect();
-        return format!("{}\n", json!({ "kernels": kernels }));
+        let unsupported: Vec<Value> = module
+            .unsupported()
+            .map(|(name, error)| json!({ "name": name, "error": error.to_string() }))
+            .collect();
+        return format!("{}\n", json!({ "kernels": kernels, "unsupported": unsupported }));
     }
     let mut text = String::new();
     for kernel in module.kernels() {
@@ -229,6 +237,9 @@ pub fn list(module: &Module, as_json: bool) -> String {
             kernel.local_bytes()
         );
         _ = writeln!(text, "  {}", layout::listed(kernel).replace('\n', "\n  "));
+    }
+    for (name, error) in module.unsupported() {
+        _ = writeln!(text, "{name}\n  not supported: {error}");
     }
     text
 }
