@@ -128,7 +128,9 @@ fn an_overrun_and_an_uninitialised_read_are_findings() {
 fn a_source_line_is_named_from_the_current_folder() {
     let folder = Folder::new("line");
     let file = folder.0.join("source/two.cu");
-    let located = TEXT.replace("    ld.global.f32", "    .loc 1 7 3\n    ld.global.f32");
+    let place =
+        "    .loc 1 7 3, function_name $L__info_string0, inlined_at 1 9 5\n    ld.global.f32";
+    let located = TEXT.replace("    ld.global.f32", place);
     std::fs::write(
         folder.0.join("two.ptx"),
         format!("{located}\n.file 1 \"{}\"\n", file.display()),
@@ -137,10 +139,12 @@ fn a_source_line_is_named_from_the_current_folder() {
     let arguments = format!("{SCALE} --arg buffer:f32:24=0 --arg u32:32 --arg f32:1");
     let (code, out, _) = folder.run(&format!("{arguments} --counters"));
     assert_eq!(code, 1);
-    assert!(out.starts_with("OutOfBounds at source/two.cu:7\n"), "{out}");
+    let start = "OutOfBounds at source/two.cu:7, called at source/two.cu:9\n";
+    assert!(out.starts_with(start), "{out}");
     assert!(out.contains("  source/two.cu:7\n") && out.contains("  without a line\n"), "{out}");
     let (_, value) = folder.json(&arguments);
     assert_eq!(value["findings"][0]["file"], file.to_str().unwrap());
+    assert_eq!(value["findings"][0]["calls"][0][1], 9);
 }
 
 #[test]
