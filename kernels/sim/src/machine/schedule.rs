@@ -39,6 +39,11 @@ impl Machine<'_> {
                 }
                 continue;
             }
+            // A barrier that one warp completed lets earlier ones go on.
+            let ready = |fragment: &Fragment| fragment.state == State::Ready;
+            if self.here.warps.iter().any(|warp| warp.fragments.iter().any(ready)) {
+                continue;
+            }
             let ended = self.here.warps.iter().all(|warp| warp.fragments.is_empty());
             if ended || !self.open_barriers() {
                 return Ok(true);
