@@ -25,6 +25,8 @@ pub(crate) enum Operation {
     Branch(u32),
     /// The end of a thread.
     Exit,
+    /// A failed assertion, `trap` or `brkpt`: a finding, and the end of a thread.
+    Trap { assertion: bool },
     /// A load from the parameter space; its first byte has address 0.
     Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
     /// A load.

@@ -35,6 +35,8 @@ pub enum Kind {
     /// A block barrier that some threads never reach, or that threads reach at different
     /// instructions.
     Barrier,
+    /// A failed `assert`, or a `trap`. The thread ends there.
+    Assert,
 }
 
 /// One mistake of a kernel, reported once for each instruction and kind.

@@ -86,7 +86,7 @@ impl Decoder<'_> {
         let strength =
             opcode.one_of(&["weak", "volatile", "relaxed", "mmio", "acquire", "release"]);
         let scope = opcode.one_of(&SCOPES).map_or(Scope::Device, scope);
-        let parameter = opcode.take("param");
+        let parameter = opcode.take("param") || opcode.take("param::func");
         let space = Self::space(&mut opcode);
         let stable = opcode.take("nc");
         while opcode.one_of(&CACHE_HINTS).is_some() {}
@@ -112,6 +112,12 @@ impl Decoder<'_> {
         let values =
             values.iter().map(|value| self.slot(value, kind)).collect::<Decoded<Vec<_>>>()?;
         let element = Element { bytes: kind.bytes(), signed: kind.is_signed() };
+        if let Some(address) = self.argument(place).filter(|_| parameter) {
+            return Ok(match load {
+                true => Operation::Load { address, element, values, order: Order::Weak },
+                false => Operation::Store { address, element, values, order: Order::Weak },
+            });
+        }
         if parameter {
             if !load {
                 return Err("parameters cannot be written".to_owned().into());
@@ -129,6 +135,18 @@ impl Decoder<'_> {
         } else {
             Operation::Store { address, element, values, order }
         })
+    }
+
+    /// The address of a parameter of an expanded call, which is in local memory.
+    fn argument(&self, operand: &Operand) -> Option<Address> {
+        if let Operand::Address(Some(base), offset) = operand
+            && let Operand::Symbol(name) = base.as_ref()
+            && let Some(Symbol::Local(at)) = self.body.symbols.get(name)
+        {
+            let offset = *at as i64 + offset;
+            return Some(Address { space: Space::Local, base: Base::None, offset, array: None });
+        }
+        None
     }
 
     /// An address in the parameter space: `[parameter+offset]` or a register with such an address.

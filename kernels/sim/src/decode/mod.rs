@@ -32,7 +32,12 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
             }),
             Err(Failure::Unknown) => {
                 let (_, list) = unknown.get_or_insert((raw.line, Vec::new()));
-                if list.iter().all(|(opcode, _)| *opcode != raw.opcode) {
+                let call = raw.opcode.starts_with("call");
+                let same = |(opcode, text): &(String, String)| match call {
+                    true => *text == raw.text,
+                    false => *opcode == raw.opcode,
+                };
+                if !list.iter().any(same) {
                     list.push((raw.opcode.clone(), raw.text.clone()));
                 }
             }
@@ -148,10 +153,15 @@ impl<'a> Decoder<'a> {
         let opcode = Opcode::new(&raw.opcode);
         match opcode.root {
             "bra" => match raw.operands.as_slice() {
-                [Operand::Symbol(label)] => match self.body.labels.get(label) {
-                    Some(&target) => Ok(Operation::Branch(target as u32)),
-                    None => Err(format!("label `{label}` is not defined").into()),
-                },
+                [Operand::Target(target)] => Ok(Operation::Branch(*target as u32)),
+                [Operand::Symbol(label)] => Err(format!("label `{label}` is not defined").into()),
+                _ => Err(Failure::Unknown),
+            },
+            "trap" | "brkpt" => Ok(Operation::Trap { assertion: false }),
+            "call" => match raw.operands.as_slice() {
+                [Operand::Symbol(name)] if name == "__assertfail" => {
+                    Ok(Operation::Trap { assertion: true })
+                }
                 _ => Err(Failure::Unknown),
             },
             "ret" | "exit" => Ok(Operation::Exit),

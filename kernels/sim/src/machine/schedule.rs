@@ -6,6 +6,7 @@ use super::warp::{Fragment, State};
 use crate::error::Error;
 use crate::instruction::{Element, Logic, Operation};
 use crate::memory::Memory;
+use crate::report::Kind;
 
 /// The warp instructions of one turn of a warp, in a kernel that may wait for other threads, and in others.
 const TURN: [u64; 2] = [2_000, 100_000];
@@ -131,6 +132,12 @@ impl Machine<'_> {
                 fragment.mask &= !active;
                 fragment.pc += 1;
             }
+            Operation::Trap { assertion } => {
+                state.live &= !active;
+                self.trap(warp, fragment.pc, active, *assertion);
+                fragment.mask &= !active;
+                fragment.pc += 1;
+            }
             Operation::Predicate { operator, d, a, b, negated } => {
                 let predicates = &mut state.registers.predicates;
                 let a = predicates[usize::from(*a)];
@@ -215,6 +222,19 @@ impl Machine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reports a failed assertion or a trap of the lanes of a mask.
+    #[cold]
+    fn trap(&mut self, warp: usize, pc: u32, mask: u32, assertion: bool) {
+        if mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            let site = self.site(warp, pc);
+            site.report(&mut self.findings, lane, Kind::Assert, || match assertion {
+                true => "an assertion of the kernel failed".to_owned(),
+                false => "the kernel stopped itself".to_owned(),
+            });
+        }
     }
 
     /// The error of a kernel that does not end.

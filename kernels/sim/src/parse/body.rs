@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use super::function::Function;
 use super::location::{Locations, Recent};
-use super::operand::{Operand, operand};
+use super::operand::Operand;
+use super::scope::Scope;
+use super::statement::{instruction, is_call};
 use super::{Cursor, Declared, ModuleScope, declared};
 use crate::error::Error;
-use crate::kernel::{Bank, Register, Variable};
+use crate::kernel::Register;
 use crate::parameter::Parameter;
 
 /// The statements and declarations of a kernel.
 pub(crate) struct Body {
     pub name: String,
     pub instructions: Vec<RawInstruction>,
-    /// Labels and the index of the instruction after each.
-    pub labels: HashMap<String, usize>,
+    /// Variables by their names; a second one of the same name has a number behind it.
     pub symbols: HashMap<String, Symbol>,
     pub locations: Locations,
     /// Registers declared in the word, long and predicate banks.
@@ -65,19 +66,11 @@ pub(crate) enum Symbol {
     Variable(u32),
 }
 
-/// Registers declared in one pair of braces: single names, and prefixes with a count.
-#[derive(Default)]
-struct Scope {
-    single: HashMap<String, Register>,
-    ranges: HashMap<String, (Register, usize)>,
-}
-
-/// Parses a kernel.
-pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body, Error> {
+/// Parses a kernel, with the functions that it calls expanded into it.
+pub(super) fn kernel(kernel: &Function<'_>, module: &ModuleScope<'_>) -> Result<Body, Error> {
     let mut body = Body {
         name: kernel.name.to_owned(),
         instructions: Vec::new(),
-        labels: HashMap::new(),
         symbols: HashMap::new(),
         locations: Locations::default(),
         banks: [0; 3],
@@ -86,14 +79,15 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
         shared_bytes: 0,
         arrays: Vec::new(),
         local_bytes: 0,
-        required_block: None,
-        most_threads: None,
+        required_block: extents(kernel.directives, ".reqntid"),
+        most_threads: extents(kernel.directives, ".maxntid")
+            .map(|block| block.iter().map(|&n| u64::from(n)).product()),
     };
-    for (index, variable) in scope.variables.iter().enumerate() {
+    for (index, variable) in module.variables.iter().enumerate() {
         body.symbols.insert(variable.name.clone(), Symbol::Variable(index as u32));
     }
-    for shared in scope.shared.iter().filter(|shared| !shared.unsized_) {
-        body.share(shared);
+    for shared in module.shared.iter().filter(|shared| !shared.unsized_) {
+        body.share(shared, shared.variable.name.clone());
     }
     for parameter in kernel.parameters.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let text = parameter.strip_prefix(".param").unwrap_or(parameter);
@@ -108,75 +102,13 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
         });
         body.symbols.insert(parameter.variable.name, Symbol::Parameter(at));
     }
-    let directives = kernel.directives;
-    let mut cursor = Cursor { rest: kernel.body, line: kernel.body_line };
-    let cursor = &mut cursor;
-    body.required_block = extents(directives, ".reqntid");
-    let most = extents(directives, ".maxntid");
-    body.most_threads = most.map(|block| block.iter().map(|&n| u64::from(n)).product());
-
-    let mut scopes = vec![Scope::default()];
-    let (mut location, mut recent) = (None, Recent::default());
-    while !scopes.is_empty() {
-        cursor.skip_space();
-        let line = cursor.line;
-        match cursor.rest.chars().next() {
-            None => {
-                let what = format!("the kernel {} has no closing brace", body.name);
-                return Err(Error::Parse { line, what });
-            }
-            Some('{') => {
-                cursor.advance(1);
-                scopes.push(Scope::default());
-            }
-            Some('}') => {
-                cursor.advance(1);
-                scopes.pop();
-            }
-            Some(';') => {
-                cursor.advance(1);
-            }
-            Some('.') => match cursor.word() {
-                ".loc" => {
-                    location = body.locations.parse(cursor.until('\n'), &mut recent, None);
-                }
-                ".reg" => declare_registers(&mut body, &mut scopes, cursor.until(';'), line)?,
-                ".shared" => {
-                    let shared = declared(cursor.until(';'), line)?;
-                    body.share(&shared);
-                }
-                ".local" => {
-                    let local = declared(cursor.until(';'), line)?;
-                    let at = place(&mut body.local_bytes, &local);
-                    body.symbols.insert(local.variable.name, Symbol::Local(at));
-                }
-                ".pragma" => {
-                    cursor.until(';');
-                }
-                other => {
-                    let what = format!("the directive `{other}` is not supported in a kernel");
-                    return Err(Error::Parse { line, what });
-                }
-            },
-            Some(_) => {
-                let end = cursor.rest.find([';', ':']).unwrap_or(cursor.rest.len());
-                let head = &cursor.rest[..end];
-                let is_label = cursor.rest[end..].starts_with(':')
-                    && !cursor.rest[end..].starts_with("::")
-                    && !head.contains(char::is_whitespace);
-                if is_label {
-                    body.labels.insert(head.to_owned(), body.instructions.len());
-                    cursor.advance(end + 1);
-                } else {
-                    let statement = cursor.until(';');
-                    body.instructions.push(instruction(statement, &scopes, location, line)?);
-                }
-            }
-        }
-    }
+    let mut parser =
+        Parser { module, body, active: Vec::new(), sizes: HashMap::new(), expanded: 0 };
+    parser.statements(kernel, Frame::default())?;
+    let mut body = parser.body;
     // Dynamic shared memory starts after the static part.
-    let align = scope.shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
-    for shared in scope.shared.iter().filter(|shared| shared.unsized_) {
+    let align = module.shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
+    for shared in module.shared.iter().filter(|shared| shared.unsized_) {
         body.shared_bytes = body.shared_bytes.next_multiple_of(align);
         let name = shared.variable.name.clone();
         body.symbols.insert(name.clone(), Symbol::Shared(body.shared_bytes));
@@ -186,12 +118,170 @@ pub(super) fn kernel(kernel: &Function<'_>, scope: &ModuleScope) -> Result<Body,
 }
 
 impl Body {
-    /// Gives a variable its place in shared memory.
-    fn share(&mut self, shared: &Declared) {
+    /// Gives a variable its place in shared memory, under a name.
+    fn share(&mut self, shared: &Declared, name: String) {
         let start = place(&mut self.shared_bytes, shared);
-        let Variable { name, bytes, .. } = &shared.variable;
         self.symbols.insert(name.clone(), Symbol::Shared(start));
-        self.arrays.push(Array { name: name.clone(), start, bytes: Some(*bytes) });
+        self.arrays.push(Array { name, start, bytes: Some(shared.variable.bytes) });
+    }
+}
+
+/// Parses the statements of a kernel and of the functions that it calls.
+pub(super) struct Parser<'a> {
+    pub module: &'a ModuleScope<'a>,
+    pub body: Body,
+    /// The functions that are being expanded, outermost first.
+    pub active: Vec<&'a str>,
+    /// Bytes of each variable of the `.param` space, by its name among the body's symbols.
+    pub sizes: HashMap<String, usize>,
+    /// Calls expanded so far.
+    pub expanded: usize,
+}
+
+/// The kernel's own code, or one expansion of a function.
+#[derive(Default)]
+pub(super) struct Frame<'a> {
+    /// The function; `None` for the kernel.
+    pub function: Option<&'a str>,
+    /// Names declared in each pair of braces around a statement.
+    pub scopes: Vec<Scope>,
+    /// Labels and the index of the instruction after each.
+    pub labels: HashMap<String, usize>,
+    pub location: Option<u32>,
+    pub recent: Recent,
+    /// The place of the call.
+    pub caller: Option<u32>,
+}
+
+impl<'a> Parser<'a> {
+    /// Parses the statements of a function.
+    pub fn statements(
+        &mut self,
+        function: &Function<'a>,
+        mut frame: Frame<'a>,
+    ) -> Result<(), Error> {
+        let start = self.body.instructions.len();
+        let outer = frame.scopes.len();
+        frame.scopes.push(Scope::default());
+        let mut cursor = Cursor { rest: function.body, line: function.body_line };
+        while frame.scopes.len() > outer {
+            cursor.skip_space();
+            let line = cursor.line;
+            match cursor.rest.chars().next() {
+                // The text ends with the closing brace.
+                None => break,
+                Some('{') => {
+                    cursor.advance(1);
+                    frame.scopes.push(Scope::default());
+                }
+                Some('}') => {
+                    cursor.advance(1);
+                    frame.scopes.pop();
+                }
+                Some(';') => {
+                    cursor.advance(1);
+                }
+                Some('.') => self.directive(&mut cursor, &mut frame)?,
+                Some(_) => {
+                    let end = cursor.rest.find([';', ':']).unwrap_or(cursor.rest.len());
+                    let head = cursor.rest[..end].trim_end();
+                    let is_label = cursor.rest[end..].starts_with(':')
+                        && !cursor.rest[end..].starts_with("::")
+                        && !head.contains(char::is_whitespace);
+                    if is_label {
+                        frame.labels.insert(head.to_owned(), self.body.instructions.len());
+                        cursor.advance(end + 1);
+                        continue;
+                    }
+                    let statement = cursor.until(';');
+                    if is_call(statement) {
+                        self.call(statement, &frame, line)?;
+                    } else {
+                        let mut parsed = instruction(statement, &frame.scopes, line)?;
+                        parsed.location = frame.location;
+                        self.body.instructions.push(parsed);
+                    }
+                }
+            }
+        }
+        self.resolve(&frame, start);
+        Ok(())
+    }
+
+    /// Replaces the labels of a frame by instructions; a function returns to what follows it.
+    fn resolve(&mut self, frame: &Frame<'_>, start: usize) {
+        let end = self.body.instructions.len();
+        for instruction in &mut self.body.instructions[start..] {
+            let opcode = instruction.opcode.as_str();
+            if opcode.starts_with("ret") && frame.function.is_some() {
+                instruction.opcode = "bra".to_owned();
+                instruction.operands = vec![Operand::Target(end)];
+            } else if opcode.starts_with("bra")
+                && let [Operand::Symbol(label)] = instruction.operands.as_slice()
+                && let Some(&target) = frame.labels.get(label)
+            {
+                instruction.operands = vec![Operand::Target(target)];
+            }
+        }
+    }
+
+    /// A directive between statements.
+    fn directive(&mut self, cursor: &mut Cursor<'_>, frame: &mut Frame<'_>) -> Result<(), Error> {
+        let line = cursor.line;
+        let outside = || Error::Parse { line, what: "a declaration outside of a body".to_owned() };
+        match cursor.word() {
+            ".loc" => {
+                let (recent, text) = (&mut frame.recent, cursor.until('\n'));
+                frame.location = self.body.locations.parse(text, recent, frame.caller);
+            }
+            ".reg" => {
+                let scope = frame.scopes.last_mut().ok_or_else(outside)?;
+                scope.declare_registers(&mut self.body.banks, cursor.until(';'), line)?;
+            }
+            ".shared" => {
+                let shared = declared(cursor.until(';'), line)?;
+                let name = &shared.variable.name;
+                // A function has its shared variables once, however often it is called.
+                let unique = match frame.function {
+                    Some(function) => format!("{function}.{name}"),
+                    None => name.clone(),
+                };
+                if !self.body.symbols.contains_key(&unique) {
+                    self.body.share(&shared, unique.clone());
+                }
+                frame.scopes.last_mut().ok_or_else(outside)?.name(name, unique);
+            }
+            ".local" | ".param" => {
+                let local = declared(cursor.until(';'), line)?;
+                let unique = self.local(&local);
+                let scope = frame.scopes.last_mut().ok_or_else(outside)?;
+                scope.name(&local.variable.name, unique);
+            }
+            ".pragma" | ".callprototype" => {
+                cursor.until(';');
+            }
+            other => {
+                let what = format!("the directive `{other}` is not supported in a kernel");
+                return Err(Error::Parse { line, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// A new variable in the thread's local memory: its name among the body's symbols.
+    pub fn local(&mut self, variable: &Declared) -> String {
+        let name = &variable.variable.name;
+        let taken = |name: &String| self.body.symbols.contains_key(name);
+        let mut unique = name.clone();
+        let mut number = self.expanded;
+        while taken(&unique) {
+            number += 1;
+            unique = format!("{name}#{number}");
+        }
+        let at = place(&mut self.body.local_bytes, variable);
+        self.body.symbols.insert(unique.clone(), Symbol::Local(at));
+        self.sizes.insert(unique.clone(), variable.variable.bytes);
+        unique
     }
 }
 
@@ -211,107 +301,4 @@ fn extents(directives: &str, name: &str) -> Option<[u32; 3]> {
         *axis = number.trim().parse().ok()?;
     }
     Some(block)
-}
-
-/// `.reg .b32 %r<19>;` and `.reg .pred p, q;`.
-fn declare_registers(
-    body: &mut Body,
-    scopes: &mut [Scope],
-    text: &str,
-    line: usize,
-) -> Result<(), Error> {
-    let fail = |what: String| Error::Parse { line, what };
-    let (class, names) = text.trim().split_once(char::is_whitespace).unwrap_or((text, ""));
-    let (bank, counter) = match class {
-        ".pred" => (Bank::Predicate, 2),
-        ".b16" | ".u16" | ".s16" | ".f16" | ".bf16" => (Bank::Half, 0),
-        ".b32" | ".u32" | ".s32" | ".f32" | ".f16x2" | ".bf16x2" => (Bank::Word, 0),
-        ".b64" | ".u64" | ".s64" | ".f64" => (Bank::Long, 1),
-        _ => return Err(fail(format!("registers of type `{class}` are not supported"))),
-    };
-    let scope = scopes.last_mut().ok_or_else(|| fail("a register outside of a body".to_owned()))?;
-    for name in names.split(',').map(str::trim) {
-        let first = body.banks[counter];
-        let slot =
-            u16::try_from(first).map_err(|_| fail("got more than 65536 registers".to_owned()))?;
-        let register = Register { bank, slot };
-        if let Some((prefix, count)) = name.strip_suffix('>').and_then(|n| n.split_once('<')) {
-            let count: usize =
-                count.parse().map_err(|_| fail(format!("`{name}` has no register count")))?;
-            body.banks[counter] += count;
-            scope.ranges.insert(prefix.to_owned(), (register, count));
-        } else {
-            body.banks[counter] += 1;
-            scope.single.insert(name.to_owned(), register);
-        }
-    }
-    if body.banks[counter] > usize::from(u16::MAX) {
-        return Err(fail("got more than 65535 registers of one size".to_owned()));
-    }
-    Ok(())
-}
-
-/// Finds a register by name in the innermost scope that declares it.
-fn find(scopes: &[Scope], name: &str) -> Option<Register> {
-    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let (prefix, number) = name.split_at(name.len() - digits);
-    scopes.iter().rev().find_map(|scope| {
-        scope.single.get(name).copied().or_else(|| {
-            let &(first, count) = scope.ranges.get(prefix)?;
-            let number: usize = number.parse().ok().filter(|&number| number < count)?;
-            Some(Register { slot: first.slot + number as u16, ..first })
-        })
-    })
-}
-
-/// Parses one statement without its semicolon.
-fn instruction(
-    statement: &str,
-    scopes: &[Scope],
-    location: Option<u32>,
-    line: usize,
-) -> Result<RawInstruction, Error> {
-    let text = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-    let fail = |what: String| Error::Parse { line, what: format!("`{text}`: {what}") };
-    let find = |name: &str| find(scopes, name);
-    let mut rest = text.as_str();
-    let mut guard = None;
-    if let Some(guarded) = rest.strip_prefix('@') {
-        let (name, behind) = guarded.split_once(' ').unwrap_or((guarded, ""));
-        let (name, negated) = name.strip_prefix('!').map_or((name, false), |name| (name, true));
-        let register = find(name).filter(|r| r.bank == Bank::Predicate);
-        guard = Some((
-            register.ok_or_else(|| fail(format!("predicate `{name}` is not declared")))?,
-            negated,
-        ));
-        rest = behind.trim_start();
-    }
-    let (opcode, list) = rest.split_once(' ').unwrap_or((rest, ""));
-    let operands = split_operands(list)
-        .into_iter()
-        .map(|text| operand(text, &find))
-        .collect::<Result<_, _>>()
-        .map_err(&fail)?;
-    let opcode = opcode.to_owned();
-    Ok(RawInstruction { guard, opcode, operands, text, location, line })
-}
-
-/// Splits at the commas outside braces and brackets.
-fn split_operands(list: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
-    for (at, c) in list.char_indices() {
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(list[start..at].trim());
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if !list[start..].trim().is_empty() {
-        parts.push(list[start..].trim());
-    }
-    parts
 }

@@ -6,7 +6,9 @@ use crate::error::Error;
 /// A kernel or a device function: its header, and its body as text.
 pub(super) struct Function<'a> {
     pub name: &'a str,
-    /// The text between the parentheses.
+    /// The text between the parentheses before the name.
+    pub returns: &'a str,
+    /// The text between the parentheses after the name.
     pub parameters: &'a str,
     /// Directives after the parameters.
     pub directives: &'a str,
@@ -25,10 +27,8 @@ impl<'a> Function<'a> {
         let declaration = !cursor.rest[end..].starts_with('{');
         let header = cursor.advance(end);
         cursor.advance(1);
-        let header = match header.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
-            Some((_, rest)) => rest,
-            None => header,
-        };
+        let returns = header.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        let (returns, header) = returns.unwrap_or(("", header));
         let (name, rest) = header.split_once('(').unwrap_or_else(|| {
             let name = header.trim_start().split_whitespace().next().unwrap_or("");
             (name, header.trim_start().strip_prefix(name).unwrap_or(""))
@@ -39,7 +39,7 @@ impl<'a> Function<'a> {
         };
         let (name, body_line) = (name.trim(), cursor.line);
         let body = if declaration { "" } else { body(cursor, name)? };
-        Ok(Function { name, parameters, directives, line, body, body_line })
+        Ok(Function { name, returns, parameters, directives, line, body, body_line })
     }
 }
 

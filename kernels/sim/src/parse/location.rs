@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(read("1 11 5, function_name $L__info_string0, inlined_at 1 20 3"), [11, 20]);
         assert_eq!(read(deep), [3, 11, 20]);
         assert_eq!(read("1 7 1, function_name $L__info_string0+12, inlined_at 2 9 9"), [7, 9]);
-        assert_eq!(read("what"), []);
+        assert!(read("what").is_empty());
     }
 
     #[test]

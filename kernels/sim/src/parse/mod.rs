@@ -1,9 +1,12 @@
 //! Parses PTX text into directives, labels and instructions with resolved registers.
 
 mod body;
+mod call;
 mod function;
 mod location;
 mod operand;
+mod scope;
+mod statement;
 
 pub(crate) use body::{Array, Body, RawInstruction, Symbol};
 pub(crate) use operand::Operand;
@@ -43,7 +46,12 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
             }
             ".visible" | ".extern" | ".weak" | ".common" => {}
             ".entry" => kernels.push(Function::new(&mut cursor)?),
-            ".func" => _ = Function::new(&mut cursor)?,
+            ".func" => {
+                let function = Function::new(&mut cursor)?;
+                if !function.body.is_empty() {
+                    scope.functions.push(function);
+                }
+            }
             space @ (".global" | ".const" | ".shared") => {
                 let line = cursor.line;
                 let variable = declared(cursor.until(';'), line)?;
@@ -68,9 +76,11 @@ pub(crate) fn module(text: &str) -> Result<RawModule, Error> {
 
 /// What every kernel of a module can name.
 #[derive(Default)]
-pub(crate) struct ModuleScope {
-    pub variables: Vec<Variable>,
-    pub shared: Vec<Declared>,
+pub(super) struct ModuleScope<'a> {
+    variables: Vec<Variable>,
+    shared: Vec<Declared>,
+    /// Functions with a body.
+    functions: Vec<Function<'a>>,
 }
 
 /// Checks that the text starts as PTX does, with its version.

@@ -10,8 +10,10 @@ pub(crate) enum Operand {
     Negated(Register),
     Literal(Literal),
     Special(Special),
-    /// The name of a variable or a label.
+    /// The name of a variable, or of a label that is not defined.
     Symbol(String),
+    /// A label: the index of the instruction after it.
+    Target(usize),
     /// `[base+offset]`; no base means an absolute address.
     Address(Option<Box<Operand>>, i64),
     Vector(Vec<Operand>),

@@ -1,5 +1,6 @@
 //! The simulator's tests, in one binary.
 
+mod calls;
 mod common;
 mod instructions;
 mod kernels;
