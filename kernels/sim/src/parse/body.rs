@@ -102,10 +102,18 @@ pub(super) fn kernel(kernel: &Function<'_>, module: &ModuleScope<'_>) -> Result<
         });
         body.symbols.insert(parameter.variable.name, Symbol::Parameter(at));
     }
-    let mut parser =
-        Parser { module, body, active: Vec::new(), sizes: HashMap::new(), expanded: 0 };
+    let mut parser = Parser {
+        module,
+        body,
+        active: Vec::new(),
+        sizes: HashMap::new(),
+        local_align: 1,
+        expanded: 0,
+    };
     parser.statements(kernel, Frame::default())?;
     let mut body = parser.body;
+    // The next thread's part starts aligned too.
+    body.local_bytes = body.local_bytes.next_multiple_of(parser.local_align);
     // Dynamic shared memory starts after the static part.
     let align = module.shared.iter().map(|s| s.align).max().unwrap_or(16).max(16);
     for shared in module.shared.iter().filter(|shared| shared.unsized_) {
@@ -134,6 +142,8 @@ pub(super) struct Parser<'a> {
     pub active: Vec<&'a str>,
     /// Bytes of each variable of the `.param` space, by its name among the body's symbols.
     pub sizes: HashMap<String, usize>,
+    /// The largest alignment of a variable in local memory.
+    pub local_align: usize,
     /// Calls expanded so far.
     pub expanded: usize,
 }
@@ -278,6 +288,7 @@ impl<'a> Parser<'a> {
             number += 1;
             unique = format!("{name}#{number}");
         }
+        self.local_align = self.local_align.max(variable.align);
         let at = place(&mut self.body.local_bytes, variable);
         self.body.symbols.insert(unique.clone(), Symbol::Local(at));
         self.sizes.insert(unique.clone(), variable.variable.bytes);

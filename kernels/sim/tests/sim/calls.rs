@@ -136,6 +136,18 @@ fn parameters_in_registers() {
 }
 
 #[test]
+fn parameters_of_mixed_sizes() {
+    // 12 bytes of parameters: the next thread's start at a multiple of 8 nevertheless.
+    let function = ".func add(.param .b64 at, .param .b32 by) {
+        .reg .b64 %rd<2>; .reg .b32 %r<3>; ld.param.u64 %rd1, [at]; ld.param.b32 %r1, [by];
+        ld.global.u32 %r2, [%rd1]; add.u32 %r2, %r2, %r1; st.global.u32 [%rd1], %r2; }";
+    let body = "{ .param .b64 param0; st.param.b64 [param0], %rd1; .param .b32 param1;
+        st.param.b32 [param1], %r0; call.uni add, (param0, param1); }
+        ld.global.u32 %r9, [%rd1];";
+    assert_eq!(words(function, body), (0..40).map(|n| 2 * n).collect::<Vec<_>>());
+}
+
+#[test]
 fn guarded_calls_and_barriers_inside() {
     let function = ".func swap(.param .b64 at) {
             .reg .b64 %rd<3>; .reg .b32 %r<9>; .shared .align 4 .b8 s[160];
