@@ -12,6 +12,17 @@ pub(crate) struct Instruction {
     pub text: String,
     /// Its place in the source: an index in [`crate::kernel::Kernel::locations`].
     pub location: Option<u32>,
+    /// Its accesses of registers that may be read before they are written.
+    pub watch: Option<Box<Watch>>,
+}
+
+/// Accesses of registers that may be read before they are written, by their numbers among these.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// The guard, which every lane reads.
+    pub guard: Option<u16>,
+    pub reads: Vec<u16>,
+    pub writes: Vec<u16>,
 }
 
 /// The operation of an instruction.

@@ -110,6 +110,8 @@ pub struct Kernel {
     pub(crate) locations: Vec<Location>,
     /// Registers of 16 and 32 bits, of 64 bits, and predicates, constants included.
     pub(crate) banks: [usize; 3],
+    /// Registers that some path may read before it writes them.
+    pub(crate) watched: usize,
     pub(crate) constants: Vec<Constant>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) parameter_bytes: usize,

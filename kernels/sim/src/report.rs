@@ -35,6 +35,8 @@ pub enum Kind {
     /// A block barrier that some threads never reach, or that threads reach at different
     /// instructions.
     Barrier,
+    /// A read of a register that the thread has not written.
+    UnwrittenRegister,
     /// A failed `assert`, or a `trap`. The thread ends there.
     Assert,
 }

@@ -5,6 +5,7 @@ mod collective;
 mod memory;
 mod provenance;
 mod threads;
+mod unwritten;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
     let mut decoder = Decoder::new(&body);
     let mut instructions = Vec::with_capacity(body.instructions.len() + 1);
     let mut unknown: Option<(usize, Vec<(String, String)>)> = None;
-    for (index, raw) in body.instructions.iter().enumerate() {
+    let (watches, watched) = unwritten::watches(&body);
+    for (index, (raw, watch)) in body.instructions.iter().zip(watches).enumerate() {
         decoder.index = index;
         match decoder.operation(raw) {
             Ok(operation) => instructions.push(Instruction {
@@ -29,6 +31,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
                 guard: raw.guard.map(|(register, negated)| (register.slot, negated)),
                 text: format!("{};", raw.text),
                 location: raw.location,
+                watch,
             }),
             Err(Failure::Unknown) => {
                 let (_, list) = unknown.get_or_insert((raw.line, Vec::new()));
@@ -57,6 +60,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         guard: None,
         text: "}".to_owned(),
         location: None,
+        watch: None,
     });
     let banks = decoder.banks;
     if banks.iter().any(|&count| count > usize::from(u16::MAX)) {
@@ -69,6 +73,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         shared: Arc::clone(shared),
         locations: body.locations.into_list(),
         banks,
+        watched,
         constants,
         parameters: body.parameters,
         parameter_bytes: body.parameter_bytes,

@@ -45,7 +45,7 @@ impl Resident {
         let shared_bytes = kernel.shared_bytes + launch.dynamic_shared as usize;
         let mut resident = Resident {
             block: [0; 3],
-            warps: vec![Warp::new(kernel.banks, settings.perturb); count],
+            warps: vec![Warp::new(kernel.banks, kernel.watched, settings.perturb); count],
             copies: vec![Copies::default(); count],
             arrived: Vec::new(),
             shared: Allocation::new(shared_bytes, "shared memory"),

@@ -4,7 +4,7 @@ use super::Machine;
 use super::access::set_all;
 use super::warp::{Fragment, State};
 use crate::error::Error;
-use crate::instruction::{Element, Logic, Operation};
+use crate::instruction::{Element, Logic, Operation, Watch};
 use crate::memory::Memory;
 use crate::report::Kind;
 
@@ -98,7 +98,7 @@ impl Machine<'_> {
         self.steps += 1;
         let kernel = self.kernel;
         let instruction = &kernel.instructions[fragment.pc as usize];
-        let state = &mut self.here.warps[warp];
+        let state = &self.here.warps[warp];
         let active = match instruction.guard {
             None => fragment.mask,
             Some((slot, negated)) => {
@@ -106,6 +106,10 @@ impl Machine<'_> {
                 fragment.mask & if negated { !guard } else { guard }
             }
         };
+        if let Some(watch) = &instruction.watch {
+            self.watch(warp, fragment, active, watch);
+        }
+        let state = &mut self.here.warps[warp];
         let tally = &mut self.tallies[fragment.pc as usize];
         tally.warp_instructions += 1;
         tally.thread_instructions += u64::from(active.count_ones());
@@ -222,6 +226,32 @@ impl Machine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reports reads of registers that a lane has not written, and records writes.
+    #[cold]
+    fn watch(&mut self, warp: usize, fragment: &Fragment, active: u32, watch: &Watch) {
+        if self.checker.is_none() {
+            return;
+        }
+        let site = self.site(warp, fragment.pc);
+        let written = &mut self.here.warps[warp].written;
+        let guard = watch.guard.map(|register| (register, fragment.mask));
+        let reads = watch.reads.iter().map(|&register| (register, active));
+        for (register, mask) in guard.into_iter().chain(reads) {
+            let missing = mask & !written[usize::from(register)];
+            if missing != 0 {
+                let lane = missing.trailing_zeros() as usize;
+                site.report(&mut self.findings, lane, Kind::UnwrittenRegister, || {
+                    "read of a register that this thread has not written; give its variable a \
+                     value on every path"
+                        .to_owned()
+                });
+            }
+        }
+        for &register in &watch.writes {
+            written[usize::from(register)] |= active;
+        }
     }
 
     /// Reports a failed assertion or a trap of the lanes of a mask.

@@ -7,6 +7,8 @@ use crate::lanes::{ALL, LANES, Registers};
 pub(super) struct Warp {
     pub registers: Registers,
     pub fragments: Vec<Fragment>,
+    /// The lanes that have written each watched register.
+    pub written: Vec<u32>,
     /// Lanes that exist and have not ended.
     pub live: u32,
 }
@@ -36,7 +38,7 @@ pub(super) enum State {
 
 impl Warp {
     /// A warp with the registers of a kernel.
-    pub fn new(banks: [usize; 3], perturb: Option<u64>) -> Warp {
+    pub fn new(banks: [usize; 3], watched: usize, perturb: Option<u64>) -> Warp {
         let registers = Registers {
             words: vec![[0; LANES]; banks[0]],
             longs: vec![[0; LANES]; banks[1]],
@@ -44,7 +46,7 @@ impl Warp {
             carry: 0,
             perturb,
         };
-        Warp { registers, fragments: Vec::new(), live: 0 }
+        Warp { registers, fragments: Vec::new(), written: vec![0; watched], live: 0 }
     }
 
     /// Puts all lanes of the `index`th warp of a block at the start.
@@ -52,6 +54,7 @@ impl Warp {
         let count = threads as usize - index * LANES;
         self.live = if count >= LANES { ALL } else { (1 << count) - 1 };
         self.fragments.clear();
+        self.written.fill(0);
         self.fragments.push(Fragment { pc: 0, mask: self.live, state: State::Ready, turn: 0 });
     }
 

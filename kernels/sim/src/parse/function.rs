@@ -30,7 +30,7 @@ impl<'a> Function<'a> {
         let returns = header.strip_prefix('(').and_then(|rest| rest.split_once(')'));
         let (returns, header) = returns.unwrap_or(("", header));
         let (name, rest) = header.split_once('(').unwrap_or_else(|| {
-            let name = header.trim_start().split_whitespace().next().unwrap_or("");
+            let name = header.split_whitespace().next().unwrap_or("");
             (name, header.trim_start().strip_prefix(name).unwrap_or(""))
         });
         let (parameters, directives) = match header.contains('(') {

@@ -8,3 +8,4 @@ mod large;
 mod model;
 mod modules;
 mod planted;
+mod registers;

@@ -147,7 +147,7 @@ fn barrier_in_one_branch() {
 #[test]
 fn barriers_at_different_places() {
     let body = "setp.lt.u32 %p0, %r0, 32; @!%p0 bra $else; bar.sync 0; bra $end; \
-        $else: add.s32 %r5, %r5, 1; bar.sync 0; $end:";
+        $else: add.s32 %r5, %r0, 1; bar.sync 0; $end:";
     caught(body, 1, 64, Kind::Barrier, "bar.sync 0;", (0, 32));
 }
 
@@ -192,7 +192,7 @@ fn shared_read_behind_the_end() {
 #[test]
 fn null_pointer() {
     let at = "ld.global.u32 %r5, [%rd9];";
-    caught(at, 1, 1, Kind::OutOfBounds, at, (0, 0));
+    caught(&format!("mov.u64 %rd9, 0; {at}"), 1, 1, Kind::OutOfBounds, at, (0, 0));
 }
 
 #[test]
