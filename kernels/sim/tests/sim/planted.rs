@@ -1,7 +1,7 @@
 //! Kernels with one planted mistake each, which must give one finding of the right kind at the
 //! right instruction; and the legal variant of each, which must give none.
 
-use ptx_sim::{Kind, Memory, Module, Order, Report, Settings};
+use ptx_sim::{Kind, Memory, Mode, Module, Order, Report, Settings};
 
 use crate::common::{Bench, assert_kinds, listed};
 
@@ -288,6 +288,82 @@ fn lanes_that_write_one_word() {
     let at = "st.global.u32 [%rd1], %r0;";
     caught(at, 1, 32, Kind::LaneRace, at, (0, 1));
     assert!(Kind::LaneRace.is_mild() && !Kind::GlobalRace.is_mild());
+}
+
+#[test]
+fn plain_read_before_a_compare_and_swap() {
+    let swap = |read: &str| {
+        format!(
+            "{read} %r5, [%rd0]; $again: add.s32 %r6, %r5, 1; \
+             atom.global.cas.b32 %r7, [%rd0], %r5, %r6; setp.ne.s32 %p0, %r7, %r5; \
+             mov.u32 %r5, %r7; @%p0 bra $again;"
+        )
+    };
+    caught(&swap("ld.global.u32"), 2, 32, Kind::GuessRace, "ld.global.u32 %r5, [%rd0];", (1, 0));
+    clean(&swap("ld.relaxed.gpu.global.u32"), 2, 32);
+    // A read of another address is no guess.
+    let other = swap("ld.global.u32").replacen("[%rd0]", "[%rd0+4]", 1);
+    let body = format!("{other} red.global.add.u32 [%rd0+4], 1;");
+    assert_kinds(&report(&body, 2, 1), &[Kind::GlobalRace; 2]);
+}
+
+#[test]
+fn stale_read_of_what_the_launch_wrote() {
+    let at = "ld.global.nc.u32 %r5, [%rd3];";
+    caught(&format!("st.global.u32 [%rd3], %r0; {at}"), 1, 32, Kind::StaleRead, at, (0, 0));
+    clean(at, 1, 32);
+}
+
+#[test]
+fn overrun_into_the_next_shared_array() {
+    let text = |index: &str| {
+        format!(
+            ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n\
+             .reg .b32 %r<9>; .shared .align 4 .b8 one[128]; .shared .align 4 .b8 two[128];\n\
+             mov.u32 %r0, %tid.x; add.s32 %r1, %r0, {index}; shl.b32 %r2, %r1, 2;\n\
+             mov.u32 %r3, one; add.s32 %r4, %r3, %r2; st.shared.u32 [%r4], %r0;\n\
+             mov.u32 %r5, two; add.s32 %r6, %r5, %r2; st.shared.u32 [%r6], %r0;\nret;\n}}\n"
+        )
+    };
+    let inside = Bench::default().run(&text("0"), "k", [1; 3], [32, 1, 1]);
+    assert_kinds(&inside, &[]);
+    let beyond = Bench::default().run(&text("1"), "k", [1; 3], [32, 1, 1]);
+    assert_kinds(&beyond, &[Kind::OutOfBounds; 2]);
+    let message = &beyond.findings[0].message;
+    assert!(message.contains("byte 128 of `one`") && message.contains("inside `two`"), "{message}");
+    assert_eq!(beyond.findings[0].thread, [31, 0, 0]);
+}
+
+#[test]
+fn load_that_faults_gives_zero() {
+    let body = "mov.u32 %r5, 7; ld.global.u32 %r5, [%rd0+4096]; st.global.u32 [%rd4], %r5;";
+    let mut bench = Bench::default();
+    let a = bench.array("a", &[1u32]);
+    let b = bench.array("b", &[9u32]);
+    bench.parameters().field(a).field(b);
+    let report = bench.run(&kernel(body), "k", [1; 3], [1; 3]);
+    assert_kinds(&report, &[Kind::OutOfBounds]);
+    assert_eq!(bench.read::<u32>(b, 1), [0]);
+}
+
+/// Every block waits for the one before it, in any order of blocks, in both modes.
+#[test]
+fn blocks_wait_for_their_neighbours() {
+    let body = "setp.eq.u32 %p0, %r1, 0; mul.wide.u32 %rd5, %r1, 4; add.s64 %rd6, %rd1, %rd5; \
+        mov.u32 %r5, 0; @%p0 bra $go; \
+        $wait: ld.acquire.gpu.global.u32 %r5, [%rd6+-4]; setp.eq.u32 %p1, %r5, 0; @%p1 bra $wait; \
+        $go: add.u32 %r5, %r5, 1; st.release.gpu.global.u32 [%rd6], %r5;";
+    for mode in [Mode::Checked, Mode::Values] {
+        for order in [Order::Forward, Order::Reversed, Order::Seeded(3)] {
+            let settings = Settings { mode, order, step_limit: 10_000_000, ..Settings::default() };
+            let mut bench = Bench { settings, ..Bench::default() };
+            let (a, b) = (bench.array("a", &[0u32]), bench.array("b", &[0u32; 40]));
+            bench.parameters().field(a).field(b);
+            let report = bench.run(&kernel(body), "k", [40, 1, 1], [1; 3]);
+            assert_kinds(&report, &[]);
+            assert_eq!(bench.read::<u32>(b, 40), (1..=40).collect::<Vec<u32>>());
+        }
+    }
 }
 
 #[test]
