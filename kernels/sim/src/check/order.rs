@@ -4,8 +4,9 @@
 //! warp. Every thread has a vector clock. Barriers join the clocks of their threads. A release (a fence and then a
 //! strong write, or a releasing write) leaves a message at its address; a strong read that observes it, directly or
 //! through a chain of read-modify-writes, and then a fence, or an acquiring read, joins the message's clock. Both sides'
-//! scopes must include each other's threads. Sequentially consistent device fences order more: a fence that happens
-//! before a strong write orders what preceded it before a fence of the reading side, also where barriers lie between.
+//! scopes must include each other's threads. Sequentially consistent device fences order more: where one happens before a
+//! strong access, and a later strong access of the address happens before another one, the first fence comes before the
+//! second, also where barriers lie between.
 
 use std::collections::HashMap;
 use std::sync::Arc;
