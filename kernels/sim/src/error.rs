@@ -72,7 +72,9 @@ impl fmt::Display for Error {
                      after {limit} warp instructions"
                 )?;
                 others.iter().try_for_each(|place| write!(f, "; {place}"))?;
-                f.write_str("; look for a loop that waits for another thread, or raise step_limit")
+                f.write_str(
+                    "; look for a loop that waits for another thread, or raise the step limit",
+                )
             }
         }
     }

@@ -41,9 +41,9 @@ pub(crate) enum Operation {
     /// A load from the parameter space; its first byte has address 0.
     Parameter { base: Base, offset: i64, element: Element, values: Vec<Slot> },
     /// A load.
-    Load { address: Address, element: Element, values: Vec<Slot>, order: Order },
+    Load { address: Address, element: Element, values: Vec<Slot>, semantics: Semantics },
     /// A store.
-    Store { address: Address, element: Element, values: Vec<Slot>, order: Order },
+    Store { address: Address, element: Element, values: Vec<Slot>, semantics: Semantics },
     /// A read-modify-write.
     Atomic(Box<Atomic>),
     /// `fence` and `membar`.
@@ -97,9 +97,9 @@ pub(crate) enum Scope {
     Device,
 }
 
-/// Memory order of a load or store.
+/// What a load or store orders: the `.sem` of PTX, and what is known of plain loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum Semantics {
     /// A plain access: races are findings.
     Weak,
     /// A plain load of memory that no thread writes during the launch: `ld.global.nc`.

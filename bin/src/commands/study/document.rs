@@ -64,7 +64,7 @@ fn moved(old: &str, new: &str) -> Vec<String> {
         let (table, row, column) = place;
         match old.get(place) {
             Some(before) if before != value => {
-                moved.push(format!("{table}, {row}, {column}: {before} is now {value}"));
+                moved.push(format!("{}, {column}: {before} is now {value}", named(table, row)));
             }
             _ => {}
         }
@@ -77,8 +77,13 @@ fn moved(old: &str, new: &str) -> Vec<String> {
     };
     let (before, now) = (rows(&old), rows(&new));
     let gone = before.iter().filter(|row| !now.contains(row));
-    moved.extend(gone.map(|(table, row)| format!("{table}, {row}: is gone")));
+    moved.extend(gone.map(|(table, row)| format!("{}: is gone", named(table, row))));
     moved
+}
+
+/// A row with its table, which may have no title.
+fn named(table: &str, row: &str) -> String {
+    if table.is_empty() { row.to_owned() } else { format!("{table}, {row}") }
 }
 
 /// The cells of the tables in a text: by the line above a table, the first cell of a row and the header of a column.
@@ -119,6 +124,8 @@ mod tests {
         let new = OLD.replace(".820", ".818").replace("| late | .8 | .1 |\n", "| new | 1 | 2 |\n");
         assert_eq!(moved(OLD, &new), ["A, MPUC, mean: .820 is now .818", "A, late: is gone"]);
         assert!(moved(OLD, OLD).is_empty());
+        let untitled = OLD.replace("**A**", "");
+        assert_eq!(moved(&untitled, "")[0], "MPUC: is gone");
     }
 
     #[test]

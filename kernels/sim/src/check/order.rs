@@ -58,16 +58,16 @@ struct Totals {
     writes: Arc<Clock>,
 }
 
-/// A strong access, as far as it synchronises.
+/// A strong access, as far as it synchronises. One that reads and writes is a read-modify-write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strong {
-    pub address: Address,
-    pub thread: u16,
     pub scope: Scope,
-    /// Whether it releases (a write) or acquires (a read) by itself.
-    pub ordered: bool,
-    /// Whether the write is the second half of a read-modify-write.
-    pub update: bool,
+    pub reads: bool,
+    pub writes: bool,
+    /// Whether the read acquires by itself.
+    pub acquires: bool,
+    /// Whether the write releases by itself.
+    pub releases: bool,
 }
 
 /// The current time and the bounds of one warp, for fast tests.
@@ -188,14 +188,25 @@ impl Order {
         }
     }
 
+    /// Records what a strong access of a thread acquires and releases; `last` is the time of the write before it.
+    pub fn synchronise(&mut self, address: Address, thread: u16, strong: Strong, last: u32) {
+        if strong.reads {
+            self.acquire(address, thread, strong, last);
+        }
+        self.total(address, thread, strong);
+        if strong.writes {
+            self.release(address, thread, strong, last);
+        }
+    }
+
     /// Records what a strong access orders between sequentially consistent fences: a fence that happens before it comes
     /// before a fence after a later strong access of the address, if one of the two writes, or a write between them is
     /// observed by the second.
-    pub fn total(&mut self, access: Strong, reads: bool, writes: bool) {
+    fn total(&mut self, address: Address, thread: u16, strong: Strong) {
         if !self.released {
             return;
         }
-        let (block, thread) = (self.threads.block, access.thread);
+        let block = self.threads.block;
         let mut fenced = Arc::clone(&self.threads.flow(thread).fenced);
         if let Some(total) = self.threads.lane(thread).and_then(|lane| lane.total.as_ref()) {
             join(&mut fenced, &total.clock(block, thread));
@@ -204,22 +215,21 @@ impl Order {
             return;
         }
         // Accesses of block scope order fences of their block alone.
-        let wide = access.scope == Scope::Device;
-        let keys = [(access.address, Some(block)), (access.address, None)];
-        for key in &keys[..if wide { 2 } else { 1 }] {
+        let kinds = if strong.scope == Scope::Device { 2 } else { 1 };
+        for key in &[(address, Some(block)), (address, None)][..kinds] {
             if let Some(known) = self.totals.get(key) {
                 let (lane, common) = self.threads.lane_mut(thread);
                 let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
                 join(&mut flow.observed, &known.writes);
-                if writes {
+                if strong.writes {
                     join(&mut flow.observed, &known.reads);
                 }
             }
             let totals = self.totals.entry(*key).or_default();
-            if reads {
+            if strong.reads {
                 join(&mut totals.reads, &fenced);
             }
-            if writes {
+            if strong.writes {
                 join(&mut totals.writes, &fenced);
                 let before = Arc::clone(&totals.reads);
                 join(&mut totals.writes, &before);
@@ -227,26 +237,25 @@ impl Order {
         }
     }
 
-    /// Records a strong write: what it releases stays as a message at its address. `last` is the time of the write
-    /// before it.
-    pub fn release(&mut self, write: Strong, last: u32) {
-        if !self.released && !write.ordered {
+    /// Records a strong write: what it releases stays as a message at its address.
+    fn release(&mut self, address: Address, thread: u16, write: Strong, last: u32) {
+        if !self.released && !write.releases {
             return;
         }
         self.released = true;
         let block = self.threads.block;
-        if write.ordered {
-            let (lane, common) = self.threads.lane_mut(write.thread);
+        if write.releases {
+            let (lane, common) = self.threads.lane_mut(thread);
             let before = Arc::clone(&lane.flow.as_ref().unwrap_or(common).before);
             let release = Some((write.scope, Fence { before, at: self.now }));
-            lane.at_mut(write.address).release = release;
+            lane.at_mut(address).release = release;
         }
-        let mut new = self.message(write);
-        let old = self.messages.remove(&write.address).filter(|old| old.at == last);
+        let mut new = self.message(address, thread, write.scope);
+        let old = self.messages.remove(&address).filter(|old| old.at == last);
         // A read-modify-write passes on what it observes.
         let wide = write.scope == Scope::Device;
         if let Some(old) = old
-            && write.update
+            && write.reads
             && (old.block == block || wide && old.scope == Scope::Device)
         {
             for (other, clock) in old.within {
@@ -256,13 +265,12 @@ impl Order {
             join(&mut new.device, &own);
         }
         if !(new.within.is_empty() && new.device.is_empty()) {
-            self.messages.insert(write.address, new);
+            self.messages.insert(address, new);
         }
     }
 
     /// What a strong write of a thread releases by itself.
-    fn message(&self, write: Strong) -> Message {
-        let Strong { address, thread, scope, .. } = write;
+    fn message(&self, address: Address, thread: u16, scope: Scope) -> Message {
         let block = self.threads.block;
         let (within, device) = Default::default();
         let mut message = Message { block, scope, at: self.now, device, within };
@@ -284,21 +292,21 @@ impl Order {
     }
 
     /// Records a strong read: it observes the message at its address, if the write at time `last` left one.
-    pub fn acquire(&mut self, read: Strong, last: u32) {
+    fn acquire(&mut self, address: Address, thread: u16, read: Strong, last: u32) {
         let block = self.threads.block;
         let wide = read.scope == Scope::Device;
-        let message = self.messages.get(&read.address).filter(|message| {
+        let message = self.messages.get(&address).filter(|message| {
             let strong = message.block == block || wide && message.scope == Scope::Device;
             message.at == last && strong
         });
         let has_observed =
-            || self.threads.lane(read.thread).is_some_and(|lane| lane.has_observed(read.address));
-        if message.is_none() && !(read.ordered && has_observed()) {
+            || self.threads.lane(thread).is_some_and(|lane| lane.has_observed(address));
+        if message.is_none() && !(read.acquires && has_observed()) {
             return;
         }
-        let (lane, common) = self.threads.lane_mut(read.thread);
+        let (lane, common) = self.threads.lane_mut(thread);
         if let Some(message) = message {
-            let place = lane.at_mut(read.address);
+            let place = lane.at_mut(address);
             if let Some(clock) = message.within.get(&block) {
                 join(&mut place.pending[0], clock);
             }
@@ -308,12 +316,12 @@ impl Order {
                 join(pending, observed);
             }
         }
-        if read.ordered {
+        if read.acquires {
             let kinds = if wide { 2 } else { 1 };
-            let pending = lane.at_mut(read.address).pending.clone();
+            let pending = lane.at_mut(address).pending.clone();
             let flow: &mut Flow = lane.flow.get_or_insert_with(|| common.clone());
             pending[..kinds].iter().for_each(|clock| join(&mut flow.before, clock));
-            self.threads.note_sync(read.thread, self.now);
+            self.threads.note_sync(thread, self.now);
         }
     }
 

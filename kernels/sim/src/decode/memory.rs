@@ -3,7 +3,8 @@
 use super::{Decoded, Decoder, Failure, expect};
 use crate::alu::{Opcode, Type};
 use crate::instruction::{
-    Address, Atomic, AtomicOperator, Base, Element, Fencing, Operation, Order, Scope, Slot, Space,
+    Address, Atomic, AtomicOperator, Base, Element, Fencing, Operation, Scope, Semantics, Slot,
+    Space,
 };
 use crate::parse::{Operand, Symbol};
 
@@ -93,12 +94,12 @@ impl Decoder<'_> {
         if !opcode.done() {
             return Err(Failure::Unknown);
         }
-        let order = match strength {
-            Some("volatile" | "relaxed" | "mmio") => Order::Relaxed(scope),
-            Some("acquire" | "release") => Order::Ordered(scope),
-            _ if stable => Order::Stable,
-            _ if self.guesses.contains(&self.index) => Order::Guess,
-            _ => Order::Weak,
+        let semantics = match strength {
+            Some("volatile" | "relaxed" | "mmio") => Semantics::Relaxed(scope),
+            Some("acquire" | "release") => Semantics::Ordered(scope),
+            _ if stable => Semantics::Stable,
+            _ if self.guesses.contains(&self.index) => Semantics::Guess,
+            _ => Semantics::Weak,
         };
         let [first, second] = expect(operands)?;
         let (place, values) = if load { (second, first) } else { (first, second) };
@@ -114,8 +115,8 @@ impl Decoder<'_> {
         let element = Element { bytes: kind.bytes(), signed: kind.is_signed() };
         if let Some(address) = self.argument(place).filter(|_| parameter) {
             return Ok(match load {
-                true => Operation::Load { address, element, values, order: Order::Weak },
-                false => Operation::Store { address, element, values, order: Order::Weak },
+                true => Operation::Load { address, element, values, semantics: Semantics::Weak },
+                false => Operation::Store { address, element, values, semantics: Semantics::Weak },
             });
         }
         if parameter {
@@ -131,9 +132,9 @@ impl Decoder<'_> {
         }
         let address = self.address(place, space)?;
         Ok(if load {
-            Operation::Load { address, element, values, order }
+            Operation::Load { address, element, values, semantics }
         } else {
-            Operation::Store { address, element, values, order }
+            Operation::Store { address, element, values, semantics }
         })
     }
 
@@ -165,7 +166,7 @@ impl Decoder<'_> {
     fn atomic(&mut self, mut opcode: Opcode<'_>, operands: &[Operand]) -> Decoded<Operation> {
         let returns = opcode.root == "atom";
         let kind = opcode.kind().ok_or(Failure::Unknown)?;
-        let order = opcode.one_of(&["relaxed", "acquire", "release", "acq_rel"]);
+        let semantics = opcode.one_of(&["relaxed", "acquire", "release", "acq_rel"]);
         let scope = opcode.one_of(&SCOPES).map_or(Scope::Device, scope);
         opcode.take("noftz");
         let space = Self::space(&mut opcode);
@@ -191,8 +192,8 @@ impl Decoder<'_> {
             b: self.slot(b, kind)?,
             c: self.slot(c, kind)?,
             scope,
-            acquires: matches!(order, Some("acquire" | "acq_rel")),
-            releases: matches!(order, Some("release" | "acq_rel")),
+            acquires: matches!(semantics, Some("acquire" | "acq_rel")),
+            releases: matches!(semantics, Some("release" | "acq_rel")),
         })))
     }
 

@@ -4,7 +4,7 @@ mod arithmetic;
 mod collective;
 mod memory;
 mod provenance;
-mod threads;
+mod synchronisation;
 mod unwritten;
 
 use std::collections::{HashMap, HashSet};
@@ -82,8 +82,8 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         local_bytes: body.local_bytes,
         required_block: body.required_block,
         most_threads: body.most_threads,
-        may_wait: threads::may_wait(&instructions),
-        precise: threads::are_precise(&instructions),
+        may_wait: synchronisation::may_wait(&instructions),
+        precise: synchronisation::are_precise(&instructions),
         instructions,
     })
 }

@@ -5,7 +5,9 @@ use super::blame::{report_fault, report_race, report_stale, report_unwritten};
 use super::traffic::Traffic;
 use super::view::{Moments, Place, Region, View, addresses, lanes_of, last_write, note};
 use crate::check::{Access, Checker, Clash, Strong};
-use crate::instruction::{Address, Atomic, Base, Element, Operation, Order, Scope, Slot, Space};
+use crate::instruction::{
+    Address, Atomic, Base, Element, Operation, Scope, Semantics, Slot, Space,
+};
 use crate::lanes::{LANES, Registers, Value};
 use crate::memory::{Fault, Memory};
 
@@ -65,28 +67,18 @@ pub(super) fn set_all(
 }
 
 /// The kind of a load or store.
-fn access(load: bool, order: Order, bytes: u32) -> Access {
-    match (order, load) {
-        (Order::Guess, _) => Access::GUESS,
-        (Order::Weak | Order::Stable, true) => Access::READ,
-        (Order::Weak | Order::Stable, false) => Access::WRITE,
-        (Order::Relaxed(scope) | Order::Ordered(scope), true) => {
+fn access(load: bool, semantics: Semantics, bytes: u32) -> Access {
+    match (semantics, load) {
+        (Semantics::Guess, _) => Access::GUESS,
+        (Semantics::Weak | Semantics::Stable, true) => Access::READ,
+        (Semantics::Weak | Semantics::Stable, false) => Access::WRITE,
+        (Semantics::Relaxed(scope) | Semantics::Ordered(scope), true) => {
             Access::strong_read(scope == Scope::Device, bytes)
         }
-        (Order::Relaxed(scope) | Order::Ordered(scope), false) => {
+        (Semantics::Relaxed(scope) | Semantics::Ordered(scope), false) => {
             Access::strong_write(scope == Scope::Device, bytes)
         }
     }
-}
-
-/// What a strong access synchronises.
-#[derive(Clone, Copy)]
-struct Synchronising {
-    scope: Scope,
-    /// Whether it reads; with a write, it is a read-modify-write.
-    reads: bool,
-    acquires: bool,
-    releases: bool,
 }
 
 /// Records a strong access of a lane, with what it observes and releases.
@@ -96,24 +88,15 @@ fn strong_access(
     access: Access,
     (place, bytes): (Place<'_>, u32),
     lane: usize,
-    Synchronising { scope, reads, acquires, releases }: Synchronising,
+    strong: Strong,
 ) -> Option<Clash> {
     if place.region == Region::Local {
         return None;
     }
     let last = last_write(checker, place, bytes);
     let moment = &moments.global;
-    let (address, thread) = (place.key(moment.block), moment.thread(lane));
-    let strong = Strong { address, thread, scope, ordered: acquires, update: reads };
-    if reads {
-        checker.order.acquire(strong, last);
-    }
-    let clash = note(checker, moments, access, place, bytes, lane);
-    checker.order.total(strong, reads, access.writes());
-    if access.writes() {
-        checker.order.release(Strong { ordered: releases, ..strong }, last);
-    }
-    clash
+    checker.order.synchronise(place.key(moment.block), moment.thread(lane), strong, last);
+    note(checker, moments, access, place, bytes, lane)
 }
 
 impl Machine<'_> {
@@ -130,12 +113,12 @@ impl Machine<'_> {
             Operation::Parameter { base, offset, element, values } => {
                 self.parameter(warp, pc, mask, (*base, *offset, *element), values);
             }
-            Operation::Load { address, element, values, order } => {
-                let operands = (address, *element, values.as_slice(), *order);
+            Operation::Load { address, element, values, semantics } => {
+                let operands = (address, *element, values.as_slice(), *semantics);
                 self.load_or_store(memory, warp, pc, mask, operands, true);
             }
-            Operation::Store { address, element, values, order } => {
-                let operands = (address, *element, values.as_slice(), *order);
+            Operation::Store { address, element, values, semantics } => {
+                let operands = (address, *element, values.as_slice(), *semantics);
                 self.load_or_store(memory, warp, pc, mask, operands, false);
             }
             Operation::Atomic(atomic) => self.atomic(memory, warp, pc, mask, atomic),
@@ -204,7 +187,7 @@ impl Machine<'_> {
         warp: usize,
         pc: u32,
         mask: u32,
-        (address, element, values, order): (&Address, Element, &[Slot], Order),
+        (address, element, values, semantics): (&Address, Element, &[Slot], Semantics),
         load: bool,
     ) {
         let site = self.site(warp, pc);
@@ -213,7 +196,7 @@ impl Machine<'_> {
         let registers = &mut self.here.warps[warp].registers;
         let at = addresses(registers, address);
         let bytes = element.bytes * values.len() as u32;
-        let access = access(load, order, element.bytes);
+        let access = access(load, semantics, element.bytes);
         let moments = self.checker.as_ref().map(|checker| Moments::now(checker, warp));
         let span = view.span(address.space, &at, (mask, bytes), warp);
         if let Some(span) = &span {
@@ -221,7 +204,7 @@ impl Machine<'_> {
             if let (Some(checker), Some(moments)) = (&mut self.checker, &moments) {
                 let pattern = span.pattern(&mut self.patterns[pc as usize]);
                 span.count(pattern, &mut self.tallies[pc as usize]);
-                let stable = order == Order::Stable;
+                let stable = semantics == Semantics::Stable;
                 clean = span.note(checker, moments, (access, stable), pattern);
             }
             if clean && load {
@@ -259,16 +242,17 @@ impl Machine<'_> {
                         && self.here.copies.iter().any(|copies| copies.covers(place.offset, bytes));
                     report_unwritten(&site, &mut self.findings, lane, place, bytes, pending);
                 }
-                if order == Order::Stable
+                if semantics == Semantics::Stable
                     && last_write(checker, place, bytes) > moments.global.launch
                 {
                     report_stale(&site, &mut self.findings, lane, place, bytes);
                 }
-                let clash = match order {
-                    Order::Relaxed(scope) | Order::Ordered(scope) => {
-                        let ordered = matches!(order, Order::Ordered(_));
+                let clash = match semantics {
+                    Semantics::Relaxed(scope) | Semantics::Ordered(scope) => {
+                        let ordered = matches!(semantics, Semantics::Ordered(_));
                         let (acquires, releases) = (load && ordered, !load && ordered);
-                        let strong = Synchronising { scope, reads: load, acquires, releases };
+                        let (reads, writes) = (load, !load);
+                        let strong = Strong { scope, reads, writes, acquires, releases };
                         strong_access(checker, moments, access, (place, bytes), lane, strong)
                     }
                     _ => note(checker, moments, access, place, bytes, lane),
@@ -334,7 +318,7 @@ impl Machine<'_> {
                     report_unwritten(&site, &mut self.findings, lane, place, bytes, false);
                 }
                 let &Atomic { scope, acquires, releases, .. } = atomic;
-                let strong = Synchronising { scope, reads: true, acquires, releases };
+                let strong = Strong { scope, reads: true, writes: true, acquires, releases };
                 let at = (place, bytes);
                 if let Some(clash) = strong_access(checker, moments, access, at, lane, strong) {
                     report_race(&site, &mut self.findings, lane, access, place, clash);

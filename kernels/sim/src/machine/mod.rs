@@ -40,6 +40,8 @@ pub(crate) struct Machine<'a> {
     here: Resident,
     /// The blocks that wait for their turn.
     parked: VecDeque<Resident>,
+    /// A place for a block that none uses.
+    spare: Option<Resident>,
     /// `Some` in checked mode.
     pub checker: Option<Checker>,
     findings: Findings,
@@ -74,6 +76,7 @@ impl<'a> Machine<'a> {
             threads: launch.block.iter().product(),
             here,
             parked: VecDeque::new(),
+            spare: None,
             limit_per_block: checker.is_none(),
             checker,
             findings: Findings::default(),
@@ -123,7 +126,8 @@ impl<'a> Machine<'a> {
 
     /// Makes the running block wait for its next turn.
     fn park(&mut self) {
-        let empty = Resident::new(self.kernel, self.launch, self.constants, self.settings);
+        let new = || Resident::new(self.kernel, self.launch, self.constants, self.settings);
+        let empty = self.spare.take().unwrap_or_else(new);
         let mut parked = std::mem::replace(&mut self.here, empty);
         if let Some(checker) = &mut self.checker {
             checker.exchange(&mut parked.threads, &mut parked.shadow);
@@ -133,7 +137,7 @@ impl<'a> Machine<'a> {
 
     /// Continues a block that waits.
     fn resume(&mut self, parked: Resident) {
-        self.here = parked;
+        self.spare = Some(std::mem::replace(&mut self.here, parked));
         if let Some(checker) = &mut self.checker {
             checker.exchange(&mut self.here.threads, &mut self.here.shadow);
         }

@@ -7,7 +7,7 @@ pub const CLEAN: u8 = 0;
 /// A run with findings, or one that reached its step limit.
 pub const FINDINGS: u8 = 1;
 /// A command line that cannot be understood, or arguments that do not fit the kernel.
-pub const USAGE: u8 = 64;
+pub const USAGE: u8 = 2;
 /// A file whose content is wrong: no PTX, or unsupported instructions.
 pub const BAD_DATA: u8 = 65;
 /// A file that is missing.
@@ -54,8 +54,8 @@ impl From<ptx_sim::Error> for Failure {
             ptx_sim::Error::StepLimit { .. } => FINDINGS,
             _ => BAD_DATA,
         };
-        // The limit's name on the command line.
-        let message = error.to_string().replace("raise step_limit", "raise --steps");
-        Failure { code, message }
+        let hint =
+            if matches!(error, ptx_sim::Error::StepLimit { .. }) { " (--steps)" } else { "" };
+        Failure { code, message: format!("{error}{hint}") }
     }
 }

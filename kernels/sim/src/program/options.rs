@@ -13,7 +13,7 @@ use crate::layout::{self, Buffer};
 /// Runs a kernel of a PTX file on the CPU and checks every access: races, bounds, uninitialised
 /// reads, barriers.
 ///
-/// Exit codes: 0 no finding, 1 findings or the step limit, 64 usage, 65 wrong content of a file, 66 missing
+/// Exit codes: 0 no finding, 1 findings or the step limit, 2 usage, 65 wrong content of a file, 66 missing
 /// file, 74 a file that cannot be read or written.
 #[derive(Debug, Parser)]
 #[command(name = "ptx-sim", version)]
