@@ -236,7 +236,11 @@ fn files_have_exit_codes_of_their_own() {
         (&format!("{SCALE} --arg buffer:f32=@gone.bin {rest}"), 66, "gone.bin: cannot read"),
         (&format!("{SCALE} --arg buffer:f32=@odd.bin {rest}"), 65, "got 7 bytes"),
         (&format!("{SCALE} --arg buffer:f32:32=1 {rest} --write 0=gone/x"), 66, "cannot write"),
-        (&format!("{SCALE} --arg buffer:f32:32=1 {rest} --steps 5"), 1, "raise the step limit (--steps)"),
+        (
+            &format!("{SCALE} --arg buffer:f32:32=1 {rest} --steps 5"),
+            1,
+            "raise the step limit (--steps)",
+        ),
     ] {
         let (got, _, err) = folder.run(arguments);
         assert_eq!(got, code, "{arguments}: {err}");
