@@ -1,6 +1,7 @@
 //! Decoded instructions.
 
 use crate::lanes::{Lanes, Operands};
+use crate::unit::Cost;
 
 /// One instruction of a kernel.
 #[derive(Debug)]
@@ -14,6 +15,16 @@ pub(crate) struct Instruction {
     pub location: Option<u32>,
     /// Its accesses of registers that may be read before they are written.
     pub watch: Option<Box<Watch>>,
+    pub timing: Timing,
+}
+
+/// What an instruction costs, and the registers through which others wait for it, by their numbers over all banks.
+#[derive(Debug, Default)]
+pub(crate) struct Timing {
+    pub cost: Cost,
+    /// Also the guard.
+    pub reads: Box<[u32]>,
+    pub writes: Box<[u32]>,
 }
 
 /// Accesses of registers that may be read before they are written, by their numbers among these.

@@ -172,7 +172,7 @@ pub fn run(
 }
 
 /// Checks a launch and returns its number of blocks.
-fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
+pub(crate) fn check(kernel: &Kernel, launch: &Launch<'_>) -> Result<u32, Error> {
     let fail = |what: String| Err(Error::Launch(format!("kernel {}: {what}", kernel.name)));
     let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
     let blocks = launch.grid.iter().try_fold(1u64, |all, &n| all.checked_mul(u64::from(n)));
@@ -219,7 +219,7 @@ fn shared_bytes(kernel: &Kernel, launch: &Launch<'_>) -> usize {
 }
 
 /// The kernel's constants with the addresses of its module's variables filled in.
-fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constant> {
+pub(crate) fn constants(kernel: &Kernel, memory: &mut Memory) -> Vec<crate::kernel::Constant> {
     let addresses = memory.variables(&kernel.shared);
     let mut constants = kernel.constants.clone();
     for constant in &mut constants {

@@ -13,6 +13,8 @@ mod memory;
 mod parameter;
 mod parse;
 mod report;
+mod sample;
+mod unit;
 
 pub use error::Error;
 pub use kernel::{Kernel, Module};
@@ -20,3 +22,5 @@ pub use launch::{Blocks, Launch, Mode, Order, Settings, run};
 pub use memory::{Memory, pattern};
 pub use parameter::Parameter;
 pub use report::{Counters, Finding, Kind, LineTally, Report, Tally};
+pub use sample::{Touched, Work, sample};
+pub use unit::Unit;

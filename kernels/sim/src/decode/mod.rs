@@ -4,7 +4,9 @@ mod arithmetic;
 mod collective;
 mod memory;
 mod provenance;
+mod registers;
 mod synchronisation;
+mod timing;
 mod unwritten;
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use crate::alu::{Opcode, Type};
 use crate::error::Error;
-use crate::instruction::{Address, Base, Instruction, Operation, Slot, Space};
+use crate::instruction::{Address, Base, Instruction, Operation, Slot, Space, Timing};
 use crate::kernel::{Bank, Constant, Kernel, Register, Shared, Source, Special};
 use crate::parse::{Body, Operand, RawInstruction};
 use provenance::Origins;
@@ -23,7 +25,8 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
     let mut instructions = Vec::with_capacity(body.instructions.len() + 1);
     let mut unknown: Option<(usize, Vec<(String, String)>)> = None;
     let (watches, watched) = unwritten::watches(&body);
-    for (index, (raw, watch)) in body.instructions.iter().zip(watches).enumerate() {
+    let of_each = body.instructions.iter().zip(watches).zip(timing::timings(&body));
+    for (index, ((raw, watch), timing)) in of_each.enumerate() {
         decoder.index = index;
         match decoder.operation(raw) {
             Ok(operation) => instructions.push(Instruction {
@@ -32,6 +35,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
                 text: format!("{};", raw.text),
                 location: raw.location,
                 watch,
+                timing,
             }),
             Err(Failure::Unknown) => {
                 let (_, list) = unknown.get_or_insert((raw.line, Vec::new()));
@@ -61,6 +65,7 @@ pub(crate) fn kernel(body: Body, shared: &Arc<Shared>) -> Result<Kernel, Error> 
         text: "}".to_owned(),
         location: None,
         watch: None,
+        timing: Timing::default(),
     });
     let banks = decoder.banks;
     if banks.iter().any(|&count| count > usize::from(u16::MAX)) {

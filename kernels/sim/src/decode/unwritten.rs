@@ -1,9 +1,8 @@
 //! Finds reads of registers that may come before every write: definite assignment over the control
 //! flow. The machine checks these reads only, so that other kernels pay nothing.
 
-use super::counter;
+use super::registers::{self, Accesses, root};
 use crate::instruction::Watch;
-use crate::kernel::Register;
 use crate::parse::{Body, Operand, RawInstruction};
 
 /// Instructions that run one after another: first and last plus one, and the blocks behind them.
@@ -11,14 +10,6 @@ struct Block {
     first: usize,
     end: usize,
     next: Vec<usize>,
-}
-
-/// The registers that an instruction reads and writes, as numbers over all banks.
-#[derive(Default)]
-struct Accesses {
-    guard: Option<usize>,
-    reads: Vec<usize>,
-    writes: Vec<usize>,
 }
 
 /// For each instruction its reads that may come before every write of the register, with all writes
@@ -143,48 +134,14 @@ fn blocks(instructions: &[RawInstruction]) -> Vec<Block> {
         .collect()
 }
 
-/// The first part of an opcode.
-fn root(raw: &RawInstruction) -> &str {
-    raw.opcode.split('.').next().unwrap_or("")
-}
-
 /// The registers of an instruction. Copies (`mov`, `selp`) do not count as reads: compilers copy
 /// values that nothing uses.
 fn accesses(raw: &RawInstruction, body: &Body) -> Accesses {
-    let number = |register: Register| {
-        let before: usize = body.banks[..counter(register.bank)].iter().sum();
-        before + usize::from(register.slot)
-    };
-    let has_result = match root(raw) {
-        "bar" | "barrier" => raw.opcode.contains(".red."),
-        "st" | "red" | "cp" | "bra" | "nanosleep" | "prefetch" | "call" => false,
-        _ => true,
-    };
-    let mut accesses = Accesses { guard: raw.guard.map(|(r, _)| number(r)), ..Accesses::default() };
-    let (results, sources) = raw.operands.split_at(usize::from(has_result).min(raw.operands.len()));
-    for operand in results {
-        visit(operand, &mut |register| accesses.writes.push(number(register)));
-    }
-    if !matches!(root(raw), "mov" | "selp") {
-        for operand in sources {
-            visit(operand, &mut |register| accesses.reads.push(number(register)));
-        }
+    let mut accesses = registers::accesses(raw, body);
+    if matches!(root(raw), "mov" | "selp") {
+        accesses.reads.clear();
     }
     accesses
-}
-
-/// Calls `f` with every register of an operand.
-fn visit(operand: &Operand, f: &mut impl FnMut(Register)) {
-    match operand {
-        Operand::Register(register) | Operand::Negated(register) => f(*register),
-        Operand::Address(Some(base), _) => visit(base, f),
-        Operand::Vector(parts) => parts.iter().for_each(|part| visit(part, f)),
-        Operand::Pair(left, right) => {
-            visit(left, f);
-            visit(right, f);
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

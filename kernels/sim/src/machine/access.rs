@@ -115,13 +115,20 @@ impl Machine<'_> {
             }
             Operation::Load { address, element, values, semantics } => {
                 let operands = (address, *element, values.as_slice(), *semantics);
+                let bytes = element.bytes * values.len() as u32;
+                self.measure((warp, pc), mask, address, bytes, true);
                 self.load_or_store(memory, warp, pc, mask, operands, true);
             }
             Operation::Store { address, element, values, semantics } => {
                 let operands = (address, *element, values.as_slice(), *semantics);
+                let bytes = element.bytes * values.len() as u32;
+                self.measure((warp, pc), mask, address, bytes, false);
                 self.load_or_store(memory, warp, pc, mask, operands, false);
             }
-            Operation::Atomic(atomic) => self.atomic(memory, warp, pc, mask, atomic),
+            Operation::Atomic(atomic) => {
+                self.measure((warp, pc), mask, &atomic.address, atomic.element.bytes, false);
+                self.atomic(memory, warp, pc, mask, atomic);
+            }
             Operation::Fence(fencing) => {
                 if let Some(checker) = &mut self.checker {
                     for lane in lanes_of(mask) {

@@ -169,6 +169,9 @@ impl Machine<'_> {
                 }
             }
         }
+        if let Some(meter) = &mut self.meter {
+            meter.barrier(barrier.fragments.iter().map(|&(warp, ..)| warp));
+        }
         if let Some(checker) = &mut self.checker {
             let live: Vec<u32> = self.here.warps.iter().map(|warp| warp.live).collect();
             checker.order.barrier(&masks, &live, &arrivals, barrier.count.is_none());

@@ -53,6 +53,10 @@ impl Machine<'_> {
                 let source =
                     source.map(|slot| self.here.warps[warp].registers.words[usize::from(slot)]);
                 let used = |lane: usize| source.map_or(*bytes, |source| source[lane].min(*bytes));
+                let copied = lanes_of(mask).filter(|&lane| used(lane) > 0);
+                let copied = copied.fold(0, |copied, lane| copied | 1 << lane);
+                self.measure((warp, pc), copied, from, *bytes, true);
+                self.measure((warp, pc), mask, to, *bytes, false);
                 self.issue(memory, warp, pc, mask, (to, from, *bytes), used);
             }
             Operation::CommitCopies => {

@@ -44,7 +44,9 @@ impl Machine<'_> {
             );
         }
         match operation {
-            Operation::LoadMatrix { .. } => {
+            Operation::LoadMatrix { address, values, .. } => {
+                let rows = u32::MAX >> (LANES - 8 * values.len());
+                self.measure((warp, fragment.pc), rows, address, ROW, true);
                 self.load_matrix(memory, warp, fragment.pc, operation);
             }
             Operation::Multiply { shape, d, a, b, c } => {

@@ -6,6 +6,7 @@ mod blame;
 mod collective;
 mod copies;
 mod matrix;
+mod meter;
 mod resident;
 mod schedule;
 mod site;
@@ -22,7 +23,9 @@ use crate::error::Error;
 use crate::kernel::{Constant, Kernel};
 use crate::launch::{Launch, Settings};
 use crate::memory::Memory;
-use crate::report::{Findings, Tally};
+use crate::report::{Finding, Findings, Tally};
+use crate::sample::Work;
+use meter::Meter;
 use resident::Resident;
 use site::Site;
 use span::Pattern;
@@ -47,6 +50,8 @@ pub(crate) struct Machine<'a> {
     findings: Findings,
     /// Counters of each instruction.
     tallies: Vec<Tally>,
+    /// `Some` when blocks are measured.
+    meter: Option<Box<Meter>>,
     /// The pattern of each instruction's last access.
     patterns: Vec<Option<Box<Pattern>>>,
     steps: u64,
@@ -81,6 +86,7 @@ impl<'a> Machine<'a> {
             checker,
             findings: Findings::default(),
             tallies: vec![Tally::default(); kernel.instructions.len()],
+            meter: None,
             patterns: std::iter::repeat_with(|| None).take(kernel.instructions.len()).collect(),
             steps: 0,
             pause: 0,
@@ -109,6 +115,28 @@ impl<'a> Machine<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Runs blocks one after another, and returns what each does, and the mistakes of all.
+    pub fn measure_blocks(
+        &mut self,
+        memory: &Memory,
+        blocks: &[u32],
+    ) -> Result<(Vec<Work>, Vec<Finding>), Error> {
+        let registers = self.kernel.banks.iter().sum();
+        self.meter = Some(Box::new(Meter::new(registers, self.here.warps.len())));
+        let mut works = Vec::with_capacity(blocks.len());
+        for &block in blocks {
+            self.tallies.fill(Tally::default());
+            let mut once = Some(block);
+            self.run(memory, || once.take(), &AtomicBool::new(false))?;
+            if let Some(meter) = &mut self.meter {
+                let timings = self.kernel.instructions.iter().map(|each| &each.timing);
+                works.push(meter.work(timings.zip(&self.tallies)));
+                meter.restart();
+            }
+        }
+        Ok((works, std::mem::take(&mut self.findings).into_list()))
     }
 
     /// Starts a block.

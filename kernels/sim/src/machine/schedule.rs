@@ -113,6 +113,9 @@ impl Machine<'_> {
         let tally = &mut self.tallies[fragment.pc as usize];
         tally.warp_instructions += 1;
         tally.thread_instructions += u64::from(active.count_ones());
+        if let Some(meter) = &mut self.meter {
+            meter.issue(warp, &instruction.timing);
+        }
         match &instruction.operation {
             Operation::Lanes(lanes, operands) => {
                 lanes.run(&mut state.registers, operands, active);

@@ -9,3 +9,4 @@ mod model;
 mod modules;
 mod planted;
 mod registers;
+mod sample;
