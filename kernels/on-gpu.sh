@@ -6,7 +6,7 @@
 #   --device  cuda (default), or sim: the simulated GPU, with few cases, to test this script on any machine
 #   --binary  the program; default: target/release/mpuc, or mpuc beside this script
 #   --out     the folder of the results; default: target/on-gpu
-#   --only    run only this part: doctor, gradcheck, smoke, bench-ops, kernels, bench-model,
+#   --only    run only this part: doctor, gradcheck, smoke, bench-ops, kernels, model, bench-model,
 #             pytorch or sanitizer
 #   --fail    make this part fail, to test what follows a failure
 #
@@ -19,7 +19,7 @@ set -u -o pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
-parts=(doctor gradcheck smoke bench-ops kernels bench-model pytorch sanitizer)
+parts=(doctor gradcheck smoke bench-ops kernels model bench-model pytorch sanitizer)
 device=cuda binary='' out=$root/target/on-gpu only='' fail='' child=''
 
 stop() {

@@ -45,6 +45,12 @@ case $1 in
         [[ $DEVICE == cuda ]] || case=(--only voice/fwd --batch 2 --repeats 1)
         step mpuc bench model --device "$DEVICE" "${case[@]}" --kernels --markdown
         ;;
+    model)
+        # Measured beside modelled.
+        case=(--batch 32)
+        [[ $DEVICE == cuda ]] || case=(softmax --gpu h100)
+        step mpuc kernels model "${case[@]}" --device "$DEVICE"
+        ;;
     bench-model)
         step "$PYTHON" kernels/on_gpu/cases.py mpuc "$DEVICE" "$OUT"
         ;;

@@ -11,6 +11,7 @@ mod devices;
 mod faces;
 mod few_labels;
 mod golden;
+mod model;
 mod mosei;
 mod predict;
 mod pretraining;

@@ -317,6 +317,8 @@ pub enum KernelsCommand {
     Sass(KernelsSassArgs),
     /// Run an operation's cases on the simulated GPU and count instructions and memory traffic.
     Sim(KernelsSimArgs),
+    /// Model the time of the kernels on GPUs that need not be there.
+    Model(KernelsModelArgs),
 }
 
 /// `mpuc kernels list`.
@@ -394,6 +396,53 @@ pub struct KernelsSimArgs {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub lines: usize,
     /// Print the counts as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mpuc kernels model`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Model the time of kernels on GPUs: of a training step of MPUC with four modalities, of an operation's test \
+        cases, or of every kernel. The simulator runs some blocks of each launch; their machine instructions by unit, \
+        wavefronts, distinct bytes and critical path stand for the grid. Each resource of the GPU's data sheet needs some \
+        time for these; the launch takes the longest, and that resource is its limiter. `of roof` is the time of the \
+        operations at the f32 peak, or of the bytes at the memory's bandwidth, over the modelled time. Everything is a \
+        model; with --device cuda the measured time stands beside it.",
+    after_help = "\
+Examples:
+  mpuc kernels model
+  mpuc kernels model --batch 32 --frames 8 --gpu h100
+  mpuc kernels model conv3d --gpu a100,h100
+  mpuc kernels model --all
+      Compares every kernel with kernels/ptx/model.csv; exit code 4 when one takes a tenth longer.
+  mpuc kernels model --all --commit
+      In the repository, after a change of a kernel: writes that file.
+  mpuc kernels model --device cuda --gpu h200"
+)]
+pub struct KernelsModelArgs {
+    /// The operation; without one, a training step of MPUC.
+    #[arg(value_name = "OP", conflicts_with = "all")]
+    pub op: Option<String>,
+    /// Every kernel, at the largest of the operations' test cases, against the budget.
+    #[arg(long)]
+    pub all: bool,
+    /// Write the modelled times into kernels/ptx of the repository that is the current folder.
+    #[arg(long, requires = "all")]
+    pub commit: bool,
+    /// The GPUs: a100, h100, h200, b200 [default: all]; commas for several.
+    #[arg(long, value_name = "GPU", value_delimiter = ',')]
+    pub gpu: Vec<String>,
+    /// Samples in a batch of the step.
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with_all = ["op", "all"])]
+    pub batch: usize,
+    /// Frames of a face clip of the step.
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with_all = ["op", "all"])]
+    pub frames: usize,
+    /// A device to measure beside the model: cuda, cuda:NUMBER or sim:fast.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "all")]
+    pub device: Option<Choice>,
+    /// Print the table as one JSON object.
     #[arg(long)]
     pub json: bool,
 }

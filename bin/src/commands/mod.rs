@@ -59,6 +59,7 @@ pub fn run(command: Command, context: Context) -> Result<()> {
         Command::Kernels(KernelsCommand::Compile(args)) => kernels::compile(&args, &context),
         Command::Kernels(KernelsCommand::Sass(args)) => kernels::sass(&args),
         Command::Kernels(KernelsCommand::Sim(args)) => kernels::simulate(&args),
+        Command::Kernels(KernelsCommand::Model(args)) => kernels::model(&args, &context),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -25,6 +25,8 @@ pub(crate) struct Timing {
     /// Also the guard.
     pub reads: Box<[u32]>,
     pub writes: Box<[u32]>,
+    /// Whether it ends the instructions among which the assembler chooses an order: a branch or a barrier.
+    pub ends: bool,
 }
 
 /// Accesses of registers that may be read before they are written, by their numbers among these.

@@ -14,6 +14,7 @@ mod driver;
 mod error;
 mod libraries;
 mod memory;
+pub mod model;
 mod nvrtc;
 mod op;
 mod program;

@@ -2,7 +2,7 @@
 
 use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
 use super::{Error, Pointer, Program, ProgramId, Result, nvrtc};
-use ptx_sim::{Finding, Memory, Mode, Module, Settings};
+use ptx_sim::{Finding, Memory, Mode, Module, Settings, Work};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,6 +112,31 @@ impl Simulator {
     /// When no sparse buffer starts there.
     pub fn written(&self, buffer: Pointer) -> Result<Vec<(u64, u32)>> {
         self.state().memory.written(buffer.0).map_err(|e| refused("written", &e))
+    }
+
+    /// Calls `of` with a function that runs blocks of a launch, by their index, and returns what each does; returns its
+    /// result and the bytes of shared memory of a block.
+    pub(super) fn sampled<T>(
+        &self,
+        function: Function,
+        launch: &Launch<'_>,
+        of: impl FnOnce(&mut dyn FnMut(&[u32]) -> Result<Vec<Work>>) -> Result<T>,
+    ) -> Result<(T, usize)> {
+        let mut state = self.state();
+        let (module, name) = state.functions[function.0].clone();
+        let kernel = module.kernel(name).map_err(|e| refused(name, &e))?;
+        let grid = launch.grid;
+        let launch = ptx_sim::Launch {
+            grid: grid.blocks,
+            block: grid.threads,
+            dynamic_shared: grid.shared,
+            parameters: launch.arguments,
+        };
+        let found = of(&mut |blocks| {
+            ptx_sim::sample(kernel, &launch, &mut state.memory, &self.settings, blocks)
+                .map_err(|e| refused(name, &e))
+        })?;
+        Ok((found, kernel.shared_bytes() + grid.shared as usize))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

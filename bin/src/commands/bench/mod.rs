@@ -8,6 +8,7 @@ mod convolutions;
 mod files;
 mod measure;
 mod memory;
+mod modelled;
 mod networks;
 mod on_gpu;
 mod one_op;
@@ -25,6 +26,10 @@ use case::Case;
 use kernels::cpu::probe::Peak;
 use measure::Measure;
 use report::Report;
+
+pub(in crate::commands) use modelled::{
+    op as run_op, optimisers as run_optimisers, step as run_step,
+};
 
 /// Runs `mpuc bench ops`.
 ///

@@ -106,6 +106,11 @@ pub(super) fn cases(batches: &[usize], frames: &[usize]) -> Vec<Case> {
     cases
 }
 
+/// A training step of MPUC with four modalities.
+pub(super) fn step(batch: usize, frames: usize, device: &Device) -> Result<Ready> {
+    ready(Subject::Mpuc { frames }, Phase::Step, batch, device)
+}
+
 fn of_subject(subject: Subject, batches: &[usize], ending: &str) -> Vec<Case> {
     let phases = match subject {
         Subject::Mpuc { .. } | Subject::Cae | Subject::Vavl => &[Phase::Step][..],

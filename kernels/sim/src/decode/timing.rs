@@ -14,6 +14,10 @@ pub(super) fn timings(body: &Body) -> Vec<Timing> {
         cost: if *merged { Cost::default() } else { Cost::of(&raw.opcode) },
         reads: numbers(&[accesses.guard.as_slice(), &accesses.reads].concat()),
         writes: numbers(&accesses.writes),
+        ends: matches!(
+            root(raw),
+            "bra" | "bar" | "barrier" | "call" | "ret" | "exit" | "fence" | "membar"
+        ),
     };
     body.instructions.iter().zip(&all).zip(&merged).map(timing).collect()
 }

@@ -28,8 +28,12 @@ const WRITTEN: u8 = 2;
 pub(super) struct Meter {
     /// Registers of a warp.
     registers: usize,
-    /// For each warp the time of its last instruction.
+    /// For each warp the time at which its next instruction can issue.
     clocks: Vec<u64>,
+    /// For each warp the time at which all its instructions so far have issued.
+    pending: Vec<u64>,
+    /// The time at which the last instruction issued.
+    issued_at: u64,
     /// For each warp and register the time at which its value can be used.
     ready: Vec<u64>,
     global_wavefronts: u64,
@@ -70,6 +74,8 @@ impl Meter {
         Meter {
             registers,
             clocks: vec![0; warps],
+            pending: vec![0; warps],
+            issued_at: 0,
             ready: vec![0; warps * registers],
             global_wavefronts: 0,
             barriers: 0,
@@ -80,33 +86,40 @@ impl Meter {
     /// Starts a block.
     pub fn restart(&mut self) {
         self.clocks.fill(0);
+        self.pending.fill(0);
         self.ready.fill(0);
         self.global_wavefronts = 0;
         self.barriers = 0;
         self.touched.clear();
     }
 
-    /// A warp's next instruction: it waits for its operands.
+    /// A warp's next instruction waits for its operands. Those after it do not wait with it, since the assembler orders
+    /// instructions by when they can start, up to the next branch or barrier.
     #[inline(never)]
     pub fn issue(&mut self, warp: usize, timing: &Timing) {
         let ready = &mut self.ready[warp * self.registers..][..self.registers];
         let operands = timing.reads.iter().map(|&register| ready[register as usize]).max();
         let operands = operands.unwrap_or(0);
         let issued = timing.cost.issued();
-        // What the assembler removes delays no one but the readers of its result.
+        // What the assembler removes delays only the readers of its result.
         let result = if issued == 0 {
             operands
         } else {
             let clock = &mut self.clocks[warp];
-            *clock = operands.max(*clock) + issued;
-            *clock + QUARTERS * u64::from(timing.cost.latency)
+            self.issued_at = operands.max(*clock) + issued;
+            *clock += issued;
+            self.pending[warp] = self.issued_at.max(self.pending[warp]);
+            if timing.ends {
+                *clock = self.pending[warp].max(*clock);
+            }
+            self.issued_at + QUARTERS * u64::from(timing.cost.latency)
         };
         for &register in &timing.writes {
             ready[register as usize] = result;
         }
     }
 
-    /// The warps of a mask of warps go on from a barrier together.
+    /// Warps go on from a barrier together.
     pub fn barrier(&mut self, waiting: impl Iterator<Item = usize> + Clone) {
         let last = waiting.clone().map(|warp| self.clocks[warp]).max().unwrap_or(0);
         waiting.for_each(|warp| self.clocks[warp] = last + QUARTERS * BARRIER);
@@ -223,7 +236,7 @@ impl Machine<'_> {
         let requests = meter.request(lanes_of(mask).map(|lane| at[lane]), bytes, load);
         tally.global_sectors += requests.sectors;
         if requests.cached && load {
-            let ready = meter.clocks[warp] + QUARTERS * CACHED;
+            let ready = meter.issued_at + QUARTERS * CACHED;
             for &register in &self.kernel.instructions[pc as usize].timing.writes {
                 meter.ready[warp * meter.registers + register as usize] = ready;
             }

@@ -16,9 +16,11 @@ pub(crate) struct Allocation {
     pages: Option<Box<Pages>>,
 }
 
-/// Words that are all zero.
+/// Words that are all zero. The system gives a large array its pages when they are first touched.
 fn zeros(count: usize) -> Box<[AtomicU32]> {
-    (0..count).map(|_| AtomicU32::new(0)).collect()
+    let words = Box::into_raw(vec![0u32; count].into_boxed_slice());
+    // SAFETY: the box is not used any more, and `AtomicU32` has the size, alignment and values of `u32`.
+    unsafe { Box::from_raw(words as *mut [AtomicU32]) }
 }
 
 impl Allocation {

@@ -1,4 +1,6 @@
-//! `mpuc kernels`: lists, compiles, disassembles and simulates the CUDA kernels, without a GPU.
+//! `mpuc kernels`: lists, compiles, disassembles, simulates and models the CUDA kernels, without a GPU.
+
+mod model;
 
 use crate::Context;
 use crate::cli::{KernelsCompileArgs, KernelsListArgs, KernelsSassArgs, KernelsSimArgs};
@@ -10,6 +12,8 @@ use kernels::ops::{Visitor, visit};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use model::model;
 
 /// The compute capabilities in the budget.
 const TARGETS: [(u32, u32); 3] = [(8, 0), (9, 0), (10, 0)];
@@ -135,8 +139,7 @@ fn commit(
 ) -> Result<()> {
     let folder = Path::new(FOLDER);
     if !folder.is_dir() {
-        return Err(Failure::new(Kind::Usage, format!("the current folder has no {FOLDER}"))
-            .hint("run this command in the repository's root"));
+        return Err(not_the_repository());
     }
     let write = |path: PathBuf, text: &str| {
         std::fs::write(&path, text).map_err(|error| Failure::io("write", &path, &error))
@@ -150,6 +153,18 @@ fn commit(
         programs.len()
     ));
     Ok(())
+}
+
+/// The error of a command that writes into the repository, elsewhere.
+fn not_the_repository() -> Failure {
+    Failure::new(Kind::Usage, format!("the current folder has no {FOLDER}"))
+        .hint("run this command in the repository's root")
+}
+
+/// The error of an operation that does not exist.
+fn no_operation(name: &str) -> Failure {
+    Failure::new(Kind::Usage, format!("operation `{name}` does not exist"))
+        .hint("`mpuc kernels list` lists the operations")
 }
 
 /// Runs `mpuc kernels sass`.
@@ -225,10 +240,7 @@ pub fn simulate(args: &KernelsSimArgs) -> Result<()> {
     let mut run = Run(&args.op, &device, None);
     visit(&mut run);
     let Some(report) = run.2 else {
-        let what = format!("operation `{}` does not exist", args.op);
-        return Err(
-            Failure::new(Kind::Usage, what).hint("`mpuc kernels list` lists the operations")
-        );
+        return Err(no_operation(&args.op));
     };
     let counters = simulator.counters();
     if args.json {
