@@ -4,6 +4,7 @@ mod access;
 mod clock;
 mod order;
 mod record;
+mod rows;
 mod shadow;
 mod threads;
 

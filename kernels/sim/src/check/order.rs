@@ -79,8 +79,8 @@ pub(crate) struct Moment {
     pub warp: u16,
     /// Accesses of the running block up to this time happen before the warp's.
     floor: u32,
-    /// Accesses of other blocks up to this time happen before the warp's.
-    elsewhere: u32,
+    /// Accesses of all blocks up to this time happen before the warp's.
+    everywhere: u32,
     /// The last time before this launch.
     pub launch: u32,
     /// The last time at which lanes of the warp synchronised with others.
@@ -93,7 +93,7 @@ impl Moment {
     /// Whether an access of a block at `time` surely happens before one of this warp now. False means unknown.
     #[inline(always)]
     pub fn surely_before(&self, time: u32, block: u32) -> bool {
-        time <= self.floor && (time <= self.elsewhere || block == self.block)
+        time <= self.everywhere || time <= self.floor && block == self.block
     }
 
     /// A lane's thread index in the block.
@@ -327,13 +327,14 @@ impl Order {
 
     /// The bounds of a warp for accesses to global or to shared memory.
     pub fn moment(&self, warp: usize, shared: bool) -> Moment {
+        let floor = self.threads.floor(warp);
         Moment {
             now: self.now,
             block: self.threads.block,
             warp: warp as u16,
-            floor: self.threads.floor(warp),
+            floor,
             // Blocks do not share shared memory.
-            elsewhere: if shared { u32::MAX } else { self.launch_start },
+            everywhere: if shared { floor } else { floor.min(self.launch_start) },
             launch: self.launch_start,
             warp_sync: self.threads.last_sync(warp),
             precise: self.precise,

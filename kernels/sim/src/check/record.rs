@@ -109,6 +109,20 @@ impl Record {
         self.crowd = if writes { WRITER } else { 0 } | if more { MORE } else { 0 };
     }
 
+    /// The warps of two plain reads of this block that do not surely happen before the warp's next access, and the time
+    /// of the earlier one, if the record has these and no other access but its last write.
+    #[inline(always)]
+    pub fn readers(&self, moment: &Moment) -> Option<(u16, u16, u32)> {
+        let [first, second] = &self.others;
+        let plain = |entry: &Entry| {
+            entry.access == Access::READ
+                && entry.block == moment.block
+                && !moment.surely_before(entry.time, entry.block)
+        };
+        let found = self.crowd == 0 && plain(first) && plain(second);
+        found.then(|| (first.warp, second.warp, first.time.min(second.time)))
+    }
+
     /// Records a read of lanes of one warp. It replaces a read that happens before it. False when the record has no
     /// room for it.
     #[inline(always)]

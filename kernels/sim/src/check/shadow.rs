@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::access::Access;
 use super::order::{Moment, Order};
 use super::record::{Clash, Entry, Record};
+use super::rows::{Rows, WORDS};
 
 /// The most accesses of one record that are kept besides the record's own, in a precise launch.
 const MOST: usize = 16;
@@ -18,20 +19,23 @@ pub(crate) struct Shadow {
     shift: u32,
     /// Unordered accesses that have no room in their record.
     more: HashMap<usize, Vec<Entry>>,
+    /// Of shared memory, what neighbouring records have in common.
+    rows: Rows,
 }
 
 impl Shadow {
     /// Records of memory without any access.
     pub fn new(bytes: usize) -> Shadow {
         let records = vec![Record::default(); bytes.div_ceil(4)];
-        Shadow { records, bytes, shift: 2, more: HashMap::new() }
+        Shadow { records, bytes, shift: 2, more: HashMap::new(), rows: Rows::default() }
     }
 
-    /// Starts anew with memory of `bytes` bytes.
+    /// Starts anew with shared memory of `bytes` bytes.
     pub fn restart(&mut self, bytes: usize) {
         self.records.clear();
         self.records.resize(bytes.div_ceil(4), Record::default());
         self.more.clear();
+        self.rows.restart(self.records.len());
         (self.bytes, self.shift) = (bytes, 2);
     }
 
@@ -46,6 +50,7 @@ impl Shadow {
             self.more.extend((at * parts..(at + 1) * parts).map(|part| (part, list.clone())));
         }
         self.shift = shift;
+        self.rows.restart(0);
     }
 
     /// The records of some bytes.
@@ -77,7 +82,9 @@ impl Shadow {
         lane: usize,
     ) -> Option<Clash> {
         let mut clash = None;
-        for at in self.range(offset, bytes) {
+        let range = self.range(offset, bytes);
+        self.rows.forget(&range);
+        for at in range {
             let record = &mut self.records[at];
             let found = if access == Access::WRITE && record.is_past(moment) {
                 record.set_write(moment, access, lane);
@@ -160,6 +167,33 @@ impl Shadow {
         }
     }
 
+    /// The records of whole rows of shared memory, if these bytes are whole rows.
+    #[inline(always)]
+    fn whole_rows(&self, offset: usize, bytes: usize) -> Option<std::ops::Range<usize>> {
+        let row = WORDS << 2;
+        let whole = self.shift == 2 && offset.is_multiple_of(row) && bytes.is_multiple_of(row);
+        whole.then(|| offset >> 2..(offset + bytes) >> 2)
+    }
+
+    /// Whether a plain read of these bytes by one warp needs no check and no record.
+    #[inline(always)]
+    pub fn is_read_enough(&self, moment: &Moment, offset: usize, bytes: usize) -> bool {
+        !moment.precise
+            && self
+                .whole_rows(offset, bytes)
+                .is_some_and(|records| self.rows.stand_for(moment, &records))
+    }
+
+    /// Finds what records have in common, after a plain read of all these bytes by one warp.
+    #[inline(always)]
+    pub fn find_readers(&mut self, moment: &Moment, offset: usize, bytes: usize) {
+        if let Some(records) = self.whole_rows(offset, bytes)
+            && !moment.precise
+        {
+            self.rows.find(moment, &self.records, records);
+        }
+    }
+
     /// Records a plain read of one warp, given as offsets and the lanes that read them. False when it may race with an
     /// earlier write, or, for `stable` reads, with any write of this launch.
     #[inline(always)]
@@ -170,11 +204,12 @@ impl Shadow {
         (bytes, stable): (u32, bool),
         groups: impl Iterator<Item = (usize, u32)>,
     ) -> bool {
-        let latest = if stable { moment.launch } else { u32::MAX };
         for (offset, lanes) in groups {
-            for at in self.range(offset, bytes) {
-                let record = &mut self.records[at];
-                if record.write_time() > latest || !record.is_read_past(order, moment, lanes) {
+            let range = self.range(offset, bytes);
+            for record in &mut self.records[range] {
+                if !record.is_read_past(order, moment, lanes)
+                    || stable && record.write_time() > moment.launch
+                {
                     return false;
                 }
                 if record.note_read(order, moment, Access::READ, lanes) {
@@ -205,8 +240,10 @@ impl Shadow {
             }
         }
         for (offset, lanes) in groups {
-            for at in self.range(offset, bytes) {
-                self.records[at].set_write(moment, Access::WRITE, lanes.trailing_zeros() as usize);
+            let range = self.range(offset, bytes);
+            self.rows.forget(&range);
+            for record in &mut self.records[range] {
+                record.set_write(moment, Access::WRITE, lanes.trailing_zeros() as usize);
             }
         }
         true

@@ -47,6 +47,9 @@ pub(super) struct Pattern {
     count: usize,
     /// Whether all offsets differ.
     apart: bool,
+    /// The first byte, relative to the first lane, and the number of bytes, if together the lanes access all bytes of a
+    /// range.
+    range: Option<(u32, usize)>,
     /// Sectors of global memory or wavefronts of shared memory.
     passes: u64,
 }
@@ -195,6 +198,17 @@ impl<'m> Span<'m> {
             _ => return false,
         };
         let (base, bytes) = (self.base(), self.bytes);
+        let range = match (self.region, pattern.range) {
+            (Region::Shared, Some((first, count))) if !write => {
+                Some((base.wrapping_add(first) as usize, count))
+            }
+            _ => None,
+        };
+        if let Some((first, count)) = range
+            && checker.shared.is_read_enough(&moments.shared, first, count)
+        {
+            return true;
+        }
         let groups = pattern.groups[..pattern.count].iter();
         let groups = groups.map(|group| (base.wrapping_add(group.offset) as usize, group.lanes));
         let written = |(offset, _)| self.allocation.is_initialised(offset, bytes as usize);
@@ -210,10 +224,15 @@ impl<'m> Span<'m> {
             Region::Local => return true,
         };
         if write {
-            shadow.write_groups(moment, bytes, groups)
-        } else {
-            shadow.read_groups(order, moment, (bytes, stable), groups)
+            return shadow.write_groups(moment, bytes, groups);
         }
+        let clean = shadow.read_groups(order, moment, (bytes, stable), groups);
+        if let Some((first, count)) = range
+            && clean
+        {
+            shadow.find_readers(moment, first, count);
+        }
+        clean
     }
 
     /// The offset of the first active lane.
@@ -252,6 +271,10 @@ impl<'m> Span<'m> {
         distinct.sort_unstable();
         let steps = distinct.windows(2).filter(|pair| pair[0] != pair[1]).count();
         pattern.apart = steps + 1 == self.mask.count_ones() as usize;
+        let bytes = (steps + 1) * self.bytes as usize;
+        let first = distinct[0];
+        let whole = distinct[LANES - 1] - first + self.bytes == bytes as u32;
+        pattern.range = whole.then(|| (first.wrapping_sub(self.base()), bytes));
         pattern.passes = self.passes();
         let base = self.base();
         for group in &mut pattern.groups[..pattern.count] {
