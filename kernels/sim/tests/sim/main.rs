@@ -8,5 +8,6 @@ mod large;
 mod model;
 mod modules;
 mod planted;
+mod probes;
 mod registers;
 mod sample;

@@ -7,7 +7,7 @@ use crate::common::{Bench, assert_kinds, listed};
 
 /// A kernel around a body. `%r0` is the thread, `%r1` the block, `%r4` the thread's word in shared
 /// memory, `%rd0` and `%rd1` the arrays a and b, `%rd3` and `%rd4` the thread's words in them.
-fn kernel(body: &str) -> String {
+pub fn kernel(body: &str) -> String {
     format!(
         ".version 9.0\n.target sm_80\n.address_size 64\n\
          .visible .entry k(.param .u64 a, .param .u64 b)\n{{\n\
