@@ -2,9 +2,12 @@
 //!
 //! [`record`] runs a body and returns the [`Profile`] of this thread's ops. Outside of it an op pays one check of a flag.
 //!
+//! Where a profiler of NVIDIA is attached ([`kernels::gpu::nvtx`]), every op and span is a range of it too.
+//!
 //! An op belongs to the module whose parameter was read last ([`Pass::get`](crate::Pass::get)): an activation to the layer
 //! before it. What has no parameter of its own names its place with [`span`].
 
+use kernels::gpu::nvtx;
 use kernels::op::Cost;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -150,6 +153,7 @@ pub fn span<T>(name: &'static str, part: Part, body: impl FnOnce() -> T) -> T {
         recording.enter(name);
         scope
     }) else {
+        let _range = nvtx::range(|| name);
         return body();
     };
     let value = {
@@ -176,17 +180,24 @@ pub(crate) fn enter_module_of(parameter: &str) {
     with(|recording| recording.enter(parameter.rsplit_once('.').map_or("", |(module, _)| module)));
 }
 
-/// Runs a forward op that was not kept.
-pub(crate) fn again<T>(body: impl FnOnce() -> T) -> T {
-    let before = with(|recording| recording.part.replace(Part::Recomputed));
+/// Runs a forward op that was not kept, at its place in the forward pass.
+pub(crate) fn again<T>(scope: Scope, body: impl FnOnce() -> T) -> T {
+    let before = with(|recording| {
+        let last = recording.profile.scopes.len() - 1;
+        let scope = std::mem::replace(&mut recording.scope, scope.0.min(last));
+        (scope, recording.part.replace(Part::Recomputed))
+    });
     let value = body();
-    with(|recording| recording.part = before.flatten());
+    if let Some((scope, part)) = before {
+        with(|recording| (recording.scope, recording.part) = (scope, part));
+    }
     value
 }
 
 /// An event that ends when this value is dropped; nothing outside a [`record`].
 pub(crate) struct Open {
     number: Option<usize>,
+    _range: Option<nvtx::Range>,
 }
 
 /// Begins an event.
@@ -207,7 +218,12 @@ pub(crate) fn open(scope: Scope, name: &'static str, part: Part) -> Open {
         recording.open.push((number, Duration::ZERO));
         number
     });
-    Open { number }
+    let place = || with(|recording| recording.profile.scopes[scope.0].clone());
+    let _range = nvtx::range(|| match place() {
+        Some(place) if !place.is_empty() => format!("{place}: {name} {}", part.name()),
+        _ => format!("{name} {}", part.name()),
+    });
+    Open { number, _range }
 }
 
 impl Open {
@@ -256,6 +272,30 @@ mod tests {
     use super::*;
     use crate::nn::Linear;
     use crate::{DType, Parameters, Pass, Philox, Result, Tensor};
+
+    #[test]
+    fn what_runs_again_belongs_to_its_place_in_the_forward_pass() -> Result<()> {
+        let mut parameters = Parameters::new(DType::F32, 0);
+        let mut scope = parameters.scope();
+        let first = Linear::new(scope.sub("voice.first"), 64, 64)?;
+        let second = Linear::new(scope.sub("voice.second"), 64, 2)?;
+        let x = Tensor::zeros(&[5, 64], DType::F32);
+        let (done, profile) = record(|| -> Result<()> {
+            let pass = Pass::train(&parameters, Philox::new(0, "pass"));
+            let hidden = first.forward(&pass, &x)?;
+            let kept = hidden.detached();
+            let hidden = hidden.multiply(&hidden)?.recompute_with(move || kept.multiply(&kept));
+            second.forward(&pass, &hidden)?;
+            let reader = hidden.kept();
+            drop(hidden);
+            reader.get().map(drop)
+        });
+        done?;
+        let again = profile.events.iter().find(|event| event.part == Part::Recomputed);
+        let place = again.map(|event| (event.name, &profile.scopes[event.scope][..]));
+        assert_eq!(place, Some(("arithmetic", "voice.first")), "{:?}", profile.events);
+        Ok(())
+    }
 
     #[test]
     fn ops_belong_to_the_modules_whose_parameters_they_read() -> Result<()> {

@@ -225,3 +225,23 @@ fn memory_that_is_short_is_asked_for_again_after_a_trim() {
     let message = text(&output.stderr);
     assert!(!output.status.success() && message.contains("cuMemPoolTrimTo"), "{message}");
 }
+
+#[test]
+fn the_profilers_recipes_are_commands_of_this_program() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/README.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let recipes = document
+        .lines()
+        .filter(|line| line.starts_with("nsys profile ") || line.starts_with("ncu "));
+    let recipes: Vec<&str> =
+        recipes.filter_map(|line| line.split_once(" mpuc ")).map(|(_, own)| own).collect();
+    assert_eq!(recipes.len(), 3, "{recipes:?}");
+    for recipe in recipes {
+        let mut command = command(&recipe.split(' ').collect::<Vec<_>>());
+        let output =
+            command.env("LD_LIBRARY_PATH", "").env("MPUC_NVRTC", "/nowhere").output().unwrap();
+        // Without a GPU: the options are right, the device is missing.
+        let right = output.status.success() || output.status.code() == Some(69);
+        assert!(right, "{recipe}: {}", text(&output.stderr));
+    }
+}

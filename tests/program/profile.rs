@@ -1,6 +1,6 @@
 //! `mpuc profile`: what it prints and writes.
 
-use super::world::{mpuc, text, world};
+use super::world::{command, mpuc, text, world};
 use serde_json::Value;
 
 fn profile(more: &[&str]) -> (Value, tempfile::TempDir) {
@@ -52,10 +52,23 @@ fn modules_add_up_and_every_file_is_written() {
 
 #[test]
 fn a_simulated_gpu_lists_its_kernels() {
-    let (summary, _) =
+    let (summary, folder) =
         profile(&["--device", "sim:fast", "--arm", "late_fusion", "--set", "arms=[late_fusion]"]);
     let kernels = summary["kernels"].as_array().unwrap();
     assert!(kernels.iter().any(|row| row["launches"].as_u64() > Some(0)), "{summary}");
+    for row in kernels {
+        assert!(
+            row["threads"][0].as_u64() > Some(0) && row["registers"].as_u64() > Some(0),
+            "{row}"
+        );
+        assert!((0.0..=1.0).contains(&row["occupancy"].as_f64().unwrap()), "{row}");
+    }
+    let launched: u64 = kernels.iter().map(|row| row["launches"].as_u64().unwrap()).sum();
+    assert_eq!(summary["driver"]["launches"], launched);
+    let trace = std::fs::read_to_string(folder.path().join("profile/trace.json")).unwrap();
+    let trace: Value = serde_json::from_str(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap().iter();
+    assert_eq!(events.filter(|event| event["cat"] == "kernel").count() as u64, launched);
     assert!(summary["peak_gflops_per_s"].is_null());
 }
 
@@ -75,4 +88,19 @@ fn what_cannot_be_profiled_is_said() {
     let out = file.path().to_str().unwrap();
     let output = mpuc(&["profile", "--preset", "smoke", "--data", data, "--out", out]);
     assert!(!output.status.success() && text(&output.stderr).contains("create the folder"));
+}
+
+#[test]
+fn a_profiler_that_is_missing_and_a_folder_that_cannot_be_written_are_named() {
+    let data = world().to_str().unwrap();
+    let usual = ["profile", "--preset", "smoke", "--data", data, "--device", "cpu", "--steps", "1"];
+    let mut command = command(&usual);
+    let output = command.env("NVTX_INJECTION64_PATH", "/nowhere/libtool.so").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("/nowhere/libtool.so"), "{}", text(&output.stderr));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below = file.path().join("profile");
+    let output = mpuc(&[&usual[..], &["--out", below.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(74), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains(below.to_str().unwrap()), "{}", text(&output.stderr));
 }

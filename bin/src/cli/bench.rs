@@ -75,6 +75,7 @@ Examples:
       Every convolution of R(2+1)D-18: fwd, grad_input and grad_weight.
   mpuc bench ops --only infonce/n65536-d512
   mpuc bench ops --device cuda --only conv3d --kernels
+  mpuc bench ops --sweep --csv > sweep.csv
   mpuc bench ops --json > before.json
   mpuc bench ops --baseline before.json --fail-above 1.1"
 )]
@@ -88,6 +89,9 @@ pub struct BenchOpsArgs {
     /// Frames of a clip, for conv3d/r2plus1d; commas for several.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10")]
     pub frames: Vec<usize>,
+    /// Instead, a few operations over sizes that double: where a launch, a cache, the bandwidth or the peak decides.
+    #[arg(long)]
+    pub sweep: bool,
     /// The options of all benches.
     #[command(flatten)]
     pub bench: BenchArgs,

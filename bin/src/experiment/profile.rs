@@ -5,9 +5,10 @@ use super::trial::Trial;
 use super::{PreparedData, Session};
 use crate::config::Arm;
 use crate::failure::{Failure, Result};
+use crate::signals::Reason;
 use engine::Parameters;
 use engine::profile::{Part, Profile, record, span};
-use kernels::gpu::Trace;
+use kernels::gpu::{Trace, nvtx};
 use models::systems::System;
 use models::train::Trainer;
 use std::time::{Duration, Instant};
@@ -26,8 +27,10 @@ pub struct Recorded {
     pub steps: Vec<Profile>,
     /// The duration of each step without a record, which alternate with the recorded ones.
     pub plain: Vec<Duration>,
-    /// The launches of one more step on a GPU.
-    pub launches: Option<Trace>,
+    /// One more step on a GPU: what it did, and its launches.
+    pub traced: Option<(Profile, Trace)>,
+    /// What ended it before its last step.
+    pub stopped: Option<Reason>,
 }
 
 /// Trains an arm for some steps of the first seed and fold, and records every second one.
@@ -88,9 +91,13 @@ impl Stage<'_> {
             let mut batches = self.batches.training(&plan, 0, epoch, &self.needs, self.pairing)?;
             loop {
                 if let Some(reason) = self.session.stop.asked() {
-                    return Err(reason.saved("a profile saves nothing"));
+                    if found.steps.is_empty() {
+                        return Err(reason.saved("no step was recorded yet"));
+                    }
+                    return Ok(Recorded { stopped: Some(reason), ..found });
                 }
                 let mut step = || -> Result<bool> {
+                    let _range = nvtx::range(|| format!("step {done}"));
                     let batch = span("data", Part::Other, || batches.next()).transpose()?;
                     let Some(batch) = batch else { return Ok(false) };
                     trainer.step(system, &batch)?;
@@ -100,10 +107,10 @@ impl Stage<'_> {
                 match self.session.device.gpu().filter(|_| whole) {
                     Some(gpu) => {
                         gpu.trace();
-                        let ran = step();
+                        let (ran, profile) = record(step);
                         let trace = gpu.traced();
                         if ran? {
-                            found.launches = Some(trace?);
+                            found.traced = Some((profile, trace?));
                             return Ok(found);
                         }
                         break;

@@ -1,6 +1,7 @@
 //! Recomputation: tensors that are cheaper to compute again in the backward pass than to keep until then.
 
 use super::{Storage, Tensor};
+use crate::profile::{self, Scope};
 use crate::{DType, Result};
 use kernels::Shape;
 use std::fmt;
@@ -9,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Recomputes a tensor's numbers, to the same bits, from kept buffers.
 pub(super) struct Again {
     make: Box<dyn Fn() -> Result<Tensor> + Send + Sync>,
+    /// Its place in the model, for a profile.
+    scope: Scope,
     made: Mutex<Made>,
 }
 
@@ -57,7 +60,11 @@ impl Tensor {
             return self;
         }
         let made = Made { numbers: Arc::downgrade(&self.buffer), ..Made::default() };
-        self.again = Some(Arc::new(Again { make: Box::new(make), made: Mutex::new(made) }));
+        self.again = Some(Arc::new(Again {
+            make: Box::new(make),
+            scope: Scope::current(),
+            made: Mutex::new(made),
+        }));
         self
     }
 
@@ -96,7 +103,7 @@ impl Kept {
         let buffer = match made.held.take().or_else(|| made.numbers.upgrade()) {
             Some(buffer) => buffer,
             // Recomputation does not count as work of the step.
-            None => crate::profile::again(|| (again.make)())?.buffer,
+            None => profile::again(again.scope, || (again.make)())?.buffer,
         };
         made.numbers = Arc::downgrade(&buffer);
         made.held = (made.readers > 1).then(|| Arc::clone(&buffer));

@@ -16,6 +16,7 @@ mod libraries;
 mod memory;
 pub mod model;
 mod nvrtc;
+pub mod nvtx;
 mod op;
 mod program;
 mod reading;
@@ -41,7 +42,7 @@ pub use reading::Reading;
 pub use resources::{Resources, budget, budget_of, resources};
 pub use simulated::{Blocks, Counters, Launched, Order, Simulation, Simulator, Tally};
 pub use table::Table;
-pub use trace::Trace;
+pub use trace::{Kernel, Trace};
 pub use walk::{Loops, Split};
 
 /// Every program: those of the ops in the order of their list, then the program of the common kernels.

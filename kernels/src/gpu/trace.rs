@@ -1,20 +1,45 @@
 //! What a device is asked for: counts of the calls of its driver, and the time of each kernel.
 
 use super::counting::{Counts, Recorder};
-use super::driver::{Description, Driver, Fetch, Function, Launch, Mark};
+use super::driver::{Description, Driver, Fetch, Function, Grid, Launch, Mark};
 use super::{Program, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The calls between [`Device::trace`](super::Device::trace) and [`Device::traced`](super::Device::traced).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
     /// The number of calls of each kind.
     pub counts: Counts,
-    /// The seconds of device time of each kernel's launches, by its name: from the end of the work before a launch to
-    /// its own end. Where the device waits for the host, that includes the wait.
-    pub seconds: BTreeMap<&'static str, f64>,
+    /// The launches in their order.
+    pub launches: Vec<Kernel>,
+}
+
+/// One launch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kernel {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Blocks and threads.
+    pub grid: Grid,
+    /// Time from the start of the record to the call of the launch.
+    pub called: Duration,
+    /// Seconds of device time, from the end of the work before the launch to its own end. Where the device waits for the
+    /// host, that includes the wait.
+    pub seconds: f64,
+}
+
+impl Trace {
+    /// The seconds of each kernel's launches, by its name.
+    pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
+        let mut seconds = BTreeMap::new();
+        for launch in &self.launches {
+            *seconds.entry(launch.name).or_default() += launch.seconds;
+        }
+        seconds
+    }
 }
 
 /// A driver that passes every call on to another one and, while it is asked to, records it.
@@ -28,8 +53,9 @@ pub(super) struct Traced {
 #[derive(Debug, Default)]
 struct State {
     recorder: Recorder,
-    /// The marks around each launch.
-    launches: Vec<(&'static str, Mark, Mark)>,
+    /// The launches, without their seconds, and the marks around them.
+    launches: Vec<(Kernel, Mark, Mark)>,
+    started: Option<Instant>,
 }
 
 impl Traced {
@@ -43,20 +69,20 @@ impl Traced {
 
     /// Starts to record.
     pub(super) fn start(&self) {
-        *self.state() = State::default();
+        *self.state() = State { started: Some(Instant::now()), ..State::default() };
         self.on.store(true, Ordering::Relaxed);
     }
 
     /// Ends the record, waits for the launches in it, and gives it.
     pub(super) fn end(&self) -> Result<Trace> {
         self.on.store(false, Ordering::Relaxed);
-        let State { recorder, launches } = std::mem::take(&mut *self.state());
-        let mut trace = Trace { counts: recorder.counts(), seconds: BTreeMap::new() };
+        let State { recorder, launches, .. } = std::mem::take(&mut *self.state());
+        let mut trace = Trace { counts: recorder.counts(), launches: Vec::new() };
         let mut outcome = Ok(());
         for (kernel, from, to) in launches {
             // All marks are read, even after a failure: a mark that is not read stays in the driver.
             match self.driver.seconds(from, to) {
-                Ok(seconds) => *trace.seconds.entry(kernel).or_default() += seconds,
+                Ok(seconds) => trace.launches.push(Kernel { seconds, ..kernel }),
                 Err(error) => outcome = Err(error),
             }
         }
@@ -133,12 +159,14 @@ impl Driver for Traced {
         if !self.on.load(Ordering::Relaxed) {
             return self.driver.launch(function, launch);
         }
+        let called = self.state().started.map(|started| started.elapsed()).unwrap_or_default();
         let from = self.driver.mark()?;
         let launched = self.driver.launch(function, launch);
         let to = self.driver.mark()?;
         let mut state = self.state();
         state.recorder.launched(launch.kernel);
-        state.launches.push((launch.kernel, from, to));
+        let (name, grid) = (launch.kernel, launch.grid);
+        state.launches.push((Kernel { name, grid, called, seconds: 0.0 }, from, to));
         launched
     }
 
@@ -162,7 +190,7 @@ impl Driver for Traced {
 
 #[cfg(test)]
 mod tests {
-    use crate::gpu::{Device, Simulation};
+    use crate::gpu::{Device, Grid, Simulation};
     use crate::gpu::{Result, counting::Counting};
 
     #[test]
@@ -184,9 +212,12 @@ mod tests {
                 (trace.counts.downloaded, trace.counts.waits, trace.counts.uploads),
                 (400, 1, 0)
             );
-            let timed: Vec<_> = trace.seconds.keys().copied().collect();
-            assert_eq!(timed, ["accumulate", "set"]);
-            assert!(trace.seconds.values().all(|&seconds| seconds >= 0.0), "{trace:?}");
+            let names: Vec<_> = trace.launches.iter().map(|launch| launch.name).collect();
+            assert_eq!(names, ["set", "accumulate", "accumulate"]);
+            assert_eq!(trace.seconds().len(), 2);
+            assert!(trace.launches.iter().all(|launch| launch.seconds >= 0.0), "{trace:?}");
+            assert!(trace.launches.is_sorted_by_key(|launch| launch.called), "{trace:?}");
+            assert_eq!(trace.launches[0].grid, Grid::elements(100));
             device.trace();
             assert_eq!(device.traced()?, Default::default(), "a new trace is empty");
         }

@@ -49,8 +49,9 @@ fn traced(gpu: &gpu::Device, run: &mut dyn FnMut() -> Result<()>) -> Result<Trac
 
 /// The kernels of a trace, those of the most time first.
 fn kernels(trace: Trace) -> Vec<Kernel> {
+    let seconds = trace.seconds();
     let kernel = |(kernel, &launches): (&&'static str, &u64)| {
-        let device_s = trace.seconds.get(kernel).copied().unwrap_or_default();
+        let device_s = seconds.get(kernel).copied().unwrap_or_default();
         Kernel { kernel, launches, device_s }
     };
     let mut kernels: Vec<Kernel> = trace.counts.kernels.iter().map(kernel).collect();

@@ -15,6 +15,7 @@ mod one_op;
 mod operations;
 mod report;
 mod simulator;
+mod sweep;
 
 use crate::Context;
 use crate::cli::{BenchArgs, BenchDataArgs, BenchModelArgs, BenchOpsArgs, BenchSimArgs};
@@ -38,6 +39,9 @@ pub(in crate::commands) use modelled::{
 pub fn ops(args: &BenchOpsArgs, context: &Context) -> Result<()> {
     at_least("--batch", &args.batch, 1)?;
     at_least("--frames", &args.frames, 1)?;
+    if args.sweep {
+        return measure_all(sweep::cases(), args.device, &args.bench, context);
+    }
     let mut cases = operations::cases();
     cases.extend(convolutions::cases(&args.batch, &args.frames));
     measure_all(cases, args.device, &args.bench, context)

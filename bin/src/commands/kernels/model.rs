@@ -130,7 +130,7 @@ fn measure(args: &KernelsModelArgs, device: &Device) -> Result<BTreeMap<&'static
         return Err(Failure::new(Kind::Usage, what).hint("use cuda or sim:fast"));
     };
     run(args, device, || gpu.trace())?;
-    Ok(gpu.traced()?.seconds)
+    Ok(gpu.traced()?.seconds())
 }
 
 /// A kernel's registers and shared memory on a GPU.

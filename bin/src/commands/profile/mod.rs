@@ -1,5 +1,6 @@
 //! `mpuc profile`: where the time of training steps goes.
 
+mod launches;
 mod pictures;
 mod summary;
 mod trace;
@@ -11,6 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::output;
 use crate::run_folder::RunFolder;
 use kernels::cpu::probe::Peak;
+use kernels::gpu::nvtx;
 use std::cell::OnceCell;
 use std::path::Path;
 use summary::Summary;
@@ -41,6 +43,9 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
         announce: false,
         overall: OnceCell::new(),
     };
+    if let Some(problem) = nvtx::problem() {
+        output::note(problem);
+    }
     let recorded = experiment::profile(&session, args.arm.as_deref(), usize::from(args.steps))?;
     // The peak is that of the CPU.
     let peak = device.gpu().is_none().then(Peak::measure);
@@ -61,8 +66,16 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
         context.progress.line(format_args!("wrote {}", list(folder)));
     }
     match args.json {
-        true => output::json(&summary),
-        false => output::text_lines(summary.tables(args.depth)),
+        true => output::json(&summary)?,
+        false => output::text_lines(summary.tables(args.depth))?,
+    }
+    match recorded.stopped {
+        Some(reason) => Err(reason.saved(format_args!(
+            "{} of {} steps were recorded",
+            recorded.steps.len(),
+            args.steps
+        ))),
+        None => Ok(()),
     }
 }
 

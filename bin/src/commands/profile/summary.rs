@@ -1,5 +1,6 @@
 //! The sums of a profile: by module, and by op.
 
+use super::launches::{self, Asked, KernelRow};
 use crate::experiment::Recorded;
 use crate::output;
 use engine::Device;
@@ -36,6 +37,9 @@ pub(super) struct Summary {
     /// On a GPU, the kernels of one step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) kernels: Vec<KernelRow>,
+    /// On a GPU, what one step asks of the driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) driver: Option<Asked>,
     #[serde(skip)]
     peak: Option<Peak>,
 }
@@ -63,15 +67,6 @@ pub(super) struct OpRow {
     pub(super) part: &'static str,
     #[serde(flatten)]
     pub(super) sums: Sums,
-}
-
-/// A kernel in one step.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct KernelRow {
-    pub(super) kernel: &'static str,
-    pub(super) launches: u64,
-    /// Seconds on the GPU.
-    pub(super) device_s: f64,
 }
 
 impl Sums {
@@ -117,17 +112,7 @@ impl Summary {
             .map(|((op, part), sums)| OpRow { op, part: part.name(), sums })
             .collect();
         ops.sort_by(|a, b| b.sums.seconds().total_cmp(&a.sums.seconds()));
-        let mut kernels: Vec<KernelRow> = recorded
-            .launches
-            .iter()
-            .flat_map(|trace| {
-                trace.counts.kernels.iter().map(|(kernel, &launches)| {
-                    let device_s = trace.seconds.get(kernel).copied().unwrap_or_default();
-                    KernelRow { kernel, launches, device_s }
-                })
-            })
-            .collect();
-        kernels.sort_by(|a, b| b.device_s.total_cmp(&a.device_s).then(b.launches.cmp(&a.launches)));
+        let traced = recorded.traced.as_ref().map(|(_, trace)| trace);
         let wholes = recorded.steps.iter().map(|step| step.whole);
         Summary {
             arm: recorded.arm.clone(),
@@ -143,7 +128,8 @@ impl Summary {
             peak_gb_per_s: peak.map(|peak| peak.read.max(peak.copy) / 1e9),
             modules,
             ops,
-            kernels,
+            kernels: traced.map_or(Vec::new(), |trace| launches::rows(trace, device)),
+            driver: traced.map(|trace| Asked::of(&trace.counts)),
             peak,
         }
     }
@@ -160,16 +146,10 @@ impl Summary {
             .collect();
         text += &format!("\n\n{}", output::table(&self.header("op"), &ops));
         if !self.kernels.is_empty() {
-            let cells = |row: &KernelRow| {
-                vec![
-                    row.kernel.to_owned(),
-                    row.launches.to_string(),
-                    format!("{:.3}", 1e3 * row.device_s),
-                ]
-            };
-            let rows: Vec<Vec<String>> = self.kernels.iter().take(TOP).map(cells).collect();
-            let header = ["kernel", "launches", "ms on the GPU"];
-            text += &format!("\n\n{}", output::table(&header, &rows));
+            text += &format!("\n\n{}", launches::table(&self.kernels, TOP));
+        }
+        if let Some(asked) = &self.driver {
+            text += &format!("\n\n{asked}");
         }
         text += &format!(
             "\n\n{}: batch {}, {}, {} threads; median step {:.2} ms ({:.2} ms without the record: {:+.1} %), {:.1} GFLOP",
@@ -332,7 +312,8 @@ pub(super) mod tests {
             batch: 8,
             steps: vec![step.clone(), step],
             plain: vec![Duration::from_millis(19)],
-            launches: None,
+            traced: None,
+            stopped: None,
         }
     }
 

@@ -137,6 +137,18 @@ const PROBES: &[Probe] = &[
         besides: &[],
     },
     Probe {
+        item: "row read by one warp in the next phase",
+        launch: (1, 128),
+        body: "st.shared.u32 [%r4], %r0; bar.sync 0; and.b32 %r5, %r2, 127; add.u32 %r6, %r3, %r5; \
+            ld.shared.u32 %r7, [%r6]; bar.sync 0; setp.lt.u32 %p1, %r0, 96; @%p1 bra $skip; \
+            ld.shared.u32 %r7, [%r6]; $skip: $ setp.ne.u32 %p0, %r0, 70; @%p0 bra $end; \
+            st.shared.u32 [s+36], 2; $end:",
+        right: "bar.sync 0;",
+        wrong: &["", "bar.warp.sync -1;"],
+        kind: SharedRace,
+        besides: &[],
+    },
+    Probe {
         item: "barrier of a part of the block",
         launch: (1, 96),
         body: "st.shared.u32 [%r4], %r0; setp.ge.u32 %p0, %r0, 64; @%p0 bra $third; bar.sync 1, 64; \

@@ -16,4 +16,4 @@ pub use budget::{Accepted, budget, budget_of};
 pub use driver::{Modelled, Sampled};
 pub use estimate::Estimate;
 pub use sheet::Gpu;
-pub use time::{Limiter, Time};
+pub use time::{Limiter, Time, occupancy};

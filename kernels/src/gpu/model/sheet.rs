@@ -99,6 +99,11 @@ impl Gpu {
         Gpu::ALL.into_iter().find(|gpu| words.iter().any(|word| word == gpu.name))
     }
 
+    /// A GPU of this compute capability, whose multiprocessors have the same limits.
+    pub fn of_capability(capability: (u32, u32)) -> Option<Gpu> {
+        Gpu::ALL.into_iter().find(|gpu| gpu.capability == capability)
+    }
+
     /// The architecture that kernels are compiled for, as in the budget.
     pub fn target(&self) -> String {
         format!("sm_{}{}", self.capability.0, self.capability.1)

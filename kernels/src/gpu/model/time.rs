@@ -110,6 +110,12 @@ impl Time {
     }
 }
 
+/// The warps of a multiprocessor over the most that it can have, while a kernel with this grid runs on all of it.
+pub fn occupancy(grid: &Grid, gpu: &Gpu, resources: &Resources) -> f64 {
+    let shared = grid.shared as usize + resources.shared as usize;
+    f64::from(resident(grid, shared, gpu, resources) * warps(grid)) / f64::from(Gpu::THREADS / 32)
+}
+
 /// The shortest time of the operations and bytes.
 fn roofline(estimate: &Estimate, gpu: &Gpu) -> f64 {
     let tensor = gpu.tensor_flops * f64::from(gpu.multiprocessors) * gpu.clock;
