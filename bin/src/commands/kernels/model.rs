@@ -44,23 +44,30 @@ struct Sum {
 pub fn model(args: &KernelsModelArgs, context: &Context) -> Result<()> {
     let beside = args.device.map(|choice| choice.open(&context.progress)).transpose()?;
     let gpus = chosen(&args.gpu, beside.as_ref())?;
-    let task = context.progress.task("model", 1);
-    let modelled = Modelled::default();
-    let device = Device::Gpu(gpu::Device::new(Box::new(modelled.clone())));
+    let launches = launches(args, context)?;
     if args.all {
-        every_op(&device, |name| task.tick(0, name))?;
-        run_optimisers(&device)?;
-        drop(task);
-        return all(&modelled.launches(), &gpus, args);
+        return all(&launches, &gpus, args);
     }
-    run(args, &device, || modelled.reset())?;
-    drop(task);
     let measured = beside.map(|device| measure(args, &device)).transpose()?;
-    let rows = rows(&modelled.launches(), &gpus, measured.as_ref())?;
+    let rows = rows(&launches, &gpus, measured.as_ref())?;
     if args.json {
         return output::json(&as_json(&rows, &gpus));
     }
     output::text_lines(text(&rows, &gpus, measured.is_some()))
+}
+
+/// What each launch does, by samples.
+fn launches(args: &KernelsModelArgs, context: &Context) -> Result<Vec<Sampled>> {
+    let task = context.progress.task("model", 0);
+    let modelled = Modelled::default().saying(move |sampled, kernel| task.tick(sampled, kernel));
+    let device = Device::Gpu(gpu::Device::new(Box::new(modelled.clone())));
+    if args.all {
+        every_op(&device)?;
+        run_optimisers(&device)?;
+    } else {
+        run(args, &device, || modelled.reset())?;
+    }
+    Ok(modelled.launches())
 }
 
 /// The GPUs of these names. Without a name, the one that is measured, or all.
@@ -108,19 +115,18 @@ fn one_op(name: &str, device: &Device) -> Result<()> {
 }
 
 /// Runs the cases of every op.
-fn every_op(device: &Device, said: impl FnMut(&str)) -> Result<()> {
-    struct Run<'a, F>(&'a Device, F, Result<()>);
-    impl<F: FnMut(&str)> Visitor for Run<'_, F> {
+fn every_op(device: &Device) -> Result<()> {
+    struct Run<'a>(&'a Device, Result<()>);
+    impl Visitor for Run<'_> {
         fn visit<O: Compiled>(&mut self) {
-            if self.2.is_ok() {
-                self.1(O::NAME);
-                self.2 = run_op::<O>(self.0);
+            if self.1.is_ok() {
+                self.1 = run_op::<O>(self.0);
             }
         }
     }
-    let mut run = Run(device, said, Ok(()));
+    let mut run = Run(device, Ok(()));
     visit(&mut run);
-    run.2
+    run.1
 }
 
 /// Seconds of each kernel on a device.

@@ -5,6 +5,7 @@ use super::estimate::FEW;
 use crate::gpu::driver::{Description, Driver, Fetch, Function, Grid, Launch, Mark};
 use crate::gpu::{Program, Result, Simulation, Simulator};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Low bits of an address of the simulator: the offset in its allocation.
@@ -18,6 +19,7 @@ pub struct Modelled {
     simulator: Simulator,
     /// Blocks of a grid that all run.
     few: u64,
+    said: Said,
     state: Arc<Mutex<State>>,
 }
 
@@ -56,9 +58,24 @@ struct Key {
     arguments: Vec<u64>,
 }
 
+/// Called before a launch is sampled, with the number of those before it and the kernel's name.
+#[derive(Clone)]
+struct Said(Arc<dyn Fn(u64, &'static str) + Send + Sync>);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said")
+    }
+}
+
 impl Default for Modelled {
     fn default() -> Self {
-        Modelled { simulator: Simulator::new(Simulation::FAST), few: FEW, state: Arc::default() }
+        Modelled {
+            simulator: Simulator::new(Simulation::FAST),
+            few: FEW,
+            said: Said(Arc::new(|_, _| ())),
+            state: Arc::default(),
+        }
     }
 }
 
@@ -66,6 +83,11 @@ impl Modelled {
     /// A driver that runs every block of each launch.
     pub fn exact() -> Self {
         Modelled { few: u64::MAX, ..Modelled::default() }
+    }
+
+    /// Calls `said` before a launch is sampled, with the number of those before it and the kernel's name.
+    pub fn saying(self, said: impl Fn(u64, &'static str) + Send + Sync + 'static) -> Self {
+        Modelled { said: Said(Arc::new(said)), ..self }
     }
 
     /// The launches since the last [`reset`](Self::reset), in the order in which the model met them first.
@@ -149,6 +171,7 @@ impl Driver for Modelled {
             state.sampled[known].launches += 1;
             return Ok(());
         }
+        self.said.0(state.sampled.len() as u64, launch.kernel);
         let size = |address| state.sizes.get(&address).copied().unwrap_or(0);
         let (estimate, shared) = self.simulator.sampled(function, launch, |run| {
             Estimate::of((launch.grid.blocks, self.few), run, size)
