@@ -33,6 +33,7 @@ fn modules_add_up_and_every_file_is_written() {
     assert_eq!((&summary["steps"], &summary["arm"]), (&2.into(), &"mpuc".into()));
     let unattributed = summary["unattributed"].as_f64().unwrap();
     assert!((0.0..0.5).contains(&unattributed), "{unattributed}");
+    assert!(summary["event_s"].as_f64() > Some(0.0), "{summary}");
 
     let file =
         |name: &str| std::fs::read_to_string(folder.path().join("profile").join(name)).unwrap();

@@ -8,7 +8,7 @@ use engine::profile::{Event, Part};
 use kernels::cpu::probe::Peak;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A profile of a mean step.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +22,8 @@ pub(super) struct Summary {
     /// The median duration of a recorded step, and of one without a record.
     pub(super) step_s: f64,
     pub(super) plain_step_s: f64,
+    /// What the record of one event takes.
+    pub(super) event_s: f64,
     /// The share of a recorded step that belongs to no event.
     pub(super) unattributed: f64,
     /// The most bytes of tensors at once; on a GPU, those of the CPU's pool.
@@ -122,6 +124,7 @@ impl Summary {
             steps: recorded.steps.len(),
             step_s: median(wholes),
             plain_step_s: median(recorded.plain.iter().copied()),
+            event_s: event_seconds(),
             unattributed: 1.0 - own.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE),
             peak_bytes,
             peak_gflops_per_s: peak.map(|peak| peak.flops / 1e9),
@@ -161,6 +164,13 @@ impl Summary {
             1e3 * self.plain_step_s,
             100.0 * (self.step_s / self.plain_step_s.max(f64::MIN_POSITIVE) - 1.0),
             whole.flops / 1e9,
+        );
+        let record = whole.calls * self.event_s;
+        text += &format!(
+            "\nthe record: {:.0} events of {:.0} ns each, {:.3} % of the step",
+            whole.calls,
+            1e9 * self.event_s,
+            100.0 * record / self.step_s.max(f64::MIN_POSITIVE)
         );
         text += &format!(
             "\nnot in any row: {:.1} % of the time; at most {:.0} MiB of tensors",
@@ -265,6 +275,21 @@ fn paths(path: &str) -> impl Iterator<Item = &str> {
     let mut ends: Vec<usize> = ends.collect();
     ends.dedup();
     ends.into_iter().map(move |end| &path[..end])
+}
+
+/// The time that the record of one event takes: the least of a few means.
+fn event_seconds() -> f64 {
+    const EVENTS: u32 = 2000;
+    let mean = |_| {
+        let started = Instant::now();
+        engine::profile::record(|| {
+            for _ in 0..EVENTS {
+                engine::profile::span("event", Part::Other, || ());
+            }
+        });
+        started.elapsed().as_secs_f64() / f64::from(EVENTS)
+    };
+    (0..5).map(mean).fold(f64::INFINITY, f64::min)
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> f64 {
