@@ -1,7 +1,11 @@
 //! `mpuc profile`: what it prints and writes.
 
+use super::signals::{ends, signal};
 use super::world::{command, mpuc, text, world};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
 
 fn profile(more: &[&str]) -> (Value, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -89,6 +93,32 @@ fn what_cannot_be_profiled_is_said() {
     let out = file.path().to_str().unwrap();
     let output = mpuc(&["profile", "--preset", "smoke", "--data", data, "--out", out]);
     assert!(!output.status.success() && text(&output.stderr).contains("create the folder"));
+}
+
+#[test]
+fn a_profile_that_is_stopped_writes_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("profile");
+    let data = world().to_str().unwrap();
+    let usual = ["profile", "--preset", "smoke", "--data", data, "--device", "cpu", "--json"];
+    let mut command =
+        command(&[&usual[..], &["--steps", "1000", "--out", out.to_str().unwrap()]].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    // The first line of progress; the first recorded step follows three others.
+    let progress = stderr.lines().map(Result::unwrap).find(|line| line.contains("/2003"));
+    assert!(progress.is_some());
+    std::thread::sleep(Duration::from_secs(3));
+    signal(&child, "-INT");
+    let output = ends(child);
+    assert_eq!(output.status.code(), Some(130));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = summary["steps"].as_u64().unwrap();
+    assert!((1..1000).contains(&steps), "{steps}");
+    let written = std::fs::read_to_string(out.join("profile.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["steps"], steps);
+    assert!(out.join("trace.json").exists() && out.join("flame.svg").exists());
 }
 
 #[test]

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 /// Long enough for a slow machine, and less than any of the commands would take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
 /// The output of a process that must end soon.
-fn ends(mut child: Child) -> Output {
+pub fn ends(mut child: Child) -> Output {
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if begun.elapsed() > PATIENCE {

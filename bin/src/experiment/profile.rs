@@ -5,7 +5,7 @@ use super::trial::Trial;
 use super::{PreparedData, Session};
 use crate::config::Arm;
 use crate::failure::{Failure, Result};
-use crate::signals::Reason;
+use crate::signals::{Reason, Saving};
 use engine::Parameters;
 use engine::profile::{Part, Profile, record, span};
 use kernels::gpu::{Trace, nvtx};
@@ -31,6 +31,8 @@ pub struct Recorded {
     pub traced: Option<(Profile, Trace)>,
     /// What ended it before its last step.
     pub stopped: Option<Reason>,
+    /// Until this is dropped a signal does not end the program: the record is not written yet.
+    pub(crate) _saving: Option<Saving>,
 }
 
 /// Trains an arm for some steps of the first seed and fold, and records every second one.
@@ -82,6 +84,7 @@ impl Stage<'_> {
         let mut found = Recorded {
             arm: self.arm.to_owned(),
             batch: self.settings.batch,
+            _saving: Some(self.session.stop.saving()),
             ..Recorded::default()
         };
         let task = self.session.progress.task(&self.name, (WARM_UP + 2 * steps) as u64);

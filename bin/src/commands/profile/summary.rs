@@ -337,8 +337,7 @@ pub(super) mod tests {
             batch: 8,
             steps: vec![step.clone(), step],
             plain: vec![Duration::from_millis(19)],
-            traced: None,
-            stopped: None,
+            ..Recorded::default()
         }
     }
 
