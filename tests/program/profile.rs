@@ -5,7 +5,6 @@ use super::world::{command, mpuc, text, world};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
 
 fn profile(more: &[&str]) -> (Value, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -105,10 +104,10 @@ fn a_profile_that_is_stopped_writes_what_it_has() {
         command(&[&usual[..], &["--steps", "1000", "--out", out.to_str().unwrap()]].concat());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = BufReader::new(child.stderr.take().unwrap());
-    // The first line of progress; the first recorded step follows three others.
-    let progress = stderr.lines().map(Result::unwrap).find(|line| line.contains("/2003"));
-    assert!(progress.is_some());
-    std::thread::sleep(Duration::from_secs(3));
+    // The first recorded step follows three others.
+    let done = |line: String| line.split_once("/2003")?.0.rsplit(' ').next()?.parse::<u32>().ok();
+    let done = stderr.lines().map(Result::unwrap).filter_map(done).find(|&done| done >= 4);
+    assert!(done.is_some());
     signal(&child, "-INT");
     let output = ends(child);
     assert_eq!(output.status.code(), Some(130));
@@ -134,4 +133,11 @@ fn a_profiler_that_is_missing_and_a_folder_that_cannot_be_written_are_named() {
     let output = mpuc(&[&usual[..], &["--out", below.to_str().unwrap()]].concat());
     assert_eq!(output.status.code(), Some(74), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains(below.to_str().unwrap()), "{}", text(&output.stderr));
+    // A folder in the place of a file is found before the first step.
+    let out = tempfile::tempdir().unwrap();
+    std::fs::create_dir(out.path().join("trace.json")).unwrap();
+    let output = mpuc(&[&usual[..], &["--out", out.path().to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(74), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("trace.json"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty() && !out.path().join("profile.json").exists());
 }

@@ -24,10 +24,9 @@ use summary::Summary;
 pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
     let resolved = args.config.resolve(Vec::new())?;
     let device = args.device.open(&context.progress)?;
-    // Before the steps: hours later would be too late to learn that nothing can be written there.
+    // Before the steps: an error after them would come too late.
     if let Some(folder) = &args.out {
-        let made = std::fs::create_dir_all(folder);
-        made.map_err(|error| Failure::io("create the folder", folder, &error))?;
+        can_write(folder)?;
     }
     let temporary = tempfile::tempdir()
         .map_err(|error| Failure::io("create a folder in", &std::env::temp_dir(), &error))?;
@@ -77,6 +76,24 @@ pub fn run(args: &ProfileArgs, context: &Context) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// The files of a profile.
+const FILES: [&str; 5] = ["profile.json", "trace.json", "flame.svg", "memory.svg", "roofline.svg"];
+
+/// Creates the folder; fails if one of the files cannot be written there. Files that exist keep their content.
+fn can_write(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::io("create the folder", folder, &error))?;
+    tempfile::tempfile_in(folder)
+        .map_err(|error| Failure::io("create a file in", folder, &error))?;
+    for path in FILES.map(|name| folder.join(name)) {
+        if path.symlink_metadata().is_ok() {
+            let opened = std::fs::OpenOptions::new().append(true).open(&path);
+            opened.map_err(|error| Failure::io("write", &path, &error))?;
+        }
+    }
+    Ok(())
 }
 
 fn list(folder: &Path) -> String {

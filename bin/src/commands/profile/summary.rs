@@ -167,7 +167,7 @@ impl Summary {
         );
         let record = whole.calls * self.event_s;
         text += &format!(
-            "\nthe record: {:.0} events of {:.0} ns each, {:.3} % of the step",
+            "\nthe record: {:.0} events of at least {:.0} ns each, {:.3} % of the step",
             whole.calls,
             1e9 * self.event_s,
             100.0 * record / self.step_s.max(f64::MIN_POSITIVE)

@@ -86,7 +86,10 @@ pub(super) fn chrome(recorded: &Recorded) -> Result<String> {
             let module = scope.split('.').next().filter(|name| !name.is_empty());
             let module = module.unwrap_or(event.name);
             match &mut open {
-                Some((name, cat, _, end)) if name == module && *cat == part => *end = ts + dur,
+                // An op inside a span ends before it.
+                Some((name, cat, _, end)) if name == module && *cat == part => {
+                    *end = end.max(ts + dur);
+                }
                 _ => {
                     events.extend(close(open.take()));
                     open = Some((module.to_owned(), part, ts, ts + dur));
@@ -211,6 +214,19 @@ mod tests {
         let events = trace["traceEvents"].as_array().unwrap();
         assert!(events.iter().any(|e| e["ph"] == "C" && e["args"]["bytes"] == 1 << 20));
         assert!(spans(&trace, GPU, STREAM).is_empty());
+    }
+
+    #[test]
+    fn a_module_lasts_as_long_as_its_span() {
+        let mut recorded = recorded();
+        recorded.steps.truncate(1);
+        // The second op runs inside the first one, which is a span of 4 ms.
+        let inside = &mut recorded.steps[0].events[1];
+        (inside.start, inside.whole) = (Duration::from_millis(1), Duration::from_millis(1));
+        let trace = parsed(&recorded);
+        follows_the_format(&trace);
+        let first = spans(&trace, PROCESS, MODULES)[0];
+        assert!((first.1 - first.0 - 4000.0).abs() < 1e-6, "{first:?}");
     }
 
     #[test]
